@@ -1,0 +1,3 @@
+//! The `zssp` command.
+#![forbid(unsafe_code)]
+fn main() {}

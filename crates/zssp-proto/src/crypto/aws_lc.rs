@@ -1,0 +1,5 @@
+//! AWS-LC.
+
+/// To come.
+#[derive(Debug)]
+pub struct AwsLc;

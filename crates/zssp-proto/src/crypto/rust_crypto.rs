@@ -1,0 +1,5 @@
+//! RustCrypto.
+
+/// To come.
+#[derive(Debug)]
+pub struct RustCrypto;
