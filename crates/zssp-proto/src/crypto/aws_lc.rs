@@ -75,7 +75,8 @@ impl Provider for AwsLc {
 
     fn kem_generate(&self) -> Result<Box<dyn KemKeyPair>, ProviderError> {
         let private = DecapsulationKey::generate(&ML_KEM_1024).map_err(|_| ProviderError)?;
-        let public = private.encapsulation_key().and_then(|key| key.key_bytes()).map_err(|_| ProviderError)?;
+        let public =
+            private.encapsulation_key().and_then(|key| key.key_bytes()).map_err(|_| ProviderError)?;
         let public = boxed(public.as_ref()).ok_or(ProviderError)?;
         Ok(Box::new(Kem { private, public }))
     }
@@ -128,8 +129,10 @@ struct P384 {
 impl P384 {
     fn new(private: PrivateKey) -> Result<Self, ProviderError> {
         let secret: EcPrivateKeyBin<'_> = private.as_be_bytes().map_err(|_| ProviderError)?;
-        let public: EcPublicKeyCompressedBin<'_> =
-            private.compute_public_key().and_then(|public| public.as_be_bytes()).map_err(|_| ProviderError)?;
+        let public: EcPublicKeyCompressedBin<'_> = private
+            .compute_public_key()
+            .and_then(|public| public.as_be_bytes())
+            .map_err(|_| ProviderError)?;
         Ok(Self {
             secret: Secret::from_slice(secret.as_ref()).ok_or(ProviderError)?,
             public: public.as_ref().try_into().map_err(|_| ProviderError)?,

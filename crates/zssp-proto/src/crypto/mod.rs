@@ -18,9 +18,9 @@ use core::fmt;
 #[cfg(feature = "aws-lc")]
 pub use aws_lc::AwsLc;
 pub(crate) use kdf::kbkdf;
+pub(crate) use round3::round3_secret;
 #[cfg(feature = "rust-crypto")]
 pub use rust_crypto::RustCrypto;
-pub(crate) use round3::round3_secret;
 pub use secret::Secret;
 
 /// Bytes of a compressed SEC1 P-384 point.
