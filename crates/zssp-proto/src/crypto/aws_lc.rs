@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Encapsulation, Forged, InvalidKey, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce,
-    OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, ProtectKey, Provider, ProviderError, SealKey,
-    Secret, TAG_LEN, UnprotectKey, header,
+    OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, Provider, ProviderError, SealKey, Secret,
+    TAG_LEN,
 };
 
 /// AWS-LC, the default.
@@ -108,14 +108,6 @@ impl Provider for AwsLc {
 
     fn open_key(&self, key: &Secret<32>) -> Box<dyn OpenKey> {
         Box::new(Gcm::new(key))
-    }
-
-    fn protect_key(&self, key: &Secret<32>) -> Box<dyn ProtectKey> {
-        header::protect_key(key)
-    }
-
-    fn unprotect_key(&self, key: &Secret<32>) -> Box<dyn UnprotectKey> {
-        header::unprotect_key(key)
     }
 }
 
