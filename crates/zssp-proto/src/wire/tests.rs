@@ -86,8 +86,8 @@ macro_rules! parses_what_it_emits {
 
 /// Random bytes whose length is now and then exactly that of a packet.
 fn packet() -> impl Strategy<Value = Vec<u8>> {
-    let lengths = [16, 36, 69, 81, 85, 1653, 1749, 4177];
-    let near = (prop::sample::select(&lengths[..]), 0..3_usize).prop_map(|(len, off)| len + off - 1);
+    const LENGTHS: [usize; 8] = [16, 36, 69, 81, 85, 1653, 1749, 4177];
+    let near = (prop::sample::select(&LENGTHS[..]), 0..3_usize).prop_map(|(len, off)| len + off - 1);
     prop_oneof![3 => near, 1 => 0..5000_usize].prop_flat_map(|len| prop::collection::vec(any::<u8>(), len))
 }
 

@@ -3,7 +3,7 @@ use crate::crypto::{Block, ProtectKey, UnprotectKey};
 use crate::wire::{MAX_FRAGMENTS, MIN_FRAGMENT_LEN};
 
 /// Blocks given to the cipher at once: all fragments of a packet.
-const BATCH: usize = 16;
+const BATCH: usize = MAX_FRAGMENTS;
 
 /// Protects the headers of all fragments of a packet, as [`spread`](super::spread) laid them out
 /// (PROTOCOL 3.3).

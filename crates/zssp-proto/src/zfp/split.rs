@@ -160,7 +160,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::fuzzing;
     use crate::wire::{MIN_FRAGMENT_LEN, PacketType};
 
     #[test]
@@ -236,13 +235,6 @@ mod tests {
                 collected.extend_from_slice(chunk);
             }
             prop_assert_eq!(collected, packet);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn any_numbers_are_refused_or_split(packet_len: u32, mtu: u32, shift in 0..32_u32) {
-            fuzzing::split(&[(packet_len >> shift).to_be_bytes(), (mtu >> shift).to_be_bytes()].concat());
         }
     }
 
