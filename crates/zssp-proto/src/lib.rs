@@ -4,9 +4,31 @@
 mod address;
 mod context;
 pub mod crypto;
-#[cfg(any(test, feature = "fuzzing"))]
+mod error;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod identity;
+mod noise;
+mod ratchet;
+mod session;
+mod suite;
+mod sync;
+mod timers;
 pub mod wire;
-#[allow(dead_code, unused_imports, reason = "the session layer above is still to come")]
 mod zfp;
+mod zke;
+
+pub use address::{Address, LinkAddress};
+pub use context::{
+    Authorize, BuildError, Context, ContextBuilder, EndReason, Event, Handshake, Limits, Open, OpenError,
+    Outbox, Received, Scratch, Transmit,
+};
+pub use error::Fault;
+pub use identity::{PublicKey, StaticKey};
+pub use ratchet::{
+    Fingerprint, MemoryStore, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap,
+};
+pub use session::{SealError, Sealed, Session, SessionId};
+pub use suite::Suite;
+pub use zke::keys::Role;
