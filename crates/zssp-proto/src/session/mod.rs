@@ -1,0 +1,3 @@
+//! An established session: its keys, its counters, sealing and opening.
+
+mod replay;
