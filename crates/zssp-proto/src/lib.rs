@@ -6,4 +6,6 @@ pub mod crypto;
 mod session;
 #[cfg_attr(not(any(test, loom)), expect(dead_code, reason = "its users come with the context"))]
 mod sync;
+#[cfg_attr(not(test), expect(dead_code, reason = "its users come with the context"))]
+mod timers;
 pub mod wire;

@@ -88,7 +88,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
 
     /// The last counter that is ever accepted, about 2^59: at a billion packets a second, 18 years away.
     /// A sender must end the session before it gets there.
-    pub(crate) const LAST: u64 = (SLOTS as u64 * BITS << ROUND_BITS) - 1;
+    pub(crate) const LAST: u64 = ((SLOTS as u64 * BITS) << ROUND_BITS) - 1;
 
     /// A window that has received nothing; counters up to [`MAX_AHEAD`] are welcome.
     pub(crate) fn new() -> Self {
@@ -211,6 +211,8 @@ mod tests {
         Window { highest: AtomicU64::new(highest), ..Window::new() }
     }
 
+    type Steps<'a> = &'a [(u64, Result<(), Replay>)];
+
     //= ZSSP-RPL-06  received before
     //= ZSSP-RPL-07  older than the window
     //= ZSSP-RPL-08  2^24 above the highest received, and one more
@@ -218,7 +220,7 @@ mod tests {
     fn edge_cases() {
         let ok = Ok(());
         // The highest counter before, the counters committed in this order, and the answers.
-        let table: &[(u64, &[(u64, Result<(), Replay>)])] = &[
+        let table: &[(u64, Steps<'_>)] = &[
             // The very first counters, in order, repeated and reversed.
             (0, &[(0, ok), (0, Err(Duplicate)), (1, ok), (0, Err(Duplicate)), (1, Err(Duplicate))]),
             (0, &[(3, ok), (2, ok), (1, ok), (0, ok), (3, Err(Duplicate)), (0, Err(Duplicate))]),
