@@ -51,6 +51,7 @@ pub(crate) type ReplayWindow = Window<BLOCKS>;
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<ReplayWindow>() <= 1100);
+//= ZSSP-DEF-18  at least 2048 counters
 const _: () = assert!(ReplayWindow::WINDOW >= 2048);
 
 /// One more than 2048 counters fill: the block that is being filled takes the place of the oldest.
@@ -87,7 +88,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
 
     /// The last counter that is ever accepted, about 2^59: at a billion packets a second, 18 years away.
     /// A sender must end the session before it gets there.
-    pub(crate) const LAST: u64 = (SLOTS as u64 * BITS << ROUND_BITS) - 1;
+    pub(crate) const LAST: u64 = ((SLOTS as u64 * BITS) << ROUND_BITS) - 1;
 
     /// A window that has received nothing; counters up to [`MAX_AHEAD`] are welcome.
     pub(crate) fn new() -> Self {
@@ -95,6 +96,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
         Self { highest: AtomicU64::new(0), slots: core::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
+    //= ZSSP-RPL-01  reads only, before anything is stored
     /// Whether a packet with this counter may still be delivered: not yet received, not older than the window, not
     /// too far ahead. Changes nothing; meant for unauthenticated packets.
     ///
@@ -107,6 +109,8 @@ impl<const SLOTS: usize> Window<SLOTS> {
         place.mark(self.slots[place.slot].load(Relaxed)).map(drop)
     }
 
+    //= ZSSP-RPL-03  one swap decides, so one thread wins
+    //= ZSSP-SEC-03  nothing is accepted twice
     /// Records an *authenticated* packet's counter and decides whether the packet may be delivered: for each
     /// counter at most one call, on whatever thread, is ever answered with `Ok`.
     ///
@@ -135,8 +139,10 @@ impl<const SLOTS: usize> Window<SLOTS> {
     // `highest` may be outdated, that is too low. The first refusal is then only late; the second is repeated by
     // `Place::mark` where it matters. Neither sum overflows: `highest` never exceeds `LAST`.
     fn check_range(counter: u64, highest: u64) -> Result<(), Replay> {
+        //= ZSSP-RPL-08  at most 2^24 above the highest received
         if counter > (highest + MAX_AHEAD).min(Self::LAST) {
             Err(Replay::TooFarAhead)
+        //= ZSSP-RPL-07  not older than the window
         } else if counter + Self::WINDOW <= highest {
             Err(Replay::TooOld)
         } else {
@@ -174,6 +180,7 @@ impl Place {
             Err(Replay::TooOld)
         } else if round < self.round {
             Ok(self.round | self.bit)
+        //= ZSSP-RPL-06  not received before
         } else if received & self.bit != 0 {
             Err(Replay::Duplicate)
         } else {
@@ -204,11 +211,16 @@ mod tests {
         Window { highest: AtomicU64::new(highest), ..Window::new() }
     }
 
+    type Steps<'a> = &'a [(u64, Result<(), Replay>)];
+
+    //= ZSSP-RPL-06  received before
+    //= ZSSP-RPL-07  older than the window
+    //= ZSSP-RPL-08  2^24 above the highest received, and one more
     #[test]
     fn edge_cases() {
         let ok = Ok(());
         // The highest counter before, the counters committed in this order, and the answers.
-        let table: &[(u64, &[(u64, Result<(), Replay>)])] = &[
+        let table: &[(u64, Steps<'_>)] = &[
             // The very first counters, in order, repeated and reversed.
             (0, &[(0, ok), (0, Err(Duplicate)), (1, ok), (0, Err(Duplicate)), (1, Err(Duplicate))]),
             (0, &[(3, ok), (2, ok), (1, ok), (0, ok), (3, Err(Duplicate)), (0, Err(Duplicate))]),
@@ -288,6 +300,7 @@ mod tests {
         }
     }
 
+    //= ZSSP-RPL-01  the check leaves nothing behind
     #[test]
     fn checking_changes_nothing() {
         let window = ReplayWindow::new();
@@ -300,6 +313,7 @@ mod tests {
         assert_eq!(window.check(0), Ok(()));
     }
 
+    //= ZSSP-DEF-18  at least 2048 counters
     #[test]
     fn a_full_window_is_remembered() {
         let window = ReplayWindow::new();
@@ -394,6 +408,7 @@ mod tests {
 
     const THREADS: u64 = 4;
 
+    //= ZSSP-RPL-03  exactly one winner
     #[test]
     fn threads_with_the_same_counters_have_one_winner_each() {
         const ROUNDS: u64 = 100;
@@ -422,6 +437,7 @@ mod tests {
         }
     }
 
+    //= ZSSP-SEC-03  nothing is accepted twice
     #[test]
     fn threads_that_overtake_each_other_accept_nothing_twice() {
         const COUNTERS: u64 = 200_000;
@@ -449,7 +465,7 @@ mod tests {
     }
 }
 
-/// Every interleaving of a few threads; the module documentation has the command.
+/// Interleavings of a few threads; the module documentation has the command.
 #[cfg(all(test, loom))]
 mod loom_models {
     use loom::sync::Arc;
@@ -461,11 +477,15 @@ mod loom_models {
     type Small = Window<2>;
 
     /// Runs each list of commits on a thread of its own, and checks what must hold for every interleaving.
+    ///
+    /// With three threads, for every interleaving of at most four preemptions, unless `LOOM_MAX_PREEMPTIONS` says
+    /// otherwise; all of them would take minutes.
     fn model<const THREADS: usize>(threads: [&'static [u64]; THREADS]) {
-        let t0 = std::time::Instant::now();
-        let mut b = loom::model::Builder::new();
-        b.max_permutations = Some(200000);
-        b.check(move || {
+        let mut builder = loom::model::Builder::new();
+        if THREADS > 2 {
+            builder.preemption_bound.get_or_insert(4);
+        }
+        builder.check(move || {
             let window = Arc::new(Small::new());
             let run = move |window: &Small, counters: &'static [u64]| {
                 counters.iter().copied().filter(|&counter| window.commit(counter).is_ok()).collect::<Vec<_>>()
@@ -494,9 +514,9 @@ mod loom_models {
                 assert_eq!(window.commit(counter), Err(expected), "{counter} afterwards");
             }
         });
-        eprintln!("{threads:?} {:?}", t0.elapsed());
     }
 
+    //= ZSSP-RPL-03  exactly one winner
     #[test]
     fn loom_same_counter() {
         model([&[5], &[5]]);
@@ -515,6 +535,7 @@ mod loom_models {
         model([&[15], &[16], &[16]]);
     }
 
+    //= ZSSP-SEC-03  not even a counter that is overtaken meanwhile is accepted twice
     #[test]
     fn loom_overtaken_by_a_later_round() {
         model([&[5], &[5, 37]]);
