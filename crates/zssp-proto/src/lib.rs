@@ -22,7 +22,7 @@ mod zke;
 pub use address::{Address, LinkAddress};
 pub use context::{
     Authorize, BuildError, Context, ContextBuilder, EndReason, Event, Handshake, Limits, Open, OpenError,
-    Outbox, Received, Scratch, Transmit,
+    Outbox, Received, Scratch, Stats, Transmit,
 };
 pub use error::Fault;
 pub use identity::{PublicKey, StaticKey};

@@ -10,6 +10,7 @@ use super::outbox::{EndReason, Event, Outbox};
 use super::pending::{Pending, PendingTable};
 use super::routes::{Route, Routes};
 use super::sessions::Sessions;
+use super::stats::{Drops, Stats};
 use crate::crypto::{Provider, ProviderError, Secret};
 use crate::error::Fault;
 use crate::identity::StaticKey;
@@ -34,6 +35,7 @@ pub(crate) struct Inner {
     pub(super) pending: RankedMutex<{ rank::PENDING_TABLE }, PendingTable>,
     pub(super) sessions: RankedMutex<{ rank::SESSIONS }, Sessions>,
     pub(super) timers: RankedMutex<{ rank::TIMERS }, Timers<Owner>>,
+    pub(super) drops: Drops,
 }
 
 /// Whose deadline it is.
@@ -73,11 +75,26 @@ impl Inner {
             pending: RankedMutex::new(PendingTable::new(limits.pending_handshakes)),
             sessions: RankedMutex::new(Sessions::default()),
             timers: RankedMutex::new(Timers::new()),
+            drops: Drops::default(),
         })
     }
 
     pub(super) fn provider(&self) -> &dyn Provider {
         &*self.provider
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats {
+            sessions: self.sessions.lock().len(),
+            pending_handshakes: self.pending.lock().len(),
+            key_ids: self.routes.len(),
+            hello_bytes: self.hellos.lock().held_bytes(),
+            reassembly_bytes: self.reassembly.budget.held(),
+            pending_evicted: self.drops.pending_evicted.get(),
+            hellos_evicted: self.drops.hellos_evicted.get(),
+            incomplete_evicted: self.drops.incomplete_evicted.get(),
+            incomplete_expired: self.drops.incomplete_expired.get(),
+        }
     }
 
     pub(super) fn open(&self, now: Instant, open: Open) -> Result<Arc<Cell>, OpenError> {
@@ -198,6 +215,7 @@ impl Inner {
         self.timers.lock().schedule(Owner::Pending(kid), now + ATTEMPT);
         let evicted = self.pending.lock().insert(pending, u64::from_be_bytes(random));
         if let Some(evicted) = evicted {
+            self.drops.pending_evicted.add(1);
             self.timers.lock().cancel(Owner::Pending(evicted.kid));
             self.discard(&evicted);
         }

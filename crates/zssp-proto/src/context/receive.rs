@@ -38,7 +38,7 @@ pub enum Received<'a> {
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Incomplete packets of the batch that is being received, most recent last.
-    incomplete: Vec<(KeyId, Assembly)>,
+    incomplete: Vec<Incomplete>,
     /// The packet that was just completed, while the caller looks at its payload.
     whole: Vec<u8>,
     spares: Spares,
@@ -63,12 +63,37 @@ impl Scratch {
     }
 }
 
+#[derive(Debug)]
+struct Incomplete {
+    kid: KeyId,
+    /// Where the first fragment here came from.
+    from: Address,
+    assembly: Assembly,
+}
+
 /// A packet that is whole, still encrypted.
 enum Whole<'a> {
     /// It came in one datagram.
-    Datagram(&'a mut [u8]),
+    Datagram(PacketNonce, &'a mut [u8]),
     /// It was joined from fragments.
     Joined(Assembly),
+}
+
+impl Whole<'_> {
+    const fn nonce(&self) -> PacketNonce {
+        match self {
+            Self::Datagram(nonce, _) => *nonce,
+            Self::Joined(assembly) => assembly.nonce(),
+        }
+    }
+}
+
+/// What arrived where.
+#[derive(Clone, Copy)]
+struct Arrival {
+    now: Instant,
+    from: Address,
+    kid: KeyId,
 }
 
 impl Context {
@@ -92,10 +117,9 @@ impl Context {
         }
         let Some((kid, _)) = datagram.split_first_chunk::<4>() else { return Err(Fault::Malformed) };
         let Some(kid) = KeyId::new(*kid) else { return self.stranger(now, from, datagram) };
-        self.0
-            .routes
-            .with(kid, |route| self.fragment(route, kid, &Arrival { now, from }, datagram, scratch))
-            .unwrap_or(Err(Fault::UnknownKeyId))
+        let arrival = Arrival { now, from, kid };
+        let read = |route: &Route| self.fragment(route, arrival, datagram, scratch);
+        self.0.routes.with(kid, read).unwrap_or(Err(Fault::UnknownKeyId))
     }
 
     /// Ends a batch: what is incomplete in `scratch` goes to its session, where the rest may come from other threads.
@@ -103,27 +127,14 @@ impl Context {
     ///
     /// # Errors
     /// As [`receive`](Self::receive); call it again after one.
-    pub fn flush<'a>(
-        &self,
-        now: Instant,
-        from: Address,
-        scratch: &'a mut Scratch,
-    ) -> Result<Received<'a>, Fault> {
-        while let Some((kid, assembly)) = scratch.incomplete.pop() {
-            let arrival = Arrival { now, from };
-            let joined = self
-                .0
-                .routes
-                .with(kid, |route| self.0.join_elsewhere(route, kid, now, assembly, &mut scratch.spares))
-                .unwrap_or(Err(Fault::UnknownKeyId))?;
+    pub fn flush<'a>(&self, now: Instant, scratch: &'a mut Scratch) -> Result<Received<'a>, Fault> {
+        while let Some(Incomplete { kid, from, assembly }) = scratch.incomplete.pop() {
+            let arrival = Arrival { now, from, kid };
+            let join = |route: &Route| self.0.join_elsewhere(route, arrival, assembly, &mut scratch.spares);
+            let joined = self.0.routes.with(kid, join).unwrap_or(Err(Fault::UnknownKeyId))?;
             if let Some(assembly) = joined {
-                return self
-                    .0
-                    .routes
-                    .with(kid, |route| {
-                        self.whole(route, kid, &arrival, assembly.nonce(), Whole::Joined(assembly), scratch)
-                    })
-                    .unwrap_or(Err(Fault::UnknownKeyId));
+                let read = |route: &Route| self.whole(route, arrival, Whole::Joined(assembly), scratch);
+                return self.0.routes.with(kid, read).unwrap_or(Err(Fault::UnknownKeyId));
             }
         }
         Ok(Received::Nothing)
@@ -133,8 +144,7 @@ impl Context {
     fn fragment<'a>(
         &self,
         route: &Route,
-        kid: KeyId,
-        arrival: &Arrival,
+        arrival: Arrival,
         datagram: &'a mut [u8],
         scratch: &'a mut Scratch,
     ) -> Result<Received<'a>, Fault> {
@@ -148,10 +158,10 @@ impl Context {
             shared.check_counter(header.nonce)?;
         }
         if header.count == 1 {
-            return self.whole(route, kid, arrival, header.nonce, Whole::Datagram(chunk), scratch);
+            return self.whole(route, arrival, Whole::Datagram(header.nonce, chunk), scratch);
         }
-        match self.0.join(route, kid, arrival.now, &header, chunk, scratch)? {
-            Some(assembly) => self.whole(route, kid, arrival, header.nonce, Whole::Joined(assembly), scratch),
+        match self.0.join(route, arrival, (&header, chunk), scratch)? {
+            Some(assembly) => self.whole(route, arrival, Whole::Joined(assembly), scratch),
             None => Ok(Received::Nothing),
         }
     }
@@ -160,17 +170,16 @@ impl Context {
     fn whole<'a>(
         &self,
         route: &Route,
-        kid: KeyId,
-        arrival: &Arrival,
-        nonce: PacketNonce,
+        arrival: Arrival,
         packet: Whole<'a>,
         scratch: &'a mut Scratch,
     ) -> Result<Received<'a>, Fault> {
+        let (kid, nonce) = (arrival.kid, packet.nonce());
         if let Route::Session { shared, .. } = route
             && nonce.packet_type() == Some(PacketType::Payload)
         {
             let packet = match packet {
-                Whole::Datagram(bytes) => bytes,
+                Whole::Datagram(_, bytes) => bytes,
                 Whole::Joined(assembly) => {
                     let joined = assembly.into_packet(&mut scratch.spares);
                     scratch.hold(joined)
@@ -180,7 +189,7 @@ impl Context {
             return Ok(Received::Payload { session, bytes });
         }
         let bytes = match packet {
-            Whole::Datagram(bytes) => bytes.to_vec(),
+            Whole::Datagram(_, bytes) => bytes.to_vec(),
             Whole::Joined(assembly) => assembly.into_packet(&mut scratch.spares),
         };
         let packet = Packet { kid, nonce, bytes, from: arrival.from };
@@ -205,18 +214,15 @@ impl Context {
         let bytes = match hellos.insert(now, &from.to_hash_input(), &header, chunk) {
             Cached::Complete(packet) => Box::from(&packet[..]),
             Cached::Duplicate | Cached::Misfit => return Err(Fault::Fragment),
-            Cached::Stored { .. } => return Ok(Received::Nothing),
+            Cached::Stored { evicted } => {
+                self.0.drops.hellos_evicted.add(usize::from(evicted));
+                return Ok(Received::Nothing);
+            }
         };
         drop(hellos);
         let work = Work::Hello { nonce: header.nonce, bytes, from };
         Ok(Received::Handshake(Handshake { context: self.clone(), work }))
     }
-}
-
-/// When and from where a datagram came.
-struct Arrival {
-    now: Instant,
-    from: Address,
 }
 
 fn split_header(datagram: &mut [u8]) -> Result<(FragmentHeader, &mut [u8]), Fault> {
@@ -229,24 +235,23 @@ impl Inner {
     fn join(
         &self,
         route: &Route,
-        kid: KeyId,
-        now: Instant,
-        header: &FragmentHeader,
-        chunk: &[u8],
+        arrival: Arrival,
+        (header, chunk): (&FragmentHeader, &[u8]),
         scratch: &mut Scratch,
     ) -> Result<Option<Assembly>, Fault> {
         let Scratch { incomplete, spares, .. } = scratch;
-        let here = incomplete.iter().rposition(|(k, assembly)| *k == kid && assembly.nonce() == header.nonce);
+        let Arrival { kid, from, .. } = arrival;
+        let here = incomplete.iter().rposition(|it| it.kid == kid && it.assembly.nonce() == header.nonce);
         let Some(place) = here else {
             let assembly = Assembly::start(header, chunk, spares);
             if incomplete.len() == Scratch::INTERLEAVED {
-                return self.join_elsewhere(route, kid, now, assembly, spares);
+                return self.join_elsewhere(route, arrival, assembly, spares);
             }
-            incomplete.push((kid, assembly));
+            incomplete.push(Incomplete { kid, from, assembly });
             return Ok(None);
         };
-        match incomplete[place].1.insert(header, chunk) {
-            Inserted::Completed => Ok(Some(incomplete.swap_remove(place).1)),
+        match incomplete[place].assembly.insert(header, chunk) {
+            Inserted::Completed => Ok(Some(incomplete.swap_remove(place).assembly)),
             Inserted::Duplicate | Inserted::Misfit => Err(Fault::Fragment),
             Inserted::More => Ok(None),
         }
@@ -256,20 +261,21 @@ impl Inner {
     fn join_elsewhere(
         &self,
         route: &Route,
-        kid: KeyId,
-        now: Instant,
+        arrival: Arrival,
         assembly: Assembly,
         spares: &mut Spares,
     ) -> Result<Option<Assembly>, Fault> {
         let ingress = route.ingress().ok_or(Fault::UnknownKeyId)?;
         let mut table = ingress.reassembly.lock();
         let was_idle = table.next_deadline().is_none();
-        let merge = table.merge(now, assembly, &self.reassembly, spares);
+        let merge = table.merge(arrival.now, assembly, &self.reassembly, spares);
         let deadline = table.next_deadline();
         drop(table);
         if was_idle && let Some(deadline) = deadline {
-            self.timers.lock().schedule(Owner::Reassembly(kid), deadline);
+            self.timers.lock().schedule(Owner::Reassembly(arrival.kid), deadline);
         }
+        self.drops.incomplete_expired.add(merge.expired);
+        self.drops.incomplete_evicted.add(merge.evicted);
         match merge.outcome {
             Outcome::Complete(assembly) => Ok(Some(assembly)),
             Outcome::Misfit => Err(Fault::Fragment),
@@ -282,7 +288,7 @@ impl Inner {
     pub(super) fn expire_fragments(&self, kid: KeyId, now: Instant) {
         let deadline = self.routes.with(kid, |route| {
             let mut table = route.ingress()?.reassembly.lock();
-            table.expire(now, &mut Spares::default());
+            self.drops.incomplete_expired.add(table.expire(now, &mut Spares::default()));
             table.next_deadline()
         });
         if let Some(deadline) = deadline.flatten() {

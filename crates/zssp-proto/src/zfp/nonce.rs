@@ -1,9 +1,5 @@
 use crate::wire::{Completion, PacketNonce, PacketType};
 
-/// How far above the highest received counter the next one may be (PROTOCOL 3.4). With the type, the count and
-/// the reserved byte it is what makes a guessed header fail.
-pub(crate) const MAX_COUNTER_GAP: u64 = 1 << 24;
-
 /// Counters of X2 are below this: three bytes of a tag (PROTOCOL 5.1).
 const RESPONSE_COUNTERS: u64 = 1 << 24;
 

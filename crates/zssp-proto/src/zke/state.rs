@@ -164,10 +164,8 @@ impl Cell {
 
     /// Ends the session; what the state held is returned, once.
     pub(crate) fn close(&self) -> Option<Phase> {
-        match core::mem::replace(&mut *self.phase.lock(), Phase::Closed) {
-            Phase::Closed => None,
-            phase => Some(phase),
-        }
+        let before = core::mem::replace(&mut *self.phase.lock(), Phase::Closed);
+        if matches!(before, Phase::Closed) { None } else { Some(before) }
     }
 
     /// Runs `change`, which must be short, on the state in its place.
