@@ -118,8 +118,10 @@ impl Context {
         let Some((kid, _)) = datagram.split_first_chunk::<4>() else { return Err(Fault::Malformed) };
         let Some(kid) = KeyId::new(*kid) else { return self.stranger(now, from, datagram) };
         let arrival = Arrival { now, from, kid };
-        let read = |route: &Route| self.fragment(route, arrival, datagram, scratch);
-        self.0.routes.with(kid, read).unwrap_or(Err(Fault::UnknownKeyId))
+        let routes = &self.0.routes;
+        routes
+            .with(kid, |route| self.fragment(route, arrival, datagram, scratch))
+            .unwrap_or(Err(Fault::UnknownKeyId))
     }
 
     /// Ends a batch: what is incomplete in `scratch` goes to its session, where the rest may come from other threads.
@@ -130,11 +132,14 @@ impl Context {
     pub fn flush<'a>(&self, now: Instant, scratch: &'a mut Scratch) -> Result<Received<'a>, Fault> {
         while let Some(Incomplete { kid, from, assembly }) = scratch.incomplete.pop() {
             let arrival = Arrival { now, from, kid };
-            let join = |route: &Route| self.0.join_elsewhere(route, arrival, assembly, &mut scratch.spares);
-            let joined = self.0.routes.with(kid, join).unwrap_or(Err(Fault::UnknownKeyId))?;
+            let spares = &mut scratch.spares;
+            let joined =
+                self.0.routes.with(kid, |route| self.0.join_elsewhere(route, arrival, assembly, spares));
+            let joined = joined.unwrap_or(Err(Fault::UnknownKeyId))?;
             if let Some(assembly) = joined {
-                let read = |route: &Route| self.whole(route, arrival, Whole::Joined(assembly), scratch);
-                return self.0.routes.with(kid, read).unwrap_or(Err(Fault::UnknownKeyId));
+                let packet = Whole::Joined(assembly);
+                let opened = self.0.routes.with(kid, |route| self.whole(route, arrival, packet, scratch));
+                return opened.unwrap_or(Err(Fault::UnknownKeyId));
             }
         }
         Ok(Received::Nothing)
