@@ -19,6 +19,9 @@ pub(crate) struct Reassembly {
     entries: Vec<Entry>,
 }
 
+/// An idle session pays for this and nothing more.
+const _: () = assert!(size_of::<Reassembly>() <= 24);
+
 /// The bounds of every session's [`Reassembly`].
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -132,7 +135,7 @@ impl Reassembly {
         let bytes = assembly.held_bytes();
         let mut evicted = 0;
         // Nothing is given up for a newcomer that cannot fit even then.
-        let attainable = limits.bytes.min(self.held_bytes() + limits.budget.left());
+        let attainable = limits.bytes.min(self.held_bytes().saturating_add(limits.budget.left()));
         if bytes > attainable || limits.packets == 0 {
             assembly.recycle(spares);
             return (Outcome::NoRoom, evicted);
@@ -174,9 +177,6 @@ mod tests {
     use crate::fuzzing;
     use crate::wire::{FragmentHeader, PacketType};
     use crate::zfp::test_origin;
-
-    /// An idle session pays for this and nothing more.
-    const _: () = assert!(size_of::<Reassembly>() <= 24);
 
     const SECOND: Duration = Duration::from_secs(1);
 
