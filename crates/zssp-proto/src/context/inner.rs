@@ -19,7 +19,7 @@ use crate::session::SessionId;
 use crate::suite::Suite;
 use crate::sync::{RankedMutex, rank};
 use crate::timers::Timers;
-use crate::wire::KeyId;
+use crate::wire::{Completion, KeyId, MAX_FRAGMENTS};
 use crate::zfp::{self, Budget, HelloCache};
 use crate::zke::state::{ATTEMPT, Cell, Phase, RESEND, Side, Taken};
 
@@ -29,7 +29,8 @@ pub(crate) struct Inner {
     pub(super) suites: Vec<Suite>,
     pub(super) mtu: usize,
     max_sessions: usize,
-    pub(super) reassembly: zfp::Limits,
+    pub(super) session_reassembly: zfp::Limits,
+    pub(super) handshake_reassembly: zfp::Limits,
     pub(super) routes: Routes,
     pub(super) hellos: RankedMutex<{ rank::HELLOS }, HelloCache>,
     pub(super) pending: RankedMutex<{ rank::PENDING_TABLE }, PendingTable>,
@@ -59,17 +60,19 @@ impl Inner {
     ) -> Result<Self, ProviderError> {
         let mut salt = Secret::zero();
         provider.random(salt.expose_mut())?;
+        let budget = Arc::new(Budget::new(limits.reassembly_bytes));
         Ok(Self {
             provider,
             key,
             suites,
             mtu,
             max_sessions: limits.sessions,
-            reassembly: zfp::Limits {
+            session_reassembly: zfp::Limits {
                 packets: MAX_INCOMPLETE_PACKETS,
                 bytes: limits.reassembly_bytes_per_session,
-                budget: Arc::new(Budget::new(limits.reassembly_bytes)),
+                budget: budget.clone(),
             },
+            handshake_reassembly: zfp::Limits { packets: 1, bytes: MAX_HANDSHAKE_BYTES, budget },
             routes: Routes::new(),
             hellos: RankedMutex::new(HelloCache::new(limits.hello_bytes, salt)),
             pending: RankedMutex::new(PendingTable::new(limits.pending_handshakes)),
@@ -89,7 +92,7 @@ impl Inner {
             pending_handshakes: self.pending.lock().len(),
             key_ids: self.routes.len(),
             hello_bytes: self.hellos.lock().held_bytes(),
-            reassembly_bytes: self.reassembly.budget.held(),
+            reassembly_bytes: self.session_reassembly.budget.held(),
             pending_evicted: self.drops.pending_evicted.get(),
             hellos_evicted: self.drops.hellos_evicted.get(),
             incomplete_evicted: self.drops.incomplete_evicted.get(),
@@ -258,6 +261,10 @@ impl Inner {
 
 /// Incomplete packets that one session may have: what several receiving threads interleave, several times over.
 const MAX_INCOMPLETE_PACKETS: usize = 64;
+
+/// Bytes that an incomplete X2 or X3 may take. Whoever sent the hello knows the header keys of B2, so this is what a
+/// stranger can fill.
+const MAX_HANDSHAKE_BYTES: usize = Completion::MAX_LEN + MAX_FRAGMENTS;
 
 impl Task<'_> {
     /// The pair of `peer`. A failure is told, and is as if the packet had been lost.

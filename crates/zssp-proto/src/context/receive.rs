@@ -11,7 +11,7 @@ use super::{Context, Inner};
 use crate::address::Address;
 use crate::error::Fault;
 use crate::session::SessionId;
-use crate::wire::{FragmentHeader, HEADER_LEN, KeyId, MIN_FRAGMENT_LEN, PacketNonce, PacketType};
+use crate::wire::{FragmentHeader, KeyId, PacketNonce, PacketType};
 use crate::zfp::{self, Assembly, Cached, Inserted, Outcome, Spares, admitted, unprotect};
 
 /// What a datagram led to.
@@ -111,12 +111,8 @@ impl Context {
         datagram: &'a mut [u8],
         scratch: &'a mut Scratch,
     ) -> Result<Received<'a>, Fault> {
-        //= ZSSP-HP-04  too short to be read
-        if datagram.len() < MIN_FRAGMENT_LEN {
-            return Err(Fault::Malformed);
-        }
-        let Some((kid, _)) = datagram.split_first_chunk::<4>() else { return Err(Fault::Malformed) };
-        let Some(kid) = KeyId::new(*kid) else { return self.stranger(now, from, datagram) };
+        let kid = FragmentHeader::peek_kid(datagram).map_err(|_| Fault::Malformed)?;
+        let Some(kid) = kid else { return self.stranger(now, from, datagram) };
         let arrival = Arrival { now, from, kid };
         let routes = &self.0.routes;
         routes
@@ -156,7 +152,7 @@ impl Context {
         let (ingress, kind) = route.ingress().zip(route.kind()).ok_or(Fault::UnknownKeyId)?;
         //= ZSSP-HP-05  the state is found by kid, its header key decrypts
         unprotect(&*ingress.header.unprotect, [&mut *datagram]);
-        let (header, chunk) = split_header(datagram)?;
+        let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
         //= ZSSP-HP-06  the packet nonce is verified before anything is stored
         admitted(kind, header.nonce).ok_or(Fault::Unexpected)?;
         if let Route::Session { shared, .. } = route {
@@ -209,7 +205,7 @@ impl Context {
 
     /// A datagram without a key id: a hello, from anybody.
     fn stranger(&self, now: Instant, from: Address, datagram: &mut [u8]) -> Result<Received<'static>, Fault> {
-        let (header, chunk) = split_header(datagram)?;
+        let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
         //= ZSSP-RPL-09  only hellos and challenges come without a key id
         let packet_type = admitted(zfp::Route::Stranger, header.nonce).ok_or(Fault::Unexpected)?;
         if packet_type != PacketType::Hello {
@@ -219,8 +215,9 @@ impl Context {
         let bytes = match hellos.insert(now, &from.to_hash_input(), &header, chunk) {
             Cached::Complete(packet) => Box::from(&packet[..]),
             Cached::Duplicate | Cached::Misfit => return Err(Fault::Fragment),
-            Cached::Stored { evicted } => {
-                self.0.drops.hellos_evicted.add(usize::from(evicted));
+            Cached::Stored => return Ok(Received::Nothing),
+            Cached::StoredAfterEviction => {
+                self.0.drops.hellos_evicted.add(1);
                 return Ok(Received::Nothing);
             }
         };
@@ -228,11 +225,6 @@ impl Context {
         let work = Work::Hello { nonce: header.nonce, bytes, from };
         Ok(Received::Handshake(Handshake { context: self.clone(), work }))
     }
-}
-
-fn split_header(datagram: &mut [u8]) -> Result<(FragmentHeader, &mut [u8]), Fault> {
-    let (header, chunk) = datagram.split_first_chunk_mut::<HEADER_LEN>().ok_or(Fault::Malformed)?;
-    Ok((FragmentHeader::parse(header).map_err(|_| Fault::Malformed)?, chunk))
 }
 
 impl Inner {
@@ -271,9 +263,13 @@ impl Inner {
         spares: &mut Spares,
     ) -> Result<Option<Assembly>, Fault> {
         let ingress = route.ingress().ok_or(Fault::UnknownKeyId)?;
+        let limits = match route {
+            Route::Session { .. } => &self.session_reassembly,
+            _ => &self.handshake_reassembly,
+        };
         let mut table = ingress.reassembly.lock();
         let was_idle = table.next_deadline().is_none();
-        let merge = table.merge(arrival.now, assembly, &self.reassembly, spares);
+        let merge = table.merge(arrival.now, assembly, limits, spares);
         let deadline = table.next_deadline();
         drop(table);
         if was_idle && let Some(deadline) = deadline {
