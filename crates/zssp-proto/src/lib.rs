@@ -5,7 +5,7 @@ mod address;
 mod context;
 pub mod crypto;
 mod error;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod identity;
