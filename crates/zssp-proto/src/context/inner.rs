@@ -21,7 +21,7 @@ use crate::sync::{RankedMutex, rank};
 use crate::timers::Timers;
 use crate::wire::{Completion, KeyId, MAX_FRAGMENTS};
 use crate::zfp::{self, Budget, HelloCache};
-use crate::zke::state::{ATTEMPT, Cell, Phase, RESEND, Side, Taken};
+use crate::zke::state::{ATTEMPT, Attempt, Cell, Opening, Phase, RESEND, Taken};
 
 pub(crate) struct Inner {
     provider: Arc<dyn Provider>,
@@ -109,13 +109,13 @@ impl Inner {
         }
         let give_up = open.give_up_after.and_then(|time| now.checked_add(time));
         let (peer, name) = (open.peer, open.name.clone());
-        let side = Side::Initiator { open: Box::new(open), give_up };
-        let phase = Phase::Opening { at: now + RESEND };
-        let cell = self
-            .add_session(|id| Cell::new(id, peer, name, side, phase))
-            .ok_or(OpenError::TooManySessions)?;
-        // Should the first handshake be dropped instead of run, this makes up for it.
-        self.schedule(cell.id, now + RESEND);
+        let attempt = Arc::new(Attempt { open, give_up });
+        // Should the first handshake be dropped instead of run, the deadline makes up for it.
+        let at = now + RESEND;
+        let phase = Phase::Opening(Opening { attempt, at });
+        let cell =
+            self.add_session(|id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
+        self.schedule(cell.id, at);
         Ok(cell)
     }
 
