@@ -26,6 +26,11 @@ impl FlakyStore {
         self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(call);
     }
 
+    /// No call fails any more.
+    pub fn heal(&self) {
+        self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+    }
+
     /// Calls so far, failed ones too.
     pub fn calls(&self) -> u32 {
         self.calls.load(Ordering::Relaxed)
