@@ -17,6 +17,7 @@ pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 
+//= ZSSP-DEF-05  one order for all locks
 /// A mutex with a place in the lock order: a thread may take it only while every lock it holds has a lower rank.
 ///
 /// Following the order makes a deadlock between ranked locks impossible. Builds with debug assertions panic at the
@@ -148,6 +149,7 @@ mod tests {
         assert_eq!(*low.lock(), 5);
     }
 
+    //= ZSSP-DEF-05  the other order panics
     #[test]
     #[cfg(debug_assertions)]
     fn a_lock_out_of_order_panics_and_leaves_the_thread_usable() {

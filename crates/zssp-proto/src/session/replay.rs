@@ -18,7 +18,7 @@
 //! Next to the slots, `highest` is the highest counter that anyone has committed or is committing.
 //!
 //! # Why no counter is accepted twice
-//! - Words are unambiguous. No counter above [`LAST`] is ever accepted, and up to there the round fits its 48 bits:
+//! - Words are unambiguous. No counter above [`LAST`](Window::LAST) is ever accepted, and up to there the round fits its 48 bits:
 //!   it is never truncated, so nothing depends on how long a thread sleeps or how far a peer jumps.
 //! - A word only grows, read as one number: a swap either adds a bit of the same round or installs a higher round.
 //! - `Ok` is returned only by a swap that added the counter's own bit. After it, the slot has that bit set for as
@@ -101,7 +101,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// too far ahead. Changes nothing; meant for unauthenticated packets.
     ///
     /// # Errors
-    /// The reason when not. A refused packet can be dropped: [`commit`](Self::commit) would refuse it as well.
+    /// The reason when not; [`commit`](Self::commit) would refuse it as well, so the packet can be dropped unread.
     /// An accepted one may yet lose to another thread there.
     pub(crate) fn check(&self, counter: u64) -> Result<(), Replay> {
         Self::check_range(counter, self.highest.load(Relaxed))?;
@@ -115,7 +115,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// counter at most one call, on whatever thread, is ever answered with `Ok`.
     ///
     /// # Errors
-    /// The reason why not; the packet must then be dropped. Nothing has changed.
+    /// The reason why not; the packet must then be dropped. The window is as if it had never come.
     pub(crate) fn commit(&self, counter: u64) -> Result<(), Replay> {
         let highest = self.highest.load(Relaxed);
         Self::check_range(counter, highest)?;
@@ -136,8 +136,9 @@ impl<const SLOTS: usize> Window<SLOTS> {
         }
     }
 
-    // `highest` may be outdated, that is too low. The first refusal is then only late; the second is repeated by
-    // `Place::mark` where it matters. Neither sum overflows: `highest` never exceeds `LAST`.
+    // `highest` may be outdated, that is too low. Then a counter may be too far ahead that another thread has just
+    // brought within reach, as if this call had come a little earlier; and one that has become too old may pass,
+    // which `Place::mark` decides anew. No sum overflows, because `highest` never exceeds `LAST`.
     fn check_range(counter: u64, highest: u64) -> Result<(), Replay> {
         //= ZSSP-RPL-08  at most 2^24 above the highest received
         if counter > (highest + MAX_AHEAD).min(Self::LAST) {

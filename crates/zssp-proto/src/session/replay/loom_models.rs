@@ -48,7 +48,6 @@ fn model<const THREADS: usize>(threads: [&'static [u64]; THREADS]) {
     });
 }
 
-//= ZSSP-RPL-03  exactly one winner
 #[test]
 fn loom_same_counter() {
     model([&[5], &[5]]);
@@ -67,7 +66,6 @@ fn loom_two_words() {
     model([&[15], &[16], &[16]]);
 }
 
-//= ZSSP-SEC-03  not even a counter that is overtaken meanwhile is accepted twice
 #[test]
 fn loom_overtaken_by_a_later_round() {
     model([&[5], &[5, 37]]);
