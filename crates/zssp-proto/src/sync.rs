@@ -17,7 +17,6 @@ pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 
-//= ZSSP-DEF-05  one order for all locks
 /// A mutex with a place in the lock order: a thread may take it only while every lock it holds has a lower rank.
 ///
 /// Following the order makes a deadlock between ranked locks impossible. Builds with debug assertions panic at the
@@ -93,6 +92,7 @@ struct HeldRank(u8);
 impl HeldRank {
     fn take(rank: u8) -> Self {
         HELD.with(|held| {
+            //= ZSSP-DEF-05  one order for all locks
             // Any bit from `rank` upwards is a lock of the same or a higher rank.
             let (mask, conflict) = (held.get(), held.get() >> rank);
             assert!(
