@@ -105,7 +105,7 @@ fn replay_directory(directory: &Path, report: impl Fn(&str)) -> usize {
 //= ZSSP-PKT-05  byte for byte
 //= ZSSP-PKT-08  byte for byte
 //= ZSSP-PKT-09  byte for byte, with payloads of 0 to 16385 bytes
-//= ZSSP-PKT-10  C1, C2 and payloads count together, from 0
+//= ZSSP-PKT-10  C1, C2 and payloads count together, Alice's and D from 0, Bob's from 1
 //= ZSSP-PKT-11  byte for byte
 //= ZSSP-PKT-12  byte for byte
 //= ZSSP-PKT-13  byte for byte
