@@ -34,7 +34,7 @@ fn say(line: &str) {
 /// `report`.
 fn replay_directory(directory: &Path, report: impl Fn(&str)) -> usize {
     let (mut replayed, mut divergences) = (0, Vec::new());
-    for scenario in vectors::load_dir(directory).unwrap() {
+    for scenario in vectors::load_dir(directory).expect("a directory of recorded sessions") {
         let title = format!("{}.{}", scenario.variant, scenario.name);
         let part = match scope(&scenario) {
             Scope::Nothing(reason) => {
@@ -247,7 +247,7 @@ fn change(op: &mut Op) {
         Op::ReceiveError { error } => error.push('!'),
         Op::SaveRatchet(change) => change.new_state1.key[31] ^= 1,
         // Not the last byte of all: in a hello that is drawn as it was recorded.
-        Op::Send { fragments, .. } => *fragments[0].last_mut().unwrap() ^= 1,
+        Op::Send { fragments, .. } => *fragments[0].last_mut().expect("a header at least") ^= 1,
         Op::SendPayload { payload } => payload.push(0),
         Op::TransportKeys { send, .. } => send[31] ^= 1,
     }
