@@ -2,6 +2,7 @@
 //!
 //! `ZSSP_VECTORS` names another directory than the repository's `testing/vectors`. What was replayed and what was not,
 //! and why, goes to standard error.
+#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -205,6 +206,54 @@ fn assert_complete(scenario: &Scenario, payloads: usize) {
     }
 }
 
+/// Nothing is skipped by its name.
+#[test]
+fn what_is_skipped_depends_on_the_content() {
+    let provider = providers().remove(0);
+    let plan = plans().into_iter().find(|plan| plan.name == "initiator-lost").unwrap();
+    let scenario = record(&plan, "ml-kem-1024", &provider).unwrap();
+    let changed = |change: fn(&mut Scenario)| {
+        let mut changed = scenario.clone();
+        change(&mut changed);
+        scope(&changed)
+    };
+    let flag = |name| Scope::Nothing(Reason::Flag(name));
+
+    assert_eq!(scope(&scenario), Scope::Whole);
+    assert_eq!(changed(|s| s.flags.bob.challenge = true), Scope::Nothing(Reason::Challenge));
+    assert_eq!(changed(|s| s.variant = "ml-kem-768".into()), Scope::Nothing(Reason::Variant));
+    // Bob does not recognise her, and she has nothing to be downgraded from.
+    assert_eq!(
+        changed(|s| s.flags.bob.hello_requires_recognized_ratchet = true),
+        flag("hello_requires_recognized_ratchet")
+    );
+    assert_eq!(
+        changed(|s| s.flags.bob.responder_disallows_downgrade = true),
+        flag("responder_disallows_downgrade")
+    );
+    assert_eq!(changed(|s| s.flags.alice.initiator_disallows_downgrade = true), Scope::Whole);
+    assert_eq!(
+        changed(|s| {
+            s.flags.alice.initiator_disallows_downgrade = true;
+            s.initial_ratchets.alice.state1.fingerprint = [1; 32];
+        }),
+        flag("initiator_disallows_downgrade")
+    );
+    let lose = |s: &mut Scenario| {
+        for event in &mut s.events {
+            if let Op::Send { dropped, .. } = &mut event.op {
+                *dropped = true;
+            }
+        }
+    };
+    assert_eq!(changed(lose), Scope::Nothing(Reason::Loss));
+    let rekey = |s: &mut Scenario| {
+        let again = s.events.iter().find(|event| matches!(event.op, Op::P384Keypair { .. })).cloned();
+        s.events.extend(again);
+    };
+    assert_eq!(changed(rekey), Scope::UpTo(scenario.events.len(), Reason::Rekey));
+}
+
 /// A recording with one thing changed is not replayed, whatever it is: the comparison looks at everything.
 #[test]
 fn every_changed_step_is_noticed() {
@@ -220,6 +269,10 @@ fn every_changed_step_is_noticed() {
             let (may_differ, who) = (matches!(op, Op::ReceiveError { .. }), *who);
             let result = replay(&changed, who, provider.clone());
             assert_eq!(result.is_ok(), may_differ, "{name}, event {index}: {result:?}");
+            if matches!(changed.events[index].op, Op::Send { .. }) {
+                let result = replay(&changed, who.peer(), provider.clone());
+                assert!(result.is_err(), "{name}, event {index}: the other side read it");
+            }
         }
         for who in SIDES {
             let mut changed = scenario.clone();
