@@ -61,7 +61,7 @@ fn config() -> impl Strategy<Value = Config> {
         Just(Resend::Adaptive(Adaptive::default())),
     ];
     (capacity, first, resend).prop_map(|(capacity, first, resend)| Config {
-        capacity: Capacity::new(capacity).unwrap(),
+        capacity: Capacity::new(capacity).expect("a power of two"),
         first_seq: SeqNo::new(first),
         resend,
         give_up_after: None,

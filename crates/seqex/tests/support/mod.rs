@@ -92,10 +92,7 @@ impl Pair {
         let result = self.ends[end].exchange.send(self.now, order, Letter(letter));
         assert_eq!(result.is_ok(), room > 0, "room() and send() disagree");
         match result {
-            Ok(seq) => {
-                self.record(end, letter, seq, order, None);
-                Ok(letter)
-            }
+            Ok(seq) => Ok(self.record(end, seq, order, None)),
             Err(refused) => {
                 assert_eq!(refused.data, Letter(letter), "refused data is given back");
                 Err(refused.reason)
@@ -121,7 +118,7 @@ impl Pair {
                 let reply = self.next_letter;
                 let seq = self.ends[end].exchange.reply(self.now, token, order, Letter(reply));
                 let seq = seq.expect("there is always room for an answer");
-                self.record(end, reply, seq, order, Some(letter));
+                self.record(end, seq, order, Some(letter));
             }
         }
     }
@@ -230,7 +227,8 @@ impl Pair {
         panic!("no end: {self:#?}");
     }
 
-    fn record(&mut self, end: usize, letter: u64, seq: SeqNo, order: Order, reply_to: Option<u64>) {
+    fn record(&mut self, end: usize, seq: SeqNo, order: Order, reply_to: Option<u64>) -> u64 {
+        let letter = self.next_letter;
         self.next_letter += 1;
         let place = self.ends[end].sent.len();
         self.letters.insert(letter, Sent { order, reply_to, place });
@@ -239,6 +237,7 @@ impl Pair {
         if let Some(original) = reply_to {
             self.replies.insert(original, letter);
         }
+        letter
     }
 
     fn check_delivery(&mut self, at: usize, token: Token, letter: u64, answers: Option<u64>) {
