@@ -72,6 +72,7 @@ impl<S, R> SeqEx<S, R> {
     pub fn can_send(&self) -> Result<(), Refusal> {
         if self.closed {
             Err(Refusal::Closed)
+        //= ZSSP-SEQ-12  which of the two has to act
         } else if self.outgoing.span() + 1 >= self.capacity {
             Err(Refusal::RemoteBehind)
         } else if self.room() == 0 {
@@ -226,6 +227,7 @@ impl<S, R> SeqEx<S, R> {
     /// Ends the exchange for good and hands back all data in it. From now on every command is
     /// refused, every packet dropped and every drain empty.
     pub fn close(&mut self) -> Remains<S, R> {
+        //= ZSSP-SEQ-21  nothing opens it again
         self.closed = true;
         self.recovery.clear();
         let undelivered = self.incoming.clear().into_iter().map(|stored| (stored.data, stored.answers));
@@ -288,6 +290,7 @@ impl<S, R> SeqEx<S, R> {
 }
 
 impl<S, R> SeqEx<S, R> {
+    //= ZSSP-SEQ-11  delivering reserves a number for the answer
     /// Numbers of the send window that are neither in use nor reserved for the answers to delivered packets.
     fn free(&self) -> u32 {
         self.capacity - self.outgoing.span() - self.incoming.unanswered()
@@ -336,6 +339,8 @@ impl<S, R> SeqEx<S, R> {
             }
             Arrival::New => {}
         }
+        //= ZSSP-SEQ-10  the reply is kept with the very data it answers
+        //= ZSSP-SEQ-17  a reply acknowledges what it replies to
         let answers = match message.reply_to {
             None => None,
             Some(seq) => match self.take_answered(now, seq) {

@@ -100,15 +100,18 @@ impl<S, R> ReceiveWindow<S, R> {
     pub(crate) fn classify(&self, seq: SeqNo) -> Arrival {
         let capacity = self.slots.len() as u32;
         let slot = self.slot(seq);
+        //= ZSSP-SEQ-14  next <= seq < next + CAP, in wrapping arithmetic
         if seq.since(self.next) < capacity {
             return match slot.state {
                 State::Vacant => Arrival::New,
+                //= ZSSP-SEQ-05  a slot takes each packet once
                 _ if slot.seq == seq => Arrival::Duplicate,
                 State::Answered(_) => Arrival::New,
                 // A peer that keeps to the capacity sends this one only after the answer to the other.
                 State::Delivered | State::Stored(_) => Arrival::Outside,
             };
         }
+        //= ZSSP-SEQ-15  beyond the window: dropped
         // What the peer still waits for is at most a capacity old.
         if self.next.since(seq) <= capacity { Arrival::Duplicate } else { Arrival::Outside }
     }
@@ -141,6 +144,7 @@ impl<S, R> ReceiveWindow<S, R> {
     /// Sees to it that the sender of a duplicate learns what it waits for. `reply_waits` tells whether
     /// a reply of ours is still to be acknowledged, and so will be resent by itself.
     pub(crate) fn on_duplicate(&mut self, seq: SeqNo, reply_waits: impl FnOnce(SeqNo) -> bool) {
+        //= ZSSP-SEQ-16  acknowledged again, unless its answer is being made or under way
         let slot = self.slot(seq);
         match slot.state {
             State::Delivered | State::Stored(_) if slot.seq == seq => {
@@ -167,6 +171,8 @@ impl<S, R> ReceiveWindow<S, R> {
         if room == 0 || self.stored == 0 {
             return None;
         }
+        //= ZSSP-SEQ-06  an ordered packet only as the next one, when all before it are delivered
+        //= ZSSP-SEQ-08  and only when the critical section before it is over
         if let Some(order) = self.stored_order(self.next)
             && (order == Order::Unordered || self.critical.is_none())
         {
@@ -175,6 +181,7 @@ impl<S, R> ReceiveWindow<S, R> {
         if room < 2 {
             return None;
         }
+        //= ZSSP-SEQ-07  plain packets may overtake
         let seq = self.ready.pop_front()?;
         self.hand_out(seq)
     }
@@ -182,6 +189,7 @@ impl<S, R> ReceiveWindow<S, R> {
     /// Records the answer to a delivered packet: the number of a reply, or an acknowledgement, which
     /// is then queued. Returns whether the packet was open for an answer.
     pub(crate) fn answer(&mut self, seq: SeqNo, reply: Option<SeqNo>) -> bool {
+        //= ZSSP-SEQ-09  one answer to each delivered packet
         if !self.awaits_answer(seq) {
             return false;
         }

@@ -203,6 +203,7 @@ impl Recovery {
             && self.newest_arrival.is_some_and(|newest| newest > transmission.number)
     }
 
+    //= ZSSP-SEQ-19  by evidence, RFC 9002
     fn detect_losses<S>(&mut self, window: &mut SendWindow<S>, now: Timestamp) {
         let delay = self.rtt.reordering_delay();
         while let Some(front) = self.oldest_in_flight(window) {
@@ -218,6 +219,7 @@ impl Recovery {
         self.drop_stale_held(window);
     }
 
+    //= ZSSP-SEQ-18  at a fixed interval in the bare protocol
     fn detect_timeouts<S>(&mut self, window: &mut SendWindow<S>, now: Timestamp) {
         while let Some(front) = self.oldest_in_flight(window) {
             if now < self.timer_start(&front).saturating_add(self.rtt.timeout()) {

@@ -58,6 +58,7 @@ impl RoundTrip {
         self.estimate.map(|e| Duration::from_nanos(e.min))
     }
 
+    //= ZSSP-SEQ-19  by the measured round trip, RFC 6298
     /// The resend time-out, back-off included.
     pub(crate) fn timeout(&self) -> Duration {
         match self.policy {

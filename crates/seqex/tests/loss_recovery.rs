@@ -49,9 +49,10 @@ fn events(a: &mut Exchange) -> Vec<Event> {
     std::iter::from_fn(|| a.poll_event()).collect()
 }
 
+//= ZSSP-SEQ-18  every 250 ms
 #[test]
 fn the_bare_protocol_resends_each_packet_at_a_fixed_interval() {
-    let mut a = exchange(Resend::Fixed(millis(250)));
+    let mut a = exchange(Resend::BARE);
     transmit(&mut a, 0, 3);
     hear(&mut a, 10, AckKind::Answered, 2, 1);
     for round in 1..5 {
@@ -67,6 +68,7 @@ fn the_bare_protocol_resends_each_packet_at_a_fixed_interval() {
     assert_eq!(a.next_deadline(), None);
 }
 
+//= ZSSP-SEQ-19  by evidence
 #[test]
 fn a_packet_overtaken_by_three_is_resent_at_once() {
     let mut a = adaptive();
@@ -116,6 +118,7 @@ fn silence_is_probed_by_one_packet_with_exponential_back_off() {
     assert_eq!(resends(&mut a, 8000)[..4], [6, 7, 8, 9]);
 }
 
+//= ZSSP-SEQ-19  by the measured round trip
 #[test]
 fn retransmitted_packets_measure_nothing() {
     let mut a = adaptive();
