@@ -140,6 +140,7 @@ extern crate alloc;
 mod config;
 pub mod encoding;
 mod exchange;
+mod nanos;
 mod outcome;
 mod packet;
 mod receive_window;
