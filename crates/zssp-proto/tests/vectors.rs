@@ -50,10 +50,11 @@ fn replay_directory(directory: &Path, report: impl Fn(&str)) -> usize {
         let mut runs = Vec::new();
         for provider in providers() {
             for who in SIDES {
-                if let Err(divergence) = replay(&scenario, who, provider.clone()) {
-                    divergences.push(format!("{title} as {who:?} with {}: {divergence}", provider.name()));
+                let run = format!("{who:?} with {}", provider.name());
+                match replay(&scenario, who, provider.clone()) {
+                    Ok(()) => runs.push(run),
+                    Err(divergence) => divergences.push(format!("{title} as {run}: {divergence}")),
                 }
-                runs.push(format!("{who:?} with {}", provider.name()));
             }
         }
         report(&format!("{title}: replayed as {}{part}", runs.join(", ")));
