@@ -355,6 +355,7 @@ impl<S, R> SeqEx<S, R> {
         Received::Taken
     }
 
+    #[inline]
     fn take_answered(&mut self, now: Nanos, seq: SeqNo) -> Option<S> {
         let (data, journey) = self.outgoing.answer(seq)?;
         self.recovery.on_answer(now, seq, journey);
