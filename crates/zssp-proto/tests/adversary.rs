@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use zssp_harness::pair::{Forgery, Happening, Pair, Peer, Setup};
+use zssp_harness::pair::{Forgery, Happening, Pair, Peer, Setup, hostile};
 use zssp_proto::{Fault, Stats};
 use zssp_sim::seeds;
 
@@ -449,4 +449,18 @@ fn only_bob_can_refuse() {
     pair.settle();
     assert!(matches!(pair.alice.take_happenings()[..], [Happening::Established(_)]));
     assert!(pair.talk());
+}
+
+/// The body of the fuzz target `receive`, for a moment.
+//= ZSSP-SEC-02  no forgery is accepted
+//= ZSSP-SEC-03  no replay is accepted
+//= ZSSP-SEC-06  no stuck state
+#[test]
+fn whatever_somebody_on_the_line_does() {
+    seeds::run(150, |seed| {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+        let mut script = vec![0; random.random_range(0..2000)];
+        random.fill(&mut script[..]);
+        hostile(&script);
+    });
 }
