@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use zssp_harness::pair::{Answer, Happening, Pair, Peer, Pool, Setup};
+use zssp_harness::pair::{Answer, Happening, Pair, Pool, Setup};
 use zssp_proto::{EndReason, Open, Session};
 use zssp_sim::network::Burst;
 use zssp_sim::{Conditions, seeds};
@@ -34,15 +34,6 @@ fn mtu(random: &mut Xoshiro256PlusPlus) -> usize {
     } else {
         random.random_range(128..=9000)
     }
-}
-
-/// All that must be true when everything is over: no handshake waits, no fragment is kept, each key id is that of a
-/// session, nobody has anything left to do.
-fn assert_at_rest(peer: &Peer) {
-    let stats = peer.stats();
-    assert_eq!((stats.pending_handshakes, stats.reassembly_bytes), (0, 0), "node {}", peer.node);
-    assert_eq!(stats.key_ids, stats.sessions, "node {}", peer.node);
-    assert_eq!(peer.next_deadline(), None, "node {}", peer.node);
 }
 
 /// `count` payloads of any length from each side to the other over whatever network there is. They may be lost, but
@@ -113,8 +104,8 @@ fn both_are_connected_or_both_have_given_up() {
             gave_up.set(gave_up.get() + 1);
             assert_eq!((pair.alice.stats().sessions, pair.bob.stats().sessions), (0, 0));
         }
-        assert_at_rest(&pair.alice);
-        assert_at_rest(&pair.bob);
+        pair.alice.assert_at_rest("in the end");
+        pair.bob.assert_at_rest("in the end");
         assert!(
             ![&mut pair.alice, &mut pair.bob]
                 .iter_mut()
@@ -123,7 +114,7 @@ fn both_are_connected_or_both_have_given_up() {
 
         for peer in [&pair.alice, &pair.bob] {
             peer.sessions.iter().for_each(|session| peer.context.close(session.id()));
-            assert_at_rest(peer);
+            peer.assert_at_rest("closed");
             assert_eq!(peer.stats().key_ids, 0);
         }
     });
@@ -211,7 +202,7 @@ fn nothing_is_stuck_whatever_the_applications_do() {
         pair.alice.answer = Answer::Ignore;
         pair.bob.answer = Answer::Ignore;
         pair.drive_for(140 * SECOND);
-        assert_at_rest(&pair.alice);
-        assert_at_rest(&pair.bob);
+        pair.alice.assert_at_rest("in the end");
+        pair.bob.assert_at_rest("in the end");
     });
 }
