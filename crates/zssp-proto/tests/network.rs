@@ -69,7 +69,7 @@ fn exchange(pair: &mut Pair, random: &mut Xoshiro256PlusPlus, (count, mtu): (u8,
 #[test]
 fn both_are_connected_or_both_have_given_up() {
     let (connected, gave_up) = (Cell::new(0), Cell::new(0));
-    seeds::run(400, |seed| {
+    seeds::run(300, |seed| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mtu = mtu(&mut random);
         let mut pair = Pair::with(seed, &Setup { mtu, ..Setup::default() });
@@ -132,7 +132,7 @@ fn both_are_connected_or_both_have_given_up() {
 //= ZSSP-RAT-14  the copy always equals what was stored
 #[test]
 fn crashes_never_break_the_ratchet() {
-    seeds::run(150, |seed| {
+    seeds::run(100, |seed| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut pair = Pair::with(seed, &Setup { mtu: 1280, ..Setup::default() });
         let losing = Pool::Losing(random.random_range(0.0..0.3));
@@ -172,7 +172,7 @@ fn crashes_never_break_the_ratchet() {
 //= ZSSP-SEC-06  no stuck state
 #[test]
 fn nothing_is_stuck_whatever_the_applications_do() {
-    seeds::run(100, |seed| {
+    seeds::run(60, |seed| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut pair = Pair::with(seed, &Setup { mtu: 1280, ..Setup::default() });
         pair.network.set_conditions(conditions(&mut random));
