@@ -481,3 +481,25 @@ fn debug_output_shows_no_secrets() {
         assert!(!shown.to_lowercase().contains(&hex) && !shown.contains(&list), "{shown}");
     }
 }
+
+/// A handle that the application kept does not keep the keys.
+//= ZSSP-SEC-07  secrets are dropped, and so zeroed, when their state is over
+#[test]
+fn keys_end_with_their_session() {
+    let mut pair = Pair::established(1, &Setup::default());
+    assert_eq!((pair.alice.keys.sealing_keys(), pair.bob.keys.sealing_keys()), (1, 1));
+    let session = pair.alice.session().clone();
+    pair.alice.context.close(session.id());
+    assert_eq!(pair.alice.keys.sealing_keys(), 0);
+
+    // An attempt that was cut off in A3 had keys as well.
+    pair.alice.open(&pair.bob);
+    for _ in 0..2 {
+        pair.pump();
+        pair.deliver(None);
+    }
+    assert_eq!(pair.alice.keys.sealing_keys(), 1);
+    pair.network.partition(1, 2);
+    pair.drive_for(11 * SECOND);
+    assert_eq!(pair.alice.keys.sealing_keys(), 0, "back in A1");
+}
