@@ -3,7 +3,9 @@
 //! A [`Provider`] is handed to the context explicitly; there is no process-wide default. Each key is an
 //! object of its own that can do one thing in one direction, so keys cannot be mixed up or used twice.
 
+mod header;
 mod kdf;
+mod round3;
 mod secret;
 
 #[cfg(feature = "aws-lc")]
@@ -18,6 +20,7 @@ pub use aws_lc::AwsLc;
 pub(crate) use kdf::kbkdf;
 #[cfg(feature = "rust-crypto")]
 pub use rust_crypto::RustCrypto;
+pub(crate) use round3::round3_secret;
 pub use secret::Secret;
 
 /// Bytes of a compressed SEC1 P-384 point.
@@ -26,6 +29,8 @@ pub const P384_PUBLIC_LEN: usize = 49;
 pub const P384_SECRET_LEN: usize = 48;
 /// Bytes of an ML-KEM-1024 encapsulation key.
 pub const KEM_PUBLIC_LEN: usize = 1568;
+/// Bytes of an ML-KEM-1024 decapsulation key in the form of FIPS 203: `dk_pke || ek || H(ek) || z`.
+pub const KEM_SECRET_LEN: usize = 3168;
 /// Bytes of an ML-KEM-1024 ciphertext.
 pub const KEM_CIPHERTEXT_LEN: usize = 1568;
 /// Bytes of an AES-GCM authentication tag.
@@ -77,6 +82,15 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the generator fails.
     fn kem_generate(&self) -> Result<Box<dyn KemKeyPair>, ProviderError>;
+
+    /// The ML-KEM-1024 key pair of a stored decapsulation key, for replaying recorded sessions.
+    ///
+    /// Key pairs of round-3 Kyber1024 have the same form. Only keys that a library once generated belong here:
+    /// nobody can tell whether the secret part fits the public one.
+    ///
+    /// # Errors
+    /// When the encapsulation key inside does not have the hash that is stored beside it.
+    fn kem_from_secret(&self, secret: &Secret<KEM_SECRET_LEN>) -> Result<Box<dyn KemKeyPair>, InvalidKey>;
 
     /// Encapsulates to `public` with fresh randomness (FIPS 203; the round-3 secret is derived above).
     ///

@@ -21,6 +21,13 @@ impl<const N: usize> Secret<N> {
         Self([0; N])
     }
 
+    /// A copy of `bytes`, if there are `N`. Goes straight to its place, unlike an array passed to [`new`](Self::new).
+    pub(crate) fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let mut secret = Self::zero();
+        (bytes.len() == N).then(|| secret.0.copy_from_slice(bytes))?;
+        Some(secret)
+    }
+
     /// The bytes, for as long as somebody computes with them.
     pub const fn expose(&self) -> &[u8; N] {
         &self.0
