@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 #[non_exhaustive]
 pub enum BindError {
     /// The address text is not an IP address with a port, nor a name that resolves to one.
-    #[error("{0:?} is not an address to listen on: write it as IP:PORT, such as 0.0.0.0:9993 or [::]:9993")]
-    Address(Box<str>),
+    #[error("no address to listen on: {0}; write it as IP:PORT, such as 0.0.0.0:9993 or [::]:9993")]
+    Address(#[source] io::Error),
     /// A setting is out of its range or contradicts another.
     #[error("{0}")]
     Config(Box<str>),
@@ -95,6 +95,18 @@ pub enum TrySendError {
     #[error("the send queue is full")]
     Full,
     /// It will never be taken.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// A request has no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The peer's application took the request and dropped it without a reply.
+    #[error("the peer took the request and did not reply")]
+    NoReply,
+    /// It was not accepted, or the connection ended before the reply came.
     #[error(transparent)]
     Send(#[from] SendError),
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`rank::ENDPOINT`] | attempts under way, the way to whom an ended session is told |
 //! | [`rank::CONNECTION`] | everything of one connection |
+//! | [`rank::POOL`] | spare send buffers |
 //!
 //! Nothing foreign (socket, store, waker, a user's `Drop`) runs while one is held.
 
@@ -18,6 +19,8 @@ pub(crate) mod rank {
     pub(crate) const ENDPOINT: u8 = 1;
     /// One connection's state.
     pub(crate) const CONNECTION: u8 = 2;
+    /// Spare buffers.
+    pub(crate) const POOL: u8 = 3;
 }
 
 /// A mutex of a fixed rank. With debug assertions, taking one while the same thread holds one of equal or
