@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::{
     Encapsulation, Forged, InvalidKey, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce,
-    OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, ProtectKey, Provider, ProviderError, SealKey,
-    Secret, TAG_LEN, UnprotectKey, header,
+    OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, Provider, ProviderError, SealKey, Secret,
+    TAG_LEN,
 };
 
 /// AWS-LC, the default.
@@ -75,7 +75,8 @@ impl Provider for AwsLc {
 
     fn kem_generate(&self) -> Result<Box<dyn KemKeyPair>, ProviderError> {
         let private = DecapsulationKey::generate(&ML_KEM_1024).map_err(|_| ProviderError)?;
-        let public = private.encapsulation_key().and_then(|key| key.key_bytes()).map_err(|_| ProviderError)?;
+        let public =
+            private.encapsulation_key().and_then(|key| key.key_bytes()).map_err(|_| ProviderError)?;
         let public = boxed(public.as_ref()).ok_or(ProviderError)?;
         Ok(Box::new(Kem { private, public }))
     }
@@ -108,14 +109,6 @@ impl Provider for AwsLc {
     fn open_key(&self, key: &Secret<32>) -> Box<dyn OpenKey> {
         Box::new(Gcm::new(key))
     }
-
-    fn protect_key(&self, key: &Secret<32>) -> Box<dyn ProtectKey> {
-        header::protect_key(key)
-    }
-
-    fn unprotect_key(&self, key: &Secret<32>) -> Box<dyn UnprotectKey> {
-        header::unprotect_key(key)
-    }
 }
 
 struct P384 {
@@ -128,8 +121,10 @@ struct P384 {
 impl P384 {
     fn new(private: PrivateKey) -> Result<Self, ProviderError> {
         let secret: EcPrivateKeyBin<'_> = private.as_be_bytes().map_err(|_| ProviderError)?;
-        let public: EcPublicKeyCompressedBin<'_> =
-            private.compute_public_key().and_then(|public| public.as_be_bytes()).map_err(|_| ProviderError)?;
+        let public: EcPublicKeyCompressedBin<'_> = private
+            .compute_public_key()
+            .and_then(|public| public.as_be_bytes())
+            .map_err(|_| ProviderError)?;
         Ok(Self {
             secret: Secret::from_slice(secret.as_ref()).ok_or(ProviderError)?,
             public: public.as_ref().try_into().map_err(|_| ProviderError)?,

@@ -1,10 +1,11 @@
-//! The header cipher, the same code under every provider: no library is faster at single blocks.
+//! The header cipher that every provider has unless it brings its own.
 
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes256Dec, Aes256Enc};
 
 use super::{Block, ProtectKey, Secret, UnprotectKey};
 
+//= ZSSP-HP-01  one AES-256 block, no mode
 /// Prepares an AES-256 key for encrypting header blocks (PROTOCOL 3.3).
 pub(super) fn protect_key(key: &Secret<32>) -> Box<dyn ProtectKey> {
     Box::new(Encrypting(Aes256Enc::new(Array::cast_from_core(key.expose()))))

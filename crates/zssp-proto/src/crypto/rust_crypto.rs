@@ -14,8 +14,8 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::{
     Encapsulation, Forged, InvalidKey, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce,
-    OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, ProtectKey, Provider, ProviderError, SealKey,
-    Secret, TAG_LEN, UnprotectKey, header,
+    OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, Provider, ProviderError, SealKey, Secret,
+    TAG_LEN,
 };
 
 /// The RustCrypto crates: no C compiler needed.
@@ -85,7 +85,7 @@ impl Provider for RustCrypto {
         // The library's own way to draw `m` panics when the generator fails.
         let mut m = Zeroizing::new([0; 32]);
         self.random(m.as_mut_slice()).map_err(|_| InvalidKey)?;
-        let (ciphertext, mut shared) = public.encapsulate_deterministic(Array::cast_from_core(&*m));
+        let (ciphertext, mut shared) = public.encapsulate_deterministic(Array::cast_from_core(&m));
         let secret = take(&mut shared.0);
         Ok(Encapsulation { ciphertext: Box::new(ciphertext.into()), secret })
     }
@@ -96,14 +96,6 @@ impl Provider for RustCrypto {
 
     fn open_key(&self, key: &Secret<32>) -> Box<dyn OpenKey> {
         Box::new(Gcm::new(key))
-    }
-
-    fn protect_key(&self, key: &Secret<32>) -> Box<dyn ProtectKey> {
-        header::protect_key(key)
-    }
-
-    fn unprotect_key(&self, key: &Secret<32>) -> Box<dyn UnprotectKey> {
-        header::unprotect_key(key)
     }
 }
 
@@ -126,9 +118,7 @@ impl P384KeyPair for P384 {
 
     fn agree(&self, peer: &[u8; P384_PUBLIC_LEN]) -> Result<Secret<P384_SECRET_LEN>, InvalidKey> {
         let shared = self.secret.diffie_hellman(&decompress(peer)?);
-        let mut x = Secret::zero();
-        x.expose_mut().copy_from_slice(shared.raw_secret_bytes());
-        Ok(x)
+        Secret::from_slice(shared.raw_secret_bytes()).ok_or(InvalidKey)
     }
 
     fn secret(&self) -> Secret<P384_SECRET_LEN> {
