@@ -7,11 +7,17 @@ extern crate alloc;
 mod config;
 pub mod encoding;
 mod exchange;
+mod outcome;
 mod packet;
+mod receive_window;
+mod recovery;
+mod rtt;
+mod send_window;
 mod seq;
 
 pub use config::{Adaptive, BadCapacity, Capacity, Config, Feedback, Resend};
-pub use exchange::{Delivery, Event, GaveUp, NotOpen, Refusal, Refused, SeqEx, Token};
+pub use exchange::SeqEx;
+pub use outcome::{Delivery, DropReason, Event, GaveUp, NotOpen, Received, Refusal, Refused, Remains, Token};
 pub use packet::{Ack, AckKind, Message, Order, Packet};
 pub use seq::SeqNo;
 

@@ -42,6 +42,22 @@ impl SeqNo {
     pub const fn since(self, earlier: Self) -> u32 {
         self.0.wrapping_sub(earlier.0)
     }
+
+    /// The number `distance` steps earlier.
+    pub(crate) const fn minus(self, distance: u32) -> Self {
+        Self(self.0.wrapping_sub(distance))
+    }
+
+    /// Whether this number comes after `other`, for numbers known to be close.
+    pub(crate) const fn is_after(self, other: Self) -> bool {
+        (self.0.wrapping_sub(other.0) as i32) > 0
+    }
+
+    /// The slot of this number in a ring whose length is a power of two, so that neighbours stay
+    /// neighbours where the numbers wrap.
+    pub(crate) const fn index(self, ring: usize) -> usize {
+        self.0 as usize & (ring - 1)
+    }
 }
 
 impl From<u32> for SeqNo {
