@@ -302,21 +302,21 @@ proptest! {
             (random >> 33) % 100 < percent
         });
         let now = pair.now;
-        for side in 0..2 {
-            for number in 0..counts[side] {
+        for (side, &count) in counts.iter().enumerate() {
+            for number in 0..count {
                 let mut data = vec![0; len];
                 data[0] = u8::try_from(number).unwrap();
                 pair.ends[side].send(now, Order::Ordered, &data).unwrap();
             }
         }
         let received = pair.settle();
-        for side in 0..2 {
+        for (side, &count) in counts.iter().enumerate() {
             let numbers: Vec<usize> = received[1 - side].iter().map(|data| usize::from(data[0])).collect();
-            prop_assert_eq!(&numbers, &(0..counts[side]).collect::<Vec<_>>());
+            prop_assert_eq!(&numbers, &(0..count).collect::<Vec<_>>());
             prop_assert_eq!(pair.ends[side].state.ended(), None);
             prop_assert!(pair.ends[side].state.is_drained());
             prop_assert_eq!(pair.ends[side].state.flight.bytes(), 0);
-            prop_assert_eq!(pair.ends[side].freed, counts[side] * len);
+            prop_assert_eq!(pair.ends[side].freed, count * len);
         }
     }
 
