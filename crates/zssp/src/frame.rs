@@ -79,6 +79,7 @@ impl<'a> Payload<'a> {
             }
             CLOSE_READ if rest.is_empty() => Ok(Self::CloseRead),
             CLOSE_READ => Err(Malformed::Close),
+            //= ZSSP-ENC-05  whatever the encoding of channels does not know either ends the connection
             _ => Ok(Self::Exchange(encoding::frames(payload))),
         }
     }

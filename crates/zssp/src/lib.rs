@@ -55,6 +55,7 @@ mod key;
 mod link;
 mod stats;
 mod sync;
+mod wait;
 
 pub use config::Builder;
 pub use connection::{Channel, Connection, Message};

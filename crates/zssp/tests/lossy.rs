@@ -99,6 +99,7 @@ async fn connect(road: Road, seed: u64, client: &Endpoint, server: &Endpoint) ->
 
 const TENTH: Road = Road { lost: 10, doubled: 20, overtaken: 20 };
 
+//= ZSSP-SEQ-06  in order, though much is sent again
 #[test]
 fn bulk_survives_a_tenth_lost() {
     run(async {
@@ -152,6 +153,7 @@ fn requests_survive_a_tenth_lost() {
     });
 }
 
+//= ZSSP-SEQ-05  exactly once
 #[test]
 fn unordered_messages_arrive_once_though_doubled_and_shuffled() {
     run(async {

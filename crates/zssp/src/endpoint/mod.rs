@@ -30,6 +30,7 @@ use crate::key::SecretKey;
 use crate::link::Udp;
 use crate::stats::{Counters, EndpointStats};
 use crate::sync::{RankedMutex, rank};
+use crate::wait::until;
 
 /// A UDP socket that connects to peers and is connected to, known by its key.
 ///
@@ -210,10 +211,7 @@ impl Endpoint {
     /// Dropped before it resolves, nobody was taken from the queue.
     pub async fn accept(&self) -> Option<Incoming> {
         let shared = self.shared();
-        loop {
-            let arrived = shared.arrivals.notified();
-            let mut arrived = std::pin::pin!(arrived);
-            arrived.as_mut().enable();
+        let peer = until(&shared.arrivals, || {
             let (next, more, closed) = {
                 let mut book = shared.book.lock();
                 (book.next_incoming(), book.has_incoming(), book.is_closed())
@@ -221,12 +219,9 @@ impl Endpoint {
             if more {
                 shared.arrivals.notify_one();
             }
-            match next {
-                Some(peer) => return Some(Incoming::new(peer, shared.clone())),
-                None if closed => return None,
-                None => arrived.await,
-            }
-        }
+            next.map(Some).or(closed.then_some(None))
+        });
+        Some(Incoming::new(peer.await?, shared.clone()))
     }
 
     /// Closes every connection as [`Connection::close`] does, and takes nobody new: attempts under way and peers that
@@ -246,15 +241,7 @@ impl Endpoint {
     /// Cancel safe: it only waits.
     pub async fn wait_idle(&self) {
         let shared = self.shared();
-        loop {
-            let idle = shared.idle.notified();
-            let mut idle = std::pin::pin!(idle);
-            idle.as_mut().enable();
-            if shared.table.len() == 0 {
-                return;
-            }
-            idle.await;
-        }
+        until(&shared.idle, || (shared.table.len() == 0).then_some(())).await;
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -100,6 +100,7 @@ impl State {
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(again);
             let mut payload = Outgoing::new(data);
+            //= ZSSP-ENC-03  acknowledgements ride with messages
             if self.acks.due().is_some() {
                 let room = self.settings.max_payload.saturating_sub(payload.len() + header.len());
                 let (with_acks, acks) = payload.acks(&mut self.exchange, room);

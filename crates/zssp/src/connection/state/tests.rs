@@ -151,6 +151,7 @@ impl Pair {
     }
 }
 
+//= ZSSP-SEQ-19  the round trip is measured
 #[test]
 fn messages_cross_in_order_and_give_their_room_back() {
     let mut pair = Pair::new();
@@ -170,6 +171,7 @@ fn messages_cross_in_order_and_give_their_room_back() {
     assert!(stats.congestion_window > 14_000, "a window in use grows");
 }
 
+//= ZSSP-ENC-02  sixty answers are a range
 #[test]
 fn acknowledgements_travel_together() {
     let mut pair = Pair::new();
@@ -256,6 +258,7 @@ fn what_is_not_answered_when_the_peer_closes_is_given_back() {
     assert!(pair.ends[0].answers.is_empty(), "it was dropped with the request, not answered");
 }
 
+//= ZSSP-ENC-05  an unknown first byte, an unknown kind, a channel that does not exist
 #[test]
 fn what_breaks_the_rules_ends_the_connection() {
     for payload in [&b""[..], &[0xFF, 1, 2], &[0x20], &[0x10, 0, 1, 0, 0, 0, 0, 9], &[0xD1, 0]] {
