@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::net::ToSocketAddrs;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use zssp_proto::{Address, Context, Open, OpenError, PublicKey, RatchetStore, SessionId};
 
@@ -59,10 +60,10 @@ use crate::wait::until;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Endpoint(Arc<Handle>);
+pub struct Endpoint(Arc<Owner>);
 
 /// What the application holds; tasks hold [`Shared`] itself.
-struct Handle(Arc<Shared>);
+struct Owner(Arc<Shared>);
 
 /// An endpoint, seen from inside.
 pub(crate) struct Shared {
@@ -89,6 +90,8 @@ pub(crate) struct Shared {
     /// No handle is left, or it was closed: with the last connection everything stops.
     released: AtomicBool,
     stop: watch::Sender<bool>,
+    /// Where tasks run, whichever thread starts them.
+    runtime: Handle,
 }
 
 impl Endpoint {
@@ -135,13 +138,14 @@ impl Endpoint {
             workers: Arc::new(Semaphore::new(config.workers)),
             released: AtomicBool::new(false),
             stop: watch::Sender::new(false),
+            runtime: Handle::current(),
             config,
         });
         for _ in 0..shared.config.receive_tasks {
-            tokio::spawn(receive::receive(shared.clone(), shared.stop.subscribe()));
+            shared.runtime.spawn(receive::receive(shared.clone(), shared.stop.subscribe()));
         }
-        tokio::spawn(shared.clone().watch_deadlines());
-        Self(Arc::new(Handle(shared)))
+        shared.runtime.spawn(shared.clone().watch_deadlines());
+        Self(Arc::new(Owner(shared)))
     }
 
     /// Where the socket is bound.
@@ -249,7 +253,7 @@ impl Endpoint {
     }
 }
 
-impl Drop for Handle {
+impl Drop for Owner {
     fn drop(&mut self) {
         self.0.shut_door();
     }
