@@ -105,7 +105,7 @@ fn bulk_survives_a_tenth_lost() {
     run(async {
         let (client, server) = (endpoint().await, endpoint().await);
         let (here, there) = connect(TENTH, 11, &client, &server).await;
-        let sent = Bytes::from(content(8, 4 << 20));
+        let sent = Bytes::from(content(8, 2 << 20));
         let mut rest = sent.clone();
         let closing = tokio::spawn(async move {
             let sender = here.channel();
