@@ -151,7 +151,7 @@ impl Context {
     ) -> Result<Received<'a>, Fault> {
         let (ingress, kind) = route.ingress().zip(route.kind()).ok_or(Fault::UnknownKeyId)?;
         //= ZSSP-HP-05  the state is found by kid, its header key decrypts
-        unprotect(&*ingress.header.unprotect, [&mut *datagram]);
+        unprotect(&*ingress.header.unprotect, datagram);
         let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
         //= ZSSP-HP-06  the packet nonce is verified before anything is stored
         admitted(kind, header.nonce).ok_or(Fault::Unexpected)?;
