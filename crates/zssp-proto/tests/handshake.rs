@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use zssp_proto::crypto::AwsLc;
 use zssp_proto::{
-    Address, Context, Event, Handshake, LinkAddress, MemoryStore, Open, Outbox, Received, Role, Scratch,
-    Session, StaticKey,
+    Address, Context, Event, Fault, Handshake, LinkAddress, MemoryStore, Open, Outbox, Received, Role,
+    Scratch, Session, StaticKey,
 };
 
 struct Peer {
@@ -110,4 +110,22 @@ fn two_strangers_meet() {
     }
     assert_eq!(alice.context.next_deadline(), None);
     assert_eq!(bob.context.expired(now + Duration::from_secs(3600)).map(|_| ()), None);
+}
+
+#[test]
+fn a_session_that_was_closed_reads_no_more_fragments() {
+    let now = Instant::now();
+    let (mut alice, mut bob) = (Peer::new("alice"), Peer::new("bob"));
+    let (_, handshake) = alice.context.open(now, Open::to(bob.context.public_key(), bob.address)).unwrap();
+    alice.run(now, handshake);
+    settle(now, &mut alice, &mut bob);
+
+    let mut buffer = vec![0; 5000];
+    let sealed = alice.sessions[0].seal(&[7; 4000], 1500, &mut buffer).unwrap();
+    let mut datagrams = sealed.datagrams(&buffer).map(<[u8]>::to_vec).collect::<Vec<_>>();
+    bob.receive(now, alice.address, datagrams.remove(0));
+    bob.receive(now, alice.address, datagrams.remove(0));
+    bob.context.close(bob.sessions[0].id());
+    let last = bob.context.receive(now, alice.address, &mut datagrams[0], &mut bob.scratch);
+    assert!(matches!(last, Err(Fault::UnknownKeyId)), "{last:?}");
 }
