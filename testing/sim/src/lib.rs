@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod hex;
 pub mod network;
 pub mod seeds;
 pub mod vectors;

@@ -90,7 +90,7 @@ pub(crate) fn open(report: &mut Report) {
     }
 }
 
-/// Receives a packet datagram by datagram, as a coalesced read gives them; the length of the payload.
+/// Receives a packet datagram by datagram, as one coalesced read gives them; the length of the payload.
 fn receive(
     bob: &mut Peer,
     now: Instant,
@@ -105,6 +105,7 @@ fn receive(
             received => drop(received),
         }
     }
+    drop(black_box(bob.context.flush(now, &mut bob.scratch)));
     delivered
 }
 

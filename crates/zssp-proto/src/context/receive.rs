@@ -34,8 +34,7 @@ pub enum Received<'a> {
 }
 
 /// What one receiving thread keeps between datagrams: the packets whose fragments are just coming in, and emptied
-/// buffers. One per thread; it allocates nothing in the steady state. It may keep the memory of the session that it saw
-/// last, but not its keys, until it sees another.
+/// buffers. One per thread; it allocates nothing in the steady state.
 #[derive(Debug, Default)]
 pub struct Scratch {
     recent: Recent,
@@ -146,7 +145,8 @@ impl Context {
     /// # Errors
     /// As [`receive`](Self::receive); call it again after one.
     pub fn flush<'a>(&self, now: Instant, scratch: &'a mut Scratch) -> Result<Received<'a>, Fault> {
-        let desk = &mut scratch.desk;
+        let Scratch { recent, desk } = scratch;
+        recent.forget();
         while let Some(Incomplete { kid, from, assembly }) = desk.incomplete.pop() {
             let arrival = Arrival { now, from, kid };
             let spares = &mut desk.spares;

@@ -4,6 +4,8 @@ use core::fmt;
 use core::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
+use papaya::Guard;
+
 use super::pending::Pending;
 use crate::crypto::{Provider, ProviderError};
 use crate::session::Shared;
@@ -67,7 +69,8 @@ pub(crate) struct Routes {
 }
 
 /// The route of the session whose fragments a thread is reading, so that it need not look it up for each of them: a
-/// lookup ends with an atomic swap, which waits until the bytes just copied have left for the cache.
+/// lookup ends with an atomic swap, which waits until the bytes just copied have left for the cache. Held for one batch
+/// of datagrams, so that it does not keep alive for long what is over.
 #[derive(Default)]
 pub(crate) struct Recent {
     /// Whose fragment was looked up last.
@@ -95,6 +98,12 @@ impl Recent {
         if self.looked_up.replace(kid) == Some(kid) && matches!(route, Route::Session { .. }) {
             self.remembered = Some(Remembered { kid, changes, route: route.clone() });
         }
+    }
+
+    /// Ends the batch.
+    //= ZSSP-SEC-07  secrets are dropped, and so wiped, when their state is over
+    pub(crate) fn forget(&mut self) {
+        self.remembered = None;
     }
 }
 
@@ -133,14 +142,23 @@ impl Routes {
 
     /// Leads `kid` to `route` from now on.
     pub(crate) fn set(&self, kid: KeyId, route: Route) {
-        self.map.pin().insert(kid, route);
+        let guard = self.map.guard();
+        self.map.insert(kid, route, &guard);
         self.changes.fetch_add(1, Ordering::Release);
+        guard.flush();
     }
 
     /// Frees `kid` for others.
+    ///
+    /// What is taken out of the map dies when the last reader has left, but only a batch of many at a time unless it
+    /// is flushed: until then a state that is over would keep its keys and its incomplete packets.
+    //= ZSSP-REA-07  memory is given back
+    //= ZSSP-SEC-07  secrets are dropped, and so wiped, when their state is over
     pub(crate) fn remove(&self, kid: KeyId) {
-        self.map.pin().remove(&kid);
+        let guard = self.map.guard();
+        self.map.remove(&kid, &guard);
         self.changes.fetch_add(1, Ordering::Release);
+        guard.flush();
     }
 
     /// How many key ids are in use.

@@ -18,7 +18,7 @@
 //! Next to the slots, `highest` is the highest counter that anyone has committed or is committing.
 //!
 //! # Why no counter is accepted twice
-//! - Words are unambiguous. No counter above [`LAST`] is ever accepted, and up to there the round fits its 48 bits:
+//! - Words are unambiguous. No counter above [`LAST`](Window::LAST) is ever accepted, and up to there the round fits its 48 bits:
 //!   it is never truncated, so nothing depends on how long a thread sleeps or how far a peer jumps.
 //! - A word only grows, read as one number: a swap either adds a bit of the same round or installs a higher round.
 //! - `Ok` is returned only by a swap that added the counter's own bit. After it, the slot has that bit set for as
@@ -34,7 +34,7 @@
 //! before, so all of `b` was too old already.
 //!
 //! # Checking the races
-//! The models at the end of this file run under loom, in seconds:
+//! The models in `replay/loom_models.rs` try the interleavings of a few threads with loom, in seconds:
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --lib --release --target-dir target/loom loom
 //! ```
@@ -101,7 +101,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// too far ahead. Changes nothing; meant for unauthenticated packets.
     ///
     /// # Errors
-    /// The reason when not. A refused packet can be dropped: [`commit`](Self::commit) would refuse it as well.
+    /// The reason when not; [`commit`](Self::commit) would refuse it as well, so the packet can be dropped unread.
     /// An accepted one may yet lose to another thread there.
     pub(crate) fn check(&self, counter: u64) -> Result<(), Replay> {
         Self::check_range(counter, self.highest.load(Relaxed))?;
@@ -115,7 +115,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// counter at most one call, on whatever thread, is ever answered with `Ok`.
     ///
     /// # Errors
-    /// The reason why not; the packet must then be dropped. Nothing has changed.
+    /// The reason why not; the packet must then be dropped. The window is as if it had never come.
     pub(crate) fn commit(&self, counter: u64) -> Result<(), Replay> {
         let highest = self.highest.load(Relaxed);
         Self::check_range(counter, highest)?;
@@ -136,8 +136,9 @@ impl<const SLOTS: usize> Window<SLOTS> {
         }
     }
 
-    // `highest` may be outdated, that is too low. The first refusal is then only late; the second is repeated by
-    // `Place::mark` where it matters. Neither sum overflows: `highest` never exceeds `LAST`.
+    // `highest` may be outdated, that is too low. Then a counter may be too far ahead that another thread has just
+    // brought within reach, as if this call had come a little earlier; and one that has become too old may pass,
+    // which `Place::mark` decides anew. No sum overflows, because `highest` never exceeds `LAST`.
     fn check_range(counter: u64, highest: u64) -> Result<(), Replay> {
         //= ZSSP-RPL-08  at most 2^24 above the highest received
         if counter > (highest + MAX_AHEAD).min(Self::LAST) {
@@ -191,6 +192,9 @@ impl Place {
 
 /// The lower part of a word: one bit for each counter of the block.
 const RECEIVED: u64 = (1 << BITS) - 1;
+
+#[cfg(all(test, loom))]
+mod loom_models;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -462,109 +466,5 @@ mod tests {
         for counter in COUNTERS - 16..COUNTERS {
             assert_eq!(winners[counter as usize].load(Relaxed), 1, "winners of {counter}");
         }
-    }
-}
-
-/// Interleavings of a few threads; the module documentation has the command.
-#[cfg(all(test, loom))]
-mod loom_models {
-    use loom::sync::Arc;
-    use loom::thread;
-
-    use super::*;
-
-    /// Two slots: the window is 16, and counters 32 apart share a slot.
-    type Small = Window<2>;
-
-    /// Runs each list of commits on a thread of its own, and checks what must hold for every interleaving.
-    ///
-    /// With three threads, for every interleaving of at most four preemptions, unless `LOOM_MAX_PREEMPTIONS` says
-    /// otherwise; all of them would take minutes.
-    fn model<const THREADS: usize>(threads: [&'static [u64]; THREADS]) {
-        let mut builder = loom::model::Builder::new();
-        if THREADS > 2 {
-            builder.preemption_bound.get_or_insert(4);
-        }
-        builder.check(move || {
-            let window = Arc::new(Small::new());
-            let run = move |window: &Small, counters: &'static [u64]| {
-                counters.iter().copied().filter(|&counter| window.commit(counter).is_ok()).collect::<Vec<_>>()
-            };
-            let others: Vec<_> = threads[1..]
-                .iter()
-                .map(|&counters| {
-                    let window = Arc::clone(&window);
-                    thread::spawn(move || run(&window, counters))
-                })
-                .collect();
-            let mut accepted = run(&window, threads[0]);
-            for other in others {
-                accepted.extend(other.join().expect("the thread does not panic"));
-            }
-
-            let highest = threads.iter().copied().flatten().copied().max().expect("there are counters");
-            assert_eq!(window.highest.load(Relaxed), highest);
-            for &counter in threads.iter().copied().flatten() {
-                let winners = accepted.iter().filter(|&&winner| winner == counter).count();
-                assert!(winners <= 1, "{counter} was accepted {winners} times");
-                let overtaken = counter + Small::WINDOW <= highest;
-                assert!(winners == 1 || overtaken, "{counter} has no winner");
-                let expected = if overtaken { Replay::TooOld } else { Replay::Duplicate };
-                assert_eq!(window.check(counter), Err(expected), "{counter} afterwards");
-                assert_eq!(window.commit(counter), Err(expected), "{counter} afterwards");
-            }
-        });
-    }
-
-    //= ZSSP-RPL-03  exactly one winner
-    #[test]
-    fn loom_same_counter() {
-        model([&[5], &[5]]);
-        model([&[5], &[5], &[5]]);
-    }
-
-    #[test]
-    fn loom_one_word() {
-        model([&[5, 6], &[6, 5]]);
-        model([&[5], &[6], &[5]]);
-    }
-
-    #[test]
-    fn loom_two_words() {
-        model([&[15, 16], &[16, 15]]);
-        model([&[15], &[16], &[16]]);
-    }
-
-    //= ZSSP-SEC-03  not even a counter that is overtaken meanwhile is accepted twice
-    #[test]
-    fn loom_overtaken_by_a_later_round() {
-        model([&[5], &[5, 37]]);
-        model([&[5, 37], &[37, 5]]);
-        model([&[5], &[5], &[37]]);
-        model([&[5], &[37], &[69]]);
-        model([&[5, 37], &[5, 69]]);
-    }
-
-    #[test]
-    fn loom_overtaken_by_the_window_alone() {
-        // 5 and 21 use different slots, but 21 makes 5 too old.
-        model([&[5], &[5], &[21]]);
-        model([&[5, 21], &[21, 5]]);
-    }
-
-    #[test]
-    fn loom_refused_before_decryption_is_refused_for_good() {
-        loom::model(|| {
-            let window = Arc::new(Small::new());
-            let committing = {
-                let window = Arc::clone(&window);
-                thread::spawn(move || (window.commit(5).is_ok(), window.commit(37).is_ok()))
-            };
-            let checked = window.check(5);
-            let committed = window.commit(5);
-            assert!(checked.is_ok() || committed.is_err());
-            let (first, later) = committing.join().expect("the thread does not panic");
-            assert!(later && !(first && committed.is_ok()));
-        });
     }
 }
