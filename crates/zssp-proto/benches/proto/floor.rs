@@ -21,6 +21,11 @@ impl Layout {
         Self { pieces: (0..count).map(|i| packet / count + usize::from(i < packet % count)).collect() }
     }
 
+    /// How many datagrams.
+    pub(crate) fn count(&self) -> usize {
+        self.pieces.len()
+    }
+
     pub(crate) fn buffer_len(&self) -> usize {
         self.headers_len() + self.pieces.iter().sum::<usize>()
     }

@@ -5,9 +5,9 @@
 //! the nanoseconds do not. See `docs/performance.md`.
 //!
 //! ```text
-//! cargo bench -p zssp-proto                     # everything but what takes minutes
+//! cargo bench -p zssp-proto                     # everything but 100,000 sessions and more
 //! cargo bench -p zssp-proto -- open             # what has `open` in its name
-//! cargo bench -p zssp-proto -- sessions/1000000 # needs 10 GiB and a few minutes
+//! cargo bench -p zssp-proto -- sessions/1000000 # only when asked for by its whole name
 //! cargo bench -p zssp-proto -- --loop seal/1400 # for a profiler: ours alone, a fixed number of times
 //! ```
 #![forbid(unsafe_code)]
