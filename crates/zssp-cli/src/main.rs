@@ -1,3 +1,4 @@
 //! The `zssp` command.
 #![forbid(unsafe_code)]
+mod transfer;
 fn main() {}
