@@ -2,8 +2,30 @@
 //!
 //! A [`Provider`] is handed to the context explicitly; there is no process-wide default. Each key is an
 //! object of its own that can do one thing in one direction, so keys cannot be mixed up or used twice.
+//!
+//! # Choosing a provider
+//! Both are plain values, so a reference to either lives as long as the program:
+//! ```
+//! use zssp_proto::crypto::Provider;
+//! # #[cfg(feature = "aws-lc")] {
+//! let provider: &'static dyn Provider = &zssp_proto::crypto::AwsLc;
+//! assert_eq!(provider.name(), "aws-lc");
+//! # }
+//! ```
+//! The default feature `aws-lc` brings `AwsLc`; `rust-crypto` brings `RustCrypto`, which needs no C compiler and
+//! is several times slower. With both features both are there, and nothing else changes: peers cannot tell them
+//! apart. A program that lets its user choose looks in [`PROVIDERS`]:
+//! ```
+//! use zssp_proto::crypto::{PROVIDERS, Provider};
+//! fn by_name(wanted: &str) -> Option<&'static dyn Provider> {
+//!     PROVIDERS.iter().copied().find(|provider| provider.name() == wanted)
+//! }
+//! assert!(by_name("rot13").is_none());
+//! ```
 
+mod header;
 mod kdf;
+mod round3;
 mod secret;
 
 #[cfg(feature = "aws-lc")]
@@ -16,9 +38,18 @@ use core::fmt;
 #[cfg(feature = "aws-lc")]
 pub use aws_lc::AwsLc;
 pub(crate) use kdf::kbkdf;
+pub(crate) use round3::round3_secret;
 #[cfg(feature = "rust-crypto")]
 pub use rust_crypto::RustCrypto;
 pub use secret::Secret;
+
+/// Every provider that this build contains, the fastest first.
+pub const PROVIDERS: &[&dyn Provider] = &[
+    #[cfg(feature = "aws-lc")]
+    &AwsLc,
+    #[cfg(feature = "rust-crypto")]
+    &RustCrypto,
+];
 
 /// Bytes of a compressed SEC1 P-384 point.
 pub const P384_PUBLIC_LEN: usize = 49;
@@ -26,8 +57,11 @@ pub const P384_PUBLIC_LEN: usize = 49;
 pub const P384_SECRET_LEN: usize = 48;
 /// Bytes of an ML-KEM-1024 encapsulation key.
 pub const KEM_PUBLIC_LEN: usize = 1568;
+/// Bytes of an ML-KEM-1024 decapsulation key in the form of FIPS 203: `dk_pke || ek || H(ek) || z`.
+pub const KEM_SECRET_LEN: usize = 3168;
 /// Bytes of an ML-KEM-1024 ciphertext.
 pub const KEM_CIPHERTEXT_LEN: usize = 1568;
+//= ZSSP-SUI-03  the AEAD is AES-256-GCM
 /// Bytes of an AES-GCM authentication tag.
 pub const TAG_LEN: usize = 16;
 
@@ -51,6 +85,7 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// When the operating system's generator fails.
     fn random(&self, out: &mut [u8]) -> Result<(), ProviderError>;
 
+    //= ZSSP-SUI-04  the hash is SHA-512
     /// SHA-512 over the concatenation of `parts`.
     fn sha512(&self, parts: &[&[u8]]) -> [u8; 64];
 
@@ -69,7 +104,9 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// When the scalar is zero or not below the group order.
     fn p384_from_secret(&self, secret: &Secret<P384_SECRET_LEN>) -> Result<Box<dyn P384KeyPair>, InvalidKey>;
 
-    /// Whether `public` is a valid compressed point. Any key that enters from outside is checked with this.
+    /// Whether `public` is a valid compressed point: a key from outside that is not agreed with at once.
+    ///
+    /// It costs a fifth of an agreement, which does the same check by itself.
     fn p384_is_valid(&self, public: &[u8; P384_PUBLIC_LEN]) -> bool;
 
     /// A fresh ML-KEM-1024 key pair (the decapsulating side).
@@ -77,6 +114,15 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// When the generator fails.
     fn kem_generate(&self) -> Result<Box<dyn KemKeyPair>, ProviderError>;
+
+    /// The ML-KEM-1024 key pair of a stored decapsulation key, for replaying recorded sessions.
+    ///
+    /// Key pairs of round-3 Kyber1024 have the same form. Only keys that a library once generated belong here:
+    /// nobody can tell whether the secret part fits the public one.
+    ///
+    /// # Errors
+    /// When the encapsulation key inside does not have the hash that is stored beside it.
+    fn kem_from_secret(&self, secret: &Secret<KEM_SECRET_LEN>) -> Result<Box<dyn KemKeyPair>, InvalidKey>;
 
     /// Encapsulates to `public` with fresh randomness (FIPS 203; the round-3 secret is derived above).
     ///
@@ -90,13 +136,19 @@ pub trait Provider: fmt::Debug + Send + Sync + 'static {
     /// Prepares an AES-256-GCM key for opening.
     fn open_key(&self, key: &Secret<32>) -> Box<dyn OpenKey>;
 
-    /// Prepares an AES-256 key for protecting headers.
-    fn protect_key(&self, key: &Secret<32>) -> Box<dyn ProtectKey>;
+    /// Prepares an AES-256 key for protecting headers. The crate `aes` does it unless a provider knows better:
+    /// no other library was measured as fast at single blocks.
+    fn protect_key(&self, key: &Secret<32>) -> Box<dyn ProtectKey> {
+        header::protect_key(key)
+    }
 
-    /// Prepares an AES-256 key for unprotecting headers.
-    fn unprotect_key(&self, key: &Secret<32>) -> Box<dyn UnprotectKey>;
+    /// Prepares an AES-256 key for unprotecting headers, likewise.
+    fn unprotect_key(&self, key: &Secret<32>) -> Box<dyn UnprotectKey> {
+        header::unprotect_key(key)
+    }
 }
 
+//= ZSSP-SUI-01  P-384, compressed points, the x-coordinate is shared
 /// A P-384 key pair: the secret stays inside.
 pub trait P384KeyPair: Send + Sync {
     /// The public key as a compressed SEC1 point.
@@ -112,6 +164,7 @@ pub trait P384KeyPair: Send + Sync {
     fn secret(&self) -> Secret<P384_SECRET_LEN>;
 }
 
+//= ZSSP-SUI-02  the KEM is ML-KEM-1024
 /// An ML-KEM-1024 key pair: the secret stays inside.
 pub trait KemKeyPair: Send + Sync {
     /// The encapsulation key.

@@ -8,6 +8,10 @@ use zeroize::Zeroize;
 /// let secret = Secret::new([7u8; 32]);
 /// assert!(secret.ct_eq(&Secret::new([7u8; 32])));
 /// ```
+/// ```compile_fail,E0277
+/// # use zssp_proto::crypto::Secret;
+/// println!("{:?}", Secret::new([7u8; 32]));
+/// ```
 pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {
@@ -19,6 +23,13 @@ impl<const N: usize> Secret<N> {
     /// All zero bytes, to be filled.
     pub const fn zero() -> Self {
         Self([0; N])
+    }
+
+    /// A copy of `bytes`, if there are `N` of them: for taking over what a library keeps in a buffer of its own.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        let mut secret = Self::zero();
+        (bytes.len() == N).then(|| secret.0.copy_from_slice(bytes))?;
+        Some(secret)
     }
 
     /// The bytes, for as long as somebody computes with them.
@@ -50,9 +61,41 @@ impl<const N: usize> Drop for Secret<N> {
 
 impl Secret<64> {
     /// The first 32 bytes: "a 64-byte output assigned to a 32-byte variable is cut" (PROTOCOL 2.1).
+    //= ZSSP-KDF-03  cut to the first 32 bytes
     pub(crate) fn cut(&self) -> Secret<32> {
         let mut cut = Secret::zero();
         cut.0.copy_from_slice(&self.0[..32]);
         cut
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_counts_in_a_comparison() {
+        let secret = Secret::new([0xA5; 48]);
+        assert!(secret.ct_eq(&secret.duplicate()));
+        for i in 0..48 {
+            let mut other = secret.duplicate();
+            other.expose_mut()[i] ^= 1;
+            assert!(!secret.ct_eq(&other), "byte {i}");
+        }
+    }
+
+    #[test]
+    fn a_slice_of_another_length_is_no_secret() {
+        let bytes: [u8; 33] = core::array::from_fn(|i| i as u8);
+        assert!(Secret::<32>::from_slice(&bytes).is_none());
+        assert!(Secret::<32>::from_slice(&bytes[..31]).is_none());
+        assert_eq!(Secret::<32>::from_slice(&bytes[1..]).unwrap().expose(), &bytes[1..]);
+    }
+
+    //= ZSSP-KDF-03  the first half stays
+    #[test]
+    fn cutting_keeps_the_first_half() {
+        let bytes: [u8; 64] = core::array::from_fn(|i| i as u8);
+        assert_eq!(Secret::new(bytes).cut().expose(), &bytes[..32]);
     }
 }

@@ -1,10 +1,10 @@
 use core::fmt;
 use core::num::NonZeroU32;
 
-use super::{HEADER_LEN, MAX_FRAGMENTS, Malformed};
+use super::{HEADER_LEN, MAX_FRAGMENTS, MIN_FRAGMENT_LEN, Malformed};
 
 /// A key id: four opaque non-zero bytes chosen by the receiver of the packets that carry it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(NonZeroU32);
 
 impl KeyId {
@@ -127,6 +127,29 @@ pub struct FragmentHeader {
 }
 
 impl FragmentHeader {
+    /// The key id of a datagram, the only part of a header that is never protected. It names the key that
+    /// unprotects the rest; `None` is a hello or a challenge, which nothing protects.
+    ///
+    /// # Errors
+    /// When the datagram is shorter than [`MIN_FRAGMENT_LEN`], too short to be read at all.
+    pub fn peek_kid(datagram: &[u8]) -> Result<Option<KeyId>, Malformed> {
+        let start: &[u8; MIN_FRAGMENT_LEN] = datagram.first_chunk().ok_or(Malformed)?;
+        let [a, b, c, d, ..] = *start;
+        Ok(KeyId::new([a, b, c, d]))
+    }
+
+    /// Splits an unprotected datagram into its header and its piece of the packet.
+    ///
+    /// # Errors
+    /// When the datagram is shorter than [`MIN_FRAGMENT_LEN`], or as for [`parse`](Self::parse).
+    pub fn split_off(datagram: &mut [u8]) -> Result<(Self, &mut [u8]), Malformed> {
+        if datagram.len() < MIN_FRAGMENT_LEN {
+            return Err(Malformed);
+        }
+        let (header, chunk) = datagram.split_first_chunk_mut().ok_or(Malformed)?;
+        Ok((Self::parse(header)?, chunk))
+    }
+
     /// Reads an unprotected header.
     ///
     /// # Errors

@@ -2,9 +2,22 @@
 //!
 //! A view proves the length in its constructor; its getters cannot fail. No index arithmetic happens elsewhere.
 
+mod challenge;
+mod completion;
+mod control;
 mod header;
+mod hello;
+mod reader;
+mod rekey;
+mod response;
 
+pub use challenge::{Challenge, ChallengePacket};
+pub use completion::{Completion, SealedIdentity};
+pub use control::Control;
 pub use header::{FragmentHeader, KeyId, PacketNonce, PacketType};
+pub use hello::Hello;
+pub use rekey::{Rekey, RekeyBody};
+pub use response::Response;
 
 /// Bytes of a fragment header (PROTOCOL 3.1).
 pub const HEADER_LEN: usize = 16;
@@ -19,3 +32,6 @@ pub const MIN_MTU: usize = 128;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed packet")]
 pub struct Malformed;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+use std::sync::Arc;
+
+use super::handshake::{Handshake, Work};
+use super::pending::{AwaitCompletion, Pending};
+use super::{Context, Inner};
+use crate::address::Address;
+use crate::identity::PublicKey;
+use crate::ratchet::PeerName;
+use crate::suite::Suite;
+use crate::zke::xk;
+
+/// A peer that has proven its static key and wants a session: the application's decision, to be made when it likes.
+///
+/// The peer waits ten seconds before it starts over; an answer after that leads nowhere. Dropping the value, like
+/// [`ignore`](Self::ignore), leaves the peer without an answer.
+#[must_use = "dropping it ignores the peer"]
+pub struct Authorize {
+    inner: Arc<Inner>,
+    request: Box<Request>,
+}
+
+/// What an answer needs.
+pub(super) struct Request {
+    pub(super) pending: Arc<Pending>,
+    pub(super) state: Box<AwaitCompletion>,
+    pub(super) completion: xk::Completion,
+}
+
+/// What the application decided.
+pub(super) enum Decision {
+    Accept(PeerName),
+    Refuse,
+}
+
+impl Authorize {
+    pub(super) fn new(inner: Arc<Inner>, request: Request) -> Self {
+        Self { inner, request: Box::new(request) }
+    }
+
+    /// The peer's static key. That the peer holds its secret half is proven.
+    pub fn peer_key(&self) -> PublicKey {
+        self.request.completion.initiator
+    }
+
+    /// What the peer says about itself: anything it likes, up to 4096 bytes.
+    pub fn identity(&self) -> &[u8] {
+        &self.request.completion.identity
+    }
+
+    /// Where its packets come from.
+    pub fn address(&self) -> Address {
+        self.request.state.address
+    }
+
+    /// What it opened with.
+    pub fn suite(&self) -> Suite {
+        self.request.state.suite
+    }
+
+    /// Accepts the session. `name` is the peer as this application knows it, under which its ratchet is stored:
+    /// usually its key.
+    ///
+    /// Run the handshake that this returns: it checks and writes the ratchet and confirms the session to the peer.
+    pub fn accept(self, name: impl Into<PeerName>) -> Handshake {
+        self.decide(Decision::Accept(name.into()))
+    }
+
+    /// Refuses the session and tells the peer so, in an authenticated packet.
+    pub fn refuse(self) -> Handshake {
+        self.decide(Decision::Refuse)
+    }
+
+    /// Leaves the peer without an answer.
+    pub fn ignore(self) {
+        drop(self);
+    }
+
+    fn decide(self, decision: Decision) -> Handshake {
+        Handshake { context: Context(self.inner), work: Work::Decide { request: self.request, decision } }
+    }
+}
+
+impl core::fmt::Debug for Authorize {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Authorize")
+            .field("peer_key", &self.peer_key())
+            .field("address", &self.address())
+            .field("suite", &self.suite())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,110 @@
+use std::sync::Arc;
+
+use super::{Context, Inner};
+use crate::crypto::{Provider, ProviderError};
+use crate::identity::StaticKey;
+use crate::suite::Suite;
+use crate::wire::MIN_MTU;
+
+/// How much memory strangers and the network can make a context hold, and how many sessions it keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Sessions, opening ones included; 1,048,576 by default. An idle one takes a few KiB.
+    pub sessions: usize,
+    /// Responder handshakes whose X3 has not come, or about which the application is still thinking; 1024 by default,
+    /// at about 10 KiB each. When they are used up, a random one makes room for the next.
+    pub pending_handshakes: usize,
+    /// Bytes for incomplete hellos of strangers; 2 MiB by default, which is about a thousand hellos.
+    pub hello_bytes: usize,
+    /// Bytes of incomplete packets that one session may hold; 512 KiB by default.
+    pub reassembly_bytes_per_session: usize,
+    /// Bytes of incomplete packets that all sessions together may hold; 64 MiB by default.
+    pub reassembly_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 1 << 20,
+            pending_handshakes: 1024,
+            hello_bytes: 2 << 20,
+            reassembly_bytes_per_session: 512 << 10,
+            reassembly_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Settings of a [`Context`]; see [`Context::builder`].
+#[derive(Debug)]
+pub struct ContextBuilder {
+    key: StaticKey,
+    provider: Arc<dyn Provider>,
+    suites: Vec<Suite>,
+    limits: Limits,
+    mtu: usize,
+}
+
+impl ContextBuilder {
+    pub(super) fn new(key: StaticKey, provider: Arc<dyn Provider>) -> Self {
+        let suites = vec![Suite::MlKem1024, Suite::Kyber1024];
+        Self { key, provider, suites, limits: Limits::default(), mtu: 1280 }
+    }
+
+    /// The suites in which peers may open sessions, the likeliest first; [`Suite::MlKem1024`] and
+    /// [`Suite::Kyber1024`] by default.
+    #[must_use]
+    pub fn accept(mut self, suites: impl Into<Vec<Suite>>) -> Self {
+        self.suites = suites.into();
+        self
+    }
+
+    /// Bounds of memory.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The largest datagram for handshake and control packets, 1280 bytes by default: what every IPv6 link carries
+    /// less nothing, so set it lower where tunnels are. Payloads name their own MTU.
+    #[must_use]
+    pub fn mtu(mut self, mtu: usize) -> Self {
+        self.mtu = mtu;
+        self
+    }
+
+    /// Makes the context.
+    ///
+    /// # Errors
+    /// See [`BuildError`].
+    pub fn build(self) -> Result<Context, BuildError> {
+        if self.mtu < MIN_MTU {
+            return Err(BuildError::MtuTooSmall { mtu: self.mtu });
+        }
+        //= ZSSP-SUI-16  the two cannot be told apart by their hello
+        if self.suites.contains(&Suite::Kyber1024) && self.suites.contains(&Suite::Zssp04) {
+            return Err(BuildError::AmbiguousSuites);
+        }
+        let inner = Inner::new(self.key, self.provider, self.suites, self.limits, self.mtu)?;
+        Ok(Context(Arc::new(inner)))
+    }
+}
+
+/// Why a context was not made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// [`Suite::Kyber1024`] and [`Suite::Zssp04`] open with the same hello; accept one of them.
+    #[error("Kyber1024 and Zssp04 cannot be told apart by their hello; accept one of them")]
+    AmbiguousSuites,
+    /// Packets cannot be split for datagrams this small.
+    #[error("an MTU of {mtu} is below the smallest, {MIN_MTU}")]
+    MtuTooSmall {
+        /// What was asked for.
+        mtu: usize,
+    },
+    /// The cryptographic library failed.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+}

@@ -1,0 +1,89 @@
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::authorize::{Decision, Request};
+use super::outbox::Outbox;
+use super::pending::Pending;
+use super::{Context, confirm, initiator, responder};
+use crate::address::Address;
+use crate::error::Fault;
+use crate::ratchet::RatchetStore;
+use crate::wire::{KeyId, PacketNonce};
+use crate::zke::state::Cell;
+
+/// A piece of handshake work: up to a millisecond of public-key operations and a durable write.
+///
+/// It is a value, so that the thread that reads packets can hand it to whoever does such work. Run it on a bounded
+/// pool; dropping it where the pool is full loses nothing for good, it is as if the network had lost the packet.
+#[must_use = "nothing happens until it is run"]
+pub struct Handshake {
+    pub(super) context: Context,
+    pub(super) work: Work,
+}
+
+/// A packet of the dear path, whole and not yet authenticated.
+pub(super) struct Packet {
+    /// The key id it came under.
+    pub(super) kid: KeyId,
+    pub(super) nonce: PacketNonce,
+    pub(super) bytes: Vec<u8>,
+    pub(super) from: Address,
+}
+
+pub(super) enum Work {
+    /// C1, C2, D for a session.
+    Control { cell: Arc<Cell>, packet: Packet },
+    /// X3 for B2.
+    Completion { pending: Arc<Pending>, packet: Packet },
+    /// The application has answered.
+    Decide { request: Box<Request>, decision: Decision },
+    /// X1 from anybody.
+    Hello { nonce: PacketNonce, bytes: Box<[u8]>, from: Address },
+    /// X2 for A1.
+    Response { cell: Arc<Cell>, packet: Packet },
+    /// A session's deadline has come.
+    Timer { cell: Arc<Cell> },
+}
+
+impl Handshake {
+    /// Does the work and puts what comes of it into `outbox`. `store` is called with nothing locked and may block.
+    ///
+    /// # Errors
+    /// A [`Fault`] when the packet that caused the work led nowhere: for statistics, there is nothing to be done about
+    /// it. Handle the outbox all the same.
+    pub fn run(self, now: Instant, store: &dyn RatchetStore, outbox: &mut Outbox) -> Result<(), Fault> {
+        let inner = &self.context.0;
+        let mut task = Task { inner, now, store, outbox };
+        match self.work {
+            Work::Control { cell, packet } => confirm::control(&mut task, &cell, &packet),
+            Work::Completion { pending, packet } => responder::completion(&mut task, pending, &packet),
+            Work::Decide { request, decision } => responder::decide(&mut task, *request, decision),
+            Work::Hello { nonce, bytes, from } => responder::hello(&mut task, nonce, &bytes, from),
+            Work::Response { cell, packet } => initiator::response(&mut task, &cell, &packet),
+            Work::Timer { cell } => initiator::timer(&mut task, &cell),
+        }
+    }
+}
+
+impl core::fmt::Debug for Handshake {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Handshake(")?;
+        f.write_str(match self.work {
+            Work::Control { .. } => "control",
+            Work::Completion { .. } => "completion",
+            Work::Decide { .. } => "decision",
+            Work::Hello { .. } => "hello",
+            Work::Response { .. } => "response",
+            Work::Timer { .. } => "timer",
+        })?;
+        f.write_str(")")
+    }
+}
+
+/// What a piece of work works with.
+pub(super) struct Task<'a> {
+    pub(super) inner: &'a Arc<super::Inner>,
+    pub(super) now: Instant,
+    pub(super) store: &'a dyn RatchetStore,
+    pub(super) outbox: &'a mut Outbox,
+}

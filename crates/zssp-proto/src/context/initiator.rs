@@ -1,0 +1,204 @@
+//! Alice: A1 and A3 (PROTOCOL 5.2, 5.3).
+
+use std::sync::Arc;
+
+use super::handshake::{Packet, Task};
+use super::outbox::{EndReason, Envelope, Event, Transmit};
+use super::routes::{Ingress, Route};
+use super::{Inner, confirm};
+use crate::error::Fault;
+use crate::ratchet::{Fingerprint, RatchetPair, RatchetState, Swap};
+use crate::session::{KeyEpoch, NewSession, Shared};
+use crate::wire::{Challenge, Completion, Hello, PacketNonce, PacketType, Response};
+use crate::zke::keys::Role;
+use crate::zke::state::{
+    ATTEMPT, AwaitConfirm, AwaitResponse, Cell, Established, HeaderKeys, Phase, Side, Taken, Timers,
+};
+use crate::zke::xk::{self, XkError};
+
+/// A session's deadline has come: resend, start over, or end.
+pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
+    if let Side::Initiator { give_up: Some(give_up), .. } = &cell.side
+        && *give_up <= task.now
+        && cell.with_phase(|phase| !matches!(phase, Phase::Confirming(_) | Phase::Steady(_)))
+    {
+        task.inner.end(cell, task.outbox, EndReason::TimedOut);
+        return Ok(());
+    }
+    let taken = cell.take(task.inner)?;
+    match taken.phase() {
+        Phase::AwaitConfirm(state) if state.timers.expire > task.now => {
+            task.outbox.transmits.push(state.completion.clone());
+            Inner::resent(taken, task.now)
+        }
+        Phase::AwaitResponse(state) if state.timers.expire > task.now => {
+            task.outbox.transmits.push(state.hello.clone());
+            Inner::resent(taken, task.now)
+        }
+        //= ZSSP-ST-03  a wholly new X1 after 10 s in A1
+        //= ZSSP-ST-07  and after 10 s in A3
+        Phase::AwaitConfirm(_) | Phase::AwaitResponse(_) | Phase::Opening { .. } => hello(task, cell, taken),
+        Phase::Confirming(_) => confirm::timer(task, cell, taken),
+        Phase::Busy | Phase::Closed | Phase::Steady(_) => Err(Fault::Stale),
+    }
+}
+
+/// Sends a new X1 and enters A1.
+fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
+    let Side::Initiator { open, .. } = &cell.side else { return Err(Fault::Unexpected) };
+    let (inner, now) = (task.inner, task.now);
+    let provider = inner.provider();
+    let pair = task.load(&cell.name)?;
+
+    let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
+    let second = pair.second.as_ref().map_or(Fingerprint::ZERO, |state| *state.fingerprint());
+    let opening = xk::Opening {
+        suite: open.suite,
+        responder: &open.peer,
+        kid,
+        fingerprints: [*pair.first.fingerprint(), second],
+    };
+    let made = xk::AwaitResponse::send_hello(provider, &opening)
+        .map_err(Fault::from)
+        .and_then(|(xk, keys, packet)| Ok((xk, keys, inner.hello_transmit(open.address, packet)?)));
+    let (xk, keys, hello) = match made {
+        Ok(made) => made,
+        Err(fault) => {
+            inner.routes.remove(kid);
+            return Err(fault);
+        }
+    };
+
+    // What the old state could receive under is over: its key id leads nowhere from here on.
+    let old_kid = match taken.phase() {
+        Phase::AwaitConfirm(state) => Some(state.kid),
+        Phase::AwaitResponse(state) => Some(state.kid),
+        _ => None,
+    };
+    let header = Arc::new(HeaderKeys::new(provider, &keys));
+    let ingress = Arc::new(Ingress::new(header.clone()));
+    let timers = Timers::start(now, ATTEMPT);
+    let next = AwaitResponse { xk, kid, header, pair, hello: hello.clone(), timers };
+    let committed = taken.commit(Phase::AwaitResponse(Box::new(next)));
+    if let Some(old_kid) = old_kid {
+        inner.routes.remove(old_kid);
+    }
+    match committed {
+        Ok(()) => {
+            inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
+            inner.forget_if_closed(cell, kid);
+            task.outbox.transmits.push(hello);
+            Ok(())
+        }
+        Err(fault) => {
+            inner.routes.remove(kid);
+            Err(fault)
+        }
+    }
+}
+
+/// Reads X2 and sends X3.
+pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Result<(), Fault> {
+    let Side::Initiator { open, .. } = &cell.side else { return Err(Fault::Unexpected) };
+    let (inner, now) = (task.inner, task.now);
+    let provider = inner.provider();
+    let x2 = Response::parse(&packet.bytes).map_err(|_| Fault::Malformed)?;
+    //= ZSSP-PKT-12  the counter in the header is the end of the key id's tag
+    if x2.header_counter() != packet.nonce.counter() {
+        return Err(Fault::Forged);
+    }
+    let taken = cell.take(task.inner)?;
+    let Phase::AwaitResponse(state) = taken.phase() else { return Err(Fault::Stale) };
+    if state.kid != packet.kid {
+        return Err(Fault::Stale);
+    }
+
+    //= ZSSP-RAT-19  state 1, state 2, and finally the zero key
+    let zero = RatchetState::zero();
+    let fallback = (!state.pair.contains(&Fingerprint::ZERO)).then_some(&zero);
+    let candidates = state.pair.states().chain(fallback);
+    let (used, completion) = match state.xk.read_response(provider, &x2, candidates) {
+        Ok(read) => read,
+        Err(XkError::Provider) => return Err(Fault::Provider),
+        Err(XkError::Unauthentic) => {
+            //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
+            hello(task, cell, taken)?;
+            return Err(Fault::Forged);
+        }
+    };
+    let downgraded = used.fingerprint().is_zero() && fallback.is_some();
+    let remote_kid = completion.kid;
+    let (body, keys) = completion.send_completion(provider, &inner.key, &open.identity, used)?;
+
+    //= ZSSP-RAT-08  state 2 becomes the one that X2 opened with
+    //= ZSSP-RAT-09  after a downgrade it stays as it was
+    let second = if downgraded {
+        state.pair.second.as_ref().map(RatchetState::duplicate)
+    } else {
+        Some(used.duplicate())
+    };
+    let pair = RatchetPair { first: keys.ratchet.duplicate(), second };
+    let completion = Transmit::new(
+        &Envelope {
+            to: packet.from,
+            protection: Some((remote_kid, &*state.header.protect)),
+            nonce: PacketNonce::new(PacketType::Completion, Completion::HEADER_COUNTER),
+            mtu: inner.mtu,
+        },
+        &body,
+    )
+    .map_err(|_| Fault::Malformed)?;
+    if task.compare_and_swap(&cell.name, &state.pair, &pair)? == Swap::Conflict {
+        drop(taken);
+        inner.end(cell, task.outbox, EndReason::Conflict);
+        return Err(Fault::Stale);
+    }
+
+    let new = NewSession {
+        id: cell.id,
+        peer: cell.peer,
+        role: Role::Initiator,
+        suite: open.suite,
+        address: packet.from,
+        header: state.header.clone(),
+    };
+    let epoch = KeyEpoch::new(provider, keys, (packet.kid, remote_kid), 0);
+    let shared = Arc::new(Shared::new(new, epoch));
+    let next = AwaitConfirm {
+        established: Established { shared: shared.clone(), pair: Arc::new(pair) },
+        kid: packet.kid,
+        completion: completion.clone(),
+        timers: Timers::start(now, ATTEMPT),
+    };
+    taken.commit(Phase::AwaitConfirm(Box::new(next)))?;
+    inner.routes.set(packet.kid, Route::Session { shared, cell: cell.clone() });
+    inner.forget_if_closed(cell, packet.kid);
+    if downgraded {
+        task.outbox.events.push(Event::Downgraded { id: cell.id });
+    }
+    task.outbox.transmits.push(completion);
+    Ok(())
+}
+
+impl Inner {
+    /// X1 with the first ZCP response: no counter, no mac, a random `pow` (PROTOCOL 4).
+    fn hello_transmit(&self, to: crate::Address, mut packet: Vec<u8>) -> Result<Transmit, Fault> {
+        let mut pow = [0; 8];
+        self.provider().random(&mut pow).map_err(|_| Fault::Provider)?;
+        packet.extend_from_slice(&Challenge { counter: 0, mac: [0; 16], pow }.to_bytes());
+        //= ZSSP-PKT-11  the counter in the header is the end of the fingerprints' tag
+        let counter = Hello::parse(&packet).map_err(|_| Fault::Malformed)?.header_counter();
+        let nonce = PacketNonce::new(PacketType::Hello, counter);
+        Transmit::new(&Envelope { to, protection: None, nonce, mtu: self.mtu }, &packet)
+            .map_err(|_| Fault::Malformed)
+    }
+}
+
+impl From<XkError> for Fault {
+    fn from(error: XkError) -> Self {
+        match error {
+            XkError::Provider => Self::Provider,
+            XkError::Unauthentic => Self::Forged,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What a context's parts share, and the few steps that touch several of them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::builder::Limits;
+use super::handshake::Task;
+use super::open::{Open, OpenError};
+use super::outbox::{EndReason, Event, Outbox};
+use super::pending::{Pending, PendingTable};
+use super::routes::{Route, Routes};
+use super::sessions::Sessions;
+use crate::crypto::{Provider, ProviderError, Secret};
+use crate::error::Fault;
+use crate::identity::StaticKey;
+use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, StoreError, Swap};
+use crate::session::SessionId;
+use crate::suite::Suite;
+use crate::sync::{RankedMutex, rank};
+use crate::timers::Timers;
+use crate::wire::KeyId;
+use crate::zfp::{self, Budget, HelloCache};
+use crate::zke::state::{ATTEMPT, Cell, Phase, RESEND, Side, Taken};
+
+pub(crate) struct Inner {
+    provider: Arc<dyn Provider>,
+    pub(super) key: StaticKey,
+    pub(super) suites: Vec<Suite>,
+    pub(super) mtu: usize,
+    max_sessions: usize,
+    pub(super) reassembly: zfp::Limits,
+    pub(super) routes: Routes,
+    pub(super) hellos: RankedMutex<{ rank::HELLOS }, HelloCache>,
+    pub(super) pending: RankedMutex<{ rank::PENDING_TABLE }, PendingTable>,
+    pub(super) sessions: RankedMutex<{ rank::SESSIONS }, Sessions>,
+    pub(super) timers: RankedMutex<{ rank::TIMERS }, Timers<Owner>>,
+}
+
+/// Whose deadline it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Owner {
+    /// A responder handshake, to be forgotten.
+    Pending(KeyId),
+    /// Incomplete packets under a key id, to be dropped.
+    Reassembly(KeyId),
+    /// A session.
+    Session(SessionId),
+}
+
+impl Inner {
+    pub(super) fn new(
+        key: StaticKey,
+        provider: Arc<dyn Provider>,
+        suites: Vec<Suite>,
+        limits: Limits,
+        mtu: usize,
+    ) -> Result<Self, ProviderError> {
+        let mut salt = Secret::zero();
+        provider.random(salt.expose_mut())?;
+        Ok(Self {
+            provider,
+            key,
+            suites,
+            mtu,
+            max_sessions: limits.sessions,
+            reassembly: zfp::Limits {
+                packets: MAX_INCOMPLETE_PACKETS,
+                bytes: limits.reassembly_bytes_per_session,
+                budget: Arc::new(Budget::new(limits.reassembly_bytes)),
+            },
+            routes: Routes::new(),
+            hellos: RankedMutex::new(HelloCache::new(limits.hello_bytes, salt)),
+            pending: RankedMutex::new(PendingTable::new(limits.pending_handshakes)),
+            sessions: RankedMutex::new(Sessions::default()),
+            timers: RankedMutex::new(Timers::new()),
+        })
+    }
+
+    pub(super) fn provider(&self) -> &dyn Provider {
+        &*self.provider
+    }
+
+    pub(super) fn open(&self, now: Instant, open: Open) -> Result<Arc<Cell>, OpenError> {
+        if open.identity.len() > Open::MAX_IDENTITY_LEN {
+            return Err(OpenError::IdentityTooLarge);
+        }
+        if open.peer == self.key.public() {
+            return Err(OpenError::OwnKey);
+        }
+        let give_up = open.give_up_after.and_then(|time| now.checked_add(time));
+        let (peer, name) = (open.peer, open.name.clone());
+        let side = Side::Initiator { open: Box::new(open), give_up };
+        let phase = Phase::Opening { at: now + RESEND };
+        let cell = self
+            .add_session(|id| Cell::new(id, peer, name, side, phase))
+            .ok_or(OpenError::TooManySessions)?;
+        // Should the first handshake be dropped instead of run, this makes up for it.
+        self.schedule(cell.id, now + RESEND);
+        Ok(cell)
+    }
+
+    pub(super) fn add_session(&self, make: impl FnOnce(SessionId) -> Cell) -> Option<Arc<Cell>> {
+        let mut sessions = self.sessions.lock();
+        if sessions.len() >= self.max_sessions { None } else { sessions.insert(make) }
+    }
+
+    /// Puts the state of A1 or A3 back after its packet was sent again.
+    pub(super) fn resent(taken: Taken<'_>, now: Instant) -> Result<(), Fault> {
+        let resend = now + RESEND;
+        taken.adjust(|phase| match phase {
+            Phase::AwaitConfirm(state) => state.timers.resend = resend,
+            Phase::AwaitResponse(state) => state.timers.resend = resend,
+            _ => {}
+        })
+    }
+
+    pub(super) fn schedule(&self, id: SessionId, deadline: Instant) {
+        self.timers.lock().schedule(Owner::Session(id), deadline);
+    }
+
+    /// Sets a session's only deadline.
+    pub(crate) fn arm(&self, id: SessionId, deadline: Option<Instant>) {
+        match deadline {
+            Some(deadline) => self.schedule(id, deadline),
+            None => self.timers.lock().cancel(Owner::Session(id)),
+        }
+    }
+
+    /// The next session whose deadline has come; what needs no work of that kind is done on the way.
+    pub(super) fn expired(&self, now: Instant) -> Option<Arc<Cell>> {
+        loop {
+            let owner = self.timers.lock().pop_expired(now)?;
+            match owner {
+                //= ZSSP-ST-05  B2 is forgotten after 10 s
+                Owner::Pending(kid) => {
+                    let pending = self.pending.lock().remove(kid);
+                    if let Some(pending) = pending {
+                        self.discard(&pending);
+                    }
+                }
+                Owner::Reassembly(kid) => self.expire_fragments(kid, now),
+                Owner::Session(id) => {
+                    let cell = self.sessions.lock().find(id);
+                    if let Some(cell) = cell {
+                        // In case the work is never run; running it sets the right deadline.
+                        self.schedule(id, now + RESEND);
+                        return Some(cell);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends a session and says why.
+    pub(super) fn end(&self, cell: &Cell, outbox: &mut Outbox, reason: EndReason) {
+        if self.dismantle(cell) {
+            outbox.events.push(Event::Ended { id: cell.id, reason });
+        }
+    }
+
+    pub(super) fn close(&self, id: SessionId) {
+        let cell = self.sessions.lock().find(id);
+        if let Some(cell) = cell {
+            self.dismantle(&cell);
+        }
+    }
+
+    /// Takes a session out of every table; `true` for the one caller who did.
+    fn dismantle(&self, cell: &Cell) -> bool {
+        let Some(phase) = cell.close() else { return false };
+        self.release(&phase);
+        self.timers.lock().cancel(Owner::Session(cell.id));
+        self.sessions.lock().remove(cell.id);
+        true
+    }
+
+    /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What a
+    /// task holds of it is released when the task finds the session closed.
+    pub(crate) fn release(&self, phase: &Phase) {
+        if let Phase::AwaitResponse(state) = phase {
+            self.routes.remove(state.kid);
+        }
+        if let Some(established) = phase.established() {
+            for kid in established.shared.local_kids() {
+                self.routes.remove(kid);
+            }
+            established.shared.end();
+        }
+    }
+
+    /// Enters B2.
+    pub(super) fn add_pending(&self, pending: Pending, now: Instant) -> Result<(), Fault> {
+        let mut random = [0; 8];
+        self.provider().random(&mut random).map_err(|_| Fault::Provider)?;
+        let pending = Arc::new(pending);
+        let kid = pending.kid;
+        self.routes.set(kid, Route::Pending(pending.clone()));
+        self.timers.lock().schedule(Owner::Pending(kid), now + ATTEMPT);
+        let evicted = self.pending.lock().insert(pending, u64::from_be_bytes(random));
+        if let Some(evicted) = evicted {
+            self.timers.lock().cancel(Owner::Pending(evicted.kid));
+            self.discard(&evicted);
+        }
+        Ok(())
+    }
+
+    /// Ends a responder handshake and frees its key id; `true` for the one caller who did.
+    pub(super) fn forget(&self, pending: &Pending) -> bool {
+        let ended = self.take_over(pending);
+        if ended {
+            self.routes.remove(pending.kid);
+        }
+        ended
+    }
+
+    /// Ends a responder handshake whose key id lives on in a session; `true` for the one caller who did.
+    pub(super) fn take_over(&self, pending: &Pending) -> bool {
+        let ended = pending.end();
+        if ended {
+            drop(self.pending.lock().remove(pending.kid));
+            self.timers.lock().cancel(Owner::Pending(pending.kid));
+        }
+        ended
+    }
+
+    /// What is left to do for a handshake that is out of the table already.
+    fn discard(&self, pending: &Pending) {
+        if pending.end() {
+            self.routes.remove(pending.kid);
+        }
+    }
+
+    /// A session may be closed between two steps of a task; then what the second step set up must go again.
+    pub(super) fn forget_if_closed(&self, cell: &Cell, kid: KeyId) {
+        if cell.with_phase(|phase| matches!(phase, Phase::Closed)) {
+            self.routes.remove(kid);
+        }
+    }
+}
+
+/// Incomplete packets that one session may have: what several receiving threads interleave, several times over.
+const MAX_INCOMPLETE_PACKETS: usize = 64;
+
+impl Task<'_> {
+    /// The pair of `peer`. A failure is told, and is as if the packet had been lost.
+    //= ZSSP-RAT-05  a storage error drops the packet with nothing changed
+    pub(super) fn load(&mut self, peer: &PeerName) -> Result<RatchetPair, Fault> {
+        let result = self.store.load(peer);
+        self.told(result)
+    }
+
+    /// The state of this fingerprint.
+    pub(super) fn find(&mut self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, Fault> {
+        let result = self.store.find(fingerprint);
+        self.told(result)
+    }
+
+    /// Writes `new` in the place of `old`; nothing when they are the same.
+    //= ZSSP-RAT-03  every write is a compare-and-swap against the session's own copy
+    pub(super) fn compare_and_swap(
+        &mut self,
+        peer: &PeerName,
+        old: &RatchetPair,
+        new: &RatchetPair,
+    ) -> Result<Swap, Fault> {
+        let result = self.store.compare_and_swap(peer, old, new);
+        self.told(result)
+    }
+
+    fn told<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Fault> {
+        result.map_err(|error| {
+            self.outbox.events.push(Event::StoreFailed { error });
+            Fault::Store
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! What a [`Handshake`](super::Handshake) leaves behind: datagrams to send and things to know.
+
+use crate::address::Address;
+use crate::crypto::ProtectKey;
+use crate::ratchet::StoreError;
+use crate::session::{Sealed, Session, SessionId};
+use crate::wire::{KeyId, PacketNonce};
+use crate::zfp::{Split, SplitError, protect, spread};
+use crate::zke::keys::Role;
+
+use super::authorize::Authorize;
+
+/// Filled by [`Handshake::run`](super::Handshake::run). Look at the events first, then send the datagrams: a session
+/// is then known before the peer can answer on it.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Things the application should know or decide.
+    pub events: Vec<Event>,
+    /// Datagrams to send.
+    pub transmits: Vec<Transmit>,
+}
+
+/// One packet's datagrams and where they go.
+#[derive(Clone)]
+pub struct Transmit {
+    to: Address,
+    buffer: Box<[u8]>,
+    layout: Sealed,
+}
+
+/// How a packet's header is made.
+pub(crate) struct Envelope<'a> {
+    pub(crate) to: Address,
+    /// The receiver's key id and the key that protects the header; `None` for a hello.
+    pub(crate) protection: Option<(KeyId, &'a dyn ProtectKey)>,
+    pub(crate) nonce: PacketNonce,
+    pub(crate) mtu: usize,
+}
+
+impl Transmit {
+    /// Splits `packet` and protects its headers.
+    pub(crate) fn new(envelope: &Envelope<'_>, packet: &[u8]) -> Result<Self, SplitError> {
+        let split = Split::new(packet.len(), envelope.mtu)?;
+        let mut buffer = vec![0; split.buffer_len()].into_boxed_slice();
+        buffer[split.headers_len()..].copy_from_slice(packet);
+        spread(&mut buffer, &split, envelope.protection.map(|(kid, _)| kid), envelope.nonce);
+        if let Some((_, key)) = envelope.protection {
+            protect(key, &mut buffer, &split);
+        }
+        Ok(Self { to: envelope.to, buffer, layout: Sealed { split } })
+    }
+
+    /// Where to.
+    pub const fn to(&self) -> Address {
+        self.to
+    }
+
+    /// The datagrams, each by itself.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        self.layout.datagrams(&self.buffer)
+    }
+
+    /// The datagrams as at most two runs of equal length, for segmented sends: the bytes of a run and the length of
+    /// one datagram in it.
+    pub fn runs(&self) -> impl Iterator<Item = (&[u8], usize)> {
+        self.layout.runs(&self.buffer)
+    }
+}
+
+impl core::fmt::Debug for Transmit {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Transmit")
+            .field("to", &self.to)
+            .field("datagrams", &self.layout.count())
+            .field("bytes", &self.buffer.len())
+            .finish()
+    }
+}
+
+/// Something the application should know or decide.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// A peer has proven its static key and wants a session. Answer when you like; dropping it ignores the peer.
+    Authorize(Authorize),
+    /// The two sides did not start from the ratchet state this side expected: the peer has lost its ratchet, or
+    /// somebody who has stolen its static key pretends so. The session goes on from the zero state.
+    Downgraded {
+        /// The session.
+        id: SessionId,
+    },
+    /// A session has ended; its id will not be used again.
+    Ended {
+        /// The session.
+        id: SessionId,
+        /// Why.
+        reason: EndReason,
+    },
+    /// A session is open: payloads can be sealed.
+    Established {
+        /// The handle.
+        session: Session,
+        /// Which side of the handshake this side was.
+        role: Role,
+    },
+    /// The ratchet store failed. Nothing has changed; the peer's resend tries again.
+    StoreFailed {
+        /// What the store said.
+        error: StoreError,
+    },
+}
+
+/// Why a session ended by itself. One that the application closed ends without an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// Another session with the peer has written the ratchet since, and won.
+    Conflict,
+    /// The peer did not confirm the session within 60 s.
+    Expired,
+    /// The peer refused.
+    Rejected,
+    /// No session came about in the time given by [`Open::give_up_after`](super::Open::give_up_after).
+    TimedOut,
+}

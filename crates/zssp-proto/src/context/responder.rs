@@ -1,0 +1,191 @@
+//! Bob: from X1 to S1, with the application's decision in between (PROTOCOL 5.2, 5.3, 5.5).
+
+use std::sync::Arc;
+
+use super::authorize::{Authorize, Decision, Request};
+use super::confirm;
+use super::handshake::{Packet, Task};
+use super::outbox::{Envelope, Event, Transmit};
+use super::pending::{AwaitCompletion, Pending};
+use super::routes::Route;
+use crate::address::Address;
+use crate::error::Fault;
+use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
+use crate::session::{KeyEpoch, NewSession, Session, Shared};
+use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
+use crate::zke::keys::Role;
+use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Side, Timers};
+use crate::zke::{self, xk};
+
+/// Reads X1 and answers with X2.
+pub(super) fn hello(
+    task: &mut Task<'_>,
+    nonce: PacketNonce,
+    packet: &[u8],
+    from: Address,
+) -> Result<(), Fault> {
+    let inner = task.inner;
+    let provider = inner.provider();
+    let x1 = Hello::parse(packet).map_err(|_| Fault::Malformed)?;
+    //= ZSSP-PKT-14  the header's counter must match
+    if x1.header_counter() != nonce.counter() {
+        return Err(Fault::Forged);
+    }
+    let read = xk::SendResponse::read_hello(provider, &inner.key, &inner.suites, &x1)?;
+    let ratchet = recognise(task, &read.fingerprints)?;
+
+    let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
+    let pending = respond(task, read, ratchet, kid, from).inspect_err(|_| inner.routes.remove(kid))?;
+    inner.add_pending(pending, task.now)
+}
+
+/// Makes X2, and the state that waits for X3.
+fn respond(
+    task: &mut Task<'_>,
+    hello: xk::SendResponse,
+    ratchet: RatchetState,
+    kid: crate::wire::KeyId,
+    from: Address,
+) -> Result<Pending, Fault> {
+    let inner = task.inner;
+    let provider = inner.provider();
+    let header = Arc::new(HeaderKeys::new(provider, &hello.header_keys));
+    let (remote_kid, suite) = (hello.kid, hello.suite);
+    let (xk, packet) = hello.send_response(provider, ratchet, kid)?;
+    let counter = Response::parse(&packet).map_err(|_| Fault::Malformed)?.header_counter();
+    let envelope = Envelope {
+        to: from,
+        protection: Some((remote_kid, &*header.protect)),
+        nonce: PacketNonce::new(PacketType::Response, counter),
+        mtu: inner.mtu,
+    };
+    task.outbox.transmits.push(Transmit::new(&envelope, &packet).map_err(|_| Fault::Malformed)?);
+    Ok(Pending::new(kid, AwaitCompletion { xk, remote_kid, suite, address: from, header }))
+}
+
+/// The first of Alice's ratchet states that the store knows, or the zero state.
+//= ZSSP-RAT-17  rf1 is looked up, then rf2
+//= ZSSP-RAT-18  none recognised: the zero key
+fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<RatchetState, Fault> {
+    for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
+        if let Some(state) = task.find(fingerprint)? {
+            return Ok(state);
+        }
+    }
+    Ok(RatchetState::zero())
+}
+
+/// Reads X3 and asks the application.
+pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Packet) -> Result<(), Fault> {
+    let x3 = Completion::parse(&packet.bytes).map_err(|_| Fault::Malformed)?;
+    let mut state = pending.take().ok_or(Fault::Busy)?;
+    match state.xk.read_completion(task.inner.provider(), &x3) {
+        Ok(completion) => {
+            state.address = packet.from;
+            let request = Request { pending, state, completion };
+            task.outbox.events.push(Event::Authorize(Authorize::new(task.inner.clone(), request)));
+            Ok(())
+        }
+        Err(xk::XkError::Provider) => {
+            pending.put_back(state);
+            Err(Fault::Provider)
+        }
+        //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once: forget
+        Err(xk::XkError::Unauthentic) => {
+            task.inner.forget(&pending);
+            Err(Fault::Forged)
+        }
+    }
+}
+
+/// Does what the application decided.
+pub(super) fn decide(task: &mut Task<'_>, request: Request, decision: Decision) -> Result<(), Fault> {
+    match decision {
+        Decision::Accept(name) => accept(task, request, name),
+        Decision::Refuse => refuse(task, &request),
+    }
+}
+
+/// Sends D.
+//= ZSSP-FLG-05  a refused Alice is told
+fn refuse(task: &mut Task<'_>, request: &Request) -> Result<(), Fault> {
+    let (inner, state) = (task.inner, &request.state);
+    if !inner.forget(&request.pending) {
+        return Err(Fault::Stale);
+    }
+    // The session that never was would have begun with this counter.
+    let nonce = PacketNonce::new(PacketType::Rejection, 0);
+    let key = &request.completion.keys.key_exchange.send;
+    let tag = zke::confirm::seal(inner.provider(), key, nonce).map_err(|_| Fault::Provider)?;
+    let protection = Some((state.remote_kid, &*state.header.protect));
+    let envelope = Envelope { to: state.address, protection, nonce, mtu: inner.mtu };
+    task.outbox.transmits.push(Transmit::new(&envelope, &tag).map_err(|_| Fault::Malformed)?);
+    Ok(())
+}
+
+/// Checks and writes the ratchet, enters S1 and sends C1.
+fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), Fault> {
+    let inner = task.inner;
+    let Request { pending, state, completion } = request;
+    let used = &state.xk.ratchet;
+    let old = match task.load(&name) {
+        Ok(old) => old,
+        // The next copy of X3 asks the application again.
+        Err(fault) => {
+            pending.put_back(state);
+            return Err(fault);
+        }
+    };
+    let downgraded = used.fingerprint().is_zero() && !old.contains(&Fingerprint::ZERO);
+    //= ZSSP-RAT-21  the state used must be one of hers
+    if !used.fingerprint().is_zero() && !old.contains(used.fingerprint()) {
+        inner.forget(&pending);
+        return Err(Fault::Forged);
+    }
+
+    //= ZSSP-RAT-10  state 1 is the new one, state 2 none
+    let new = RatchetPair { first: completion.keys.ratchet.duplicate(), second: None };
+    match task.compare_and_swap(&name, &old, &new) {
+        Ok(Swap::Stored) => {}
+        Ok(Swap::Conflict) => {
+            inner.forget(&pending);
+            return Err(Fault::Stale);
+        }
+        Err(fault) => {
+            pending.put_back(state);
+            return Err(fault);
+        }
+    }
+    // From here on the key id belongs to the session. A handshake that was forgotten meanwhile, because the
+    // application took too long, is over: Alice will open again, with the ratchet state she stored at X2.
+    if !inner.take_over(&pending) {
+        return Err(Fault::Stale);
+    }
+
+    let peer = completion.initiator;
+    let epoch = KeyEpoch::new(inner.provider(), completion.keys, (pending.kid, state.remote_kid), 0);
+    let (suite, address, header) = (state.suite, state.address, state.header);
+    let pair = Arc::new(new);
+    let timers = Timers::start(task.now, CONFIRM);
+    let mut shared = None;
+    let cell = inner.add_session(|id| {
+        let new = NewSession { id, peer, role: Role::Responder, suite, address, header };
+        let established = Established { shared: Arc::new(Shared::new(new, epoch)), pair };
+        shared = Some(established.shared.clone());
+        let phase = Phase::Confirming(Confirming { established, timers });
+        Cell::new(id, peer, name, Side::Responder, phase)
+    });
+    let (Some(cell), Some(shared)) = (cell, shared) else {
+        inner.routes.remove(pending.kid);
+        return Err(Fault::Full);
+    };
+    inner.routes.set(pending.kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
+    inner.schedule(cell.id, timers.resend);
+
+    task.outbox.events.push(Event::Established { session: Session(shared.clone()), role: Role::Responder });
+    if downgraded {
+        //= ZSSP-RAT-22  accepted with a warning
+        task.outbox.events.push(Event::Downgraded { id: cell.id });
+    }
+    confirm::send(task, &shared, PacketType::Confirmation)
+}

@@ -1,0 +1,47 @@
+//! Why a packet was dropped. Peers get silence; the caller gets one of these, cheap and without details of keys.
+
+/// What is wrong with a packet, or with its moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Another task is working on the session's state; the peer's resend will be read.
+    #[error("the session is busy with another handshake packet")]
+    Busy,
+    /// A tag did not match.
+    #[error("authentication failed")]
+    Forged,
+    /// A fragment that does not fit the others of its packet, or was there already.
+    #[error("unusable fragment")]
+    Fragment,
+    /// The bounded memory for incomplete packets is used up.
+    #[error("no memory for another incomplete packet")]
+    Full,
+    /// A length, count or type that no packet has.
+    #[error("malformed packet")]
+    Malformed,
+    /// The cryptographic library failed; see [`ProviderError`](crate::crypto::ProviderError).
+    #[error("the cryptographic library failed")]
+    Provider,
+    /// The packet's counter was received already, or is outside the replay window.
+    #[error("replayed, too old or too far ahead")]
+    Replayed,
+    /// The state the packet belongs to is over.
+    #[error("the state has moved on")]
+    Stale,
+    /// The ratchet store failed; an [`Event::StoreFailed`](crate::Event::StoreFailed) says why.
+    #[error("the ratchet store failed")]
+    Store,
+    /// The packet is not one that the state it is addressed to can read.
+    #[error("unexpected packet")]
+    Unexpected,
+    /// No state has this key id.
+    #[error("unknown key id")]
+    UnknownKeyId,
+}
+
+impl Fault {
+    /// Whether loss, delay, duplication or a restart alone can have caused it, without anybody's ill will.
+    pub const fn is_natural(self) -> bool {
+        !matches!(self, Self::Forged | Self::Malformed)
+    }
+}

@@ -1,0 +1,99 @@
+//! Static keys: who a peer is.
+
+use core::fmt;
+use std::sync::Arc;
+
+use crate::crypto::{
+    InvalidKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, Provider, ProviderError, Secret,
+};
+
+/// A peer's static public key: a valid compressed P-384 point.
+///
+/// Ordered as PROTOCOL 5.7 compares keys: numerically by bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PublicKey([u8; P384_PUBLIC_LEN]);
+
+impl PublicKey {
+    /// Checks that `bytes` are a compressed point on the curve.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] when they are not.
+    pub fn from_bytes(bytes: [u8; P384_PUBLIC_LEN], provider: &dyn Provider) -> Result<Self, InvalidKey> {
+        if provider.p384_is_valid(&bytes) { Ok(Self(bytes)) } else { Err(InvalidKey) }
+    }
+
+    /// A key that Diffie-Hellman has just accepted, which checks the point anyway.
+    pub(crate) const fn agreed_with(bytes: [u8; P384_PUBLIC_LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// The compressed SEC1 encoding.
+    pub const fn as_bytes(&self) -> &[u8; P384_PUBLIC_LEN] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublicKey(")?;
+        for byte in &self.0[..8] {
+            write!(f, "{byte:02x}")?;
+        }
+        f.write_str("..)")
+    }
+}
+
+/// This side's static key pair. Clones share the one secret, which is wiped with the last of them.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use zssp_proto::{StaticKey, crypto::AwsLc};
+/// let key = StaticKey::generate(&AwsLc)?;
+/// let again = StaticKey::from_secret(&key.secret(), &AwsLc)?;
+/// assert_eq!(key.public(), again.public());
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct StaticKey(Arc<dyn P384KeyPair>);
+
+impl StaticKey {
+    /// A fresh key pair.
+    ///
+    /// # Errors
+    /// [`ProviderError`] when the random generator fails.
+    pub fn generate(provider: &dyn Provider) -> Result<Self, ProviderError> {
+        Ok(Self(Arc::from(provider.p384_generate()?)))
+    }
+
+    /// The key pair of a stored secret scalar.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] when the scalar is out of range.
+    pub fn from_secret(
+        secret: &Secret<P384_SECRET_LEN>,
+        provider: &dyn Provider,
+    ) -> Result<Self, InvalidKey> {
+        Ok(Self(Arc::from(provider.p384_from_secret(secret)?)))
+    }
+
+    /// The public half, to be given to peers.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(*self.0.public())
+    }
+
+    /// The secret scalar, to be stored. Whoever reads it can impersonate this side.
+    pub fn secret(&self) -> Secret<P384_SECRET_LEN> {
+        self.0.secret()
+    }
+
+    /// Diffie-Hellman with this key.
+    pub(crate) fn agree(&self, peer: &[u8; P384_PUBLIC_LEN]) -> Result<Secret<P384_SECRET_LEN>, InvalidKey> {
+        self.0.agree(peer)
+    }
+}
+
+impl fmt::Debug for StaticKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StaticKey").field(&self.public()).finish()
+    }
+}

@@ -1,0 +1,60 @@
+use core::fmt;
+
+use super::{Fingerprint, PeerName, RatchetPair, RatchetState};
+
+/// Where ratchet pairs live, so that they survive the process.
+///
+/// The protocol calls it while it runs a [`Handshake`](crate::Handshake), with nothing locked: it may block.
+/// Every write is one atomic compare-and-swap, and must be durable when it returns. After a crash the pair found
+/// must be the old or the new one, never a mixture, never nothing.
+///
+/// # Security
+/// The keys in here decide whether an attacker who stole a static key can impersonate a peer. Wipe what is
+/// read from them, and keep the medium unreadable to others.
+pub trait RatchetStore: Send + Sync {
+    /// The pair of `peer`, [`RatchetPair::never_met`] when there is none.
+    ///
+    /// # Errors
+    /// When the store could not be read. The handshake is then tried again by the peer's resend.
+    fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError>;
+
+    /// The state named by `fingerprint`, whosever it is. Never called with the zero fingerprint.
+    ///
+    /// # Errors
+    /// When the store could not be read.
+    fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError>;
+
+    /// Replaces the pair of `peer` by `new`, if what is stored is [`RatchetPair::same`] as `old`.
+    ///
+    /// # Errors
+    /// When the store could not be read or written; nothing has changed then.
+    fn compare_and_swap(
+        &self,
+        peer: &PeerName,
+        old: &RatchetPair,
+        new: &RatchetPair,
+    ) -> Result<Swap, StoreError>;
+}
+
+/// How a compare-and-swap ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    /// Another session with the peer has written since: this one has lost and ends.
+    Conflict,
+    /// The new pair is stored.
+    Stored,
+}
+
+/// The store could not do it; nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[error("ratchet store: {reason}")]
+pub struct StoreError {
+    reason: Box<str>,
+}
+
+impl StoreError {
+    /// A failure with a reason that an operator can act on. It must not contain key material.
+    pub fn new(reason: impl fmt::Display) -> Self {
+        Self { reason: reason.to_string().into() }
+    }
+}

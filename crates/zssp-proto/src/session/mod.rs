@@ -1,0 +1,169 @@
+//! An established session's data path: any number of threads seal and open packets of one session at once.
+//!
+//! What they share is one immutable key ring behind an atomic pointer, one atomic send counter and one lock-free
+//! replay window (PROTOCOL 3.4, 5.1, 5.3). No step takes a lock or allocates.
+
+mod keys;
+mod open;
+mod replay;
+mod seal;
+
+use core::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwapOption;
+
+pub(crate) use keys::{KeyEpoch, KeyRing};
+pub use seal::{SealError, Sealed};
+
+use crate::address::Address;
+use crate::context::Ingress;
+use crate::identity::PublicKey;
+use crate::suite::Suite;
+use crate::sync::{AtomicU64, Ordering, RankedMutex, rank};
+use crate::wire::KeyId;
+use crate::zke::keys::Role;
+use crate::zke::state::HeaderKeys;
+use replay::ReplayWindow;
+
+/// A session's place in its context: a dense index, so that an application's own table can be a plain vector,
+/// and a generation, so that a stale one is never taken for its successor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+impl SessionId {
+    /// Below the largest number of sessions the context ever had at once.
+    pub const fn index(self) -> usize {
+        self.index as usize
+    }
+
+    /// Which of the sessions that had this index in turn.
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
+
+/// An established session: a cheap handle, to be cloned into every thread that seals.
+///
+/// Dropping all handles does not end the session, which belongs to its context; [`Context::close`] does.
+///
+/// [`Context::close`]: crate::Context::close
+#[derive(Clone)]
+pub struct Session(pub(crate) Arc<Shared>);
+
+impl Session {
+    /// The id under which [`Context::receive`](crate::Context::receive) names this session.
+    pub fn id(&self) -> SessionId {
+        self.0.id
+    }
+
+    /// The peer's static key, proven by the handshake.
+    pub fn peer_key(&self) -> PublicKey {
+        self.0.peer
+    }
+
+    /// Which side of the handshake this side was.
+    pub fn role(&self) -> Role {
+        self.0.role
+    }
+
+    /// What the session's handshake was made of.
+    pub fn suite(&self) -> Suite {
+        self.0.suite
+    }
+
+    /// Where the session's own control packets go: where the peer was when its last handshake packet came, or what
+    /// [`set_address`](Self::set_address) said.
+    pub fn address(&self) -> Address {
+        *self.0.address.lock()
+    }
+
+    /// Sends the session's control packets to `address` from now on.
+    pub fn set_address(&self, address: Address) {
+        *self.0.address.lock() = address;
+    }
+
+    /// Packets sealed so far, of every kind.
+    pub fn packets_sealed(&self) -> u64 {
+        self.0.send_counter.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.0.id)
+            .field("peer", &self.0.peer)
+            .field("suite", &self.0.suite)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What all threads share of a session.
+pub(crate) struct Shared {
+    pub(crate) id: SessionId,
+    pub(crate) peer: PublicKey,
+    pub(crate) role: Role,
+    pub(crate) suite: Suite,
+    pub(crate) address: RankedMutex<{ rank::ADDRESS }, Address>,
+    pub(crate) ingress: Ingress,
+    /// `None` once the session has ended.
+    keys: ArcSwapOption<KeyRing>,
+    //= ZSSP-ST-29  one counter for all threads, types and keys of a session, never reset
+    send_counter: AtomicU64,
+    window: ReplayWindow,
+}
+
+/// What a new session knows of itself.
+pub(crate) struct NewSession {
+    pub(crate) id: SessionId,
+    pub(crate) peer: PublicKey,
+    pub(crate) role: Role,
+    pub(crate) suite: Suite,
+    pub(crate) address: Address,
+    pub(crate) header: Arc<HeaderKeys>,
+}
+
+impl Shared {
+    pub(crate) fn new(new: NewSession, epoch: KeyEpoch) -> Self {
+        Self {
+            id: new.id,
+            peer: new.peer,
+            role: new.role,
+            suite: new.suite,
+            address: RankedMutex::new(new.address),
+            ingress: Ingress::new(new.header),
+            keys: ArcSwapOption::from_pointee(KeyRing { current: Arc::new(epoch), other: None }),
+            send_counter: AtomicU64::new(0),
+            window: ReplayWindow::new(),
+        }
+    }
+
+    /// Drops the keys; everything sealed or opened afterwards is refused.
+    pub(crate) fn end(&self) {
+        self.keys.store(None);
+    }
+
+    /// The epoch whose packets carry `kid`.
+    pub(crate) fn epoch(&self, kid: KeyId) -> Option<Arc<KeyEpoch>> {
+        self.keys.load().as_ref().and_then(|ring| ring.by_local_kid(kid).cloned())
+    }
+
+    /// The epoch in use for sending.
+    pub(crate) fn sending(&self) -> Option<Arc<KeyEpoch>> {
+        self.keys.load().as_ref().map(|ring| ring.current.clone())
+    }
+
+    /// The key ids under which packets to this session come.
+    pub(crate) fn local_kids(&self) -> Vec<KeyId> {
+        self.keys.load().iter().flat_map(|ring| ring.epochs()).map(|epoch| epoch.local_kid).collect()
+    }
+
+    /// The next send counter.
+    pub(crate) fn next_counter(&self) -> u64 {
+        self.send_counter.fetch_add(1, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,35 @@
+//! The way in, after the header was read and the packet is whole: open it under the key its key id names, then let
+//! the replay window decide (PROTOCOL 3.4, 5.1). Every step is *parallel*.
+
+use super::{SessionId, Shared};
+use crate::error::Fault;
+use crate::wire::{KeyId, PacketNonce};
+
+impl Shared {
+    /// Whether a packet with this nonce may still be delivered; asked before anything of it is stored.
+    //= ZSSP-RPL-01  checked when the header is read
+    pub(crate) fn check_counter(&self, nonce: PacketNonce) -> Result<(), Fault> {
+        self.window.check(nonce.counter()).map_err(|_| Fault::Replayed)
+    }
+
+    /// Records the counter of an authentic packet; of several threads with the same one, one succeeds.
+    //= ZSSP-RPL-03  recording is the decision
+    pub(crate) fn commit_counter(&self, nonce: PacketNonce) -> Result<(), Fault> {
+        self.window.commit(nonce.counter()).map_err(|_| Fault::Replayed)
+    }
+
+    /// Opens a payload in place.
+    //= ZSSP-RPL-02  the counter is recorded only after the packet proved authentic
+    pub(crate) fn open_payload<'p>(
+        &self,
+        kid: KeyId,
+        nonce: PacketNonce,
+        packet: &'p mut [u8],
+    ) -> Result<(SessionId, &'p mut [u8]), Fault> {
+        let ring = self.keys.load();
+        let epoch = ring.as_ref().and_then(|ring| ring.by_local_kid(kid)).ok_or(Fault::Stale)?;
+        let payload = epoch.open.open_in_place(&nonce.aead(), &[], packet).map_err(|_| Fault::Forged)?;
+        self.commit_counter(nonce)?;
+        Ok((self.id, payload))
+    }
+}

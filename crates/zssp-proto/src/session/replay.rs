@@ -1,0 +1,549 @@
+//! The replay window: which counters of the peer have been received (PROTOCOL 3.4).
+//!
+//! # A packet's walk, every step *parallel*
+//! 1. [`check`](Window::check): two loads, before anything is stored or decrypted; turns most replays away cheaply.
+//! 2. The packet is reassembled and authenticated.
+//! 3. [`commit`](Window::commit): one compare-and-swap that decides. `Ok` means: this thread, and no other, ever,
+//!    may deliver the packet with this counter.
+//!
+//! # Layout
+//! Counters are grouped in *blocks* of 16, and [`BLOCKS`] slots of one atomic word each hold one block at a time, so
+//! blocks `s`, `s + BLOCKS`, `s + 2 * BLOCKS`, … take turns in slot `s`; which of them is there is its *round*:
+//!
+//! ```text
+//! counter = ((round * BLOCKS) + slot) * 16 + bit        word = round:48 || received:16
+//! ```
+//!
+//! A slot is cleared by nobody: the first counter of a later round replaces the word, round and bits at once.
+//! Next to the slots, `highest` is the highest counter that anyone has committed or is committing.
+//!
+//! # Why no counter is accepted twice
+//! - Words are unambiguous. No counter above [`LAST`] is ever accepted, and up to there the round fits its 48 bits:
+//!   it is never truncated, so nothing depends on how long a thread sleeps or how far a peer jumps.
+//! - A word only grows, read as one number: a swap either adds a bit of the same round or installs a higher round.
+//! - `Ok` is returned only by a swap that added the counter's own bit. After it, the slot has that bit set for as
+//!   long as it stays in that round, and once it has left the round it never returns. Both are refused.
+//!
+//! So the decision is one swap on one word, whatever `highest` says at that moment, and needs no ordering between
+//! different words: `Relaxed` is enough. If several threads commit the same new counter, the first swap wins. None
+//! wins only if a later round took the slot in between, that is when the counter fell out of the window.
+//!
+//! # Why everything inside the window is remembered
+//! A slot is taken from block `b` by a counter of block `b + k * BLOCKS`, `k >= 1`. That counter is more than
+//! `(BLOCKS - 1) * 16 =` [`WINDOW`](Window::WINDOW) above every counter of `b`, and `highest` was raised to it
+//! before, so all of `b` was too old already.
+//!
+//! # Checking the races
+//! The models at the end of this file run under loom, in seconds:
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --lib --release --target-dir target/loom loom
+//! ```
+
+use core::fmt;
+
+use crate::sync::{AtomicU64, Ordering::Relaxed};
+
+/// How far above the highest received counter the next one may be (PROTOCOL 3.4).
+pub(crate) const MAX_AHEAD: u64 = 1 << 24;
+
+/// The window of a session: the highest counter received and the 2047 below it.
+pub(crate) type ReplayWindow = Window<BLOCKS>;
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<ReplayWindow>() <= 1100);
+const _: () = assert!(ReplayWindow::WINDOW >= 2048);
+
+/// One more than 2048 counters fill: the block that is being filled takes the place of the oldest.
+const BLOCKS: usize = 129;
+
+const BITS: u64 = 16;
+const ROUND_BITS: u32 = 48;
+
+/// Why a counter is refused. All three happen in honest traffic: the network duplicates, delays and loses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Replay {
+    /// A packet with this counter was received already.
+    #[error("counter already received")]
+    Duplicate,
+    /// Further above the highest received counter than [`MAX_AHEAD`], or above [`Window::LAST`].
+    #[error("counter too far above the highest received")]
+    TooFarAhead,
+    /// Older than the window remembers.
+    #[error("counter older than the replay window")]
+    TooOld,
+}
+
+/// A replay window of `SLOTS` blocks; use [`ReplayWindow`], the models use smaller ones.
+///
+/// All methods take `&self`, hold no lock and never wait for another thread.
+pub(crate) struct Window<const SLOTS: usize> {
+    highest: AtomicU64,
+    slots: [AtomicU64; SLOTS],
+}
+
+impl<const SLOTS: usize> Window<SLOTS> {
+    /// A counter this far below the highest received, or further, is too old.
+    pub(crate) const WINDOW: u64 = (SLOTS as u64 - 1) * BITS;
+
+    /// The last counter that is ever accepted, about 2^59: at a billion packets a second, 18 years away.
+    /// A sender must end the session before it gets there.
+    pub(crate) const LAST: u64 = (SLOTS as u64 * BITS << ROUND_BITS) - 1;
+
+    /// A window that has received nothing; counters up to [`MAX_AHEAD`] are welcome.
+    pub(crate) fn new() -> Self {
+        // All zero is round 0 in every slot, with no bit set.
+        Self { highest: AtomicU64::new(0), slots: core::array::from_fn(|_| AtomicU64::new(0)) }
+    }
+
+    /// Whether a packet with this counter may still be delivered: not yet received, not older than the window, not
+    /// too far ahead. Changes nothing; meant for unauthenticated packets.
+    ///
+    /// # Errors
+    /// The reason when not. A refused packet can be dropped: [`commit`](Self::commit) would refuse it as well.
+    /// An accepted one may yet lose to another thread there.
+    pub(crate) fn check(&self, counter: u64) -> Result<(), Replay> {
+        Self::check_range(counter, self.highest.load(Relaxed))?;
+        let place = Place::of::<SLOTS>(counter);
+        place.mark(self.slots[place.slot].load(Relaxed)).map(drop)
+    }
+
+    /// Records an *authenticated* packet's counter and decides whether the packet may be delivered: for each
+    /// counter at most one call, on whatever thread, is ever answered with `Ok`.
+    ///
+    /// # Errors
+    /// The reason why not; the packet must then be dropped. Nothing has changed.
+    pub(crate) fn commit(&self, counter: u64) -> Result<(), Replay> {
+        let highest = self.highest.load(Relaxed);
+        Self::check_range(counter, highest)?;
+        // Before the swap below, so that no slot is taken from a block that still counts as inside the window.
+        // If the swap then refuses, another thread has committed this counter or a higher one, which is as good.
+        if counter > highest {
+            self.highest.fetch_max(counter, Relaxed);
+        }
+        let place = Place::of::<SLOTS>(counter);
+        let slot = &self.slots[place.slot];
+        let mut word = slot.load(Relaxed);
+        loop {
+            let marked = place.mark(word)?;
+            match slot.compare_exchange_weak(word, marked, Relaxed, Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(actual) => word = actual,
+            }
+        }
+    }
+
+    // `highest` may be outdated, that is too low. The first refusal is then only late; the second is repeated by
+    // `Place::mark` where it matters. Neither sum overflows: `highest` never exceeds `LAST`.
+    fn check_range(counter: u64, highest: u64) -> Result<(), Replay> {
+        if counter > (highest + MAX_AHEAD).min(Self::LAST) {
+            Err(Replay::TooFarAhead)
+        } else if counter + Self::WINDOW <= highest {
+            Err(Replay::TooOld)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl<const SLOTS: usize> fmt::Debug for Window<SLOTS> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReplayWindow").field("highest", &self.highest.load(Relaxed)).finish_non_exhaustive()
+    }
+}
+
+/// Where a counter not above [`Window::LAST`] is recorded.
+#[derive(Clone, Copy)]
+struct Place {
+    slot: usize,
+    /// The word's upper 48 bits, in place.
+    round: u64,
+    bit: u64,
+}
+
+impl Place {
+    fn of<const SLOTS: usize>(counter: u64) -> Self {
+        let block = counter / BITS;
+        let (round, slot) = (block / SLOTS as u64, (block % SLOTS as u64) as usize);
+        Self { slot, round: round << BITS, bit: 1 << (counter % BITS) }
+    }
+
+    /// The word of this place's slot with this counter recorded in it.
+    fn mark(self, word: u64) -> Result<u64, Replay> {
+        let (round, received) = (word & !RECEIVED, word & RECEIVED);
+        if round > self.round {
+            Err(Replay::TooOld)
+        } else if round < self.round {
+            Ok(self.round | self.bit)
+        } else if received & self.bit != 0 {
+            Err(Replay::Duplicate)
+        } else {
+            Ok(word | self.bit)
+        }
+    }
+}
+
+/// The lower part of a word: one bit for each counter of the block.
+const RECEIVED: u64 = (1 << BITS) - 1;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicU8;
+
+    use proptest::prelude::*;
+
+    use super::Replay::{Duplicate, TooFarAhead, TooOld};
+    use super::*;
+
+    const WINDOW: u64 = ReplayWindow::WINDOW;
+    const LAST: u64 = ReplayWindow::LAST;
+
+    /// A window whose highest counter is `highest`, with nothing else received.
+    fn at<const SLOTS: usize>(highest: u64) -> Window<SLOTS> {
+        Window { highest: AtomicU64::new(highest), ..Window::new() }
+    }
+
+    #[test]
+    fn edge_cases() {
+        let ok = Ok(());
+        // The highest counter before, the counters committed in this order, and the answers.
+        let table: &[(u64, &[(u64, Result<(), Replay>)])] = &[
+            // The very first counters, in order, repeated and reversed.
+            (0, &[(0, ok), (0, Err(Duplicate)), (1, ok), (0, Err(Duplicate)), (1, Err(Duplicate))]),
+            (0, &[(3, ok), (2, ok), (1, ok), (0, ok), (3, Err(Duplicate)), (0, Err(Duplicate))]),
+            // Both sides of a block's end.
+            (0, &[(15, ok), (16, ok), (15, Err(Duplicate)), (16, Err(Duplicate)), (17, ok), (14, ok)]),
+            // Nothing received yet: the first counter may be as far as any other.
+            (0, &[(MAX_AHEAD, ok), (0, Err(TooOld))]),
+            (0, &[(MAX_AHEAD + 1, Err(TooFarAhead)), (0, ok), (MAX_AHEAD + 1, Err(TooFarAhead)), (1, ok)]),
+            // A refused counter does not move the limit, an accepted one does.
+            (
+                9,
+                &[
+                    (10 + MAX_AHEAD, Err(TooFarAhead)),
+                    (10, ok),
+                    (10 + MAX_AHEAD, ok),
+                    (11 + 2 * MAX_AHEAD, Err(TooFarAhead)),
+                ],
+            ),
+            // The oldest counter remembered, and the one before it.
+            (0, &[(WINDOW, ok), (0, Err(TooOld)), (1, ok), (1, Err(Duplicate)), (0, Err(TooOld))]),
+            (0, &[(0, ok), (WINDOW - 1, ok), (0, Err(Duplicate)), (WINDOW, ok), (0, Err(TooOld)), (1, ok)]),
+            // The same slot in the next round, with the same bit: 2064 = BLOCKS * 16.
+            (0, &[(5, ok), (5 + 2064, ok), (5 + 2064, Err(Duplicate)), (5, Err(TooOld)), (6 + 2064, ok)]),
+            // A jump over several rounds leaves stale words behind; they do not count as received.
+            (
+                0,
+                &[
+                    (5, ok),
+                    (7, ok),
+                    (7 + 3 * 2064, ok),
+                    (5 + 3 * 2064, ok),
+                    (7, Err(TooOld)),
+                    (7 + 2 * 2064, Err(TooOld)),
+                ],
+            ),
+            (0, &[(5, ok), (10_000, ok), (5 + 4 * 2064, ok), (5 + 4 * 2064, Err(Duplicate))]),
+            // The last counter, and what lies above it.
+            (
+                LAST - 1,
+                &[
+                    (LAST, ok),
+                    (LAST, Err(Duplicate)),
+                    (LAST + 1, Err(TooFarAhead)),
+                    (u64::MAX, Err(TooFarAhead)),
+                ],
+            ),
+            (
+                LAST,
+                &[
+                    (LAST - WINDOW, Err(TooOld)),
+                    (LAST - WINDOW + 1, ok),
+                    (LAST - 2064, Err(TooOld)),
+                    (LAST - 16, ok),
+                ],
+            ),
+            (LAST - MAX_AHEAD, &[(LAST + 1, Err(TooFarAhead)), (LAST, ok), (0, Err(TooOld))]),
+            (
+                0,
+                &[
+                    (u64::MAX, Err(TooFarAhead)),
+                    (1 << 63, Err(TooFarAhead)),
+                    (LAST, Err(TooFarAhead)),
+                    (0, ok),
+                ],
+            ),
+        ];
+        for (highest, steps) in table {
+            let window: ReplayWindow = at(*highest);
+            for (step, &(counter, expected)) in steps.iter().enumerate() {
+                assert_eq!(window.check(counter), expected, "check, from {highest}, step {step}: {counter}");
+                assert_eq!(
+                    window.commit(counter),
+                    expected,
+                    "commit, from {highest}, step {step}: {counter}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn checking_changes_nothing() {
+        let window = ReplayWindow::new();
+        for _ in 0..3 {
+            assert_eq!(window.check(1000), Ok(()));
+        }
+        assert_eq!(window.commit(1000), Ok(()));
+        assert_eq!(window.check(1000 + MAX_AHEAD), Ok(()));
+        assert_eq!(window.check(1001 + MAX_AHEAD), Err(TooFarAhead));
+        assert_eq!(window.check(0), Ok(()));
+    }
+
+    #[test]
+    fn a_full_window_is_remembered() {
+        let window = ReplayWindow::new();
+        for counter in 0..100_000 {
+            assert_eq!(window.commit(counter), Ok(()));
+        }
+        assert_eq!(window.check(100_000 - WINDOW - 1), Err(TooOld));
+        for counter in 100_000 - WINDOW..100_000 {
+            assert_eq!(window.check(counter), Err(Duplicate), "{counter}");
+        }
+    }
+
+    /// PROTOCOL 3.4 said slowly: every counter ever received, in a set.
+    struct Oracle {
+        received: BTreeSet<u64>,
+        highest: u64,
+    }
+
+    impl Oracle {
+        fn check<const SLOTS: usize>(&self, counter: u64) -> Result<(), Replay> {
+            if counter > Window::<SLOTS>::LAST || counter > self.highest.saturating_add(MAX_AHEAD) {
+                Err(TooFarAhead)
+            } else if self.highest.saturating_sub(counter) >= Window::<SLOTS>::WINDOW {
+                Err(TooOld)
+            } else if self.received.contains(&counter) {
+                Err(Duplicate)
+            } else {
+                Ok(())
+            }
+        }
+    }
+
+    /// Commits `steps`, distances from the highest counter so far or any numbers, to a window and to the oracle.
+    fn compare<const SLOTS: usize>(start: u64, steps: &[Step]) -> Result<(), TestCaseError> {
+        let start = start.min(Window::<SLOTS>::LAST);
+        let window = at::<SLOTS>(start);
+        let mut oracle = Oracle { received: BTreeSet::new(), highest: start };
+        for step in steps {
+            let counter = match *step {
+                Step::Anywhere(counter) => counter,
+                Step::Near(distance) => oracle.highest.saturating_add_signed(distance),
+            };
+            let expected = oracle.check::<SLOTS>(counter);
+            prop_assert_eq!(window.check(counter), expected, "check {}", counter);
+            prop_assert_eq!(window.commit(counter), expected, "commit {}", counter);
+            if expected.is_ok() {
+                oracle.received.insert(counter);
+                oracle.highest = oracle.highest.max(counter);
+            }
+        }
+        Ok(())
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Anywhere(u64),
+        Near(i64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (-40..40_i64).prop_map(Step::Near),
+            4 => (-2100..2100_i64).prop_map(Step::Near),
+            2 => (-9000..9000_i64).prop_map(Step::Near),
+            1 => (-2..=2_i64).prop_map(|distance| Step::Near(MAX_AHEAD.cast_signed() + distance)),
+            1 => any::<u64>().prop_map(Step::Anywhere),
+        ];
+        prop::collection::vec(step, 0..600)
+    }
+
+    fn start() -> impl Strategy<Value = u64> {
+        prop_oneof![
+            3 => Just(0),
+            1 => 0..10_000_u64,
+            1 => any::<u64>().prop_map(|bits| bits >> 5),
+            1 => (0..20_000_u64).prop_map(|below| LAST - below),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn matches_the_oracle(start in start(), steps in steps()) {
+            compare::<BLOCKS>(start, &steps)?;
+        }
+
+        #[test]
+        fn a_small_window_matches_the_oracle(start in start(), steps in steps()) {
+            compare::<2>(start, &steps)?;
+            compare::<3>(start, &steps)?;
+        }
+    }
+
+    const THREADS: u64 = 4;
+
+    #[test]
+    fn threads_with_the_same_counters_have_one_winner_each() {
+        const ROUNDS: u64 = 100;
+        let window = ReplayWindow::new();
+        let winners: Vec<AtomicU8> = (0..ROUNDS * WINDOW).map(|_| AtomicU8::new(0)).collect();
+        let barrier = Barrier::new(THREADS as usize);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (window, winners, barrier) = (&window, &winners, &barrier);
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        // All of a round stays inside the window; each thread has its own order (the factors are odd).
+                        barrier.wait();
+                        for i in 0..WINDOW {
+                            let counter = round * WINDOW + (i * (2 * thread + 1) + thread) % WINDOW;
+                            if window.check(counter).is_ok() && window.commit(counter).is_ok() {
+                                winners[counter as usize].fetch_add(1, Relaxed);
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        for (counter, winners) in winners.iter().enumerate() {
+            assert_eq!(winners.load(Relaxed), 1, "winners of {counter}");
+        }
+    }
+
+    #[test]
+    fn threads_that_overtake_each_other_accept_nothing_twice() {
+        const COUNTERS: u64 = 200_000;
+        // A window of 16: whoever is a little late finds its slot taken by a later round.
+        let window = Window::<2>::new();
+        let winners: Vec<AtomicU8> = (0..COUNTERS).map(|_| AtomicU8::new(0)).collect();
+        let barrier = Barrier::new(THREADS as usize);
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    barrier.wait();
+                    for counter in 0..COUNTERS {
+                        if window.commit(counter).is_ok() {
+                            winners[counter as usize].fetch_add(1, Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(winners.iter().all(|winners| winners.load(Relaxed) <= 1));
+        // Nobody is above the last sixteen, so nothing can overtake them.
+        for counter in COUNTERS - 16..COUNTERS {
+            assert_eq!(winners[counter as usize].load(Relaxed), 1, "winners of {counter}");
+        }
+    }
+}
+
+/// Every interleaving of a few threads; the module documentation has the command.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    /// Two slots: the window is 16, and counters 32 apart share a slot.
+    type Small = Window<2>;
+
+    /// Runs each list of commits on a thread of its own, and checks what must hold for every interleaving.
+    fn model<const THREADS: usize>(threads: [&'static [u64]; THREADS]) {
+        let t0 = std::time::Instant::now();
+        let mut b = loom::model::Builder::new();
+        b.max_permutations = Some(200000);
+        b.check(move || {
+            let window = Arc::new(Small::new());
+            let run = move |window: &Small, counters: &'static [u64]| {
+                counters.iter().copied().filter(|&counter| window.commit(counter).is_ok()).collect::<Vec<_>>()
+            };
+            let others: Vec<_> = threads[1..]
+                .iter()
+                .map(|&counters| {
+                    let window = Arc::clone(&window);
+                    thread::spawn(move || run(&window, counters))
+                })
+                .collect();
+            let mut accepted = run(&window, threads[0]);
+            for other in others {
+                accepted.extend(other.join().expect("the thread does not panic"));
+            }
+
+            let highest = threads.iter().copied().flatten().copied().max().expect("there are counters");
+            assert_eq!(window.highest.load(Relaxed), highest);
+            for &counter in threads.iter().copied().flatten() {
+                let winners = accepted.iter().filter(|&&winner| winner == counter).count();
+                assert!(winners <= 1, "{counter} was accepted {winners} times");
+                let overtaken = counter + Small::WINDOW <= highest;
+                assert!(winners == 1 || overtaken, "{counter} has no winner");
+                let expected = if overtaken { Replay::TooOld } else { Replay::Duplicate };
+                assert_eq!(window.check(counter), Err(expected), "{counter} afterwards");
+                assert_eq!(window.commit(counter), Err(expected), "{counter} afterwards");
+            }
+        });
+        eprintln!("{threads:?} {:?}", t0.elapsed());
+    }
+
+    #[test]
+    fn loom_same_counter() {
+        model([&[5], &[5]]);
+        model([&[5], &[5], &[5]]);
+    }
+
+    #[test]
+    fn loom_one_word() {
+        model([&[5, 6], &[6, 5]]);
+        model([&[5], &[6], &[5]]);
+    }
+
+    #[test]
+    fn loom_two_words() {
+        model([&[15, 16], &[16, 15]]);
+        model([&[15], &[16], &[16]]);
+    }
+
+    #[test]
+    fn loom_overtaken_by_a_later_round() {
+        model([&[5], &[5, 37]]);
+        model([&[5, 37], &[37, 5]]);
+        model([&[5], &[5], &[37]]);
+        model([&[5], &[37], &[69]]);
+        model([&[5, 37], &[5, 69]]);
+    }
+
+    #[test]
+    fn loom_overtaken_by_the_window_alone() {
+        // 5 and 21 use different slots, but 21 makes 5 too old.
+        model([&[5], &[5], &[21]]);
+        model([&[5, 21], &[21, 5]]);
+    }
+
+    #[test]
+    fn loom_refused_before_decryption_is_refused_for_good() {
+        loom::model(|| {
+            let window = Arc::new(Small::new());
+            let committing = {
+                let window = Arc::clone(&window);
+                thread::spawn(move || (window.commit(5).is_ok(), window.commit(37).is_ok()))
+            };
+            let checked = window.check(5);
+            let committed = window.commit(5);
+            assert!(checked.is_ok() || committed.is_err());
+            let (first, later) = committing.join().expect("the thread does not panic");
+            assert!(later && !(first && committed.is_ok()));
+        });
+    }
+}

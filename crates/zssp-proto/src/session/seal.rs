@@ -1,0 +1,158 @@
+//! The way out, every step *parallel*: load the key ring, take a counter, seal the payload in one run, move the
+//! pieces apart, protect all headers in one batch (PROTOCOL 3.2, 3.3, 5.1).
+
+use crate::crypto::{Nonce, ProviderError, SealKey, TAG_LEN};
+use crate::session::Session;
+use crate::wire::{PacketNonce, PacketType};
+use crate::zfp::{Run, Split, SplitError, protect, spread};
+
+impl Session {
+    /// Bytes of buffer that [`seal`](Self::seal) needs for a payload of `payload_len` bytes: the sealed payload and
+    /// the header of each fragment.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal): the payload is too large, or the MTU too small.
+    pub fn sealed_len(payload_len: usize, mtu: usize) -> Result<usize, SealError> {
+        split(payload_len, mtu).map(|split| split.buffer_len())
+    }
+
+    /// The largest payload one packet can carry at this MTU; 0 below the smallest MTU, 128.
+    pub const fn max_payload_len(mtu: usize) -> usize {
+        Split::max_payload(mtu)
+    }
+
+    /// Seals `payload` into datagrams of at most `mtu` bytes, which lie one after the other in `buffer` (type 8,
+    /// PROTOCOL 5.1). Any number of threads may do this at once.
+    ///
+    /// A datagram may be lost, so payloads may; what must arrive goes through a reliable protocol on top. A buffer
+    /// that was sealed must be sent at most once, as it is.
+    ///
+    /// # Errors
+    /// See [`SealError`]. Nothing is written in a way that may be sent.
+    pub fn seal(&self, payload: &[u8], mtu: usize, buffer: &mut [u8]) -> Result<Sealed, SealError> {
+        self.seal_with(payload.len(), mtu, buffer, |key, nonce, room| key.seal(nonce, &[], payload, room))
+    }
+
+    /// [`seal`](Self::seal)s the concatenation of `parts`: a frame header and its data, or several messages in one
+    /// packet. Costs one copy more.
+    ///
+    /// # Errors
+    /// See [`SealError`].
+    pub fn seal_parts(&self, parts: &[&[u8]], mtu: usize, buffer: &mut [u8]) -> Result<Sealed, SealError> {
+        let payload_len = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+        self.seal_with(payload_len, mtu, buffer, |key, nonce, room| {
+            let mut rest = &mut *room;
+            for part in parts {
+                let (to, after) = rest.split_at_mut_checked(part.len()).ok_or(ProviderError)?;
+                to.copy_from_slice(part);
+                rest = after;
+            }
+            key.seal_in_place(nonce, &[], room)
+        })
+    }
+
+    /// Seals what `write` puts into the packet's place.
+    fn seal_with(
+        &self,
+        payload_len: usize,
+        mtu: usize,
+        buffer: &mut [u8],
+        write: impl FnOnce(&dyn SealKey, &Nonce, &mut [u8]) -> Result<(), ProviderError>,
+    ) -> Result<Sealed, SealError> {
+        let split = split(payload_len, mtu)?;
+        let needed = split.buffer_len();
+        let buffer = buffer.get_mut(..needed).ok_or(SealError::BufferTooSmall { needed })?;
+
+        let ring = self.0.keys.load();
+        let ring = ring.as_ref().ok_or(SealError::Closed)?;
+        let epoch = &ring.current;
+        let counter = self.0.next_counter();
+        if !epoch.may_seal(counter) {
+            return Err(SealError::KeyUsedUp);
+        }
+        let nonce = PacketNonce::new(PacketType::Payload, counter);
+        write(&*epoch.seal, &nonce.aead(), &mut buffer[split.headers_len()..])?;
+        spread(buffer, &split, Some(epoch.remote_kid), nonce);
+        protect(&*self.0.ingress.header.protect, buffer, &split);
+        Ok(Sealed { split })
+    }
+}
+
+fn split(payload_len: usize, mtu: usize) -> Result<Split, SealError> {
+    let packet_len =
+        payload_len.checked_add(TAG_LEN).ok_or(SealError::TooLarge { limit: Split::max_payload(mtu) })?;
+    Split::new(packet_len, mtu).map_err(|error| match error {
+        SplitError::MtuTooSmall { mtu } => SealError::MtuTooSmall { mtu },
+        SplitError::TooLarge { .. } | SplitError::TooShort { .. } => {
+            SealError::TooLarge { limit: Split::max_payload(mtu) }
+        }
+    })
+}
+
+/// Where the datagrams of a sealed payload lie in its buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed {
+    pub(crate) split: Split,
+}
+
+impl Sealed {
+    /// Bytes of the buffer that are in use, from its start.
+    #[expect(clippy::len_without_is_empty, reason = "there is always a tag")]
+    pub const fn len(&self) -> usize {
+        self.split.buffer_len()
+    }
+
+    /// How many datagrams.
+    pub const fn count(&self) -> usize {
+        self.split.count()
+    }
+
+    /// Each datagram by itself.
+    pub fn datagrams<'b>(&self, buffer: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+        self.split.fragments().filter_map(move |range| buffer.get(range))
+    }
+
+    /// The datagrams as at most two runs of equal length, for segmented sends: each is the bytes of a run and the
+    /// length of one datagram in it.
+    pub fn runs<'b>(&self, buffer: &'b [u8]) -> impl Iterator<Item = (&'b [u8], usize)> {
+        let mut rest = buffer;
+        self.split.runs().map_while(move |Run { datagram_len, count }| {
+            let (run, after) = rest.split_at_checked(datagram_len * count)?;
+            rest = after;
+            Some((run, datagram_len))
+        })
+    }
+}
+
+/// Why a payload was not sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SealError {
+    /// The buffer is shorter than [`Session::sealed_len`].
+    #[error("the buffer must have {needed} bytes")]
+    BufferTooSmall {
+        /// Bytes that would do.
+        needed: usize,
+    },
+    /// The session has ended; open another.
+    #[error("the session has ended")]
+    Closed,
+    /// The key was used as often as is safe: the session can only be closed.
+    #[error("the session's key is used up; open another session")]
+    KeyUsedUp,
+    /// Datagrams this small are not used.
+    #[error("an MTU of {mtu} is below the smallest, 128")]
+    MtuTooSmall {
+        /// What was asked for.
+        mtu: usize,
+    },
+    /// The cryptographic library failed.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The payload does not fit 48 fragments of this MTU. Send it in several payloads.
+    #[error("the payload is above the {limit} bytes that this MTU allows")]
+    TooLarge {
+        /// The largest payload at this MTU.
+        limit: usize,
+    },
+}

@@ -1,0 +1,6 @@
+//! The Zeta Key Exchange (PROTOCOL 5): what is computed in each step, and which state a session is in.
+
+pub(crate) mod confirm;
+pub(crate) mod keys;
+pub(crate) mod state;
+pub(crate) mod xk;

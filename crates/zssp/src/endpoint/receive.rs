@@ -1,0 +1,100 @@
+//! The way in: each receive task takes a batch of datagrams from the socket and runs it to completion.
+//!
+//! 1. *Parallel*: the context finds the session, opens the packet in place, joins fragments of the batch.
+//! 2. *Parallel*: the connection is found by the session's dense index.
+//! 3. *Sequential per connection*, under its mutex: frames are read, messages copied out.
+//! 4. Once per batch and connection: whoever waits is woken.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use zssp_proto::{Fault, Received, Scratch, SessionId};
+
+use super::Shared;
+use super::book::Early;
+use crate::connection::Inbound;
+use crate::link::ReceiveBatch;
+
+/// The pause after the system failed to receive, so that a failure that stays does not burn a core.
+const AFTER_ERROR: Duration = Duration::from_millis(10);
+
+/// Takes packets from the socket until the endpoint stops.
+pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let mut batch = ReceiveBatch::new();
+    let mut scratch = Scratch::new();
+    loop {
+        let received = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => return,
+            received = shared.link.receive(&mut batch) => received,
+        };
+        match received {
+            Ok(()) => Batch::new(&shared).run(&mut batch, &mut scratch),
+            Err(_) => {
+                shared.counters.receive_errors.add(1);
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
+        }
+        // Those who were woken may be waiting for this very thread.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One batch on its way through.
+struct Batch<'a> {
+    shared: &'a Arc<Shared>,
+    now: Instant,
+    /// The connection of the last payload: neighbours in a batch mostly belong together.
+    inbound: Option<Inbound>,
+}
+
+impl<'a> Batch<'a> {
+    fn new(shared: &'a Arc<Shared>) -> Self {
+        Self { shared, now: Instant::now(), inbound: None }
+    }
+
+    fn run(mut self, batch: &mut ReceiveBatch, scratch: &mut Scratch) {
+        let (mut datagrams, mut faults) = (0, 0);
+        let context = &self.shared.context;
+        for (from, datagram) in batch.datagrams() {
+            datagrams += 1;
+            faults += self.take(context.receive(self.now, from.into(), datagram, scratch), from);
+        }
+        faults += self.take(context.flush(self.now, scratch), SocketAddr::from(([0; 4], 0)));
+        self.shared.counters.datagrams_received.add(datagrams);
+        self.shared.counters.faults.add(faults);
+    }
+
+    /// Yields how many faults this was.
+    fn take(&mut self, received: Result<Received<'_>, Fault>, _from: SocketAddr) -> u64 {
+        match received {
+            Ok(Received::Payload { session, bytes }) => self.deliver(session, bytes),
+            Ok(Received::Handshake(handshake)) => self.shared.try_submit(handshake),
+            Ok(_) => {}
+            Err(_) => return 1,
+        }
+        0
+    }
+
+    fn deliver(&mut self, id: SessionId, payload: &[u8]) {
+        if self.inbound.as_ref().is_none_or(|inbound| inbound.id() != id) {
+            self.inbound = self.shared.table.find(id).map(Inbound::new);
+        }
+        if let Some(inbound) = &mut self.inbound {
+            inbound.handle_payload(self.now, payload);
+            return;
+        }
+        let early = self.shared.book.lock().keep_early(id, payload);
+        match early {
+            Early::Kept => {}
+            Early::TooMuch => self.shared.counters.payloads_dropped.add(1),
+            // The connection may have come between the two looks.
+            Early::Unknown => match self.shared.table.find(id) {
+                Some(connection) => connection.handle_payload(self.now, payload),
+                None => self.shared.counters.payloads_dropped.add(1),
+            },
+        }
+    }
+}

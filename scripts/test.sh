@@ -1,0 +1,30 @@
+#!/bin/sh
+# Runs every test of the repository. Needs Rust and a C compiler; installs nothing.
+set -eu
+cd "$(dirname "$0")/.."
+
+require() {
+    command -v "$1" >/dev/null 2>&1 && return
+    echo "scripts/test.sh: $1 not found; $2" >&2
+    exit 1
+}
+
+run() {
+    echo
+    echo "== $*"
+    "$@"
+}
+
+require cargo "install Rust from https://rustup.rs"
+require cc "install a C compiler: apt-get install gcc libc6-dev"
+
+# Every crate, with both cryptographic providers compiled in.
+run cargo test --all-features
+
+# The pure Rust provider alone, as a machine without a C compiler builds it.
+run cargo test -p zssp-proto --no-default-features --features rust-crypto
+
+# The lock-free parts, in every order that the memory model allows. The flag changes every crate of the build, so it
+# has a target directory of its own, and takes the provider that compiles faster.
+run env RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --no-default-features --features rust-crypto \
+    --lib --release --target-dir target/loom loom
