@@ -18,6 +18,8 @@ use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 use zssp::{Secret, SecretKey};
 
+use crate::exit::{Exit, Failure};
+
 /// Bytes of a P-384 scalar.
 const SCALAR: usize = 48;
 const CHECKSUM: usize = 7;
@@ -35,7 +37,7 @@ const HEADER: &str = "\
 
 /// Why there is no key. Shown after the file's name; says what to do.
 #[derive(Debug, Error)]
-pub(crate) enum KeyFileError {
+enum KeyFileError {
     #[error("the key is damaged: its checksum does not match. Restore the file from a copy, or make a new key with `zssp keygen`")]
     Damaged,
     #[error("the file is empty. Make a key with `zssp keygen`, in a file that does not exist yet")]
@@ -72,8 +74,22 @@ impl From<io::Error> for KeyFileError {
     }
 }
 
+/// [`generate`] with the file's name in the error.
+pub(crate) fn create(path: &Path) -> Result<SecretKey, Failure> {
+    generate(path).map_err(|error| failure(path, &error))
+}
+
+/// [`read`] with the file's name in the error.
+pub(crate) fn load(path: &Path) -> Result<SecretKey, Failure> {
+    read(path).map_err(|error| failure(path, &error))
+}
+
+fn failure(path: &Path, error: &KeyFileError) -> Failure {
+    Failure::new(Exit::Local, format!("key file `{}`: {error}", path.display()))
+}
+
 /// Makes a key and writes it to a new file that only its owner can read.
-pub(crate) fn generate(path: &Path) -> Result<SecretKey, KeyFileError> {
+fn generate(path: &Path) -> Result<SecretKey, KeyFileError> {
     let key = SecretKey::generate().map_err(|_| KeyFileError::Random)?;
     let text = encode(&key.to_bytes());
     let mut file = match new_private_file(path) {
@@ -89,7 +105,7 @@ pub(crate) fn generate(path: &Path) -> Result<SecretKey, KeyFileError> {
 }
 
 /// Reads a key that nobody else can read.
-pub(crate) fn read(path: &Path) -> Result<SecretKey, KeyFileError> {
+fn read(path: &Path) -> Result<SecretKey, KeyFileError> {
     let shown = || path.display().to_string();
     let metadata = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyFileError::Missing { file: shown() }),

@@ -4,6 +4,7 @@ pub(crate) mod message;
 pub(crate) mod names;
 pub(crate) mod receiver;
 pub(crate) mod refusal;
+pub(crate) mod run;
 pub(crate) mod sender;
 pub(crate) mod sink;
 pub(crate) mod source;

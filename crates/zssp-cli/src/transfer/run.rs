@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 
 use thiserror::Error;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
-use zssp::{Channel, CloseReason, Message, RequestError, SendError};
+use zssp::{Channel, CloseReason, ConnectionStats, Message, RequestError, SendError};
 
 use super::{
     names::Printable,
@@ -18,6 +18,10 @@ use super::{
     source::Source,
 };
 use crate::{exit::Exit, interrupt::Interrupt};
+
+/// Bytes of a message at most: with the usual MTU its fragments are sent in one system call, and more would gain
+/// nothing.
+pub(crate) const MAX_MESSAGE: usize = 62 * 1024;
 
 /// Why a connection was closed, told to the peer in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +90,15 @@ impl fmt::Display for Ended<'_> {
             other => other.fmt(f),
         }
     }
+}
+
+/// What a connection went through, for those who want to know.
+pub(crate) fn wire_summary(stats: &ConnectionStats) -> String {
+    let rtt = stats.rtt.map_or("unknown".into(), |rtt| format!("{:.2} ms", rtt.as_secs_f64() * 1e3));
+    format!(
+        "payloads: {} sent, {} received; messages: {} sent, of those {} again; round trip {rtt}",
+        stats.payloads_sent, stats.payloads_received, stats.messages_sent, stats.messages_resent
+    )
 }
 
 /// What the network has for a sender.
