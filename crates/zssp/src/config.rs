@@ -1,7 +1,6 @@
 //! How an endpoint is set up, and what its limits cost.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +31,6 @@ pub(crate) const WINDOW: u32 = 256;
 /// # Ok(()) }
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
 /// ```
-#[derive(Debug)]
 #[must_use = "nothing is bound until `bind` is called"]
 pub struct Builder {
     key: SecretKey,
@@ -213,8 +211,7 @@ impl Builder {
         for address in addresses {
             match Udp::bind(address, config.socket_buffer) {
                 Ok(link) => {
-                    let context = Context::builder(key.clone().into_static())
-                        .provider(provider)
+                    let context = Context::builder(key.clone().into_static(), provider)
                         .accept(suites)
                         .limits(limits)
                         .mtu(config.mtu.min(HANDSHAKE_MTU))
@@ -242,7 +239,10 @@ impl Config {
             return refuse(format!("an MTU of {} is above what a UDP datagram carries, {MAX_MTU}", self.mtu));
         }
         if Session::sealed_len(1, self.mtu).is_err() {
-            return refuse(format!("an MTU of {} is too small: use 1232, which every IPv6 path carries", self.mtu));
+            return refuse(format!(
+                "an MTU of {} is too small: use 1232, which every IPv6 path carries",
+                self.mtu
+            ));
         }
         if self.identity.len() > Open::MAX_IDENTITY_LEN {
             let (len, max) = (self.identity.len(), Open::MAX_IDENTITY_LEN);
@@ -271,12 +271,16 @@ impl Config {
     }
 }
 
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("key", &self.key)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
 const WINDOW_CAPACITY: seqex::Capacity = match seqex::Capacity::new(WINDOW) {
     Ok(capacity) => capacity,
     Err(_) => panic!("the window is not a power of two"),
 };
-
-/// What `bind` of a text does with a plain socket address, for [`Endpoint::bind`].
-pub(crate) async fn bind(address: SocketAddr, key: SecretKey) -> Result<Endpoint, BindError> {
-    Builder::new(key).bind(address).await
-}

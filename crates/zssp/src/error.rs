@@ -26,8 +26,12 @@ pub enum BindError {
 
 fn advice(reason: &io::Error) -> &'static str {
     match reason.kind() {
-        io::ErrorKind::AddrInUse => "; another program has this port: stop it, or use port 0 for any free one",
-        io::ErrorKind::AddrNotAvailable => "; this machine has no such address: 0.0.0.0 stands for all it has",
+        io::ErrorKind::AddrInUse => {
+            "; another program has this port: stop it, or use port 0 for any free one"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: 0.0.0.0 stands for all it has"
+        }
         io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose a higher one",
         io::ErrorKind::Unsupported => "; without IPv6 on this machine, use 0.0.0.0 in place of [::]",
         _ => "",

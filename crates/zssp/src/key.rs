@@ -13,9 +13,9 @@ compile_error!("zssp needs one of its features `aws-lc` (default) and `rust-cryp
 /// feature is enabled.
 pub(crate) fn default_provider() -> Arc<dyn Provider> {
     #[cfg(feature = "aws-lc")]
-    return Arc::new(zssp_proto::crypto::AwsLc::new());
+    return Arc::new(zssp_proto::crypto::AwsLc);
     #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc")))]
-    return Arc::new(zssp_proto::crypto::RustCrypto::new());
+    return Arc::new(zssp_proto::crypto::RustCrypto);
 }
 
 /// Who an endpoint is: a static P-384 key pair.

@@ -28,7 +28,13 @@ impl NewReno {
     /// A window for datagrams of up to `datagram` bytes.
     pub(crate) fn new(datagram: usize) -> Self {
         let datagram = datagram as u64;
-        Self { datagram, window: INITIAL_DATAGRAMS * datagram, threshold: u64::MAX, credit: 0, recovery: None }
+        Self {
+            datagram,
+            window: INITIAL_DATAGRAMS * datagram,
+            threshold: u64::MAX,
+            credit: 0,
+            recovery: None,
+        }
     }
 
     /// Bytes that may be under way.

@@ -1,6 +1,6 @@
 //! What is under way, and how much more may be.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use seqex::{Capacity, Event, SeqNo, Timestamp};
 
@@ -52,17 +52,20 @@ impl Flight {
     /// Takes in what the exchange found out. `now` is its clock.
     pub(super) fn on_event(&mut self, now: Timestamp, event: Event) {
         match event {
-            Event::Acked { seq, sent_at, .. } => {
+            Event::Acked { seq, sent_at, in_flight: true, .. } | Event::Held { seq, sent_at } => {
                 self.timeouts = 0;
                 let usage = if self.bytes * 2 >= self.reno.window() { Usage::Full } else { Usage::Slack };
                 let bytes = self.landed(seq);
                 self.reno.acknowledged(self.instant(sent_at), bytes, usage);
             }
+            // It had landed before: the peer held it, or it was taken for lost and was only late.
+            Event::Acked { .. } => self.timeouts = 0,
             Event::Lost { seq, sent_at } => {
                 self.landed(seq);
                 self.reno.lost(self.instant(now), self.instant(sent_at));
             }
-            Event::TimedOut => {
+            Event::TimedOut { seq, .. } => {
+                self.landed(seq);
                 self.probe = true;
                 self.timeouts += 1;
                 if self.timeouts >= COLLAPSE_AFTER {
@@ -96,18 +99,20 @@ impl Flight {
     }
 
     fn instant(&self, at: Timestamp) -> Instant {
-        self.epoch.checked_add(at).unwrap_or(self.epoch + Duration::ZERO)
+        self.epoch.checked_add(at).unwrap_or(self.epoch)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
 
     fn acked(seq: u32, sent_at: Duration) -> Event {
-        Event::Acked { seq: seq.into(), sent_at, rtt: Some(MS), transmissions: 1 }
+        Event::Acked { seq: seq.into(), sent_at, rtt: Some(MS), transmissions: 1, in_flight: true }
     }
 
     #[test]
@@ -139,11 +144,13 @@ mod tests {
         let mut flight = Flight::new(Instant::now(), Capacity::default(), 1000);
         flight.sent(0.into(), 60_000);
         assert!(!flight.has_room());
-        flight.on_event(MS, Event::TimedOut);
+        flight.sent(1.into(), 60_000);
+        let timed_out = Event::TimedOut { seq: 0.into(), sent_at: Duration::ZERO };
+        flight.on_event(MS, timed_out);
         assert!(flight.has_room());
         flight.sent(0.into(), 60_000);
         assert!(!flight.has_room());
-        flight.on_event(MS, Event::TimedOut);
+        flight.on_event(MS, timed_out);
         assert_eq!(flight.window(), 2000, "twice in a row: start over");
     }
 }

@@ -145,8 +145,9 @@ impl Connection {
             let notified = shared.datagrams.notified();
             let mut notified = std::pin::pin!(notified);
             notified.as_mut().enable();
-            let (datagram, more, ended) =
-                shared.look(|state| (state.take_received_datagram(), state.has_datagrams(), state.ended().cloned()));
+            let (datagram, more, ended) = shared.look(|state| {
+                (state.take_received_datagram(), state.has_datagrams(), state.ended().cloned())
+            });
             if more {
                 shared.datagrams.notify_one();
             }
@@ -202,7 +203,7 @@ impl Connection {
 
     /// The buffer is never smaller than the largest datagram.
     fn datagram_cost(&self, data: &Bytes) -> u32 {
-        u32::try_from(data.len()).unwrap_or(u32::MAX)
+        u32::try_from(state::datagram_cost(data.len())).unwrap_or(u32::MAX)
     }
 }
 

@@ -83,7 +83,8 @@ impl Shared {
     }
 
     fn tell(&self, effects: Effects) {
-        let Effects { freed, datagrams_freed, answers, dropped, driver, inbox, datagrams, changed, ended } = effects;
+        let Effects { freed, datagrams_freed, answers, dropped, driver, inbox, datagrams, changed, ended } =
+            effects;
         if freed > 0 {
             self.send_space.add_permits(freed);
         }

@@ -7,14 +7,17 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use seqex::encoding::{self, Frame};
-use seqex::{Adaptive, Capacity, Config, Delivery, Event, Feedback, Order, Packet, Resend, SeqEx, SeqNo, Token};
+use seqex::encoding::{self, Frame, MessageHeader};
+use seqex::{
+    Adaptive, Capacity, Config, Delivery, Event, Feedback, Order, Packet, Received, Resend, SeqEx, SeqNo,
+    Token,
+};
 use tokio::sync::oneshot;
 
 use super::acks::{AckTimer, Urgency};
 use super::close::{Closing, Phase, Pulse};
 use super::flight::Flight;
-use super::outgoing::{Outgoing, RIDING_ACKS};
+use super::outgoing::{Acks, Outgoing};
 use crate::error::{CloseReason, SendError};
 use crate::frame::{self, Malformed, Payload};
 use crate::stats::ConnectionStats;
@@ -24,6 +27,17 @@ pub(super) const CHANNEL: encoding::ChannelId = 0;
 
 /// An answer to a message that took many datagrams is worth a payload of its own.
 const LARGE: usize = 16 * 1024;
+
+/// The least time between two looks at the clock.
+const GRANULARITY: Duration = Duration::from_millis(1);
+
+/// What a datagram costs of its buffers besides its bytes.
+const DATAGRAM_COST: usize = 64;
+
+/// What a datagram of `len` bytes costs of its buffers.
+pub(super) const fn datagram_cost(len: usize) -> usize {
+    len + DATAGRAM_COST
+}
 
 /// What a connection is set up with.
 #[derive(Debug, Clone, Copy)]
@@ -228,7 +242,7 @@ impl State {
     }
 
     fn take_datagram(&mut self, data: &[u8], effects: &mut Effects) {
-        let bytes = self.datagrams_in_bytes + data.len();
+        let bytes = self.datagrams_in_bytes + datagram_cost(data.len());
         if bytes > self.settings.datagram_buffer && !self.datagrams_in.is_empty() {
             self.stats.datagrams_dropped += 1;
             return;
@@ -252,8 +266,9 @@ impl State {
                 }
                 effects.driver |= message.reply_to.is_some();
                 let data = Bytes::copy_from_slice(message.data);
-                self.exchange.receive(time, Packet::Message(with_data(&message, data)));
-                self.note(now, if in_order { Urgency::Arrived } else { Urgency::Now }, effects);
+                let received = self.exchange.receive(time, Packet::Message(with_data(&message, data)));
+                let taken = matches!(received, Received::Taken);
+                self.note(now, if taken && in_order { Urgency::Arrived } else { Urgency::Now }, effects);
             }
             Frame::Ack(..) | Frame::Message(..) => return Err(Malformed::Channel),
         }
@@ -306,9 +321,9 @@ impl State {
         let time = self.time(now);
         while let Some(event) = self.exchange.poll_event() {
             match event {
-                Event::Acked { .. } => {}
                 Event::Lost { .. } => self.stats.messages_lost += 1,
-                Event::TimedOut => self.stats.timeouts += 1,
+                Event::TimedOut { .. } => self.stats.timeouts += 1,
+                _ => {}
             }
             self.flight.on_event(time, event);
         }
@@ -345,7 +360,7 @@ impl State {
 
     pub(super) fn send_datagram(&mut self, data: Bytes, effects: &mut Effects) -> Result<(), SendError> {
         if let Err(error) = self.may_send() {
-            effects.datagrams_freed += data.len();
+            effects.datagrams_freed += datagram_cost(data.len());
             return Err(error);
         }
         self.datagrams_out.push_back(data);
@@ -363,7 +378,7 @@ impl State {
 
     pub(super) fn take_received_datagram(&mut self) -> Option<Bytes> {
         let data = self.datagrams_in.pop_front()?;
-        self.datagrams_in_bytes -= data.len();
+        self.datagrams_in_bytes -= datagram_cost(data.len());
         Some(data)
     }
 
@@ -439,8 +454,10 @@ impl State {
         if self.ended.is_some() {
             return;
         }
-        let unanswered = self.exchange.close().into_iter().map(|(_, message)| message);
-        effects.dropped.extend(unanswered.chain(self.queue.drain(..).map(|(_, message)| message)));
+        let remains = self.exchange.close();
+        let sent = remains.unanswered.into_iter().chain(remains.acknowledged);
+        effects.dropped.extend(sent.map(|(_, message)| message));
+        effects.dropped.extend(self.queue.drain(..).map(|(_, message)| message));
         self.datagrams_out.clear();
         self.acks.clear();
         if !matches!(reason, CloseReason::Peer { .. }) {
@@ -476,7 +493,9 @@ impl State {
             self.stats.payloads_sent += 1;
             self.stats.bytes_sent += payload.len() as u64;
         }
-        self.armed = self.next_deadline();
+        // What is due and could not be done waits for the congestion window, which an acknowledgement will open:
+        // looking again at once would only spin.
+        self.armed = self.next_deadline().map(|deadline| deadline.max(now + GRANULARITY));
         match self.phase {
             Phase::Over => Step::Over,
             _ if full => Step::Again,
@@ -514,8 +533,8 @@ impl State {
             }
             *left -= len;
             let Some(data) = self.datagrams_out.pop_front() else { break };
-            effects.datagrams_freed += data.len();
-            out.push(Outgoing::new(data).byte(frame::DATAGRAM));
+            effects.datagrams_freed += datagram_cost(data.len());
+            out.push(Outgoing::new(data).start(&[frame::DATAGRAM]));
         }
         false
     }
@@ -535,24 +554,20 @@ impl State {
                 },
             };
             let (seq, data) = (message.seq, message.data.data.clone());
-            let header = with_data(&message, &[][..]);
+            let header = MessageHeader::new(CHANNEL, &message);
             self.flight.sent(seq, data.len() + encoding::MESSAGE_OVERHEAD);
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(again);
             let mut payload = Outgoing::new(data);
-            let spare = self.settings.max_payload.saturating_sub(payload.len() + encoding::MESSAGE_OVERHEAD);
-            let mut more = self.acks.due().is_some();
-            for _ in 0..RIDING_ACKS.min(spare / encoding::ACK_LEN) {
-                let Some(ack) = more.then(|| self.exchange.poll_acks()).flatten() else {
-                    if more {
-                        self.acks.clear();
-                    }
-                    more = false;
-                    break;
-                };
-                payload = payload.ack(&ack);
+            if self.acks.due().is_some() {
+                let room = self.settings.max_payload.saturating_sub(payload.len() + header.len());
+                let (with_acks, acks) = payload.acks(&mut self.exchange, room);
+                payload = with_acks;
+                if acks == Acks::None {
+                    self.acks.clear();
+                }
             }
-            let payload = payload.message_header(&header);
+            let payload = payload.header(&header);
             *left = left.saturating_sub(payload.len());
             out.push(payload);
         }
@@ -560,15 +575,14 @@ impl State {
     }
 
     fn put_acks(&mut self, out: &mut Vec<Outgoing>) {
-        let mut payload = Outgoing::new(Bytes::new());
-        while let Some(ack) = self.exchange.poll_acks() {
-            if payload.is_full() {
-                out.push(std::mem::replace(&mut payload, Outgoing::new(Bytes::new())));
+        loop {
+            let (payload, acks) = Outgoing::new(Bytes::new()).acks(&mut self.exchange, usize::MAX);
+            if !payload.is_empty() {
+                out.push(payload);
             }
-            payload = payload.ack(&ack);
-        }
-        if payload.len() > 0 {
-            out.push(payload);
+            if acks == Acks::None {
+                break;
+            }
         }
         self.acks.clear();
     }

@@ -164,7 +164,11 @@ impl Endpoint {
     ///
     /// # Cancel safety
     /// Dropped before it resolves, the attempt is given up; a connection that came about in that moment is closed.
-    pub async fn connect(&self, address: SocketAddr, peer_key: PublicKey) -> Result<Connection, ConnectError> {
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        peer_key: PublicKey,
+    ) -> Result<Connection, ConnectError> {
         let shared = self.shared();
         if !shared.link.reaches(address) {
             return Err(ConnectError::AddressFamily(address));
@@ -266,7 +270,7 @@ impl Shared {
     fn shut_door(&self) {
         let (attempts, incoming) = self.book.lock().close();
         for (id, attempt) in attempts {
-            self.context.cancel(id);
+            self.context.close(id);
             let _ = attempt.done.send(Err(ConnectError::EndpointClosed));
         }
         drop(incoming);
@@ -306,7 +310,7 @@ impl Drop for GiveUp<'_> {
     fn drop(&mut self) {
         let waiting = self.shared.book.lock().finish(self.id);
         if waiting.is_some() {
-            self.shared.context.cancel(self.id);
+            self.shared.context.close(self.id);
         }
     }
 }

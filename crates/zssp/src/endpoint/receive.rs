@@ -5,7 +5,6 @@
 //! 3. *Sequential per connection*, under its mutex: frames are read, messages copied out.
 //! 4. Once per batch and connection: whoever waits is woken.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,6 +41,12 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>
     }
 }
 
+/// What a datagram led to, for the counters and for knowing when a batch is over.
+struct Outcome {
+    fault: u64,
+    nothing: bool,
+}
+
 /// One batch on its way through.
 struct Batch<'a> {
     shared: &'a Arc<Shared>,
@@ -58,24 +63,31 @@ impl<'a> Batch<'a> {
     fn run(mut self, batch: &mut ReceiveBatch, scratch: &mut Scratch) {
         let (mut datagrams, mut faults) = (0, 0);
         let context = &self.shared.context;
+        let mut last = None;
         for (from, datagram) in batch.datagrams() {
             datagrams += 1;
-            faults += self.take(context.receive(self.now, from.into(), datagram, scratch), from);
+            last = Some(from);
+            faults += self.take(context.receive(self.now, from.into(), datagram, scratch)).fault;
         }
-        faults += self.take(context.flush(self.now, scratch), SocketAddr::from(([0; 4], 0)));
+        while let Some(from) = last {
+            let outcome = self.take(context.flush(self.now, from.into(), scratch));
+            faults += outcome.fault;
+            if outcome.nothing {
+                break;
+            }
+        }
         self.shared.counters.datagrams_received.add(datagrams);
         self.shared.counters.faults.add(faults);
     }
 
-    /// Yields how many faults this was.
-    fn take(&mut self, received: Result<Received<'_>, Fault>, _from: SocketAddr) -> u64 {
+    fn take(&mut self, received: Result<Received<'_>, Fault>) -> Outcome {
         match received {
             Ok(Received::Payload { session, bytes }) => self.deliver(session, bytes),
             Ok(Received::Handshake(handshake)) => self.shared.try_submit(handshake),
-            Ok(_) => {}
-            Err(_) => return 1,
+            Ok(_) => return Outcome { fault: 0, nothing: true },
+            Err(_) => return Outcome { fault: 1, nothing: false },
         }
-        0
+        Outcome { fault: 0, nothing: false }
     }
 
     fn deliver(&mut self, id: SessionId, payload: &[u8]) {

@@ -69,7 +69,7 @@ impl SendBatch {
                         self.sent += 1;
                     }
                 }
-                Err(SendError::Failed(_)) => {
+                Err(SendError::Failed) => {
                     refused += 1;
                     let run = &mut self.runs[self.sent];
                     run.bytes.start = run.bytes.end - left;

@@ -35,7 +35,7 @@ pub(crate) enum SendError {
     /// The socket's buffer is full: wait until it is writable.
     Busy,
     /// The system refused. The network may lose a datagram too, so nobody but a counter needs to know.
-    Failed(io::Error),
+    Failed,
 }
 
 impl Udp {
@@ -85,9 +85,9 @@ impl Udp {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(SendError::Busy),
                 // The system cannot segment after all, which the state has just learnt: once more without.
                 Err(_) if segment_size.is_some() && self.state.max_gso_segments() == 1 => {}
-                Err(e) => {
+                Err(_) => {
                     *run = rest;
-                    return Err(SendError::Failed(e));
+                    return Err(SendError::Failed);
                 }
             }
         }
