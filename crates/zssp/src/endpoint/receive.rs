@@ -61,11 +61,12 @@ impl<'a> Batch<'a> {
     }
 
     fn run(mut self, batch: &mut ReceiveBatch, scratch: &mut Scratch) {
-        let (mut datagrams, mut faults) = (0, 0);
+        let (mut datagrams, mut bytes, mut faults) = (0, 0, 0);
         let context = &self.shared.context;
         let mut last = None;
         for (from, datagram) in batch.datagrams() {
             datagrams += 1;
+            bytes += datagram.len() as u64;
             last = Some(from);
             faults += self.take(context.receive(self.now, from.into(), datagram, scratch)).fault;
         }
@@ -77,6 +78,7 @@ impl<'a> Batch<'a> {
             }
         }
         self.shared.counters.datagrams_received.add(datagrams);
+        self.shared.counters.bytes_received.add(bytes);
         self.shared.counters.faults.add(faults);
     }
 
