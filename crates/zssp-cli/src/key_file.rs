@@ -263,7 +263,7 @@ mod tests {
         scalar[SCALAR - 1] = 1;
         let text = encode(&Secret::new(scalar));
         let line = text.lines().find(|line| !line.starts_with('#')).unwrap();
-        assert_eq!(line, "GOLDEN");
+        assert_eq!(line, "zssp-secret-key-v1:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacj7x2ozd6whc");
         assert_eq!(line.len(), line_length());
     }
 
