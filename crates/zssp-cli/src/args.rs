@@ -224,9 +224,9 @@ impl FromStr for Target {
 fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
     let with_port = |ip: std::net::IpAddr| SocketAddr::new(ip, DEFAULT_PORT);
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    text.parse().or_else(|_| bare.parse().map(with_port)).map_err(|_| {
-        "write an IP address of this machine and a port, such as 0.0.0.0:9993, [::]:9993 or 127.0.0.1:0"
-    })
+    text.parse().or_else(|_| bare.parse().map(with_port)).map_err(
+        |_| "write an IP address of this machine and a port, such as 0.0.0.0:9993, [::]:9993 or 127.0.0.1:0",
+    )
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {
@@ -274,7 +274,9 @@ mod tests {
     #[test]
     fn a_target_is_a_key_and_an_address() {
         let key = a_key();
-        let read = |address: &str| format!("{key}@{address}").parse::<Target>().map(|target| (target.host, target.port));
+        let read = |address: &str| {
+            format!("{key}@{address}").parse::<Target>().map(|target| (target.host, target.port))
+        };
         assert_eq!(read("192.0.2.7:4000"), Ok(("192.0.2.7".into(), 4000)));
         assert_eq!(read("example.org"), Ok(("example.org".into(), DEFAULT_PORT)));
         assert_eq!(read("[::1]:5"), Ok(("::1".into(), 5)));
@@ -286,12 +288,23 @@ mod tests {
             assert_eq!(read(wrong), Err(BadTarget::Form), "{wrong}");
         }
         assert_eq!("example.org".parse::<Target>(), Err(BadTarget::Form));
-        assert_eq!("zssp1abc@host".parse::<Target>(), Err(BadTarget::Key(BadPublicKey::Length { found: 8, expected: 93 })));
+        assert_eq!(
+            "zssp1abc@host".parse::<Target>(),
+            Err(BadTarget::Key(BadPublicKey::Length { found: 8, expected: 93 }))
+        );
     }
 
     #[test]
     fn sizes_have_units() {
-        for (text, bytes) in [("0", 0), ("17", 17), ("5b", 5), ("1kB", 1000), ("1KiB", 1024), ("256MiB", 256 << 20), ("2 GiB", 2 << 30)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("17", 17),
+            ("5b", 5),
+            ("1kB", 1000),
+            ("1KiB", 1024),
+            ("256MiB", 256 << 20),
+            ("2 GiB", 2 << 30),
+        ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         for text in ["", "MiB", "-1", "1.5GiB", "1xb", "99999999999GiB"] {

@@ -37,7 +37,9 @@ pub(crate) async fn connect(key: SecretKey, to: &Target, patience: Duration) -> 
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(ConnectError::Refused)) => return Err(Failure::new(Exit::Refused, refused(to, &ours))),
             Ok(Err(ConnectError::TimedOut)) | Err(_) => {}
-            Ok(Err(other)) => last = Failure::new(Exit::Local, format!("cannot connect to {}: {other}", to.host)),
+            Ok(Err(other)) => {
+                last = Failure::new(Exit::Local, format!("cannot connect to {}: {other}", to.host))
+            }
         }
     }
     Err(last)
@@ -61,10 +63,11 @@ async fn attempt(
 }
 
 async fn resolve(to: &Target) -> Result<Vec<SocketAddr>, Failure> {
-    let unknown = |why: String| {
-        Failure::new(Exit::Unreachable, format!("the host `{}` is not known: {why}", to.host))
-    };
-    let found = tokio::net::lookup_host((to.host.as_str(), to.port)).await.map_err(|error| unknown(error.to_string()))?;
+    let unknown =
+        |why: String| Failure::new(Exit::Unreachable, format!("the host `{}` is not known: {why}", to.host));
+    let found = tokio::net::lookup_host((to.host.as_str(), to.port))
+        .await
+        .map_err(|error| unknown(error.to_string()))?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
         if !addresses.contains(&address) && addresses.len() < MAX_ADDRESSES {

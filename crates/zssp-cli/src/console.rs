@@ -43,7 +43,7 @@ impl Console {
     /// Something the user asked for: the only thing a script may want to read.
     pub(crate) fn result(&self, line: impl fmt::Display) {
         // A reader that has gone away does not want it.
-        self.bars.suspend(|| drop(writeln!(anstream::stdout().lock(), "{line}")));
+        self.bars.suspend(|| drop(write_line(anstream::stdout().lock(), &line)));
     }
 
     /// As [`Console::result`], unless quiet was asked for.
@@ -81,8 +81,13 @@ impl Console {
 
     fn to_stderr(&self, line: impl fmt::Display) {
         // Without standard error there is nobody to tell.
-        self.bars.suspend(|| drop(writeln!(anstream::stderr().lock(), "{line}")));
+        self.bars.suspend(|| drop(write_line(anstream::stderr().lock(), &line)));
     }
+}
+
+/// Writes a line in one piece, so that those of several processes on one terminal do not run into each other.
+fn write_line(mut stream: impl Write, line: &impl fmt::Display) -> io::Result<()> {
+    stream.write_all(format!("{line}\n").as_bytes())
 }
 
 /// `3 files, 200.00 MiB in 1.25 s (160.00 MiB/s)`
@@ -97,7 +102,12 @@ impl fmt::Display for Amount {
         let Self { files, bytes, elapsed } = self;
         let word = if *files == 1 { "file" } else { "files" };
         let seconds = elapsed.as_secs_f64();
-        write!(f, "{files} {word}, {} in {seconds:.2} s ({}/s)", HumanBytes(*bytes), HumanBytes(rate(*bytes, *elapsed)))
+        write!(
+            f,
+            "{files} {word}, {} in {seconds:.2} s ({}/s)",
+            HumanBytes(*bytes),
+            HumanBytes(rate(*bytes, *elapsed))
+        )
     }
 }
 

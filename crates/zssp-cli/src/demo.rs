@@ -74,7 +74,12 @@ async fn show(size: u64, console: &Console, interrupt: Interrupt) -> Result<Exit
     line(
         console,
         "",
-        format_args!("{} datagrams there, {} back, {} in all", there.datagrams, back.datagrams, HumanBytes(total.bytes)),
+        format_args!(
+            "{} datagrams there, {} back, {} in all",
+            there.datagrams,
+            back.datagrams,
+            HumanBytes(total.bytes)
+        ),
     );
 
     let tally = transfer(&connected, size, console, interrupt).await?;
@@ -89,7 +94,12 @@ async fn show(size: u64, console: &Console, interrupt: Interrupt) -> Result<Exit
     // The last acknowledgements and the goodbye are part of it.
     let _ = timeout(PATIENCE, connected.alice.close(0, b"done")).await;
     let (there_in_all, back_in_all) = pair.traffic();
-    report_wire(console, size, [there_in_all.since(there), back_in_all.since(back)], &connected.alice.stats());
+    report_wire(
+        console,
+        size,
+        [there_in_all.since(there), back_in_all.since(back)],
+        &connected.alice.stats(),
+    );
 
     if !verified {
         return Err(Failure::new(Exit::Failed, "the contents did not arrive as they were sent"));
@@ -111,7 +121,8 @@ async fn bind(key: SecretKey) -> Result<Endpoint, Failure> {
 
 impl Pair {
     async fn connect(&self) -> Result<Connected, Failure> {
-        let failure = |error: zssp::ConnectError| Failure::new(Exit::Failed, format!("no handshake: {error}"));
+        let failure =
+            |error: zssp::ConnectError| Failure::new(Exit::Failed, format!("no handshake: {error}"));
         let accept = async {
             match self.bob.accept().await {
                 Some(incoming) => incoming.accept().await,
@@ -167,8 +178,10 @@ async fn transfer(
     let (there, here) = (connected.bob.channel(), connected.alice.channel());
     let mut progress = Progress::new(console, "transfer", size);
     let interrupted = interrupt.clone();
-    let receiving = spawn_blocking(move || run::receive(&there, Void, PATIENCE, interrupted, |_: receiver::Event| {}));
-    let path = NamePath::root(Name::new(b"demo").map_err(|error| Failure::new(Exit::Local, error.to_string()))?);
+    let receiving =
+        spawn_blocking(move || run::receive(&there, Void, PATIENCE, interrupted, |_: receiver::Event| {}));
+    let path =
+        NamePath::root(Name::new(b"demo").map_err(|error| Failure::new(Exit::Local, error.to_string()))?);
     let sending = spawn_blocking(move || {
         let plan = Plan { files: [(path, size)].into(), bytes: size, ..Plan::default() };
         let sender = Sender::new(Noise { size }, plan, here.max_message_size().min(MAX_MESSAGE));
@@ -204,11 +217,19 @@ fn report_wire(console: &Console, size: u64, [there, back]: [Traffic; 2], stats:
     line(
         console,
         "",
-        format_args!("{} datagrams back, {}: acknowledgements", HumanCount(back.datagrams), HumanBytes(back.bytes)),
+        format_args!(
+            "{} datagrams back, {}: acknowledgements",
+            HumanCount(back.datagrams),
+            HumanBytes(back.bytes)
+        ),
     );
     let rtt = stats.rtt.map_or(String::new(), |rtt| format!("; round trip {}", milliseconds(rtt)));
     let sent = HumanCount(stats.messages_sent);
-    line(console, "messages", format_args!("{sent}, of those {} sent again{rtt}", HumanCount(stats.messages_resent)));
+    line(
+        console,
+        "messages",
+        format_args!("{sent}, of those {} sent again{rtt}", HumanCount(stats.messages_resent)),
+    );
 }
 
 fn line(console: &Console, title: &str, text: std::fmt::Arguments<'_>) {
@@ -229,7 +250,11 @@ impl Source for Noise {
 
     fn open(&mut self, _path: &NamePath) -> io::Result<Opened<Self::File>> {
         let file = blake3::Hasher::new().update(b"zssp demo").finalize_xof().take(self.size);
-        Ok(Opened { file, size: self.size, attributes: Attributes { mode: Mode::READ_WRITE, modified: None } })
+        Ok(Opened {
+            file,
+            size: self.size,
+            attributes: Attributes { mode: Mode::READ_WRITE, modified: None },
+        })
     }
 }
 

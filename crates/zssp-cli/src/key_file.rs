@@ -38,11 +38,15 @@ const HEADER: &str = "\
 /// Why there is no key. Shown after the file's name; says what to do.
 #[derive(Debug, Error)]
 enum KeyFileError {
-    #[error("the key is damaged: its checksum does not match. Restore the file from a copy, or make a new key with `zssp keygen`")]
+    #[error(
+        "the key is damaged: its checksum does not match. Restore the file from a copy, or make a new key with `zssp keygen`"
+    )]
     Damaged,
     #[error("the file is empty. Make a key with `zssp keygen`, in a file that does not exist yet")]
     Empty,
-    #[error("there is a file already, and a key is never overwritten. Choose another name, or move that file away")]
+    #[error(
+        "there is a file already, and a key is never overwritten. Choose another name, or move that file away"
+    )]
     Exists,
     #[error("others can read it (mode {mode:04o}). Make it private with: chmod 600 {file}")]
     Exposed { mode: u32, file: String },
@@ -108,7 +112,9 @@ fn generate(path: &Path) -> Result<SecretKey, KeyFileError> {
 fn read(path: &Path) -> Result<SecretKey, KeyFileError> {
     let shown = || path.display().to_string();
     let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyFileError::Missing { file: shown() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(KeyFileError::Missing { file: shown() });
+        }
         result => result?,
     };
     if metadata.is_symlink() {
@@ -263,7 +269,10 @@ mod tests {
         scalar[SCALAR - 1] = 1;
         let text = encode(&Secret::new(scalar));
         let line = text.lines().find(|line| !line.starts_with('#')).unwrap();
-        assert_eq!(line, "zssp-secret-key-v1:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacj7x2ozd6whc");
+        assert_eq!(
+            line,
+            "zssp-secret-key-v1:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaacj7x2ozd6whc"
+        );
         assert_eq!(line.len(), line_length());
     }
 

@@ -72,7 +72,11 @@ impl Progress {
             let percent = (done as f64 / total.max(1) as f64 * 100.0) as u64;
             let rate = HumanBytes(rate(done, self.started.elapsed()));
             let label = &self.label;
-            self.console.note(format_args!("{label}: {percent} %, {} of {}, {rate}/s", HumanBytes(done), HumanBytes(total)));
+            self.console.note(format_args!(
+                "{label}: {percent} %, {} of {}, {rate}/s",
+                HumanBytes(done),
+                HumanBytes(total)
+            ));
         }
     }
 

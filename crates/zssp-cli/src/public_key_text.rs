@@ -26,7 +26,9 @@ pub(crate) struct PublicKeyText(pub(crate) PublicKey);
 /// Why a text is not a public key.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum BadPublicKey {
-    #[error("this public key is damaged: its checksum does not match (a character was changed; copy it again)")]
+    #[error(
+        "this public key is damaged: its checksum does not match (a character was changed; copy it again)"
+    )]
     Checksum,
     #[error("this is not a public key: `{0}` cannot be part of one")]
     Character(char),
@@ -79,8 +81,9 @@ impl FromStr for PublicKeyText {
             let prefix = KIND.len() + VERSION.len_utf8();
             return Err(BadPublicKey::Length { found: prefix + encoded.len(), expected: prefix + expected });
         }
-        let bytes =
-            BASE32_NOPAD.decode(encoded.to_ascii_uppercase().as_bytes()).map_err(|_| BadPublicKey::Checksum)?;
+        let bytes = BASE32_NOPAD
+            .decode(encoded.to_ascii_uppercase().as_bytes())
+            .map_err(|_| BadPublicKey::Checksum)?;
         let (key, sum) = bytes.split_first_chunk::<KEY>().ok_or(BadPublicKey::Checksum)?;
         if sum != checksum(key) {
             return Err(BadPublicKey::Checksum);
@@ -131,7 +134,10 @@ mod tests {
         let point = "03aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab7";
         let bytes = data_encoding::HEXLOWER.decode(point.as_bytes()).unwrap().try_into().unwrap();
         let key = PublicKeyText(zssp::public_key(bytes).unwrap());
-        assert_eq!(key.to_string(), "zssp1aovipsrcx2fqkn4owhdr54zavv2g4hj3mkf2pg4ylh3udyeckqvdqvic6jo36vjjnq5fixryoj3avn2r6qoox4kx");
+        assert_eq!(
+            key.to_string(),
+            "zssp1aovipsrcx2fqkn4owhdr54zavv2g4hj3mkf2pg4ylh3udyeckqvdqvic6jo36vjjnq5fixryoj3avn2r6qoox4kx"
+        );
     }
 
     #[test]

@@ -52,7 +52,10 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
         console.warn("everybody who knows this public key and address may send files here (--allow any)");
     }
     console.summary(format_args!("listening on {}", endpoint.local_addr()));
-    console.note(format_args!("send here with: zssp send --key FILE --to {public}@{} PATH…", place(endpoint.local_addr())));
+    console.note(format_args!(
+        "send here with: zssp send --key FILE --to {public}@{} PATH…",
+        place(endpoint.local_addr())
+    ));
 
     let args::Receive { allow, once, timeout: patience, .. } = args;
     let service = Service { folder, allow, once, patience, interrupt, console: console.clone() };
@@ -99,7 +102,9 @@ impl Service {
         let key = PublicKeyText(incoming.peer_key());
         let address = incoming.remote_address();
         if !self.knows(&key.0) {
-            self.console.warn(format_args!("refused an unknown sender at {address}; to let it in, add\n  --allow {key}"));
+            self.console.warn(format_args!(
+                "refused an unknown sender at {address}; to let it in, add\n  --allow {key}"
+            ));
             return false;
         }
         let places = if self.once { 1 } else { MAX_TRANSFERS };
@@ -123,7 +128,8 @@ impl Service {
         let connection = match incoming.accept().await {
             Ok(connection) => connection,
             Err(error) => {
-                self.console.warn(format_args!("{peer} at {address} did not get as far as connecting: {error}"));
+                self.console
+                    .warn(format_args!("{peer} at {address} did not get as far as connecting: {error}"));
                 return None;
             }
         };
@@ -203,5 +209,9 @@ fn open_folder(args: &args::Receive) -> Result<Folder, Failure> {
 
 /// How others write where we listen; they know better than we under which address they see this machine.
 fn place(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() { format!("THIS-MACHINE:{}", address.port()) } else { address.to_string() }
+    if address.ip().is_unspecified() {
+        format!("THIS-MACHINE:{}", address.port())
+    } else {
+        address.to_string()
+    }
 }

@@ -66,10 +66,13 @@ pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Fa
         console.summary(format_args!("sent {} to {peer}, {}", tally.amount(), connection.suite()));
     }
     match result {
-        Ok(Outcome::Refused(why)) => Err(Failure::new(Exit::Failed, format!("the receiver did not begin: {why}"))),
-        Ok(Outcome::Complete) if tally.failed > 0 => {
-            Err(Failure::new(Exit::Failed, format!("{} of the files and folders did not arrive", tally.failed)))
+        Ok(Outcome::Refused(why)) => {
+            Err(Failure::new(Exit::Failed, format!("the receiver did not begin: {why}")))
         }
+        Ok(Outcome::Complete) if tally.failed > 0 => Err(Failure::new(
+            Exit::Failed,
+            format!("{} of the files and folders did not arrive", tally.failed),
+        )),
         Ok(Outcome::Complete) if incomplete => Ok(Exit::Failed),
         Ok(Outcome::Complete) => Ok(Exit::Done),
         Err(broken) => Err(Failure::new(

@@ -85,8 +85,12 @@ struct Ended<'a>(&'a CloseReason);
 impl fmt::Display for Ended<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            CloseReason::Peer { reason, .. } if reason.is_empty() => f.write_str("the peer ended the transfer"),
-            CloseReason::Peer { reason, .. } => write!(f, "the peer ended the transfer: {}", Printable(reason)),
+            CloseReason::Peer { reason, .. } if reason.is_empty() => {
+                f.write_str("the peer ended the transfer")
+            }
+            CloseReason::Peer { reason, .. } => {
+                write!(f, "the peer ended the transfer: {}", Printable(reason))
+            }
             other => other.fmt(f),
         }
     }

@@ -103,8 +103,8 @@ pub(crate) struct Sender<S: Source> {
     last_token: u64,
     last_file: u64,
     /// Announced and welcome, not yet streamed.
-    accepted: VecDeque<Large<S::File>>,
-    streaming: Option<Large<S::File>>,
+    accepted: VecDeque<Box<Large<S::File>>>,
+    streaming: Option<Box<Large<S::File>>>,
     refused_folders: HashSet<NamePath>,
     /// Set by a refusal after which nothing more makes sense.
     broken_off: bool,
@@ -126,7 +126,7 @@ enum Phase {
 enum Pending<F> {
     Start,
     Directory(NamePath),
-    Announced(Large<F>),
+    Announced(Box<Large<F>>),
     Small {
         path: NamePath,
         size: u64,
@@ -313,11 +313,11 @@ impl<S: Source> Sender<S> {
         let request = Request::File { id, size, attributes, path: path.clone() };
         let hasher = blake3::Hasher::new();
         let large = Large { id, path, file, size, offset: 0, hasher, lost: false };
-        Ok(self.request(&request, Pending::Announced(large)))
+        Ok(self.request(&request, Pending::Announced(Box::new(large))))
     }
 
     /// The next piece of a large file, or its end.
-    fn stream(&mut self, mut large: Large<S::File>) -> Step {
+    fn stream(&mut self, mut large: Box<Large<S::File>>) -> Step {
         if large.lost || self.broken_off {
             let why = if large.lost { None } else { Some(Failure::NotReached) };
             return self.abandon(large, why);
@@ -342,7 +342,7 @@ impl<S: Source> Sender<S> {
         Step::Stream(message.freeze())
     }
 
-    fn abandon(&mut self, large: Large<S::File>, why: Option<Failure>) -> Step {
+    fn abandon(&mut self, large: Box<Large<S::File>>, why: Option<Failure>) -> Step {
         self.request(&Request::Abandon { id: large.id }, Pending::Abandoned { path: large.path, why })
     }
 

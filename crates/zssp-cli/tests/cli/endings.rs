@@ -121,13 +121,15 @@ fn an_unknown_sender_is_refused_and_both_sides_learn_what_to_do() {
     let carol = keygen(&scene.path("carol.key"));
     let receiver = Receiver::start(&mut scene.receive_command(&["--allow", &carol]));
     fs::write(scene.path("a"), "hello").unwrap();
-    let sent = ends_within(Duration::from_secs(8), || finish(&mut scene.send(&receiver, &[&scene.path("a")])));
+    let sent =
+        ends_within(Duration::from_secs(8), || finish(&mut scene.send(&receiver, &[&scene.path("a")])));
     let advice = format!("--allow {}", scene.alice);
     sent.failed_with(3, &advice);
 
     // The receiver goes on: the one it knows is served.
     let to = format!("{}@{}", scene.bob, receiver.address);
-    let known = finish(zssp(["send", "--to", &to, "--key"]).arg(scene.path("carol.key")).arg(scene.path("a")));
+    let known =
+        finish(zssp(["send", "--to", &to, "--key"]).arg(scene.path("carol.key")).arg(scene.path("a")));
     assert!(known.success(), "{known:#?}");
     let received = receiver.stop();
     assert!(received.stderr.contains(&advice), "{received:#?}");

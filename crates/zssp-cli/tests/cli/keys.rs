@@ -69,7 +69,10 @@ fn help_shows_examples_and_exit_codes_and_output_can_be_plain() {
     for command in ["keygen", "pubkey", "send", "receive", "demo"] {
         let help = finish(zssp([command, "--help"]).env("NO_COLOR", "1"));
         assert!(help.success());
-        assert!(help.stdout.contains("Examples:") && help.stdout.contains(&format!("zssp {command}")), "{help:?}");
+        assert!(
+            help.stdout.contains("Examples:") && help.stdout.contains(&format!("zssp {command}")),
+            "{help:?}"
+        );
         assert!(!help.stdout.contains('\x1b'));
     }
     let help = finish(&mut zssp(["--help"]));

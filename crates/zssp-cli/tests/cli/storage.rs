@@ -17,7 +17,8 @@ fn mounting_shell() -> Option<Command> {
             command.args(flags).args(["sh", "-c"]);
             command
         };
-        let mounts = shell().arg("mount -t tmpfs none /tmp").output().is_ok_and(|output| output.status.success());
+        let mounts =
+            shell().arg("mount -t tmpfs none /tmp").output().is_ok_and(|output| output.status.success());
         mounts.then(shell)
     })
 }
@@ -29,7 +30,11 @@ fn receive_on(scene: &Scene, mount: &Path, options: &str) -> Option<Receiver> {
         return None;
     };
     let receive = scene.receive_command(&["--allow", &scene.alice]);
-    shell.arg(r#"mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@""#).arg("sh").arg(options).arg(mount);
+    shell
+        .arg(r#"mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@""#)
+        .arg("sh")
+        .arg(options)
+        .arg(mount);
     shell.arg(receive.get_program()).args(receive.get_args());
     Some(Receiver::start(&mut shell))
 }
@@ -52,7 +57,8 @@ fn a_full_disk_ends_the_transfer_with_the_reason_on_both_sides() {
     let Some(receiver) = receive_on(&scene, &scene.inbox(), "size=8m") else { return };
     let sent = finish(&mut scene.send(&receiver, &[&scene.path("top")]));
     sent.failed_with(1, "the receiver's disk is full");
-    let left = fs::read_dir(format!("/proc/{}/root{}", receiver.id(), scene.inbox().join("top").display())).unwrap();
+    let left =
+        fs::read_dir(format!("/proc/{}/root{}", receiver.id(), scene.inbox().join("top").display())).unwrap();
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["1 fits"], "no half file is left");
     let received = receiver.stop();
@@ -114,7 +120,10 @@ fn nothing_gets_past_a_file_or_a_link_that_is_in_the_way() {
     let sent = finish(&mut scene.send(&receiver, &paths.each_ref().map(PathBuf::as_path)));
     receiver.finish().failed_with(1, "in the way");
     sent.failed_with(1, "file: something at the receiver is in the way: a file where a folder should be");
-    assert!(sent.stderr.contains("link: something at the receiver is in the way: a symbolic link"), "{sent:#?}");
+    assert!(
+        sent.stderr.contains("link: something at the receiver is in the way: a symbolic link"),
+        "{sent:#?}"
+    );
     assert!(sent.stderr.contains("link/sub: its folder was refused"), "{sent:#?}");
     assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     assert_eq!(fs::read(scene.inbox().join("file")).unwrap(), b"in the way");

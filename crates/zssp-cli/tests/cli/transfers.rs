@@ -167,7 +167,9 @@ fn anybody_may_send_where_that_was_asked_for() {
     let scene = Scene::new();
     fs::write(scene.path("a"), "hello").unwrap();
     let receiver = crate::harness::Receiver::start(&mut scene.receive_command(&["--allow", "any", "--once"]));
-    let sent = finish(scene.send(&receiver, &[&scene.path("a")]).arg("-q"));
+    let to = format!("{}@{}", scene.bob, receiver.address);
+    let mut send = zssp(["send", "-q", "--to", &to, "--key"]);
+    let sent = finish(send.arg(scene.path("alice.key")).arg(scene.path("a")));
     let received = receiver.finish();
     assert!(sent.success() && received.success(), "{sent:#?} {received:#?}");
     assert_eq!((sent.stdout.as_str(), sent.stderr.as_str()), ("", ""), "quiet is quiet");
