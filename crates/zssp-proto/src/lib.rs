@@ -1,11 +1,110 @@
-//! The ZeroTier Secure Sessions Protocol, sans-IO.
+//! The ZeroTier Secure Sessions Protocol as a library without sockets, clocks, threads or disk.
+//!
+//! Two peers who know each other's (or only the responder's) static key open a session: forward secret, post-quantum
+//! by ML-KEM-1024 beside P-384, bound to what earlier sessions left behind. Then any number of threads seal and open
+//! packets of that one session at once, through `&self`, without a lock and without allocating.
+//!
+//! # The tour
+//! - A [`Context`] holds one [`StaticKey`] and all its sessions. Datagrams go in through [`Context::receive`], and what
+//!   comes out is a payload, or nothing, or a [`Handshake`].
+//! - A [`Handshake`] is work as a value: a millisecond of public-key operations and a write to the [`RatchetStore`].
+//!   The packet path hands it back and never does it; run it on a bounded pool.
+//! - What running it leads to is in an [`Outbox`]: datagrams to send, and [`Event`]s. [`Event::Authorize`] asks whether
+//!   a peer is welcome, and takes the answer whenever it comes. [`Event::Established`] brings the [`Session`].
+//! - [`Session::seal`] turns a payload into datagrams, laid out so that one segmented send takes them.
+//! - Time is an argument. [`Context::next_deadline`] says when to call [`Context::expired`].
+//!
+//! ```
+//! # #[cfg(feature = "aws-lc")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::collections::VecDeque;
+//! use std::{sync::Arc, time::Instant};
+//! use zssp_proto::crypto::AwsLc;
+//! use zssp_proto::{
+//!     Address, Context, Event, Handshake, LinkAddress, MemoryStore, Open, Outbox, Received, Scratch, Session, StaticKey,
+//! };
+//!
+//! /// A peer, its half of the network, and what it knows.
+//! struct Peer { context: Context, store: MemoryStore, session: Option<Session> }
+//!
+//! impl Peer {
+//!     fn new() -> Result<Self, Box<dyn std::error::Error>> {
+//!         let provider = Arc::new(AwsLc);
+//!         let key = StaticKey::generate(&*provider)?;
+//!         let context = Context::builder(key, provider).build()?;
+//!         Ok(Self { context, store: MemoryStore::new(), session: None })
+//!     }
+//!
+//!     /// Runs handshake work and returns the datagrams to send.
+//!     fn run(&mut self, handshake: Handshake) -> Vec<Vec<u8>> {
+//!         let mut outbox = Outbox::default();
+//!         if let Err(fault) = handshake.run(Instant::now(), &self.store, &mut outbox) {
+//!             println!("dropped: {fault}");
+//!         }
+//!         let mut datagrams = Vec::new();
+//!         for event in outbox.events.drain(..) {
+//!             match event {
+//!                 Event::Authorize(peer) => {
+//!                     let name = peer.peer_key();              // known by its key
+//!                     datagrams.extend(self.run(peer.accept(name)));
+//!                 }
+//!                 Event::Established { session, .. } => self.session = Some(session),
+//!                 other => println!("{other:?}"),
+//!             }
+//!         }
+//!         datagrams.extend(outbox.transmits.iter().flat_map(|t| t.datagrams().map(<[u8]>::to_vec)));
+//!         datagrams
+//!     }
+//! }
+//!
+//! let (mut alice, mut bob) = (Peer::new()?, Peer::new()?);
+//! let address = Address::Link(LinkAddress::new(b"a wire between the two").ok_or("too long")?);
+//! let (_id, hello) = alice.context.open(Instant::now(), Open::to(bob.context.public_key(), address))?;
+//!
+//! // What one sends, the other receives, until nobody has anything to say.
+//! let mut scratch = Scratch::new();
+//! let mut wire = VecDeque::from(alice.run(hello));
+//! let (mut receiver, mut sender) = (&mut bob, &mut alice);
+//! while !wire.is_empty() {
+//!     let mut answers = Vec::new();
+//!     for mut datagram in wire.drain(..) {
+//!         let received = receiver.context.receive(Instant::now(), address, &mut datagram, &mut scratch);
+//!         if let Ok(Received::Handshake(handshake)) = received {
+//!             answers.extend(receiver.run(handshake));
+//!         }
+//!     }
+//!     wire.extend(answers);
+//!     std::mem::swap(&mut receiver, &mut sender);
+//! }
+//!
+//! let session = alice.session.ok_or("no session")?;
+//! let mut buffer = vec![0; Session::sealed_len(5, 1400)?];
+//! let sealed = session.seal(b"hello", 1400, &mut buffer)?;
+//! for datagram in sealed.datagrams(&buffer) {
+//!     let mut datagram = datagram.to_vec();
+//!     match bob.context.receive(Instant::now(), address, &mut datagram, &mut scratch)? {
+//!         Received::Payload { bytes, .. } => assert_eq!(bytes, b"hello"),
+//!         other => panic!("{other:?}"),
+//!     }
+//! }
+//! # Ok(()) }
+//! # #[cfg(not(feature = "aws-lc"))]
+//! # fn main() {}
+//! ```
+//!
+//! # Security
+//! Peers prove their static keys; who may have a session is the application's decision. Payloads are authentic,
+//! confidential and delivered at most once; they may be lost, and arrive in any order. Sizes, times and addresses are
+//! visible to the network. Nobody has audited this implementation.
+//!
+//! "PROTOCOL" in these pages is `docs/protocol.md` of the repository.
 #![forbid(unsafe_code)]
 
 mod address;
 mod context;
 pub mod crypto;
 mod error;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod identity;
@@ -22,7 +121,7 @@ mod zke;
 pub use address::{Address, LinkAddress};
 pub use context::{
     Authorize, BuildError, Context, ContextBuilder, EndReason, Event, Handshake, Limits, Open, OpenError,
-    Outbox, Received, Scratch, Transmit,
+    Outbox, Received, Scratch, Stats, Transmit,
 };
 pub use error::Fault;
 pub use identity::{PublicKey, StaticKey};

@@ -4,9 +4,6 @@ use core::fmt;
 
 use crate::crypto::{KEM_CIPHERTEXT_LEN, Secret, round3_secret};
 
-/// The Noise name of every rekeying, whatever the suite (PROTOCOL 2.2).
-pub(crate) const REKEY_NAME: &str = "Noise_KKpsk0_P384_AESGCM_SHA512";
-
 /// What a session's handshake is made of. There is no negotiation: the initiator opens with one suite, the
 /// responder accepts a configured set, and the suite that opened the hello is the session's for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

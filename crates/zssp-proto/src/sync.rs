@@ -114,6 +114,7 @@ struct HeldRank(u8);
 impl HeldRank {
     fn take(rank: u8) -> Self {
         HELD.with(|held| {
+            //= ZSSP-DEF-05  one order for all locks
             // Any bit from `rank` upwards is a lock of the same or a higher rank.
             let (mask, conflict) = (held.get(), held.get() >> rank);
             assert!(
@@ -170,6 +171,7 @@ mod tests {
         assert_eq!(*low.lock(), 5);
     }
 
+    //= ZSSP-DEF-05  the other order panics
     #[test]
     #[cfg(debug_assertions)]
     fn a_lock_out_of_order_panics_and_leaves_the_thread_usable() {

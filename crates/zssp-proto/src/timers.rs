@@ -86,7 +86,7 @@ mod tests {
             timers.schedule(key, at(deadline));
         }
         assert_eq!(timers.next_deadline(), Some(at(10)));
-        assert_eq!(expired(&mut timers, 9), []);
+        assert_eq!(expired(&mut timers, 9), [0u32; 0]);
         assert_eq!(expired(&mut timers, 20), [2, 3, 4]);
         assert_eq!(timers.next_deadline(), Some(at(30)));
         assert_eq!(expired(&mut timers, 1000), [1]);

@@ -1,5 +1,6 @@
 //! Two peers and no network between them: the handshake packet by packet.
 #![cfg(feature = "aws-lc")]
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use zssp_proto::crypto::AwsLc;
 use zssp_proto::{
-    Address, Context, Event, Handshake, LinkAddress, MemoryStore, Open, Outbox, Received, Role, Scratch, Session,
-    StaticKey,
+    Address, Context, Event, Handshake, LinkAddress, MemoryStore, Open, Outbox, Received, Role, Scratch,
+    Session, StaticKey,
 };
 
 struct Peer {

@@ -40,6 +40,7 @@ async fn measure(size: usize, total: usize, mtu: usize) -> Result<(), Failure> {
 
     let message = Bytes::from(vec![0x5a; size]);
     bulk(&here, &there, &message, total).await?;
+    println!("sender:   {:?}\nreceiver: {:?}", here.stats(), there.stats());
     datagrams(&here, &there, &message, total).await?;
     requests(&here, &there).await?;
     println!("sender:   {:?}\nreceiver: {:?}", here.stats(), there.stats());
@@ -59,7 +60,7 @@ async fn bulk(here: &Connection, there: &Connection, message: &Bytes, total: usi
     let receiver = there.channel();
     let receiving = tokio::spawn(async move {
         for _ in 0..count {
-            receiver.receive().await?;
+            drop(receiver.receive().await?);
         }
         Some(())
     });

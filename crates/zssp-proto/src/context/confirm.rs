@@ -19,11 +19,12 @@ pub(super) fn control(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) ->
     let established = taken.phase().established().ok_or(Fault::Stale)?.clone();
     let shared = &established.shared;
     let epoch = shared.epoch(packet.kid).ok_or(Fault::Stale)?;
-    let expected = match (taken.phase(), packet_type) {
-        (Phase::AwaitConfirm(_), PacketType::Confirmation | PacketType::Rejection) => true,
-        (Phase::Confirming(_), PacketType::Confirmation | PacketType::Acknowledgement) => true,
-        (Phase::Steady(_), PacketType::Confirmation) => true,
-        _ => false,
+    let expected = match taken.phase() {
+        Phase::AwaitConfirm(_) => [PacketType::Confirmation, PacketType::Rejection].contains(&packet_type),
+        Phase::Confirming(_) => {
+            [PacketType::Confirmation, PacketType::Acknowledgement].contains(&packet_type)
+        }
+        _ => packet_type == PacketType::Confirmation,
     };
     if !expected {
         return Err(Fault::Unexpected);

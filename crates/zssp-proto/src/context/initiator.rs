@@ -12,20 +12,19 @@ use crate::session::{KeyEpoch, NewSession, Shared};
 use crate::wire::{Challenge, Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
 use crate::zke::state::{
-    ATTEMPT, AwaitConfirm, AwaitResponse, Cell, Established, HeaderKeys, Phase, Side, Taken, Timers,
+    ATTEMPT, AwaitConfirm, AwaitResponse, Cell, Established, HeaderKeys, Phase, Taken, Timers,
 };
 use crate::zke::xk::{self, XkError};
 
 /// A session's deadline has come: resend, start over, or end.
 pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
-    if let Side::Initiator { give_up: Some(give_up), .. } = &cell.side
-        && *give_up <= task.now
-        && cell.with_phase(|phase| !matches!(phase, Phase::Confirming(_) | Phase::Steady(_)))
-    {
+    let taken = cell.take(task.inner)?;
+    let attempt = taken.phase().attempt();
+    if attempt.and_then(|attempt| attempt.give_up).is_some_and(|give_up| give_up <= task.now) {
+        drop(taken);
         task.inner.end(cell, task.outbox, EndReason::TimedOut);
         return Ok(());
     }
-    let taken = cell.take(task.inner)?;
     match taken.phase() {
         Phase::AwaitConfirm(state) if state.timers.expire > task.now => {
             task.outbox.transmits.push(state.completion.clone());
@@ -37,15 +36,17 @@ pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> 
         }
         //= ZSSP-ST-03  a wholly new X1 after 10 s in A1
         //= ZSSP-ST-07  and after 10 s in A3
-        Phase::AwaitConfirm(_) | Phase::AwaitResponse(_) | Phase::Opening { .. } => hello(task, cell, taken),
+        Phase::AwaitConfirm(_) | Phase::AwaitResponse(_) | Phase::Opening(_) => hello(task, cell, taken),
         Phase::Confirming(_) => confirm::timer(task, cell, taken),
-        Phase::Busy | Phase::Closed | Phase::Steady(_) => Err(Fault::Stale),
+        // The deadline of a state that was over by the time somebody came to it.
+        Phase::Busy | Phase::Closed | Phase::Steady(_) => taken.adjust(|_| ()),
     }
 }
 
 /// Sends a new X1 and enters A1.
 fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
-    let Side::Initiator { open, .. } = &cell.side else { return Err(Fault::Unexpected) };
+    let attempt = taken.phase().attempt().ok_or(Fault::Stale)?.clone();
+    let open = &attempt.open;
     let (inner, now) = (task.inner, task.now);
     let provider = inner.provider();
     let pair = task.load(&cell.name)?;
@@ -78,7 +79,8 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let header = Arc::new(HeaderKeys::new(provider, &keys));
     let ingress = Arc::new(Ingress::new(header.clone()));
     let timers = Timers::start(now, ATTEMPT);
-    let next = AwaitResponse { xk, kid, header, pair, hello: hello.clone(), timers };
+    let next =
+        AwaitResponse { attempt: attempt.clone(), xk, kid, header, pair, hello: hello.clone(), timers };
     let committed = taken.commit(Phase::AwaitResponse(Box::new(next)));
     if let Some(old_kid) = old_kid {
         inner.routes.remove(old_kid);
@@ -99,7 +101,6 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
 
 /// Reads X2 and sends X3.
 pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Result<(), Fault> {
-    let Side::Initiator { open, .. } = &cell.side else { return Err(Fault::Unexpected) };
     let (inner, now) = (task.inner, task.now);
     let provider = inner.provider();
     let x2 = Response::parse(&packet.bytes).map_err(|_| Fault::Malformed)?;
@@ -112,6 +113,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     if state.kid != packet.kid {
         return Err(Fault::Stale);
     }
+    let open = &state.attempt.open;
 
     //= ZSSP-RAT-19  state 1, state 2, and finally the zero key
     let zero = RatchetState::zero();
@@ -165,6 +167,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let epoch = KeyEpoch::new(provider, keys, (packet.kid, remote_kid), 0);
     let shared = Arc::new(Shared::new(new, epoch));
     let next = AwaitConfirm {
+        attempt: state.attempt.clone(),
         established: Established { shared: shared.clone(), pair: Arc::new(pair) },
         kid: packet.kid,
         completion: completion.clone(),

@@ -10,6 +10,7 @@ use super::outbox::{EndReason, Event, Outbox};
 use super::pending::{Pending, PendingTable};
 use super::routes::{Route, Routes};
 use super::sessions::Sessions;
+use super::stats::{Drops, Stats};
 use crate::crypto::{Provider, ProviderError, Secret};
 use crate::error::Fault;
 use crate::identity::StaticKey;
@@ -18,9 +19,9 @@ use crate::session::SessionId;
 use crate::suite::Suite;
 use crate::sync::{RankedMutex, rank};
 use crate::timers::Timers;
-use crate::wire::KeyId;
+use crate::wire::{Completion, KeyId, MAX_FRAGMENTS};
 use crate::zfp::{self, Budget, HelloCache};
-use crate::zke::state::{ATTEMPT, Cell, Phase, RESEND, Side, Taken};
+use crate::zke::state::{ATTEMPT, Attempt, Cell, Opening, Phase, RESEND, Taken};
 
 pub(crate) struct Inner {
     provider: Arc<dyn Provider>,
@@ -28,12 +29,14 @@ pub(crate) struct Inner {
     pub(super) suites: Vec<Suite>,
     pub(super) mtu: usize,
     max_sessions: usize,
-    pub(super) reassembly: zfp::Limits,
+    pub(super) session_reassembly: zfp::Limits,
+    pub(super) handshake_reassembly: zfp::Limits,
     pub(super) routes: Routes,
     pub(super) hellos: RankedMutex<{ rank::HELLOS }, HelloCache>,
     pub(super) pending: RankedMutex<{ rank::PENDING_TABLE }, PendingTable>,
     pub(super) sessions: RankedMutex<{ rank::SESSIONS }, Sessions>,
     pub(super) timers: RankedMutex<{ rank::TIMERS }, Timers<Owner>>,
+    pub(super) drops: Drops,
 }
 
 /// Whose deadline it is.
@@ -57,27 +60,44 @@ impl Inner {
     ) -> Result<Self, ProviderError> {
         let mut salt = Secret::zero();
         provider.random(salt.expose_mut())?;
+        let budget = Arc::new(Budget::new(limits.reassembly_bytes));
         Ok(Self {
             provider,
             key,
             suites,
             mtu,
             max_sessions: limits.sessions,
-            reassembly: zfp::Limits {
+            session_reassembly: zfp::Limits {
                 packets: MAX_INCOMPLETE_PACKETS,
                 bytes: limits.reassembly_bytes_per_session,
-                budget: Arc::new(Budget::new(limits.reassembly_bytes)),
+                budget: budget.clone(),
             },
+            handshake_reassembly: zfp::Limits { packets: 1, bytes: MAX_HANDSHAKE_BYTES, budget },
             routes: Routes::new(),
             hellos: RankedMutex::new(HelloCache::new(limits.hello_bytes, salt)),
             pending: RankedMutex::new(PendingTable::new(limits.pending_handshakes)),
             sessions: RankedMutex::new(Sessions::default()),
             timers: RankedMutex::new(Timers::new()),
+            drops: Drops::default(),
         })
     }
 
     pub(super) fn provider(&self) -> &dyn Provider {
         &*self.provider
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats {
+            sessions: self.sessions.lock().len(),
+            pending_handshakes: self.pending.lock().len(),
+            key_ids: self.routes.len(),
+            hello_bytes: self.hellos.lock().held_bytes(),
+            reassembly_bytes: self.session_reassembly.budget.held(),
+            pending_evicted: self.drops.pending_evicted.get(),
+            hellos_evicted: self.drops.hellos_evicted.get(),
+            incomplete_evicted: self.drops.incomplete_evicted.get(),
+            incomplete_expired: self.drops.incomplete_expired.get(),
+        }
     }
 
     pub(super) fn open(&self, now: Instant, open: Open) -> Result<Arc<Cell>, OpenError> {
@@ -89,13 +109,13 @@ impl Inner {
         }
         let give_up = open.give_up_after.and_then(|time| now.checked_add(time));
         let (peer, name) = (open.peer, open.name.clone());
-        let side = Side::Initiator { open: Box::new(open), give_up };
-        let phase = Phase::Opening { at: now + RESEND };
-        let cell = self
-            .add_session(|id| Cell::new(id, peer, name, side, phase))
-            .ok_or(OpenError::TooManySessions)?;
-        // Should the first handshake be dropped instead of run, this makes up for it.
-        self.schedule(cell.id, now + RESEND);
+        let attempt = Arc::new(Attempt { open, give_up });
+        // Should the first handshake be dropped instead of run, the deadline makes up for it.
+        let at = now + RESEND;
+        let phase = Phase::Opening(Opening { attempt, at });
+        let cell =
+            self.add_session(|id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
+        self.schedule(cell.id, at);
         Ok(cell)
     }
 
@@ -198,6 +218,7 @@ impl Inner {
         self.timers.lock().schedule(Owner::Pending(kid), now + ATTEMPT);
         let evicted = self.pending.lock().insert(pending, u64::from_be_bytes(random));
         if let Some(evicted) = evicted {
+            self.drops.pending_evicted.add(1);
             self.timers.lock().cancel(Owner::Pending(evicted.kid));
             self.discard(&evicted);
         }
@@ -240,6 +261,10 @@ impl Inner {
 
 /// Incomplete packets that one session may have: what several receiving threads interleave, several times over.
 const MAX_INCOMPLETE_PACKETS: usize = 64;
+
+/// Bytes that an incomplete X2 or X3 may take. Whoever sent the hello knows the header keys of B2, so this is what a
+/// stranger can fill.
+const MAX_HANDSHAKE_BYTES: usize = Completion::MAX_LEN + MAX_FRAGMENTS;
 
 impl Task<'_> {
     /// The pair of `peer`. A failure is told, and is as if the packet had been lost.

@@ -19,6 +19,7 @@ mod receive;
 mod responder;
 mod routes;
 mod sessions;
+mod stats;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,6 +32,7 @@ pub use open::{Open, OpenError};
 pub use outbox::{EndReason, Event, Outbox, Transmit};
 pub use receive::{Received, Scratch};
 pub(crate) use routes::Ingress;
+pub use stats::Stats;
 
 use crate::crypto::Provider;
 use crate::identity::{PublicKey, StaticKey};
@@ -80,14 +82,9 @@ impl Context {
         self.0.key.public()
     }
 
-    /// How many sessions there are, opening ones included.
-    pub fn session_count(&self) -> usize {
-        self.0.sessions.lock().len()
-    }
-
-    /// How many responder handshakes wait for X3 or for the application.
-    pub fn pending_handshakes(&self) -> usize {
-        self.0.pending.lock().len()
+    /// What the context holds for others now, and what it had to drop so far.
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
     }
 
     /// Begins to open a session (state A1). The id is the session's from now on; an

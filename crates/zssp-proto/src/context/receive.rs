@@ -11,7 +11,7 @@ use super::{Context, Inner};
 use crate::address::Address;
 use crate::error::Fault;
 use crate::session::SessionId;
-use crate::wire::{FragmentHeader, HEADER_LEN, KeyId, MIN_FRAGMENT_LEN, PacketNonce, PacketType};
+use crate::wire::{FragmentHeader, KeyId, PacketNonce, PacketType};
 use crate::zfp::{self, Assembly, Cached, Inserted, Outcome, Spares, admitted, unprotect};
 
 /// What a datagram led to.
@@ -38,7 +38,7 @@ pub enum Received<'a> {
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Incomplete packets of the batch that is being received, most recent last.
-    incomplete: Vec<(KeyId, Assembly)>,
+    incomplete: Vec<Incomplete>,
     /// The packet that was just completed, while the caller looks at its payload.
     whole: Vec<u8>,
     spares: Spares,
@@ -63,12 +63,37 @@ impl Scratch {
     }
 }
 
+#[derive(Debug)]
+struct Incomplete {
+    kid: KeyId,
+    /// Where the first fragment here came from.
+    from: Address,
+    assembly: Assembly,
+}
+
 /// A packet that is whole, still encrypted.
 enum Whole<'a> {
     /// It came in one datagram.
-    Datagram(&'a mut [u8]),
+    Datagram(PacketNonce, &'a mut [u8]),
     /// It was joined from fragments.
     Joined(Assembly),
+}
+
+impl Whole<'_> {
+    const fn nonce(&self) -> PacketNonce {
+        match self {
+            Self::Datagram(nonce, _) => *nonce,
+            Self::Joined(assembly) => assembly.nonce(),
+        }
+    }
+}
+
+/// What arrived where.
+#[derive(Clone, Copy)]
+struct Arrival {
+    now: Instant,
+    from: Address,
+    kid: KeyId,
 }
 
 impl Context {
@@ -86,15 +111,12 @@ impl Context {
         datagram: &'a mut [u8],
         scratch: &'a mut Scratch,
     ) -> Result<Received<'a>, Fault> {
-        //= ZSSP-HP-04  too short to be read
-        if datagram.len() < MIN_FRAGMENT_LEN {
-            return Err(Fault::Malformed);
-        }
-        let Some((kid, _)) = datagram.split_first_chunk::<4>() else { return Err(Fault::Malformed) };
-        let Some(kid) = KeyId::new(*kid) else { return self.stranger(now, from, datagram) };
-        self.0
-            .routes
-            .with(kid, |route| self.fragment(route, kid, &Arrival { now, from }, datagram, scratch))
+        let kid = FragmentHeader::peek_kid(datagram).map_err(|_| Fault::Malformed)?;
+        let Some(kid) = kid else { return self.stranger(now, from, datagram) };
+        let arrival = Arrival { now, from, kid };
+        let routes = &self.0.routes;
+        routes
+            .with(kid, |route| self.fragment(route, arrival, datagram, scratch))
             .unwrap_or(Err(Fault::UnknownKeyId))
     }
 
@@ -103,27 +125,17 @@ impl Context {
     ///
     /// # Errors
     /// As [`receive`](Self::receive); call it again after one.
-    pub fn flush<'a>(
-        &self,
-        now: Instant,
-        from: Address,
-        scratch: &'a mut Scratch,
-    ) -> Result<Received<'a>, Fault> {
-        while let Some((kid, assembly)) = scratch.incomplete.pop() {
-            let arrival = Arrival { now, from };
-            let joined = self
-                .0
-                .routes
-                .with(kid, |route| self.0.join_elsewhere(route, kid, now, assembly, &mut scratch.spares))
-                .unwrap_or(Err(Fault::UnknownKeyId))?;
+    pub fn flush<'a>(&self, now: Instant, scratch: &'a mut Scratch) -> Result<Received<'a>, Fault> {
+        while let Some(Incomplete { kid, from, assembly }) = scratch.incomplete.pop() {
+            let arrival = Arrival { now, from, kid };
+            let spares = &mut scratch.spares;
+            let joined =
+                self.0.routes.with(kid, |route| self.0.join_elsewhere(route, arrival, assembly, spares));
+            let joined = joined.unwrap_or(Err(Fault::UnknownKeyId))?;
             if let Some(assembly) = joined {
-                return self
-                    .0
-                    .routes
-                    .with(kid, |route| {
-                        self.whole(route, kid, &arrival, assembly.nonce(), Whole::Joined(assembly), scratch)
-                    })
-                    .unwrap_or(Err(Fault::UnknownKeyId));
+                let packet = Whole::Joined(assembly);
+                let opened = self.0.routes.with(kid, |route| self.whole(route, arrival, packet, scratch));
+                return opened.unwrap_or(Err(Fault::UnknownKeyId));
             }
         }
         Ok(Received::Nothing)
@@ -133,25 +145,24 @@ impl Context {
     fn fragment<'a>(
         &self,
         route: &Route,
-        kid: KeyId,
-        arrival: &Arrival,
+        arrival: Arrival,
         datagram: &'a mut [u8],
         scratch: &'a mut Scratch,
     ) -> Result<Received<'a>, Fault> {
         let (ingress, kind) = route.ingress().zip(route.kind()).ok_or(Fault::UnknownKeyId)?;
         //= ZSSP-HP-05  the state is found by kid, its header key decrypts
         unprotect(&*ingress.header.unprotect, [&mut *datagram]);
-        let (header, chunk) = split_header(datagram)?;
+        let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
         //= ZSSP-HP-06  the packet nonce is verified before anything is stored
         admitted(kind, header.nonce).ok_or(Fault::Unexpected)?;
         if let Route::Session { shared, .. } = route {
             shared.check_counter(header.nonce)?;
         }
         if header.count == 1 {
-            return self.whole(route, kid, arrival, header.nonce, Whole::Datagram(chunk), scratch);
+            return self.whole(route, arrival, Whole::Datagram(header.nonce, chunk), scratch);
         }
-        match self.0.join(route, kid, arrival.now, &header, chunk, scratch)? {
-            Some(assembly) => self.whole(route, kid, arrival, header.nonce, Whole::Joined(assembly), scratch),
+        match self.0.join(route, arrival, (&header, chunk), scratch)? {
+            Some(assembly) => self.whole(route, arrival, Whole::Joined(assembly), scratch),
             None => Ok(Received::Nothing),
         }
     }
@@ -160,17 +171,16 @@ impl Context {
     fn whole<'a>(
         &self,
         route: &Route,
-        kid: KeyId,
-        arrival: &Arrival,
-        nonce: PacketNonce,
+        arrival: Arrival,
         packet: Whole<'a>,
         scratch: &'a mut Scratch,
     ) -> Result<Received<'a>, Fault> {
+        let (kid, nonce) = (arrival.kid, packet.nonce());
         if let Route::Session { shared, .. } = route
             && nonce.packet_type() == Some(PacketType::Payload)
         {
             let packet = match packet {
-                Whole::Datagram(bytes) => bytes,
+                Whole::Datagram(_, bytes) => bytes,
                 Whole::Joined(assembly) => {
                     let joined = assembly.into_packet(&mut scratch.spares);
                     scratch.hold(joined)
@@ -180,7 +190,7 @@ impl Context {
             return Ok(Received::Payload { session, bytes });
         }
         let bytes = match packet {
-            Whole::Datagram(bytes) => bytes.to_vec(),
+            Whole::Datagram(_, bytes) => bytes.to_vec(),
             Whole::Joined(assembly) => assembly.into_packet(&mut scratch.spares),
         };
         let packet = Packet { kid, nonce, bytes, from: arrival.from };
@@ -195,7 +205,7 @@ impl Context {
 
     /// A datagram without a key id: a hello, from anybody.
     fn stranger(&self, now: Instant, from: Address, datagram: &mut [u8]) -> Result<Received<'static>, Fault> {
-        let (header, chunk) = split_header(datagram)?;
+        let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
         //= ZSSP-RPL-09  only hellos and challenges come without a key id
         let packet_type = admitted(zfp::Route::Stranger, header.nonce).ok_or(Fault::Unexpected)?;
         if packet_type != PacketType::Hello {
@@ -205,7 +215,11 @@ impl Context {
         let bytes = match hellos.insert(now, &from.to_hash_input(), &header, chunk) {
             Cached::Complete(packet) => Box::from(&packet[..]),
             Cached::Duplicate | Cached::Misfit => return Err(Fault::Fragment),
-            Cached::Stored { .. } => return Ok(Received::Nothing),
+            Cached::Stored => return Ok(Received::Nothing),
+            Cached::StoredAfterEviction => {
+                self.0.drops.hellos_evicted.add(1);
+                return Ok(Received::Nothing);
+            }
         };
         drop(hellos);
         let work = Work::Hello { nonce: header.nonce, bytes, from };
@@ -213,40 +227,28 @@ impl Context {
     }
 }
 
-/// When and from where a datagram came.
-struct Arrival {
-    now: Instant,
-    from: Address,
-}
-
-fn split_header(datagram: &mut [u8]) -> Result<(FragmentHeader, &mut [u8]), Fault> {
-    let (header, chunk) = datagram.split_first_chunk_mut::<HEADER_LEN>().ok_or(Fault::Malformed)?;
-    Ok((FragmentHeader::parse(header).map_err(|_| Fault::Malformed)?, chunk))
-}
-
 impl Inner {
     /// Joins a fragment with those of the same batch; the packet, when it is whole.
     fn join(
         &self,
         route: &Route,
-        kid: KeyId,
-        now: Instant,
-        header: &FragmentHeader,
-        chunk: &[u8],
+        arrival: Arrival,
+        (header, chunk): (&FragmentHeader, &[u8]),
         scratch: &mut Scratch,
     ) -> Result<Option<Assembly>, Fault> {
         let Scratch { incomplete, spares, .. } = scratch;
-        let here = incomplete.iter().rposition(|(k, assembly)| *k == kid && assembly.nonce() == header.nonce);
+        let Arrival { kid, from, .. } = arrival;
+        let here = incomplete.iter().rposition(|it| it.kid == kid && it.assembly.nonce() == header.nonce);
         let Some(place) = here else {
             let assembly = Assembly::start(header, chunk, spares);
             if incomplete.len() == Scratch::INTERLEAVED {
-                return self.join_elsewhere(route, kid, now, assembly, spares);
+                return self.join_elsewhere(route, arrival, assembly, spares);
             }
-            incomplete.push((kid, assembly));
+            incomplete.push(Incomplete { kid, from, assembly });
             return Ok(None);
         };
-        match incomplete[place].1.insert(header, chunk) {
-            Inserted::Completed => Ok(Some(incomplete.swap_remove(place).1)),
+        match incomplete[place].assembly.insert(header, chunk) {
+            Inserted::Completed => Ok(Some(incomplete.swap_remove(place).assembly)),
             Inserted::Duplicate | Inserted::Misfit => Err(Fault::Fragment),
             Inserted::More => Ok(None),
         }
@@ -256,20 +258,25 @@ impl Inner {
     fn join_elsewhere(
         &self,
         route: &Route,
-        kid: KeyId,
-        now: Instant,
+        arrival: Arrival,
         assembly: Assembly,
         spares: &mut Spares,
     ) -> Result<Option<Assembly>, Fault> {
         let ingress = route.ingress().ok_or(Fault::UnknownKeyId)?;
+        let limits = match route {
+            Route::Session { .. } => &self.session_reassembly,
+            _ => &self.handshake_reassembly,
+        };
         let mut table = ingress.reassembly.lock();
         let was_idle = table.next_deadline().is_none();
-        let merge = table.merge(now, assembly, &self.reassembly, spares);
+        let merge = table.merge(arrival.now, assembly, limits, spares);
         let deadline = table.next_deadline();
         drop(table);
         if was_idle && let Some(deadline) = deadline {
-            self.timers.lock().schedule(Owner::Reassembly(kid), deadline);
+            self.timers.lock().schedule(Owner::Reassembly(arrival.kid), deadline);
         }
+        self.drops.incomplete_expired.add(merge.expired);
+        self.drops.incomplete_evicted.add(merge.evicted);
         match merge.outcome {
             Outcome::Complete(assembly) => Ok(Some(assembly)),
             Outcome::Misfit => Err(Fault::Fragment),
@@ -282,7 +289,7 @@ impl Inner {
     pub(super) fn expire_fragments(&self, kid: KeyId, now: Instant) {
         let deadline = self.routes.with(kid, |route| {
             let mut table = route.ingress()?.reassembly.lock();
-            table.expire(now, &mut Spares::default());
+            self.drops.incomplete_expired.add(table.expire(now, &mut Spares::default()));
             table.next_deadline()
         });
         if let Some(deadline) = deadline.flatten() {

@@ -14,7 +14,7 @@ use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
 use crate::session::{KeyEpoch, NewSession, Session, Shared};
 use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
-use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Side, Timers};
+use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
 use crate::zke::{self, xk};
 
 /// Reads X1 and answers with X2.
@@ -173,7 +173,7 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), F
         let established = Established { shared: Arc::new(Shared::new(new, epoch)), pair };
         shared = Some(established.shared.clone());
         let phase = Phase::Confirming(Confirming { established, timers });
-        Cell::new(id, peer, name, Side::Responder, phase)
+        Cell::new(id, peer, name, phase)
     });
     let (Some(cell), Some(shared)) = (cell, shared) else {
         inner.routes.remove(pending.kid);

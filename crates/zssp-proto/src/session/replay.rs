@@ -18,7 +18,7 @@
 //! Next to the slots, `highest` is the highest counter that anyone has committed or is committing.
 //!
 //! # Why no counter is accepted twice
-//! - Words are unambiguous. No counter above [`LAST`] is ever accepted, and up to there the round fits its 48 bits:
+//! - Words are unambiguous. No counter above [`LAST`](Window::LAST) is ever accepted, and up to there the round fits its 48 bits:
 //!   it is never truncated, so nothing depends on how long a thread sleeps or how far a peer jumps.
 //! - A word only grows, read as one number: a swap either adds a bit of the same round or installs a higher round.
 //! - `Ok` is returned only by a swap that added the counter's own bit. After it, the slot has that bit set for as
@@ -34,7 +34,7 @@
 //! before, so all of `b` was too old already.
 //!
 //! # Checking the races
-//! The models at the end of this file run under loom, in seconds:
+//! The models in `replay/loom_models.rs` try the interleavings of a few threads with loom, in seconds:
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --lib --release --target-dir target/loom loom
 //! ```
@@ -51,6 +51,7 @@ pub(crate) type ReplayWindow = Window<BLOCKS>;
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<ReplayWindow>() <= 1100);
+//= ZSSP-DEF-18  at least 2048 counters
 const _: () = assert!(ReplayWindow::WINDOW >= 2048);
 
 /// One more than 2048 counters fill: the block that is being filled takes the place of the oldest.
@@ -87,7 +88,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
 
     /// The last counter that is ever accepted, about 2^59: at a billion packets a second, 18 years away.
     /// A sender must end the session before it gets there.
-    pub(crate) const LAST: u64 = (SLOTS as u64 * BITS << ROUND_BITS) - 1;
+    pub(crate) const LAST: u64 = ((SLOTS as u64 * BITS) << ROUND_BITS) - 1;
 
     /// A window that has received nothing; counters up to [`MAX_AHEAD`] are welcome.
     pub(crate) fn new() -> Self {
@@ -95,11 +96,12 @@ impl<const SLOTS: usize> Window<SLOTS> {
         Self { highest: AtomicU64::new(0), slots: core::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
+    //= ZSSP-RPL-01  reads only, before anything is stored
     /// Whether a packet with this counter may still be delivered: not yet received, not older than the window, not
     /// too far ahead. Changes nothing; meant for unauthenticated packets.
     ///
     /// # Errors
-    /// The reason when not. A refused packet can be dropped: [`commit`](Self::commit) would refuse it as well.
+    /// The reason when not; [`commit`](Self::commit) would refuse it as well, so the packet can be dropped unread.
     /// An accepted one may yet lose to another thread there.
     pub(crate) fn check(&self, counter: u64) -> Result<(), Replay> {
         Self::check_range(counter, self.highest.load(Relaxed))?;
@@ -107,11 +109,13 @@ impl<const SLOTS: usize> Window<SLOTS> {
         place.mark(self.slots[place.slot].load(Relaxed)).map(drop)
     }
 
+    //= ZSSP-RPL-03  one swap decides, so one thread wins
+    //= ZSSP-SEC-03  nothing is accepted twice
     /// Records an *authenticated* packet's counter and decides whether the packet may be delivered: for each
     /// counter at most one call, on whatever thread, is ever answered with `Ok`.
     ///
     /// # Errors
-    /// The reason why not; the packet must then be dropped. Nothing has changed.
+    /// The reason why not; the packet must then be dropped. The window is as if it had never come.
     pub(crate) fn commit(&self, counter: u64) -> Result<(), Replay> {
         let highest = self.highest.load(Relaxed);
         Self::check_range(counter, highest)?;
@@ -132,11 +136,14 @@ impl<const SLOTS: usize> Window<SLOTS> {
         }
     }
 
-    // `highest` may be outdated, that is too low. The first refusal is then only late; the second is repeated by
-    // `Place::mark` where it matters. Neither sum overflows: `highest` never exceeds `LAST`.
+    // `highest` may be outdated, that is too low. Then a counter may be too far ahead that another thread has just
+    // brought within reach, as if this call had come a little earlier; and one that has become too old may pass,
+    // which `Place::mark` decides anew. No sum overflows, because `highest` never exceeds `LAST`.
     fn check_range(counter: u64, highest: u64) -> Result<(), Replay> {
+        //= ZSSP-RPL-08  at most 2^24 above the highest received
         if counter > (highest + MAX_AHEAD).min(Self::LAST) {
             Err(Replay::TooFarAhead)
+        //= ZSSP-RPL-07  not older than the window
         } else if counter + Self::WINDOW <= highest {
             Err(Replay::TooOld)
         } else {
@@ -174,6 +181,7 @@ impl Place {
             Err(Replay::TooOld)
         } else if round < self.round {
             Ok(self.round | self.bit)
+        //= ZSSP-RPL-06  not received before
         } else if received & self.bit != 0 {
             Err(Replay::Duplicate)
         } else {
@@ -184,6 +192,9 @@ impl Place {
 
 /// The lower part of a word: one bit for each counter of the block.
 const RECEIVED: u64 = (1 << BITS) - 1;
+
+#[cfg(all(test, loom))]
+mod loom_models;
 
 #[cfg(all(test, not(loom)))]
 mod tests {
@@ -204,11 +215,16 @@ mod tests {
         Window { highest: AtomicU64::new(highest), ..Window::new() }
     }
 
+    type Steps<'a> = &'a [(u64, Result<(), Replay>)];
+
+    //= ZSSP-RPL-06  received before
+    //= ZSSP-RPL-07  older than the window
+    //= ZSSP-RPL-08  2^24 above the highest received, and one more
     #[test]
     fn edge_cases() {
         let ok = Ok(());
         // The highest counter before, the counters committed in this order, and the answers.
-        let table: &[(u64, &[(u64, Result<(), Replay>)])] = &[
+        let table: &[(u64, Steps<'_>)] = &[
             // The very first counters, in order, repeated and reversed.
             (0, &[(0, ok), (0, Err(Duplicate)), (1, ok), (0, Err(Duplicate)), (1, Err(Duplicate))]),
             (0, &[(3, ok), (2, ok), (1, ok), (0, ok), (3, Err(Duplicate)), (0, Err(Duplicate))]),
@@ -288,6 +304,7 @@ mod tests {
         }
     }
 
+    //= ZSSP-RPL-01  the check leaves nothing behind
     #[test]
     fn checking_changes_nothing() {
         let window = ReplayWindow::new();
@@ -300,6 +317,7 @@ mod tests {
         assert_eq!(window.check(0), Ok(()));
     }
 
+    //= ZSSP-DEF-18  at least 2048 counters
     #[test]
     fn a_full_window_is_remembered() {
         let window = ReplayWindow::new();
@@ -394,6 +412,7 @@ mod tests {
 
     const THREADS: u64 = 4;
 
+    //= ZSSP-RPL-03  exactly one winner
     #[test]
     fn threads_with_the_same_counters_have_one_winner_each() {
         const ROUNDS: u64 = 100;
@@ -422,6 +441,7 @@ mod tests {
         }
     }
 
+    //= ZSSP-SEC-03  nothing is accepted twice
     #[test]
     fn threads_that_overtake_each_other_accept_nothing_twice() {
         const COUNTERS: u64 = 200_000;
@@ -446,104 +466,5 @@ mod tests {
         for counter in COUNTERS - 16..COUNTERS {
             assert_eq!(winners[counter as usize].load(Relaxed), 1, "winners of {counter}");
         }
-    }
-}
-
-/// Every interleaving of a few threads; the module documentation has the command.
-#[cfg(all(test, loom))]
-mod loom_models {
-    use loom::sync::Arc;
-    use loom::thread;
-
-    use super::*;
-
-    /// Two slots: the window is 16, and counters 32 apart share a slot.
-    type Small = Window<2>;
-
-    /// Runs each list of commits on a thread of its own, and checks what must hold for every interleaving.
-    fn model<const THREADS: usize>(threads: [&'static [u64]; THREADS]) {
-        let t0 = std::time::Instant::now();
-        let mut b = loom::model::Builder::new();
-        b.max_permutations = Some(200000);
-        b.check(move || {
-            let window = Arc::new(Small::new());
-            let run = move |window: &Small, counters: &'static [u64]| {
-                counters.iter().copied().filter(|&counter| window.commit(counter).is_ok()).collect::<Vec<_>>()
-            };
-            let others: Vec<_> = threads[1..]
-                .iter()
-                .map(|&counters| {
-                    let window = Arc::clone(&window);
-                    thread::spawn(move || run(&window, counters))
-                })
-                .collect();
-            let mut accepted = run(&window, threads[0]);
-            for other in others {
-                accepted.extend(other.join().expect("the thread does not panic"));
-            }
-
-            let highest = threads.iter().copied().flatten().copied().max().expect("there are counters");
-            assert_eq!(window.highest.load(Relaxed), highest);
-            for &counter in threads.iter().copied().flatten() {
-                let winners = accepted.iter().filter(|&&winner| winner == counter).count();
-                assert!(winners <= 1, "{counter} was accepted {winners} times");
-                let overtaken = counter + Small::WINDOW <= highest;
-                assert!(winners == 1 || overtaken, "{counter} has no winner");
-                let expected = if overtaken { Replay::TooOld } else { Replay::Duplicate };
-                assert_eq!(window.check(counter), Err(expected), "{counter} afterwards");
-                assert_eq!(window.commit(counter), Err(expected), "{counter} afterwards");
-            }
-        });
-        eprintln!("{threads:?} {:?}", t0.elapsed());
-    }
-
-    #[test]
-    fn loom_same_counter() {
-        model([&[5], &[5]]);
-        model([&[5], &[5], &[5]]);
-    }
-
-    #[test]
-    fn loom_one_word() {
-        model([&[5, 6], &[6, 5]]);
-        model([&[5], &[6], &[5]]);
-    }
-
-    #[test]
-    fn loom_two_words() {
-        model([&[15, 16], &[16, 15]]);
-        model([&[15], &[16], &[16]]);
-    }
-
-    #[test]
-    fn loom_overtaken_by_a_later_round() {
-        model([&[5], &[5, 37]]);
-        model([&[5, 37], &[37, 5]]);
-        model([&[5], &[5], &[37]]);
-        model([&[5], &[37], &[69]]);
-        model([&[5, 37], &[5, 69]]);
-    }
-
-    #[test]
-    fn loom_overtaken_by_the_window_alone() {
-        // 5 and 21 use different slots, but 21 makes 5 too old.
-        model([&[5], &[5], &[21]]);
-        model([&[5, 21], &[21, 5]]);
-    }
-
-    #[test]
-    fn loom_refused_before_decryption_is_refused_for_good() {
-        loom::model(|| {
-            let window = Arc::new(Small::new());
-            let committing = {
-                let window = Arc::clone(&window);
-                thread::spawn(move || (window.commit(5).is_ok(), window.commit(37).is_ok()))
-            };
-            let checked = window.check(5);
-            let committed = window.commit(5);
-            assert!(checked.is_ok() || committed.is_err());
-            let (first, later) = committing.join().expect("the thread does not panic");
-            assert!(later && !(first && committed.is_ok()));
-        });
     }
 }

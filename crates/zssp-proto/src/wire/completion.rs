@@ -19,12 +19,14 @@ impl<'a> Completion<'a> {
     /// Bytes of a packet with the largest identity.
     pub const MAX_LEN: usize = Self::MIN_LEN + SealedIdentity::MAX_PLAINTEXT_LEN;
     /// The counter in the header (PROTOCOL 5.1).
+    //= ZSSP-PKT-13  the counter of X3 is 0
     pub const HEADER_COUNTER: u64 = 0;
 
     /// Reads a whole, reassembled packet.
     ///
     /// # Errors
     /// When the length is not between [`MIN_LEN`](Self::MIN_LEN) and [`MAX_LEN`](Self::MAX_LEN).
+    //= ZSSP-PKT-03  the fields of X3
     pub fn parse(packet: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Reader::new(packet);
         Ok(Self { s: fields.array()?, identity: SealedIdentity::new(fields.rest())? })

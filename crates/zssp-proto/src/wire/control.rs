@@ -17,6 +17,9 @@ impl<'a> Control<'a> {
     ///
     /// # Errors
     /// When the length is not [`LEN`](Self::LEN).
+    //= ZSSP-PKT-04  C1 is a tag
+    //= ZSSP-PKT-05  C2 is a tag
+    //= ZSSP-PKT-08  D is a tag
     pub fn parse(packet: &'a [u8]) -> Result<Self, Malformed> {
         packet.try_into().map(|tag| Self { tag }).map_err(|_| Malformed)
     }

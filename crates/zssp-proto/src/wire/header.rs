@@ -9,6 +9,7 @@ pub struct KeyId(NonZeroU32);
 
 impl KeyId {
     /// `None` for zero, which stands for "no key id" on the wire.
+    //= ZSSP-HDR-02  four bytes, not all zero
     pub fn new(bytes: [u8; 4]) -> Option<Self> {
         NonZeroU32::new(u32::from_be_bytes(bytes)).map(Self)
     }
@@ -78,6 +79,8 @@ pub struct PacketNonce([u8; 10]);
 
 impl PacketNonce {
     /// The nonce of a packet to be sent: the reserved byte is 0.
+    //= ZSSP-HDR-01  integers are big-endian
+    //= ZSSP-HDR-07  the reserved byte is sent as 0
     pub const fn new(packet_type: PacketType, counter: u64) -> Self {
         let c = counter.to_be_bytes();
         Self([0, packet_type as u8, c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7]])
@@ -101,6 +104,7 @@ impl PacketNonce {
 
     /// The AEAD nonce: `00 00 || packet nonce`. A reserved byte that was changed on the way is part of it,
     /// so such a packet fails authentication by itself.
+    //= ZSSP-HDR-10  the AEAD nonce is two zero bytes and the packet nonce
     pub const fn aead(self) -> crate::crypto::Nonce {
         let [a, b, c, d, e, f, g, h, i, j] = self.0;
         [0, 0, a, b, c, d, e, f, g, h, i, j]
@@ -142,6 +146,7 @@ impl FragmentHeader {
     ///
     /// # Errors
     /// When the datagram is shorter than [`MIN_FRAGMENT_LEN`], or as for [`parse`](Self::parse).
+    //= ZSSP-HP-04  a fragment shorter than 32 bytes is not read
     pub fn split_off(datagram: &mut [u8]) -> Result<(Self, &mut [u8]), Malformed> {
         if datagram.len() < MIN_FRAGMENT_LEN {
             return Err(Malformed);
@@ -154,6 +159,8 @@ impl FragmentHeader {
     ///
     /// # Errors
     /// When the count is 0 or above [`MAX_FRAGMENTS`], or the number not below it.
+    //= ZSSP-HDR-05  the number is below the count
+    //= ZSSP-HDR-06  the count is 1 to 48
     pub fn parse(bytes: &[u8; HEADER_LEN]) -> Result<Self, Malformed> {
         let [k0, k1, k2, k3, number, count, nonce @ ..] = *bytes;
         if count == 0 || usize::from(count) > MAX_FRAGMENTS || number >= count {
@@ -163,6 +170,10 @@ impl FragmentHeader {
     }
 
     /// The header's bytes, unprotected.
+    //= ZSSP-HDR-03  sixteen bytes, laid out as follows
+    //= ZSSP-HDR-04  the key id, or zero
+    //= ZSSP-HDR-08  the packet type, in the nonce
+    //= ZSSP-HDR-09  the counter, in the nonce
     pub fn emit(&self) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         bytes[..4].copy_from_slice(&self.kid.map_or([0; 4], KeyId::to_bytes));

@@ -27,6 +27,7 @@ impl<'a> Hello<'a> {
     ///
     /// # Errors
     /// When the length is not [`LEN`](Self::LEN), or the key id zero.
+    //= ZSSP-PKT-01  the fields of X1, and nothing after them
     pub fn parse(packet: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Reader::new(packet);
         let hello = Self {
@@ -41,6 +42,7 @@ impl<'a> Hello<'a> {
     }
 
     /// Appends the packet to `out`.
+    //= ZSSP-ZCP-01  every hello ends with a response
     pub fn emit(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.kid.to_bytes());
         out.extend_from_slice(self.e);
@@ -50,6 +52,7 @@ impl<'a> Hello<'a> {
     }
 
     /// What the counter in the header must be: the last 8 bytes of the fingerprints' tag (PROTOCOL 5.1).
+    //= ZSSP-PKT-11  the last 8 bytes of the fingerprint tag
     pub const fn header_counter(&self) -> u64 {
         let [.., a, b, c, d, e, f, g, h] = *self.fingerprints;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])

@@ -23,6 +23,7 @@ impl<'a> Response<'a> {
     ///
     /// # Errors
     /// When the length is not [`LEN`](Self::LEN).
+    //= ZSSP-PKT-02  the fields of X2, and nothing after them
     pub fn parse(packet: &'a [u8]) -> Result<Self, Malformed> {
         let mut fields = Reader::new(packet);
         let response = Self { e: fields.array()?, ekem1: fields.array()?, kid: fields.array()? };
@@ -39,6 +40,7 @@ impl<'a> Response<'a> {
 
     /// What the counter in the header must be: the last 3 bytes of the key id's tag, so below 2^24
     /// (PROTOCOL 5.1).
+    //= ZSSP-PKT-12  the last 3 bytes of the kid tag
     pub const fn header_counter(&self) -> u64 {
         let [.., a, b, c] = *self.kid;
         u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c])

@@ -56,6 +56,7 @@ impl Assembly {
     }
 
     /// Adds a fragment.
+    //= ZSSP-REA-02  fragments of a packet agree on the count
     pub(crate) fn insert(&mut self, header: &FragmentHeader, chunk: &[u8]) -> Inserted {
         if header.nonce != self.nonce || header.count != self.count {
             return Inserted::Misfit;
@@ -114,6 +115,7 @@ impl Assembly {
         spares.put(self.buffer);
     }
 
+    //= ZSSP-REA-03  duplicates and strangers are dropped
     fn add(&mut self, number: u8, chunk: &[u8]) -> Inserted {
         if self.received & bit(number) != 0 {
             return Inserted::Duplicate;
@@ -218,6 +220,7 @@ mod tests {
         rest.iter().map(|(number, len)| assembly.insert(&header(*number, count), &vec![0; *len])).collect()
     }
 
+    //= ZSSP-REA-03  duplicates and strangers are dropped
     #[test]
     fn only_one_canonical_split_can_come_together() {
         use Inserted::{Completed, Duplicate, Misfit, More};
@@ -241,6 +244,8 @@ mod tests {
         }
     }
 
+    //= ZSSP-REA-02  fragments of a packet agree on the count
+    //= ZSSP-REA-03  duplicates and strangers are dropped
     #[test]
     fn another_packet_or_count_is_a_misfit() {
         let mut spares = Spares::default();

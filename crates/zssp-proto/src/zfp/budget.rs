@@ -29,6 +29,11 @@ impl Budget {
     pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
+
+    /// Bytes that nobody has reserved now; in a moment it may be less.
+    pub(crate) fn left(&self) -> usize {
+        self.limit.saturating_sub(self.held())
+    }
 }
 
 /// A part of a [`Budget`], given back when dropped.
@@ -62,6 +67,7 @@ mod tests {
         assert!(budget.reserve(41).is_none());
         assert!(budget.reserve(usize::MAX).is_none());
         let second = budget.reserve(40).unwrap();
+        assert_eq!(budget.left(), 0);
         assert_eq!((budget.held(), first.bytes(), second.bytes()), (100, 60, 40));
         drop(first);
         assert_eq!(budget.held(), 40);

@@ -40,11 +40,10 @@ pub(crate) enum Cached<'a> {
     Duplicate,
     /// It cannot be a fragment of a hello, and was not looked at any further.
     Misfit,
-    /// It was kept until the rest comes.
-    Stored {
-        /// Whether an incomplete hello had to make room for it.
-        evicted: bool,
-    },
+    /// It is kept until the rest comes.
+    Stored,
+    /// The same, and an incomplete hello had to make room for it.
+    StoredAfterEviction,
 }
 
 #[derive(Clone, Copy)]
@@ -61,6 +60,7 @@ struct Slot {
 impl Slot {
     const FREE: Self = Self { hash: 0, received: 0, count: 0, deadline: None };
 
+    //= ZSSP-REA-04  forgotten after 5 s
     fn is_alive(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| now < deadline)
     }
@@ -69,6 +69,8 @@ impl Slot {
 impl HelloCache {
     /// A cache that holds at most `bytes`, or one group of slots (about 14 KiB) where that is more. The salt
     /// is random and never leaves.
+    //= ZSSP-REA-08  one bounded buffer for all hellos
+    //= ZSSP-SEC-04  memory stays within its bounds
     pub(crate) fn new(bytes: usize, salt: Secret<16>) -> Self {
         let sets = (bytes / (WAYS * (size_of::<Slot>() + Hello::LEN))).max(1);
         let slots = sets * WAYS;
@@ -112,7 +114,7 @@ impl HelloCache {
         packet[chunk_place].copy_from_slice(chunk);
         slot.received |= bit;
         if slot.received.count_ones() < slot.count.into() {
-            return Cached::Stored { evicted };
+            return if evicted { Cached::StoredAfterEviction } else { Cached::Stored };
         }
         slot.deadline = None;
         Cached::Complete(packet)
@@ -142,6 +144,7 @@ impl HelloCache {
     /// SipHash with fixed keys, which the standard library offers, over a secret prefix: what is hashed
     /// afterwards meets a state of 128 unknown bits, as it would with secret keys. No more than where a hello
     /// is kept for milliseconds depends on it, and nobody outside ever sees a hash.
+    //= ZSSP-REA-09  keyed by a salted hash of source address and packet nonce
     fn hash(&self, from: &[u8], header: &FragmentHeader) -> u64 {
         let mut hasher = DefaultHasher::new();
         hasher.write(self.salt.expose());
@@ -205,29 +208,32 @@ mod tests {
         assert!(!put(FragmentHeader { count: 17, nonce, ..HEADER }, 103));
     }
 
+    //= ZSSP-REA-09  keyed by source address and packet nonce
     #[test]
     fn halves_of_different_sources_do_not_meet() {
         let (mut cache, now) = (cache(100_000), test_origin());
         let [(first, a), (second, b)] = halves(7);
-        let kept = Cached::Stored { evicted: false };
-        assert_eq!(cache.insert(now, b"1", &first, &a), kept);
-        assert_eq!(cache.insert(now, b"2", &second, &b), kept);
+        assert_eq!(cache.insert(now, b"1", &first, &a), Cached::Stored);
+        assert_eq!(cache.insert(now, b"2", &second, &b), Cached::Stored);
         assert_eq!(cache.insert(now, b"1", &first, &a), Cached::Duplicate);
         let Cached::Complete(hello) = cache.insert(now, b"1", &second, &b) else { panic!("complete") };
         assert_eq!(hello[..], [&a[..], &b].concat());
     }
 
+    //= ZSSP-REA-04  forgotten after 5 s
     #[test]
     fn a_half_is_forgotten_after_five_seconds() {
         let (mut cache, now) = (cache(100_000), test_origin());
         let [(first, a), (second, b)] = halves(7);
-        let kept = Cached::Stored { evicted: false };
-        assert_eq!(cache.insert(now, b"1", &first, &a), kept);
-        assert_eq!(cache.insert(now + LIFETIME, b"1", &second, &b), kept);
+        assert_eq!(cache.insert(now, b"1", &first, &a), Cached::Stored);
+        assert_eq!(cache.insert(now + LIFETIME, b"1", &second, &b), Cached::Stored);
         let later = now + LIFETIME + LIFETIME - Duration::from_nanos(1);
         assert!(matches!(cache.insert(later, b"1", &first, &a), Cached::Complete(_)));
     }
 
+    //= ZSSP-REA-08  one bounded buffer for all hellos
+    //= ZSSP-SEC-04  memory stays within its bounds
+    //= ZSSP-DEF-13  no slot is the one that is always evicted
     #[test]
     fn a_flood_neither_grows_the_cache_nor_locks_others_out() {
         let limit = 1 << 20;
@@ -235,9 +241,8 @@ mod tests {
         let [(first, a), (second, b)] = halves(7);
         let mut evictions = 0_u32;
         for source in 0..100_000_u32 {
-            if let Cached::Stored { evicted: true } = cache.insert(now, &source.to_be_bytes(), &first, &a) {
-                evictions += 1;
-            }
+            let cached = cache.insert(now, &source.to_be_bytes(), &first, &a);
+            evictions += u32::from(cached == Cached::StoredAfterEviction);
             assert!(cache.held_bytes() <= limit);
         }
         // Every slot was filled once; all else had to push somebody out.
@@ -256,6 +261,7 @@ mod tests {
         assert!(completed.count() > 950);
     }
 
+    //= ZSSP-REA-09  nobody without the salt can aim at a slot
     #[test]
     fn the_salt_decides_who_meets_whom() {
         let sets = |salt: u8| -> Vec<usize> {

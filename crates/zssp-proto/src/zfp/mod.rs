@@ -17,9 +17,9 @@ mod split;
 pub(crate) use assembly::{Assembly, Inserted, Spares};
 pub(crate) use budget::Budget;
 pub(crate) use hello_cache::{Cached, HelloCache};
-pub(crate) use nonce::{MAX_COUNTER_GAP, Route, admitted};
+pub(crate) use nonce::{Route, admitted};
 pub(crate) use protection::{protect, unprotect};
-pub(crate) use reassembly::{Limits, Merge, Outcome, Reassembly};
+pub(crate) use reassembly::{Limits, Outcome, Reassembly};
 pub(crate) use split::{Run, Split, SplitError, spread};
 
 /// Where a test's clock starts: at any instant.

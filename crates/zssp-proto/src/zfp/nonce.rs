@@ -1,19 +1,15 @@
 use crate::wire::{Completion, PacketNonce, PacketType};
 
-/// How far above the highest received counter the next one may be (PROTOCOL 3.4). With the type, the count and
-/// the reserved byte it is what makes a guessed header fail.
-pub(crate) const MAX_COUNTER_GAP: u64 = 1 << 24;
-
 /// Counters of X2 are below this: three bytes of a tag (PROTOCOL 5.1).
 const RESPONSE_COUNTERS: u64 = 1 << 24;
 
 /// What the key id of a fragment led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// An initiator that waits for X2 (state A1).
-    AwaitResponse,
     /// A responder that waits for X3 (state B2).
     AwaitCompletion,
+    /// An initiator that waits for X2 (state A1).
+    AwaitResponse,
     /// Anybody with header keys of both directions: from A3 and S1 on.
     Session,
     /// Key id zero: whoever it is, there is no key.
@@ -26,13 +22,17 @@ pub(crate) enum Route {
 /// For [`Route::Session`] this is half the decision; the replay window has the other half.
 pub(crate) fn admitted(route: Route, nonce: PacketNonce) -> Option<PacketType> {
     use PacketType as T;
+    //= ZSSP-RPL-10  other types never
     let packet_type = nonce.packet_type()?;
     let fits = match route {
+        //= ZSSP-RPL-04  X2 in state A1, counter below 2^24
         Route::AwaitResponse => packet_type == T::Response && nonce.counter() < RESPONSE_COUNTERS,
+        //= ZSSP-RPL-05  X3 in state B2, counter 0
         Route::AwaitCompletion => {
             packet_type == T::Completion && nonce.counter() == Completion::HEADER_COUNTER
         }
         Route::Session => !matches!(packet_type, T::Hello | T::Response | T::Completion | T::Challenge),
+        //= ZSSP-RPL-09  hello and challenge, with key id zero only
         Route::Stranger => matches!(packet_type, T::Hello | T::Challenge),
     };
     fits.then_some(packet_type)
@@ -44,6 +44,10 @@ mod tests {
     use crate::wire::{FragmentHeader, HEADER_LEN};
 
     /// The table of PROTOCOL 3.4, for every byte that a type can be.
+    //= ZSSP-RPL-04  X2 in state A1
+    //= ZSSP-RPL-05  X3 in state B2
+    //= ZSSP-RPL-09  hello and challenge, with key id zero only
+    //= ZSSP-RPL-10  other types never
     #[test]
     fn the_table() {
         for (route, allowed) in [
@@ -59,6 +63,9 @@ mod tests {
         }
     }
 
+    //= ZSSP-RPL-04  X2 with a counter below 2^24
+    //= ZSSP-RPL-05  X3 with counter 0
+    //= ZSSP-PKT-13  the counter of X3 is 0
     #[test]
     fn counters_that_are_bounded() {
         let fits = |route, byte, counter| admitted(route, nonce(byte, counter)).is_some();

@@ -1,12 +1,14 @@
 use super::Split;
 use crate::crypto::{Block, ProtectKey, UnprotectKey};
-use crate::wire::{MAX_FRAGMENTS, MIN_FRAGMENT_LEN};
+use crate::wire::MIN_FRAGMENT_LEN;
 
-/// Blocks given to the cipher at once: all fragments of a packet.
-const BATCH: usize = MAX_FRAGMENTS;
+/// Blocks given to the cipher at once: enough to keep its pipeline full, and little to clear for a lone
+/// fragment.
+const BATCH: usize = 16;
 
 /// Protects the headers of all fragments of a packet, as [`spread`](super::spread) laid them out
 /// (PROTOCOL 3.3).
+//= ZSSP-HP-02  bytes 4..20 of each fragment, in place
 pub(crate) fn protect(key: &dyn ProtectKey, buffer: &mut [u8], split: &Split) {
     let mut rest = buffer;
     let fragments = split.fragments().map_while(|fragment| {
@@ -50,6 +52,7 @@ fn in_batches<'a>(datagrams: impl IntoIterator<Item = &'a mut [u8]>, mut cipher:
 }
 
 /// Bytes 4..20 of a fragment; `None` when it is too short to be read at all.
+//= ZSSP-HP-04  a fragment shorter than 32 bytes is not read
 fn protected_block(datagram: &mut [u8]) -> Option<&mut Block> {
     if datagram.len() < MIN_FRAGMENT_LEN {
         return None;
@@ -84,6 +87,7 @@ mod tests {
         }
     }
 
+    //= ZSSP-HP-02  bytes 4..20 of each fragment, in place
     #[test]
     fn only_bytes_4_to_20_change() {
         let mut datagram = [0; 32];
@@ -92,6 +96,7 @@ mod tests {
         assert_eq!(changed, (4..20).collect::<Vec<_>>());
     }
 
+    //= ZSSP-HP-04  a fragment shorter than 32 bytes is not read
     #[test]
     fn a_short_datagram_is_left_alone_and_its_neighbours_are_not() {
         let mut datagrams = [vec![0; 32], vec![0; 31], vec![], vec![0; 40]];

@@ -19,6 +19,9 @@ pub(crate) struct Reassembly {
     entries: Vec<Entry>,
 }
 
+/// An idle session pays for this and nothing more.
+const _: () = assert!(size_of::<Reassembly>() <= 24);
+
 /// The bounds of every session's [`Reassembly`].
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -55,7 +58,7 @@ pub(crate) enum Outcome {
     Complete(Assembly),
     /// It contradicts what is here of the same packet. The newcomer was dropped.
     Misfit,
-    /// There is no room for it even in an empty table, or the others have used up the budget. It was dropped.
+    /// There is no room for it whatever else were given up here. It was dropped alone.
     NoRoom,
     /// It was kept until the rest comes.
     Stored,
@@ -81,6 +84,8 @@ impl Reassembly {
     }
 
     /// Drops the packets whose time is over and says how many they were. Calling it early is harmless.
+    //= ZSSP-REA-04  forgotten after 5 s
+    //= ZSSP-DEF-15  removed when they expire, and not before
     pub(crate) fn expire(&mut self, now: Instant, spares: &mut Spares) -> usize {
         // Oldest first, so the dead ones stand in front.
         let dead = self.entries.partition_point(|entry| entry.deadline <= now);
@@ -101,6 +106,7 @@ impl Reassembly {
         self.entries.iter().map(|entry| entry.memory.bytes()).sum()
     }
 
+    //= ZSSP-REA-01  keyed by packet nonce
     fn position(&self, nonce: PacketNonce) -> Option<usize> {
         self.entries.iter().position(|entry| entry.assembly.nonce() == nonce)
     }
@@ -109,12 +115,16 @@ impl Reassembly {
         let joined = self.entries[place].assembly.absorb(&newcomer);
         newcomer.recycle(spares);
         match joined {
+            //= ZSSP-DEF-16  removed when complete
             Inserted::Completed => Outcome::Complete(self.entries.remove(place).assembly),
             Inserted::Misfit => Outcome::Misfit,
             Inserted::Duplicate | Inserted::More => Outcome::Stored,
         }
     }
 
+    //= ZSSP-REA-05  bounded per session
+    //= ZSSP-REA-06  bounded in total
+    //= ZSSP-SEC-04  memory stays within its bounds
     fn store(
         &mut self,
         now: Instant,
@@ -124,7 +134,9 @@ impl Reassembly {
     ) -> (Outcome, usize) {
         let bytes = assembly.held_bytes();
         let mut evicted = 0;
-        if bytes > limits.bytes || limits.packets == 0 {
+        // Nothing is given up for a newcomer that cannot fit even then.
+        let attainable = limits.bytes.min(self.held_bytes().saturating_add(limits.budget.left()));
+        if bytes > attainable || limits.packets == 0 {
             assembly.recycle(spares);
             return (Outcome::NoRoom, evicted);
         }
@@ -137,6 +149,7 @@ impl Reassembly {
                 self.entries.push(Entry { assembly, deadline, memory });
                 return (Outcome::Stored, evicted);
             }
+            // Another session may have been quicker with what was left of the budget.
             if self.entries.is_empty() {
                 assembly.recycle(spares);
                 return (Outcome::NoRoom, evicted);
@@ -147,6 +160,8 @@ impl Reassembly {
     }
 
     /// An idle session holds nothing.
+    //= ZSSP-REA-07  given back when the session is idle
+    //= ZSSP-DEF-17  an idle session holds no slots
     fn release_if_empty(&mut self) {
         if self.entries.is_empty() {
             self.entries = Vec::new();
@@ -162,9 +177,6 @@ mod tests {
     use crate::fuzzing;
     use crate::wire::{FragmentHeader, PacketType};
     use crate::zfp::test_origin;
-
-    /// An idle session pays for this and nothing more.
-    const _: () = assert!(size_of::<Reassembly>() <= 24);
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -195,6 +207,9 @@ mod tests {
         }
     }
 
+    //= ZSSP-REA-07  given back when the session is idle
+    //= ZSSP-DEF-16  removed when complete
+    //= ZSSP-DEF-17  an idle session holds no slots
     #[test]
     fn stragglers_meet_and_leave_nothing_behind() {
         let (mut bench, now) = (Bench::new(limits(8, 10_000, 10_000)), test_origin());
@@ -209,6 +224,8 @@ mod tests {
         assert_eq!(bench.table.next_deadline(), None);
     }
 
+    //= ZSSP-REA-05  bounded per session
+    //= ZSSP-REA-06  bounded in total
     #[test]
     fn the_oldest_make_room() {
         for limits in [limits(2, 10_000, 10_000), limits(8, 700, 10_000), limits(8, 10_000, 700)] {
@@ -235,6 +252,7 @@ mod tests {
         }
     }
 
+    //= ZSSP-REA-06  bounded in total
     #[test]
     fn sessions_share_one_budget() {
         let now = test_origin();
@@ -243,10 +261,21 @@ mod tests {
         first.merge(now, part(1, 0));
         first.merge(now, part(2, 0));
         assert!(matches!(second.merge(now, part(1, 0)).outcome, Outcome::NoRoom));
-        drop(first);
+        first.table = Reassembly::default();
         assert!(matches!(second.merge(now, part(1, 0)).outcome, Outcome::Stored));
+
+        // A larger one cannot be had by giving up what is here, so that is kept.
+        first.merge(now, part(1, 0));
+        let nonce = PacketNonce::new(PacketType::Payload, 2);
+        let header = FragmentHeader { kid: None, number: 0, count: 3, nonce };
+        let large = Assembly::start(&header, &[0; 150], &mut second.spares);
+        let merge = second.merge(now, large);
+        assert!(matches!(merge.outcome, Outcome::NoRoom));
+        assert_eq!((merge.evicted, second.table.held_bytes()), (0, 303));
     }
 
+    //= ZSSP-REA-04  forgotten after 5 s
+    //= ZSSP-DEF-15  removed when they expire, and not before
     #[test]
     fn packets_die_after_five_seconds() {
         let (mut bench, now) = (Bench::new(limits(8, 10_000, 10_000)), test_origin());
@@ -270,6 +299,7 @@ mod tests {
         let (mut bench, now) = (Bench::new(limits(8, 10_000, 10_000)), test_origin());
         bench.merge(now + SECOND, part(1, 0));
         bench.merge(now, part(2, 0));
+        assert_eq!(bench.table.expire(now + LIFETIME, &mut bench.spares), 0);
         assert_eq!(bench.table.expire(now + LIFETIME + SECOND, &mut bench.spares), 2);
     }
 
@@ -286,11 +316,16 @@ mod tests {
     }
 
     proptest! {
+        //= ZSSP-REA-01  keyed by packet nonce
+        //= ZSSP-REA-03  duplicates and strangers are dropped
         #[test]
         fn behaves_as_a_map_would(script in prop::collection::vec(any::<u8>(), 0..2000)) {
             fuzzing::reassembly(test_origin(), &script);
         }
 
+        //= ZSSP-REA-05  bounded per session
+        //= ZSSP-REA-06  bounded in total
+        //= ZSSP-SEC-04  memory stays within its bounds
         #[test]
         fn no_bound_is_ever_passed(parts in prop::collection::vec((0..12_u64, 0..3_u8, 0..900_u64), 0..200)) {
             let mut bench = Bench::new(limits(5, 1300, 1000));

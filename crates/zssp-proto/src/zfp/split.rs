@@ -22,6 +22,9 @@ impl Split {
     ///
     /// # Errors
     /// See [`SplitError`]; nothing of the packet may be sent then.
+    //= ZSSP-SPL-01  the MTU is at least 128
+    //= ZSSP-SPL-02  the number of fragments
+    //= ZSSP-SPL-04  no more than 48 fragments
     pub(crate) const fn new(packet_len: usize, mtu: usize) -> Result<Self, SplitError> {
         if mtu < MIN_MTU {
             return Err(SplitError::MtuTooSmall { mtu });
@@ -72,6 +75,7 @@ impl Split {
     }
 
     /// Which part of the packet a fragment carries.
+    //= ZSSP-SPL-03  the first ones are one byte longer
     pub(super) const fn chunk(&self, number: usize) -> Range<usize> {
         let start = number * self.short + min(number, self.longer);
         start..start + self.short + (number < self.longer) as usize
@@ -160,8 +164,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fuzzing;
     use crate::wire::{MIN_FRAGMENT_LEN, PacketType};
 
+    //= ZSSP-SPL-02  the number of fragments
+    //= ZSSP-SPL-03  the first ones are one byte longer
     #[test]
     fn table() {
         let runs = |packet_len, mtu| -> Vec<(usize, usize)> {
@@ -177,6 +184,8 @@ mod tests {
         assert_eq!(runs(48 * 112 - 1, 128), [(128, 47), (127, 1)]);
     }
 
+    //= ZSSP-SPL-01  the MTU is at least 128
+    //= ZSSP-SPL-04  no more than 48 fragments
     #[test]
     fn what_cannot_be_split() {
         assert_eq!(Split::new(16, 127), Err(SplitError::MtuTooSmall { mtu: 127 }));
@@ -198,6 +207,8 @@ mod tests {
     }
 
     proptest! {
+        //= ZSSP-SPL-02  the number of fragments
+        //= ZSSP-SPL-03  the first ones are one byte longer
         #[test]
         fn the_split_is_the_canonical_one((mtu, packet_len) in packet_and_mtu()) {
             let split = Split::new(packet_len, mtu).unwrap();
@@ -235,6 +246,13 @@ mod tests {
                 collected.extend_from_slice(chunk);
             }
             prop_assert_eq!(collected, packet);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_numbers_are_refused_or_split(packet_len: u32, mtu: u32, shift in 0..32_u32) {
+            fuzzing::split(&[(packet_len >> shift).to_be_bytes(), (mtu >> shift).to_be_bytes()].concat());
         }
     }
 

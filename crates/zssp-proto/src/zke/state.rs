@@ -34,11 +34,8 @@ pub(crate) enum Phase {
     Closed,
     /// S1: C1 is on its way.
     Confirming(Confirming),
-    /// A1 before there is an X1, or when the one there was is used up.
-    Opening {
-        /// When to make the next X1.
-        at: Instant,
-    },
+    /// A1 before there is an X1.
+    Opening(Opening),
     /// S2.
     Steady(Established),
 }
@@ -60,7 +57,21 @@ impl Timers {
     }
 }
 
+/// What Alice needs to make another X1.
+pub(crate) struct Attempt {
+    pub(crate) open: Open,
+    /// When to give up altogether.
+    pub(crate) give_up: Option<Instant>,
+}
+
+pub(crate) struct Opening {
+    pub(crate) attempt: Arc<Attempt>,
+    /// When to make X1, should the task that was to make it be lost.
+    pub(crate) at: Instant,
+}
+
 pub(crate) struct AwaitResponse {
+    pub(crate) attempt: Arc<Attempt>,
     pub(crate) xk: xk::AwaitResponse,
     pub(crate) kid: KeyId,
     pub(crate) header: Arc<HeaderKeys>,
@@ -71,6 +82,7 @@ pub(crate) struct AwaitResponse {
 }
 
 pub(crate) struct AwaitConfirm {
+    pub(crate) attempt: Arc<Attempt>,
     pub(crate) established: Established,
     pub(crate) kid: KeyId,
     pub(crate) completion: Transmit,
@@ -110,8 +122,18 @@ impl Phase {
             Self::AwaitConfirm(state) => Some(state.timers.next()),
             Self::AwaitResponse(state) => Some(state.timers.next()),
             Self::Confirming(state) => Some(state.timers.next()),
-            Self::Opening { at } => Some(*at),
+            Self::Opening(state) => Some(state.at),
             Self::Busy | Self::Closed | Self::Steady(_) => None,
+        }
+    }
+
+    /// What opens the session, while it is not open.
+    pub(crate) fn attempt(&self) -> Option<&Arc<Attempt>> {
+        match self {
+            Self::AwaitConfirm(state) => Some(&state.attempt),
+            Self::AwaitResponse(state) => Some(&state.attempt),
+            Self::Opening(state) => Some(&state.attempt),
+            Self::Busy | Self::Closed | Self::Confirming(_) | Self::Steady(_) => None,
         }
     }
 
@@ -121,7 +143,7 @@ impl Phase {
             Self::AwaitConfirm(state) => Some(&state.established),
             Self::Confirming(state) => Some(&state.established),
             Self::Steady(established) => Some(established),
-            Self::AwaitResponse(_) | Self::Busy | Self::Closed | Self::Opening { .. } => None,
+            Self::AwaitResponse(_) | Self::Busy | Self::Closed | Self::Opening(_) => None,
         }
     }
 }
@@ -131,21 +153,12 @@ pub(crate) struct Cell {
     pub(crate) id: SessionId,
     pub(crate) peer: PublicKey,
     pub(crate) name: PeerName,
-    pub(crate) side: Side,
     phase: RankedMutex<{ rank::PHASE }, Phase>,
 }
 
-/// Which side of the first handshake this is, with what only that side has.
-pub(crate) enum Side {
-    /// Alice can always open again, until `give_up`.
-    Initiator { open: Box<Open>, give_up: Option<Instant> },
-    /// Bob.
-    Responder,
-}
-
 impl Cell {
-    pub(crate) fn new(id: SessionId, peer: PublicKey, name: PeerName, side: Side, phase: Phase) -> Self {
-        Self { id, peer, name, side, phase: RankedMutex::new(phase) }
+    pub(crate) fn new(id: SessionId, peer: PublicKey, name: PeerName, phase: Phase) -> Self {
+        Self { id, peer, name, phase: RankedMutex::new(phase) }
     }
 
     /// Takes the state out to compute with it, nothing locked. It goes back when the guard is dropped, or is replaced
@@ -164,10 +177,8 @@ impl Cell {
 
     /// Ends the session; what the state held is returned, once.
     pub(crate) fn close(&self) -> Option<Phase> {
-        match core::mem::replace(&mut *self.phase.lock(), Phase::Closed) {
-            Phase::Closed => None,
-            phase => Some(phase),
-        }
+        let before = core::mem::replace(&mut *self.phase.lock(), Phase::Closed);
+        if matches!(before, Phase::Closed) { None } else { Some(before) }
     }
 
     /// Runs `change`, which must be short, on the state in its place.

@@ -99,7 +99,7 @@ impl Phase {
     pub(super) fn put_frames(&mut self, now: Instant, interval: Duration, out: &mut Vec<Outgoing>) {
         match self {
             Self::Closing(closing) if closing.next <= now && closing.attempts < ATTEMPTS => {
-                closing.next = now + interval * (1 << closing.attempts.min(4));
+                closing.next = now + interval * (1 << closing.attempts.min(2));
                 closing.attempts += 1;
                 out.push(Outgoing::new(closing.frame.clone()));
             }
@@ -131,7 +131,7 @@ mod tests {
             now = next;
         }
         assert_eq!(out.len(), ATTEMPTS as usize);
-        assert_eq!(gaps, [10, 20, 40, 80, 160, 160, 160, 160]);
+        assert_eq!(gaps, [10, 20, 40, 40, 40, 40, 40, 40]);
     }
 
     #[test]

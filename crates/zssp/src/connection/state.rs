@@ -470,7 +470,7 @@ impl State {
 
 // Drain.
 impl State {
-    /// Puts payloads of up to about `budget` bytes into `out`, and says what to do next.
+    /// Puts payloads into `out` until they are `budget` bytes, or just above, and says what to do next.
     pub(super) fn poll_transmit(
         &mut self,
         now: Instant,
@@ -527,11 +527,10 @@ impl State {
     /// Whether the budget ended before the datagrams.
     fn put_datagrams(&mut self, left: &mut usize, out: &mut Vec<Outgoing>, effects: &mut Effects) -> bool {
         while let Some(next) = self.datagrams_out.front() {
-            let len = next.len() + frame::DATAGRAM_OVERHEAD;
-            if len > *left {
+            if *left == 0 {
                 return true;
             }
-            *left -= len;
+            *left = left.saturating_sub(next.len() + frame::DATAGRAM_OVERHEAD);
             let Some(data) = self.datagrams_out.pop_front() else { break };
             effects.datagrams_freed += datagram_cost(data.len());
             out.push(Outgoing::new(data).start(&[frame::DATAGRAM]));
@@ -543,7 +542,7 @@ impl State {
     fn put_messages(&mut self, now: Instant, left: &mut usize, out: &mut Vec<Outgoing>) -> bool {
         let time = self.time(now);
         while self.flight.has_room() {
-            if *left < self.settings.max_payload {
+            if *left == 0 {
                 return true;
             }
             let (message, again) = match self.exchange.poll_resend(time) {

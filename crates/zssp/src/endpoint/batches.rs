@@ -6,25 +6,32 @@ use crate::sync::{RankedMutex, rank};
 /// Bytes of payloads that a connection gathers before it seals and sends.
 pub(crate) const SEND_BATCH: usize = 160 * 1024;
 
-/// Room for the gathered payloads with headers and tags; what does not fit is sent in between.
-const CAPACITY: usize = SEND_BATCH + 96 * 1024;
-
 /// Buffers kept for the next to come.
 const KEPT: usize = 16;
 
 /// A pool of send buffers.
-#[derive(Default)]
-pub(crate) struct Batches(RankedMutex<{ rank::POOL }, Vec<SendBatch>>);
+pub(crate) struct Batches {
+    capacity: usize,
+    pool: RankedMutex<{ rank::POOL }, Vec<SendBatch>>,
+}
 
 impl Batches {
+    /// For payloads of up to `max_payload` bytes.
+    pub(crate) fn new(max_payload: usize) -> Self {
+        // What is gathered ends with the payload that reaches `SEND_BATCH`; headers and tags come on top. Where small
+        // payloads make that too little, the buffer is sent in between.
+        let capacity = SEND_BATCH + max_payload * 9 / 8 + 16 * 1024;
+        Self { capacity, pool: RankedMutex::new(Vec::new()) }
+    }
+
     pub(crate) fn take(&self) -> SendBatch {
-        let pooled = self.0.lock().pop();
-        pooled.unwrap_or_else(|| SendBatch::new(CAPACITY))
+        let pooled = self.pool.lock().pop();
+        pooled.unwrap_or_else(|| SendBatch::new(self.capacity))
     }
 
     /// Takes an empty buffer back.
     pub(crate) fn put(&self, batch: SendBatch) {
-        let mut pool = self.0.lock();
+        let mut pool = self.pool.lock();
         if pool.len() < KEPT {
             pool.push(batch);
         }

@@ -119,7 +119,7 @@ impl Endpoint {
             public_key,
             link,
             counters: Counters::default(),
-            batches: Batches::default(),
+            batches: Batches::new(config.connection_settings().max_payload),
             context,
             store,
             table: Table::default(),

@@ -1,0 +1,76 @@
+//! One scenario, many seeds; and the seed that failed, once more.
+
+use std::thread;
+
+/// The environment variable that reduces every scenario to one seed.
+pub const VARIABLE: &str = "ZSSP_SEED";
+
+/// Runs `scenario` with the seeds `0..count`, or only with the seed in `ZSSP_SEED`, if that is set.
+///
+/// The scenario must take everything random from its seed. When it panics, the seed and the way to run it alone
+/// are printed, and the panic goes on.
+///
+/// ```
+/// zssp_sim::seeds::run(100, |seed| {
+///     let network = zssp_sim::Network::new(seed);
+///     // ...
+/// });
+/// ```
+///
+/// # Panics
+/// When `ZSSP_SEED` is set to something else than a number, and when the scenario panics.
+pub fn run(count: u64, scenario: impl Fn(u64)) {
+    let only = std::env::var(VARIABLE).ok().map(|text| match text.trim().parse() {
+        Ok(seed) => seed,
+        Err(_) => panic!("{VARIABLE} is not a number: {text:?}"),
+    });
+    for seed in selected(count, only) {
+        let _report = Report(seed);
+        scenario(seed);
+    }
+}
+
+fn selected(count: u64, only: Option<u64>) -> impl Iterator<Item = u64> {
+    only.map_or(0..count, |seed| seed..seed.saturating_add(1))
+}
+
+/// Prints the seed when dropped by a panic.
+struct Report(u64);
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("failed with seed {0}; to run it alone: {VARIABLE}={0} cargo test ...", self.0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn the_variable_selects_one_seed() {
+        assert_eq!(selected(3, None).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(selected(3, Some(17)).collect::<Vec<_>>(), [17]);
+    }
+
+    #[test]
+    fn the_first_failing_seed_ends_the_run() {
+        let seen = RefCell::new(Vec::new());
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            run(10, |seed| {
+                seen.borrow_mut().push(seed);
+                assert_ne!(seen.borrow().len(), 3, "on purpose");
+            });
+        }));
+        // With the variable set, only that seed runs, and this scenario passes with it.
+        match std::env::var(VARIABLE) {
+            Ok(_) => assert!(result.is_ok()),
+            Err(_) => assert!(result.is_err() && *seen.borrow() == [0, 1, 2]),
+        }
+    }
+}
