@@ -25,7 +25,7 @@ use crate::{
         names::{Name, NamePath},
         receiver,
         refusal::Refusal,
-        run::{self, Broken, MAX_MESSAGE},
+        run::{self, Broken},
         sender::{Event, Outcome, Sender},
         sink::{Sink, SinkFile},
         source::{Opened, Plan, Source},
@@ -184,7 +184,7 @@ async fn transfer(
         NamePath::root(Name::new(b"demo").map_err(|error| Failure::new(Exit::Local, error.to_string()))?);
     let sending = spawn_blocking(move || {
         let plan = Plan { files: [(path, size)].into(), bytes: size, ..Plan::default() };
-        let sender = Sender::new(Noise { size }, plan, here.max_message_size().min(MAX_MESSAGE));
+        let sender = Sender::new(Noise { size }, plan, run::message_size(&here));
         let result = run::send(&here, sender, interrupt, |event| match event {
             Event::Streamed { bytes } => progress.advance(bytes),
             Event::Stored { size, .. } => progress.stored(size),

@@ -18,15 +18,13 @@ use crate::{
     public_key_text::PublicKeyText,
     transfer::{
         receiver::Event,
-        run::{self, Broken, CloseCode},
+        run::{self, Broken, CloseCode, GOODBYE},
         sink::{Durability, Existing, Folder},
     },
 };
 
 /// Transfers at the same time at most; more senders are refused.
 const MAX_TRANSFERS: usize = 64;
-/// How long the end of a connection may take.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What every transfer needs to know.
 struct Service {
@@ -138,10 +136,7 @@ impl Service {
         match &result {
             // The sender has the last word, and closes when it has heard ours.
             Ok(()) => drop(timeout(GOODBYE, connection.closed()).await),
-            Err(broken) => {
-                let (code, reason) = broken.close_code();
-                let _ = timeout(GOODBYE, connection.close(code as u32, reason)).await;
-            }
+            Err(broken) => run::say_goodbye(&connection, Some(broken)).await,
         }
         self.console.detail(run::wire_summary(&connection.stats()));
         Some(self.conclude(&peer, tally, result, connection.suite()))

@@ -1,8 +1,6 @@
 //! `zssp send`.
 
-use std::time::Duration;
-
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::task::spawn_blocking;
 use zssp::Connection;
 
 use crate::{
@@ -14,14 +12,11 @@ use crate::{
     key_file,
     progress::{Progress, Tally},
     transfer::{
-        run::{self, Broken, CloseCode, MAX_MESSAGE},
+        run::{self, Broken},
         sender::{Event, Outcome, Sender},
         source::{BadPath, Disk, Plan, Skipped},
     },
 };
-
-/// How long the end of a connection may take.
-const GOODBYE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Failure> {
     let args::Send { key, to, timeout: patience, paths } = args;
@@ -54,12 +49,7 @@ pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Fa
     ));
     let progress = Progress::new(console, format!("to {peer}"), plan.bytes);
     let (tally, result) = transfer(&connection, (disk, plan), progress, interrupt, console).await?;
-    let (code, reason) = match &result {
-        Ok(_) => (CloseCode::Done, &b""[..]),
-        Err(broken) => broken.close_code(),
-    };
-    // Without a goodbye the receiver finds out by itself, only later.
-    let _ = timeout(GOODBYE, connection.close(code as u32, reason)).await;
+    run::say_goodbye(&connection, result.as_ref().err()).await;
     console.detail(run::wire_summary(&connection.stats()));
 
     if matches!(result, Ok(Outcome::Complete)) {
@@ -92,7 +82,7 @@ async fn transfer(
 ) -> Result<(Tally, Result<Outcome, Broken>), Failure> {
     let (channel, console) = (connection.channel(), console.clone());
     let work = spawn_blocking(move || {
-        let sender = Sender::new(disk, plan, channel.max_message_size().min(MAX_MESSAGE));
+        let sender = Sender::new(disk, plan, run::message_size(&channel));
         let result = run::send(&channel, sender, interrupt, |event| match event {
             Event::Streamed { bytes } => progress.advance(bytes),
             Event::Stored { path, size } => {

@@ -18,6 +18,9 @@
 //! | `82` | refused | reason u8, text |
 //! | `83` | notice: this file is lost, stop sending it | id u64 |
 //!
+//! Outside of the channel, as a datagram: `7e` and a close code u32 say that the transfer is broken off. The close of a
+//! connection waits for everything queued before it; this does not.
+//!
 //! *attributes*: mode u16, then `00`, or `01`, seconds i64 since 1970, nanoseconds u32. *path*: number of
 //! names u16, then for each its length u16 and its bytes. *text*: UTF-8 to the end of the message.
 //!
@@ -38,6 +41,8 @@ pub(crate) const VERSION: u16 = 1;
 
 /// Bytes of a chunk message before its contents.
 pub(crate) const CHUNK_HEADER: usize = 1 + 8 + 8;
+
+const BREAK_OFF: u8 = 0x7e;
 
 /// Bytes of a refusal's text at most.
 const MAX_TEXT: usize = 512;
@@ -264,6 +269,23 @@ impl Answer {
     }
 }
 
+/// The datagram that breaks a transfer off.
+pub(crate) fn break_off(code: u32) -> Bytes {
+    let mut out = BytesMut::with_capacity(5);
+    out.put_u8(BREAK_OFF);
+    out.put_u32(code);
+    out.freeze()
+}
+
+/// The close code, if these bytes break a transfer off.
+pub(crate) fn parse_break_off(mut datagram: Bytes) -> Result<u32, Malformed> {
+    match datagram.try_get_u8()? {
+        BREAK_OFF if datagram.len() == 4 => Ok(datagram.try_get_u32()?),
+        BREAK_OFF => Err(Malformed::Length),
+        kind => Err(Malformed::Kind(kind)),
+    }
+}
+
 /// Starts a chunk message; the contents are appended by whoever reads them, without another copy.
 pub(crate) fn put_chunk_header(out: &mut BytesMut, id: FileId, offset: u64) {
     out.put_u8(0x05);
@@ -462,6 +484,14 @@ mod tests {
     fn a_start_of_a_later_version_is_understood_as_such() {
         let later = Bytes::from([&b"\x01\x00\x09"[..], b"more"].concat());
         assert_eq!(Request::parse(later).unwrap(), Request::Start { version: 9, files: 0, bytes: 0 });
+    }
+
+    #[test]
+    fn a_break_off_survives_the_wire_and_nothing_else_is_one() {
+        assert_eq!(parse_break_off(break_off(7)), Ok(7));
+        assert_eq!(parse_break_off(break_off(7).slice(..4)), Err(Malformed::Length));
+        assert_eq!(parse_break_off(Bytes::from_static(b"\x08....")), Err(Malformed::Kind(8)));
+        assert_eq!(parse_break_off(Bytes::new()), Err(Malformed::Length));
     }
 
     #[test]

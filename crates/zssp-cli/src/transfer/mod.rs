@@ -2,6 +2,7 @@
 
 pub(crate) mod message;
 pub(crate) mod names;
+mod portion;
 pub(crate) mod receiver;
 pub(crate) mod refusal;
 pub(crate) mod run;

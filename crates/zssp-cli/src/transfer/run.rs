@@ -8,10 +8,12 @@ use std::{fmt, time::Duration};
 
 use thiserror::Error;
 use tokio::{runtime::Handle, sync::mpsc, time::timeout};
-use zssp::{Channel, CloseReason, ConnectionStats, Message, RequestError, SendError};
+use zssp::{Channel, CloseReason, Connection, ConnectionStats, Message, RequestError, SendError};
 
 use super::{
+    message,
     names::Printable,
+    portion::{self, Portion},
     receiver::{self, Receiver},
     sender::{self, Outcome, Sender, Step, Token},
     sink::Sink,
@@ -19,9 +21,10 @@ use super::{
 };
 use crate::{exit::Exit, interrupt::Interrupt};
 
-/// Bytes of a message at most: with the usual MTU its fragments are sent in one system call, and more would gain
-/// nothing.
-pub(crate) const MAX_MESSAGE: usize = 62 * 1024;
+/// How long the end of a connection may take; a peer that is gone cannot be waited for.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
+/// Chunks between two looks at the losses.
+const LOOK_EVERY: u32 = 16;
 
 /// Why a connection was closed, told to the peer in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(crate) enum Broken {
     Closed(CloseReason),
     #[error("interrupted")]
     Interrupted(Exit),
+    #[error("the peer ended the transfer: {}", reason(*.0))]
+    PeerBrokeOff(u32),
     #[error("the peer was silent for {} seconds", .0.as_secs())]
     Silent(Duration),
     #[error("the peer broke the transfer's rules: {0}")]
@@ -50,13 +55,13 @@ pub(crate) enum Broken {
 }
 
 impl Broken {
-    /// What the peer is told, for programs and for people.
-    pub(crate) fn close_code(&self) -> (CloseCode, &'static [u8]) {
+    /// What the peer is told.
+    fn close_code(&self) -> CloseCode {
         match self {
-            Self::Closed(_) => (CloseCode::Done, b""),
-            Self::Interrupted(_) => (CloseCode::Interrupted, b"interrupted by its user"),
-            Self::Silent(_) => (CloseCode::Silent, b"waited too long"),
-            Self::Violation(_) => (CloseCode::Violation, b"the transfer's rules were broken"),
+            Self::Closed(_) | Self::PeerBrokeOff(_) => CloseCode::Done,
+            Self::Interrupted(_) => CloseCode::Interrupted,
+            Self::Silent(_) => CloseCode::Silent,
+            Self::Violation(_) => CloseCode::Violation,
         }
     }
 
@@ -64,7 +69,7 @@ impl Broken {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Closed(CloseReason::TimedOut) | Self::Silent(_) => Exit::Unreachable,
-            Self::Closed(_) | Self::Violation(_) => Exit::Failed,
+            Self::Closed(_) | Self::PeerBrokeOff(_) | Self::Violation(_) => Exit::Failed,
             Self::Interrupted(exit) => *exit,
         }
     }
@@ -96,6 +101,54 @@ impl fmt::Display for Ended<'_> {
     }
 }
 
+/// Bytes a message may have on this channel.
+pub(crate) fn message_size(channel: &Channel) -> usize {
+    channel.max_message_size().min(portion::MAX)
+}
+
+/// What a close code means to people.
+fn reason(code: u32) -> &'static str {
+    const INTERRUPTED: u32 = CloseCode::Interrupted as u32;
+    const VIOLATION: u32 = CloseCode::Violation as u32;
+    const SILENT: u32 = CloseCode::Silent as u32;
+    match code {
+        INTERRUPTED => "interrupted by its user",
+        VIOLATION => "we broke the transfer's rules",
+        SILENT => "it waited too long",
+        _ => "for a reason of its own",
+    }
+}
+
+/// Ends a connection after a transfer, or in the middle of one that is broken.
+pub(crate) async fn say_goodbye(connection: &Connection, broken: Option<&Broken>) {
+    let code = broken.map_or(CloseCode::Done, Broken::close_code) as u32;
+    let mut words = &b""[..];
+    if code != CloseCode::Done as u32 {
+        words = reason(code).as_bytes();
+        for _ in 0..3 {
+            // Any of them may be lost. Without them the peer finds out when the queue is empty, or by our silence.
+            let _ = connection.try_send_datagram(message::break_off(code));
+        }
+    }
+    let _ = timeout(GOODBYE, connection.close(code, words)).await;
+}
+
+/// Resolves when the peer breaks the transfer off, or the connection has ended.
+async fn broken_off(connection: &Connection) -> Broken {
+    loop {
+        match connection.read_datagram().await {
+            Ok(datagram) => {
+                // Datagrams of later versions mean nothing to us.
+                if let Ok(code) = message::parse_break_off(datagram) {
+                    return Broken::PeerBrokeOff(code);
+                }
+            }
+            // What arrived before the end is still to be received.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
 /// What a connection went through, for those who want to know.
 pub(crate) fn wire_summary(stats: &ConnectionStats) -> String {
     let rtt = stats.rtt.map_or("unknown".into(), |rtt| format!("{:.2} ms", rtt.as_secs_f64() * 1e3));
@@ -120,6 +173,10 @@ pub(crate) fn send<S: Source>(
 ) -> Result<Outcome, Broken> {
     let runtime = Handle::current();
     let (feed, mut feedback) = mpsc::channel(64);
+    let connection = channel.connection();
+    let mut portion = Portion::new(channel.max_message_size());
+    sender.limit_chunks(portion.size());
+    let mut chunks = 0u32;
     runtime.spawn(forward_notices(channel.clone(), feed.clone()));
     loop {
         if let Some(exit) = interrupt.requested() {
@@ -140,17 +197,25 @@ pub(crate) fn send<S: Source>(
                     let _ = feed.send(Feedback::Answer(token, answer)).await;
                 });
             }
-            Step::Stream(chunk) => runtime.block_on(async {
-                tokio::select! {
-                    sent = channel.send(chunk) => Ok(sent?),
-                    exit = interrupt.wait() => Err(Broken::Interrupted(exit)),
+            Step::Stream(chunk) => {
+                runtime.block_on(async {
+                    tokio::select! {
+                        sent = channel.send(chunk) => Ok(sent?),
+                        exit = interrupt.wait() => Err(Broken::Interrupted(exit)),
+                    }
+                })?;
+                chunks += 1;
+                if chunks.is_multiple_of(LOOK_EVERY) {
+                    let stats = connection.stats();
+                    portion.observe(stats.messages_sent, stats.messages_lost);
+                    sender.limit_chunks(portion.size());
                 }
-            })?,
+            }
             Step::Wait => {
                 let news = runtime.block_on(async {
                     tokio::select! {
                         news = feedback.recv() => Ok(news),
-                        reason = channel.connection().closed() => Err(Broken::Closed(reason)),
+                        reason = connection.closed() => Err(Broken::Closed(reason)),
                         exit = interrupt.wait() => Err(Broken::Interrupted(exit)),
                     }
                 })?;
@@ -190,15 +255,17 @@ pub(crate) fn receive<K: Sink>(
     mut observe: impl FnMut(receiver::Event),
 ) -> Result<(), Broken> {
     let runtime = Handle::current();
+    let connection = channel.connection();
     let mut receiver = Receiver::new(sink);
     loop {
         let message = runtime.block_on(async {
             tokio::select! {
                 biased;
                 exit = interrupt.wait() => Err(Broken::Interrupted(exit)),
+                broken = broken_off(connection) => Err(broken),
                 message = timeout(patience, channel.receive()) => match message {
                     Ok(Some(message)) => Ok(message),
-                    Ok(None) => Err(Broken::Closed(channel.connection().closed().await)),
+                    Ok(None) => Err(Broken::Closed(connection.closed().await)),
                     Err(_) => Err(Broken::Silent(patience)),
                 },
             }

@@ -98,6 +98,8 @@ pub(crate) struct Sender<S: Source> {
     source: S,
     plan: Plan,
     max_message: usize,
+    /// Bytes of a chunk's message.
+    chunk: usize,
     phase: Phase,
     pending: HashMap<Token, Pending<S::File>>,
     last_token: u64,
@@ -162,6 +164,7 @@ impl<S: Source> Sender<S> {
             source,
             plan,
             max_message: max_message.max(MIN_MESSAGE),
+            chunk: max_message.max(MIN_MESSAGE),
             phase: Phase::Start,
             pending: HashMap::new(),
             last_token: 0,
@@ -198,6 +201,11 @@ impl<S: Source> Sender<S> {
                 (_, None) => self.phase = Phase::Files,
             }
         }
+    }
+
+    /// Chunks from now on are messages of at most so many bytes.
+    pub(crate) fn limit_chunks(&mut self, message: usize) {
+        self.chunk = message.clamp(CHUNK_HEADER + 1, self.max_message);
     }
 
     /// Takes the receiver's answer to a request.
@@ -320,20 +328,20 @@ impl<S: Source> Sender<S> {
     fn stream(&mut self, mut large: Box<Large<S::File>>) -> Step {
         if large.lost || self.broken_off {
             let why = if large.lost { None } else { Some(Failure::NotReached) };
-            return self.abandon(large, why);
+            return self.abandon(*large, why);
         }
         if large.offset == large.size {
             let request = Request::End { id: large.id, digest: large.hasher.finalize().into() };
             return self.request(&request, Pending::Ended { path: large.path, size: large.size });
         }
         // Bounded by the size of a message.
-        let length = (large.size - large.offset).min((self.max_message - CHUNK_HEADER) as u64) as usize;
+        let length = (large.size - large.offset).min((self.chunk - CHUNK_HEADER) as u64) as usize;
         let mut message = BytesMut::with_capacity(CHUNK_HEADER + length);
         put_chunk_header(&mut message, large.id, large.offset);
         message.resize(CHUNK_HEADER + length, 0);
         let contents = &mut message[CHUNK_HEADER..];
         if let Err(error) = large.file.read_exact(contents) {
-            return self.abandon(large, Some(shortened(error).into()));
+            return self.abandon(*large, Some(shortened(error).into()));
         }
         large.hasher.update(contents);
         large.offset += length as u64;
@@ -342,7 +350,7 @@ impl<S: Source> Sender<S> {
         Step::Stream(message.freeze())
     }
 
-    fn abandon(&mut self, large: Box<Large<S::File>>, why: Option<Failure>) -> Step {
+    fn abandon(&mut self, large: Large<S::File>, why: Option<Failure>) -> Step {
         self.request(&Request::Abandon { id: large.id }, Pending::Abandoned { path: large.path, why })
     }
 

@@ -273,7 +273,8 @@ fn directory_builder(_mode: Mode) -> DirBuilder {
     DirBuilder::new()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 

@@ -231,7 +231,8 @@ fn mode_of(metadata: &fs::Metadata) -> Mode {
     })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

@@ -63,15 +63,13 @@ impl<'a> Batch<'a> {
     fn run(mut self, batch: &mut ReceiveBatch, scratch: &mut Scratch) {
         let (mut datagrams, mut bytes, mut faults) = (0, 0, 0);
         let context = &self.shared.context;
-        let mut last = None;
         for (from, datagram) in batch.datagrams() {
             datagrams += 1;
             bytes += datagram.len() as u64;
-            last = Some(from);
             faults += self.take(context.receive(self.now, from.into(), datagram, scratch)).fault;
         }
-        while let Some(from) = last {
-            let outcome = self.take(context.flush(self.now, from.into(), scratch));
+        loop {
+            let outcome = self.take(context.flush(self.now, scratch));
             faults += outcome.fault;
             if outcome.nothing {
                 break;
