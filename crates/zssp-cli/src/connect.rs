@@ -79,7 +79,10 @@ async fn resolve(to: &Target) -> Result<Vec<SocketAddr>, Failure> {
 
 fn refused(to: &Target, ours: &PublicKeyText) -> String {
     let host = &to.host;
-    format!("{host} refused us: it does not know our key. Its operator can let us in with\n  --allow {ours}")
+    format!(
+        "{host} refused us: it does not know our key, or serves as many senders as it can. Its operator can let us in \
+         with\n  --allow {ours}"
+    )
 }
 
 fn no_answer(to: &Target, addresses: &[SocketAddr], patience: Duration) -> String {

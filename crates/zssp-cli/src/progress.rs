@@ -6,8 +6,9 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::console::{Amount, Console, rate};
 
-/// Lines without a terminal come no more often than this.
+/// Lines without a terminal come no more often than this, and ever more rarely the longer it takes.
 const LINE_EVERY: Duration = Duration::from_secs(2);
+const LINE_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 
 const BAR: &str = "{prefix} {bar:24} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
 
@@ -66,7 +67,8 @@ impl Progress {
     /// Contents went through.
     pub(crate) fn advance(&mut self, bytes: u64) {
         self.bar.inc(bytes);
-        if self.console.tells_progress_in_lines() && self.last_line.elapsed() >= LINE_EVERY {
+        let pause = (self.started.elapsed() / 8).clamp(LINE_EVERY, LINE_AT_LEAST_EVERY);
+        if self.console.tells_progress_in_lines() && self.last_line.elapsed() >= pause {
             self.last_line = Instant::now();
             let (done, total) = (self.bar.position(), self.total);
             let percent = (done as f64 / total.max(1) as f64 * 100.0) as u64;

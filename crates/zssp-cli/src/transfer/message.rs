@@ -14,9 +14,14 @@
 //! | `06` | end of file, a request | id u64, BLAKE3 [32] |
 //! | `07` | file abandoned, a request | id u64 |
 //! | `08` | finish, a request | |
+//! | `09` | alive | |
 //! | `81` | done: directory made, file expected, file complete and verified | |
 //! | `82` | refused | reason u8, text |
 //! | `83` | notice: this file is lost, stop sending it | id u64 |
+//! | `84` | alive | |
+//!
+//! Both sides say *alive* twice a second, whatever their disks do, so that silence means that the peer or the road to it is
+//! gone.
 //!
 //! Outside of the channel, as a datagram: `7e` and a close code u32 say that the transfer is broken off. The close of a
 //! connection waits for everything queued before it; this does not.
@@ -99,6 +104,7 @@ pub(crate) enum Request {
     End { id: FileId, digest: Digest },
     Abandon { id: FileId },
     Finish,
+    Alive,
 }
 
 /// A message of the receiver.
@@ -107,6 +113,7 @@ pub(crate) enum Answer {
     Done,
     Refused(Refusal),
     Lost { id: FileId },
+    Alive,
 }
 
 /// Bytes that are no message of this version.
@@ -186,6 +193,7 @@ impl Request {
                 out.put_u64(id.0);
             }
             Self::Finish => out.put_u8(0x08),
+            Self::Alive => out.put_u8(0x09),
         }
         out.freeze()
     }
@@ -223,6 +231,7 @@ impl Request {
             0x06 => Self::End { id: FileId(input.try_get_u64()?), digest: digest(input)? },
             0x07 => Self::Abandon { id: FileId(input.try_get_u64()?) },
             0x08 => Self::Finish,
+            0x09 => Self::Alive,
             kind => return Err(Malformed::Kind(kind).into()),
         };
         if input.is_empty() { Ok(request) } else { Err(Malformed::Length.into()) }
@@ -244,6 +253,7 @@ impl Answer {
                 out.put_u8(0x83);
                 out.put_u64(id.0);
             }
+            Self::Alive => out.put_u8(0x84),
         }
         out.freeze()
     }
@@ -263,6 +273,7 @@ impl Answer {
                 Self::Refused(Refusal { reason, detail })
             }
             0x83 => Self::Lost { id: FileId(input.try_get_u64()?) },
+            0x84 => Self::Alive,
             kind => return Err(Malformed::Kind(kind)),
         };
         if input.is_empty() { Ok(answer) } else { Err(Malformed::Length) }
@@ -423,6 +434,7 @@ mod tests {
             (any::<u64>(), any::<Digest>()).prop_map(|(id, digest)| Request::End { id: FileId(id), digest }),
             any::<u64>().prop_map(|id| Request::Abandon { id: FileId(id) }),
             Just(Request::Finish),
+            Just(Request::Alive),
         ]
     }
 
@@ -438,10 +450,11 @@ mod tests {
         }
 
         #[test]
-        fn an_answer_survives_the_wire(code in 0u8..12, detail in ".{0,40}", id in any::<u64>(), kind in 0..3) {
+        fn an_answer_survives_the_wire(code in 0u8..12, detail in ".{0,40}", id in any::<u64>(), kind in 0..4) {
             let answer = match kind {
                 0 => Answer::Done,
                 1 => Answer::Refused(Refusal { reason: Reason::from_code(code), detail }),
+                2 => Answer::Alive,
                 _ => Answer::Lost { id: FileId(id) },
             };
             prop_assert_eq!(Answer::parse(answer.encode()).unwrap(), answer);
@@ -449,7 +462,7 @@ mod tests {
 
         /// Whatever is accepted means exactly the bytes it came from: no two encodings of one message.
         #[test]
-        fn any_bytes_are_read_or_refused(kind in 0u8..10, rest in prop::collection::vec(any::<u8>(), 0..80)) {
+        fn any_bytes_are_read_or_refused(kind in 0u8..12, rest in prop::collection::vec(any::<u8>(), 0..80)) {
             let bytes = Bytes::from([&[kind][..], &rest].concat());
             match Request::parse(bytes.clone()) {
                 Ok(Request::Start { version, .. }) if version != VERSION => {}

@@ -140,6 +140,7 @@ impl<K: Sink, T> Receiver<K, T> {
                 self.answers.push_back((token, Answer::Done));
                 self.events.push_back(Event::Finished);
             }
+            (_, Request::Alive) => {}
             // Chunks of a file that was lost may still be on their way.
             (Phase::Over, Request::Chunk { .. }) => {}
             _ => return Err(Violation::OutOfTurn),

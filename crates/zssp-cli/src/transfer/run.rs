@@ -6,12 +6,18 @@
 
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
 use thiserror::Error;
-use tokio::{runtime::Handle, sync::mpsc, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use zssp::{Channel, CloseReason, Connection, ConnectionStats, Message, RequestError, SendError};
 
 use super::{
-    message,
+    message::{self, Answer, Request},
     names::Printable,
     portion::{self, Portion},
     receiver::{self, Receiver},
@@ -23,6 +29,8 @@ use crate::{exit::Exit, interrupt::Interrupt};
 
 /// How long the end of a connection may take; a peer that is gone cannot be waited for.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
+/// Below the shortest patience a user can ask for.
+const ALIVE_EVERY: Duration = Duration::from_millis(500);
 /// Chunks between two looks at the losses.
 const LOOK_EVERY: u32 = 16;
 
@@ -160,7 +168,7 @@ pub(crate) fn wire_summary(stats: &ConnectionStats) -> String {
 
 /// What the network has for a sender.
 enum Feedback {
-    Answer(Token, Result<bytes::Bytes, RequestError>),
+    Answer(Token, Result<Bytes, RequestError>),
     Notice(Message),
 }
 
@@ -177,7 +185,9 @@ pub(crate) fn send<S: Source>(
     let mut portion = Portion::new(channel.max_message_size());
     sender.limit_chunks(portion.size());
     let mut chunks = 0u32;
-    runtime.spawn(forward_notices(channel.clone(), feed.clone()));
+    let mut tasks = JoinSet::new();
+    tasks.spawn_on(forward_notices(channel.clone(), feed.clone()), &runtime);
+    tasks.spawn_on(keep_alive(channel.clone(), Request::Alive.encode()), &runtime);
     loop {
         if let Some(exit) = interrupt.requested() {
             return Err(Broken::Interrupted(exit));
@@ -238,6 +248,16 @@ fn take<S: Source>(sender: &mut Sender<S>, news: Feedback) -> Result<(), Broken>
     result.map_err(|violation| Broken::Violation(violation.to_string()))
 }
 
+/// Tells the peer that we are there while our thread waits for a disk.
+async fn keep_alive(channel: Channel, message: Bytes) {
+    loop {
+        sleep(ALIVE_EVERY).await;
+        if channel.send(message.clone()).await.is_err() {
+            return;
+        }
+    }
+}
+
 async fn forward_notices(channel: Channel, feed: mpsc::Sender<Feedback>) {
     while let Some(message) = channel.receive().await {
         if feed.send(Feedback::Notice(message)).await.is_err() {
@@ -256,6 +276,8 @@ pub(crate) fn receive<K: Sink>(
 ) -> Result<(), Broken> {
     let runtime = Handle::current();
     let connection = channel.connection();
+    let mut tasks = JoinSet::new();
+    tasks.spawn_on(keep_alive(channel.clone(), Answer::Alive.encode()), &runtime);
     let mut receiver = Receiver::new(sink);
     loop {
         let message = runtime.block_on(async {

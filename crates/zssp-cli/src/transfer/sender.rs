@@ -219,7 +219,7 @@ impl<S: Source> Sender<S> {
                 }
                 Err(why)
             }
-            Answer::Lost { .. } => return Err(Violation::Unexpected),
+            Answer::Alive | Answer::Lost { .. } => return Err(Violation::Unexpected),
         };
         match (pending, result) {
             (Pending::Start, Ok(())) => self.phase = Phase::Directories { depth: 1 },
@@ -251,7 +251,11 @@ impl<S: Source> Sender<S> {
 
     /// Takes a message the receiver sent unasked.
     pub(crate) fn handle_notice(&mut self, notice: Bytes) -> Result<(), Violation> {
-        let Answer::Lost { id } = Answer::parse(notice)? else { return Err(Violation::Unexpected) };
+        let id = match Answer::parse(notice)? {
+            Answer::Alive => return Ok(()),
+            Answer::Lost { id } => id,
+            Answer::Done | Answer::Refused(_) => return Err(Violation::Unexpected),
+        };
         if let Some(large) = self.streaming.iter_mut().chain(&mut self.accepted).find(|large| large.id == id)
         {
             large.lost = true;

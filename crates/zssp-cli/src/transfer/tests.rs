@@ -313,6 +313,7 @@ fn a_wild_request() -> impl Strategy<Value = Bytes> {
         4 => (id(), digest()).prop_map(|(id, digest)| Request::End { id, digest }.encode()),
         1 => id().prop_map(|id| Request::Abandon { id }.encode()),
         1 => Just(Request::Finish.encode()),
+        1 => Just(Request::Alive.encode()),
         1 => Just(Request::Start { version: VERSION, files: 0, bytes: 0 }.encode()),
         1 => prop::collection::vec(any::<u8>(), 0..30).prop_map(Bytes::from),
     ]
