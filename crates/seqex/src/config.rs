@@ -21,6 +21,7 @@ impl Capacity {
     /// # Errors
     /// [`BadCapacity`] unless it is a power of two from 2 to 65536.
     pub const fn new(packets: u32) -> Result<Self, BadCapacity> {
+        //= ZSSP-DEF-22  so that slots stay apart where numbers wrap
         if packets.is_power_of_two() && packets >= 2 && packets <= 65536 {
             Ok(Self(packets))
         } else {
@@ -35,6 +36,7 @@ impl Capacity {
 }
 
 impl Default for Capacity {
+    //= ZSSP-SEQ-13  64 slots by default
     /// 64 packets (PROTOCOL 8.3).
     fn default() -> Self {
         Self(64)
@@ -46,11 +48,23 @@ impl Default for Capacity {
 pub enum Resend {
     /// By the measured round trip and by evidence of loss.
     Adaptive(Adaptive),
-    /// Every so often, as in the bare protocol (250 ms there).
+    /// Each packet whenever this long has passed since its last transmission, as in the bare protocol;
+    /// at least a millisecond.
     Fixed(Duration),
 }
 
-/// Bounds of the measured resend time-out (RFC 6298).
+impl Resend {
+    /// Every 250 ms: what the bare protocol does (PROTOCOL 8.3).
+    pub const BARE: Self = Self::Fixed(Duration::from_millis(250));
+}
+
+impl Default for Resend {
+    fn default() -> Self {
+        Self::Adaptive(Adaptive::default())
+    }
+}
+
+/// Bounds of the measured resend time-out (RFC 6298). None of them is taken for less than a millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adaptive {
     /// Before the first measurement.
@@ -85,6 +99,7 @@ pub enum Feedback {
 pub struct Config {
     /// Packets under way per direction; the same on both ends.
     pub capacity: Capacity,
+    //= ZSSP-SEQ-04  agreed, zero by default
     /// The number of the first packet in either direction; the same on both ends.
     pub first_seq: SeqNo,
     /// When packets are sent again.
@@ -100,7 +115,7 @@ impl Default for Config {
         Self {
             capacity: Capacity::default(),
             first_seq: SeqNo::new(0),
-            resend: Resend::Adaptive(Adaptive::default()),
+            resend: Resend::default(),
             give_up_after: None,
             feedback: Feedback::Discard,
         }

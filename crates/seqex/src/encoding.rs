@@ -85,11 +85,14 @@ pub struct NoRoom {
     pub needed: usize,
 }
 
+//= ZSSP-ENC-04  the high nibble of the first byte
 const VERSION: u8 = 0x10;
 const REPLY: u8 = 0x01;
 const ORDERED: u8 = 0x02;
-const ACK: u8 = 0x18;
-const HOLDING: u8 = 0x01;
+const FIRST_MESSAGE: u8 = VERSION;
+const LAST_MESSAGE: u8 = VERSION | REPLY | ORDERED;
+const ACK: u8 = VERSION | 0x08;
+const ACK_HOLDING: u8 = VERSION | 0x09;
 
 /// Kind, channel, count of runs and the first number.
 const ACK_HEADER: usize = 8;
@@ -112,6 +115,7 @@ pub struct MessageHeader {
 }
 
 impl MessageHeader {
+    //= ZSSP-ENC-01  kind and flags, channel, numbers; then data
     /// The header of `message` on `channel`, whatever the type of its data.
     pub fn new<D>(channel: ChannelId, message: &Message<D>) -> Self {
         let mut header = Self { bytes: [0; MESSAGE_OVERHEAD], len: 7 };
@@ -213,6 +217,7 @@ impl<'b> AckWriter<'b> {
         self.buffer.len() - self.len >= ACK_LEN
     }
 
+    //= ZSSP-ENC-02  ranges of packets in one frame
     /// Adds a run; one without packets adds nothing.
     ///
     /// # Errors
@@ -226,7 +231,7 @@ impl<'b> AckWriter<'b> {
             None => {
                 bytes[0] = match ack.kind {
                     AckKind::Answered => ACK,
-                    AckKind::Holding => ACK | HOLDING,
+                    AckKind::Holding => ACK_HOLDING,
                 };
                 bytes[1..3].copy_from_slice(&self.channel.to_be_bytes());
                 bytes[4..8].copy_from_slice(&ack.first.to_u32().to_be_bytes());
@@ -243,6 +248,7 @@ impl<'b> AckWriter<'b> {
     }
 }
 
+//= ZSSP-ENC-03  acknowledgements may ride in front of a message
 /// Walks over the frames of a sealed payload, without copying. It ends after an error.
 pub fn frames(payload: &[u8]) -> Frames<'_> {
     Frames { rest: payload, runs: None }
@@ -289,9 +295,10 @@ impl<'a> Frames<'a> {
         }
         let [kind] = self.take()?;
         match kind {
-            0x10..=0x13 => self.message(kind),
+            FIRST_MESSAGE..=LAST_MESSAGE => self.message(kind),
             ACK => self.acks(AckKind::Answered),
-            0x19 => self.acks(AckKind::Holding),
+            ACK_HOLDING => self.acks(AckKind::Holding),
+            //= ZSSP-ENC-05  an unknown first byte is an error
             unknown => Err(Malformed::Unknown(unknown)),
         }
     }
@@ -382,6 +389,9 @@ mod tests {
         frames(payload).collect()
     }
 
+    //= ZSSP-ENC-01  byte for byte
+    //= ZSSP-ENC-04  version 1 of them
+    //= ZSSP-ENC-02  with several ranges
     #[test]
     fn bytes_are_as_specified() {
         let mut buffer = [0; 64];
@@ -405,6 +415,25 @@ mod tests {
         );
     }
 
+    //= ZSSP-ENC-03  two channels' acknowledgements and a message in one payload
+    #[test]
+    fn acknowledgements_ride_with_a_message() {
+        let mut payload = [0; 64];
+        let ack = Ack { kind: AckKind::Answered, first: SeqNo::new(3), count: 1 };
+        let mut len = 0;
+        for channel in [1, 2] {
+            let mut writer = AckWriter::new(&mut payload[len..], channel);
+            writer.push(&ack).unwrap();
+            len += writer.len();
+        }
+        let message =
+            Message { seq: SeqNo::new(0), reply_to: None, order: Order::Ordered, data: &b"\x18"[..] };
+        len += put_message(&mut payload[len..], 3, &message).unwrap();
+        let frames = [Ok(Frame::Ack(1, ack)), Ok(Frame::Ack(2, ack)), Ok(Frame::Message(3, message))];
+        assert_eq!(parse(&payload[..len]), frames);
+    }
+
+    //= ZSSP-ENC-05  every unknown first byte
     #[test]
     fn unknown_and_broken_frames_are_refused() {
         assert_eq!(parse(&[]), []);

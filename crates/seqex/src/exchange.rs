@@ -6,6 +6,7 @@ use core::time::Duration;
 use crate::{
     Ack, AckKind, Config, Delivery, DropReason, Event, GaveUp, Message, NotOpen, Order, Packet, Received,
     Refusal, Refused, Remains, SeqNo, Timestamp, Token,
+    nanos::Nanos,
     receive_window::{Arrival, ReceiveWindow},
     recovery::Recovery,
     send_window::SendWindow,
@@ -22,13 +23,13 @@ use crate::{
 #[derive(Debug)]
 pub struct SeqEx<S, R = S> {
     capacity: u32,
-    give_up_after: Option<Duration>,
+    give_up_after: Option<Nanos>,
     outgoing: SendWindow<S>,
     recovery: Recovery,
     incoming: ReceiveWindow<S, R>,
     /// Packets of ours that were acknowledged, for the user to see.
     acknowledged: VecDeque<(SeqNo, S)>,
-    last_heard: Timestamp,
+    last_heard: Nanos,
     failure: Option<GaveUp>,
     closed: bool,
 }
@@ -41,12 +42,12 @@ impl<S, R> SeqEx<S, R> {
         let Config { capacity, first_seq, resend, give_up_after, feedback } = config;
         Self {
             capacity: capacity.packets(),
-            give_up_after,
+            give_up_after: give_up_after.map(Nanos::from),
             outgoing: SendWindow::new(capacity, first_seq),
             recovery: Recovery::new(resend, feedback, capacity),
             incoming: ReceiveWindow::new(capacity, first_seq),
             acknowledged: VecDeque::new(),
-            last_heard: Timestamp::ZERO,
+            last_heard: Nanos::ZERO,
             failure: None,
             closed: false,
         }
@@ -57,12 +58,10 @@ impl<S, R> SeqEx<S, R> {
 impl<S, R> SeqEx<S, R> {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called, if ever. O(1).
     ///
-    /// It may lie in the past while packets wait in [`poll_resend`](Self::poll_resend).
+    /// Right after `handle_timeout` it lies later than the time given there.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        match (self.recovery.next_deadline(), self.give_up_deadline()) {
-            (Some(resend), Some(give_up)) => Some(resend.min(give_up)),
-            (resend, give_up) => resend.or(give_up),
-        }
+        let deadlines = [self.recovery.next_deadline(), self.give_up_deadline()];
+        deadlines.into_iter().flatten().min().map(Nanos::duration)
     }
 
     /// Whether, and if not why not, [`send`](Self::send) would accept a packet now.
@@ -72,6 +71,7 @@ impl<S, R> SeqEx<S, R> {
     pub fn can_send(&self) -> Result<(), Refusal> {
         if self.closed {
             Err(Refusal::Closed)
+        //= ZSSP-SEQ-12  which of the two has to act
         } else if self.outgoing.span() + 1 >= self.capacity {
             Err(Refusal::RemoteBehind)
         } else if self.room() == 0 {
@@ -125,22 +125,22 @@ impl<S, R> SeqEx<S, R> {
     /// The smoothed round trip, after the first measurement. It includes the time that the peer's
     /// application takes to answer.
     pub fn smoothed_rtt(&self) -> Option<Duration> {
-        self.recovery.rtt.smoothed()
+        self.recovery.rtt.smoothed().map(Nanos::duration)
     }
 
     /// The mean deviation of the round trip, after the first measurement.
     pub fn rtt_variation(&self) -> Option<Duration> {
-        self.recovery.rtt.variation()
+        self.recovery.rtt.variation().map(Nanos::duration)
     }
 
     /// The shortest round trip seen.
     pub fn min_rtt(&self) -> Option<Duration> {
-        self.recovery.rtt.min()
+        self.recovery.rtt.min().map(Nanos::duration)
     }
 
     /// The present resend time-out, back-off included.
     pub fn resend_timeout(&self) -> Duration {
-        self.recovery.rtt.timeout()
+        self.recovery.rtt.timeout().duration()
     }
 }
 
@@ -149,6 +149,7 @@ impl<S, R> SeqEx<S, R> {
     /// Takes a packet of the peer. What does not fit is given back; nothing a peer sends can panic or
     /// take more memory than the windows have.
     pub fn receive(&mut self, now: Timestamp, packet: Packet<R>) -> Received<R> {
+        let now = now.into();
         if !self.closed {
             self.last_heard = self.last_heard.max(now);
         }
@@ -163,9 +164,11 @@ impl<S, R> SeqEx<S, R> {
 
     /// Lets time pass. Calling it early is harmless.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        let now = now.into();
         self.recovery.handle_timeout(&mut self.outgoing, now);
         if self.failure.is_none() && self.give_up_deadline().is_some_and(|deadline| now >= deadline) {
-            self.failure = self.outgoing.oldest().map(|(seq, slot)| GaveUp { seq, since: slot.queued_at });
+            self.failure =
+                self.outgoing.oldest().map(|(seq, slot)| GaveUp { seq, since: slot.queued_at.duration() });
         }
     }
 }
@@ -226,6 +229,7 @@ impl<S, R> SeqEx<S, R> {
     /// Ends the exchange for good and hands back all data in it. From now on every command is
     /// refused, every packet dropped and every drain empty.
     pub fn close(&mut self) -> Remains<S, R> {
+        //= ZSSP-SEQ-21  nothing opens it again
         self.closed = true;
         self.recovery.clear();
         let undelivered = self.incoming.clear().into_iter().map(|stored| (stored.data, stored.answers));
@@ -288,6 +292,7 @@ impl<S, R> SeqEx<S, R> {
 }
 
 impl<S, R> SeqEx<S, R> {
+    //= ZSSP-SEQ-11  delivering reserves a number for the answer
     /// Numbers of the send window that are neither in use nor reserved for the answers to delivered packets.
     fn free(&self) -> u32 {
         self.capacity - self.outgoing.span() - self.incoming.unanswered()
@@ -295,7 +300,7 @@ impl<S, R> SeqEx<S, R> {
 
     fn push(&mut self, now: Timestamp, message: Message<S>) -> SeqNo {
         let seq = message.seq;
-        self.outgoing.push(now, message);
+        self.outgoing.push(now.into(), message);
         seq
     }
 
@@ -304,11 +309,11 @@ impl<S, R> SeqEx<S, R> {
     }
 
     fn transmit(&mut self, now: Timestamp, seq: SeqNo) -> Option<Message<&S>> {
-        self.recovery.on_transmit(&mut self.outgoing, now, seq);
+        self.recovery.on_transmit(&mut self.outgoing, now.into(), seq);
         self.outgoing.slot(seq).message(seq)
     }
 
-    fn receive_ack(&mut self, now: Timestamp, ack: Ack) {
+    fn receive_ack(&mut self, now: Nanos, ack: Ack) {
         let (first, count) = self.outgoing.transmitted_part(ack.first, ack.count);
         for seq in (0..count).map(|offset| first.plus(offset)) {
             match ack.kind {
@@ -323,7 +328,7 @@ impl<S, R> SeqEx<S, R> {
         self.recovery.after_news(&mut self.outgoing, now);
     }
 
-    fn receive_message(&mut self, now: Timestamp, message: Message<R>) -> Received<R> {
+    fn receive_message(&mut self, now: Nanos, message: Message<R>) -> Received<R> {
         let drop_for = |reason, data| Received::Dropped { reason, data };
         if self.closed {
             return drop_for(DropReason::Closed, message.data);
@@ -336,6 +341,8 @@ impl<S, R> SeqEx<S, R> {
             }
             Arrival::New => {}
         }
+        //= ZSSP-SEQ-10  the reply is kept with the very data it answers
+        //= ZSSP-SEQ-17  a reply acknowledges what it replies to
         let answers = match message.reply_to {
             None => None,
             Some(seq) => match self.take_answered(now, seq) {
@@ -348,17 +355,18 @@ impl<S, R> SeqEx<S, R> {
         Received::Taken
     }
 
-    fn take_answered(&mut self, now: Timestamp, seq: SeqNo) -> Option<S> {
+    #[inline]
+    fn take_answered(&mut self, now: Nanos, seq: SeqNo) -> Option<S> {
         let (data, journey) = self.outgoing.answer(seq)?;
         self.recovery.on_answer(now, seq, journey);
         Some(data)
     }
 
-    fn give_up_deadline(&self) -> Option<Timestamp> {
+    fn give_up_deadline(&self) -> Option<Nanos> {
         if self.failure.is_some() {
             return None;
         }
         let (_, oldest) = self.outgoing.oldest()?;
-        Some(oldest.queued_at.max(self.last_heard).saturating_add(self.give_up_after?))
+        Some(oldest.queued_at.max(self.last_heard).plus(self.give_up_after?))
     }
 }

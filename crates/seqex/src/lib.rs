@@ -121,7 +121,7 @@
 //! span of *X* is *C* by the same reasoning. Consider the last moment at which span and reservations of
 //! *X* rose to *C*. By rules 1 and 2 that was the delivery of a packet that was next; nothing was delivered
 //! at *X* since, and its span still began at *p*, so that all before *p* had been answered. There is such a
-//! moment for *Y* as well; let *X* be the one for which it came first. At its moment, *Y* delivers a
+//! moment for *Y* as well; let *X* be the one for which it came first. At the moment of *Y*, the later one, *Y* delivers a
 //! packet from before *p*, its next one. But that had been answered by the moment of *X*, so it had been
 //! delivered before. The supposition is wrong.
 //!
@@ -140,6 +140,7 @@ extern crate alloc;
 mod config;
 pub mod encoding;
 mod exchange;
+mod nanos;
 mod outcome;
 mod packet;
 mod receive_window;

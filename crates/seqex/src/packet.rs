@@ -49,6 +49,7 @@ pub struct Ack {
     pub count: u32,
 }
 
+//= ZSSP-SEQ-02  what goes from one end to the other
 /// Anything that goes from one exchange to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<D> {

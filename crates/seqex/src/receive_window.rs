@@ -100,15 +100,18 @@ impl<S, R> ReceiveWindow<S, R> {
     pub(crate) fn classify(&self, seq: SeqNo) -> Arrival {
         let capacity = self.slots.len() as u32;
         let slot = self.slot(seq);
+        //= ZSSP-SEQ-14  next <= seq < next + CAP, in wrapping arithmetic
         if seq.since(self.next) < capacity {
             return match slot.state {
                 State::Vacant => Arrival::New,
+                //= ZSSP-SEQ-05  a slot takes each packet once
                 _ if slot.seq == seq => Arrival::Duplicate,
                 State::Answered(_) => Arrival::New,
                 // A peer that keeps to the capacity sends this one only after the answer to the other.
                 State::Delivered | State::Stored(_) => Arrival::Outside,
             };
         }
+        //= ZSSP-SEQ-15  beyond the window: dropped
         // What the peer still waits for is at most a capacity old.
         if self.next.since(seq) <= capacity { Arrival::Duplicate } else { Arrival::Outside }
     }
@@ -141,6 +144,7 @@ impl<S, R> ReceiveWindow<S, R> {
     /// Sees to it that the sender of a duplicate learns what it waits for. `reply_waits` tells whether
     /// a reply of ours is still to be acknowledged, and so will be resent by itself.
     pub(crate) fn on_duplicate(&mut self, seq: SeqNo, reply_waits: impl FnOnce(SeqNo) -> bool) {
+        //= ZSSP-SEQ-16  acknowledged again, unless its answer is being made or under way
         let slot = self.slot(seq);
         match slot.state {
             State::Delivered | State::Stored(_) if slot.seq == seq => {
@@ -155,33 +159,28 @@ impl<S, R> ReceiveWindow<S, R> {
         }
     }
 
-    /// Hands out the next packet there is room for. The last room is kept for the packet that is next
-    /// in sequence, without which two full windows could wait for each other forever.
+    /// Hands out the next packet there is room for.
     pub(crate) fn deliver(&mut self, room: u32) -> Option<(SeqNo, Stored<S, R>)> {
-        // Those that were delivered in sequence meanwhile must not pile up.
-        while let Some(&seq) = self.ready.front()
-            && self.stored_order(seq).is_none()
-        {
-            self.ready.pop_front();
-        }
-        if room == 0 || self.stored == 0 {
+        let seq = self.choose(room)?;
+        let slot = self.slot_mut(seq);
+        let State::Stored(stored) = core::mem::replace(&mut slot.state, State::Delivered) else {
             return None;
+        };
+        self.stored -= 1;
+        self.unanswered += 1;
+        if stored.order == Order::Ordered {
+            self.critical = Some(seq);
         }
-        if let Some(order) = self.stored_order(self.next)
-            && (order == Order::Unordered || self.critical.is_none())
-        {
-            return self.hand_out(self.next);
+        while self.next != self.arrived && self.stored_order(self.next).is_none() {
+            self.next = self.next.next();
         }
-        if room < 2 {
-            return None;
-        }
-        let seq = self.ready.pop_front()?;
-        self.hand_out(seq)
+        Some((seq, stored))
     }
 
     /// Records the answer to a delivered packet: the number of a reply, or an acknowledgement, which
     /// is then queued. Returns whether the packet was open for an answer.
     pub(crate) fn answer(&mut self, seq: SeqNo, reply: Option<SeqNo>) -> bool {
+        //= ZSSP-SEQ-09  one answer to each delivered packet
         if !self.awaits_answer(seq) {
             return false;
         }
@@ -241,20 +240,27 @@ impl<S, R> ReceiveWindow<S, R> {
         rest
     }
 
-    fn hand_out(&mut self, seq: SeqNo) -> Option<(SeqNo, Stored<S, R>)> {
-        let slot = self.slot_mut(seq);
-        let State::Stored(stored) = core::mem::replace(&mut slot.state, State::Delivered) else {
+    /// Which stored packet to deliver. The last room is kept for the packet that is next in sequence,
+    /// without which two full windows could wait for each other forever.
+    fn choose(&mut self, room: u32) -> Option<SeqNo> {
+        // Those that were delivered in sequence meanwhile must not pile up.
+        while let Some(&seq) = self.ready.front()
+            && self.stored_order(seq).is_none()
+        {
+            self.ready.pop_front();
+        }
+        if room == 0 || self.stored == 0 {
             return None;
-        };
-        self.stored -= 1;
-        self.unanswered += 1;
-        if stored.order == Order::Ordered {
-            self.critical = Some(seq);
         }
-        while self.next != self.arrived && self.stored_order(self.next).is_none() {
-            self.next = self.next.next();
+        //= ZSSP-SEQ-06  an ordered packet only as the next one, when all before it are delivered
+        //= ZSSP-SEQ-08  and only when the critical section before it is over
+        if let Some(order) = self.stored_order(self.next)
+            && (order == Order::Unordered || self.critical.is_none())
+        {
+            return Some(self.next);
         }
-        Some((seq, stored))
+        //= ZSSP-SEQ-07  plain packets may overtake
+        if room < 2 { None } else { self.ready.pop_front() }
     }
 
     fn acknowledge(&mut self, seq: SeqNo) {

@@ -6,17 +6,17 @@
 //! skipped when it comes to the front; so each transmission costs O(1) and nothing ever walks the window.
 
 use alloc::collections::VecDeque;
-use core::time::Duration;
 
 use crate::{
-    Capacity, Event, Feedback, Resend, SeqNo, Timestamp,
+    Capacity, Event, Feedback, Resend, SeqNo,
+    nanos::Nanos,
     receive_window::REORDERING_THRESHOLD,
     rtt::RoundTrip,
     send_window::{Journey, SendWindow, Slot, Status},
 };
 
 /// How many time-outs pass before a packet that the peer holds is asked about.
-const HELD_TIMEOUTS: u32 = 4;
+const HELD_TIMEOUTS: u64 = 4;
 
 /// How many held packets are asked about at a time.
 const HELD_PROBES: u32 = 16;
@@ -29,7 +29,7 @@ const EVENTS_PER_SLOT: usize = 4;
 struct Transmission {
     seq: SeqNo,
     number: u64,
-    at: Timestamp,
+    at: Nanos,
 }
 
 #[derive(Debug)]
@@ -48,8 +48,8 @@ pub(crate) struct Recovery {
     /// The newest transmission that gives a measurement in the feed call at work.
     sample: Option<Journey>,
     /// The time-out runs from here, or from the oldest transmission if that is later.
-    timer_from: Timestamp,
-    held_timer_from: Timestamp,
+    timer_from: Nanos,
+    held_timer_from: Nanos,
     in_flight: u32,
     events: VecDeque<Event>,
     events_limit: usize,
@@ -66,8 +66,8 @@ impl Recovery {
             next_number: 0,
             newest_arrival: None,
             sample: None,
-            timer_from: Timestamp::ZERO,
-            held_timer_from: Timestamp::ZERO,
+            timer_from: Nanos::ZERO,
+            held_timer_from: Nanos::ZERO,
             in_flight: 0,
             events: VecDeque::new(),
             events_limit: match feedback {
@@ -86,12 +86,12 @@ impl Recovery {
     }
 
     /// When the next time-out or loss is due.
-    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+    pub(crate) fn next_deadline(&self) -> Option<Nanos> {
         let timeout = self.rtt.timeout();
         let log = self.log.front().map(|front| {
-            let timed_out = self.timer_start(front).saturating_add(timeout);
+            let timed_out = self.timer_start(front).plus(timeout);
             if self.has_evidence_against(front) {
-                timed_out.min(front.at.saturating_add(self.rtt.reordering_delay()))
+                timed_out.min(front.at.plus(self.rtt.reordering_delay()))
             } else {
                 timed_out
             }
@@ -101,7 +101,7 @@ impl Recovery {
     }
 
     /// Records that a packet goes out now.
-    pub(crate) fn on_transmit<S>(&mut self, window: &mut SendWindow<S>, now: Timestamp, seq: SeqNo) {
+    pub(crate) fn on_transmit<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) {
         let number = self.next_number;
         self.next_number += 1;
         let slot = window.slot_mut(seq);
@@ -114,7 +114,7 @@ impl Recovery {
     }
 
     /// Records that a packet was answered. [`after_news`](Self::after_news) must follow.
-    pub(crate) fn on_answer(&mut self, now: Timestamp, seq: SeqNo, journey: Journey) {
+    pub(crate) fn on_answer(&mut self, now: Nanos, seq: SeqNo, journey: Journey) {
         let in_flight = journey.status == Status::InFlight;
         // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
         let measures = in_flight && journey.transmissions == 1;
@@ -127,8 +127,8 @@ impl Recovery {
         self.on_arrival(now, journey);
         self.emit(Event::Acked {
             seq,
-            sent_at: journey.sent_at,
-            rtt: measures.then(|| now.saturating_sub(journey.sent_at)),
+            sent_at: journey.sent_at.duration(),
+            rtt: measures.then(|| now.since(journey.sent_at).duration()),
             transmissions: journey.transmissions,
             in_flight,
         });
@@ -137,7 +137,7 @@ impl Recovery {
     }
 
     /// Records that the peer holds a packet. [`after_news`](Self::after_news) must follow.
-    pub(crate) fn on_held<S>(&mut self, window: &mut SendWindow<S>, now: Timestamp, seq: SeqNo) {
+    pub(crate) fn on_held<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) {
         if !window.contains(seq) {
             return;
         }
@@ -150,21 +150,21 @@ impl Recovery {
         self.held.push_back(Transmission { seq, number: journey.number, at: now });
         if journey.status == Status::InFlight {
             self.in_flight -= 1;
-            self.emit(Event::Held { seq, sent_at: journey.sent_at });
+            self.emit(Event::Held { seq, sent_at: journey.sent_at.duration() });
         }
         self.on_arrival(now, journey);
     }
 
     /// Draws the conclusions once all that one packet says has been recorded.
-    pub(crate) fn after_news<S>(&mut self, window: &mut SendWindow<S>, now: Timestamp) {
+    pub(crate) fn after_news<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
         if let Some(journey) = self.sample.take() {
-            self.rtt.sample(now.saturating_sub(journey.sent_at));
+            self.rtt.sample(now.since(journey.sent_at));
         }
         self.detect_losses(window, now);
     }
 
     /// Lets time pass.
-    pub(crate) fn handle_timeout<S>(&mut self, window: &mut SendWindow<S>, now: Timestamp) {
+    pub(crate) fn handle_timeout<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
         self.detect_losses(window, now);
         self.detect_timeouts(window, now);
         self.probe_held(window, now);
@@ -190,8 +190,8 @@ impl Recovery {
 
     /// An answer to a packet transmitted more than once may be to any of its transmissions; one that
     /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
-    fn on_arrival(&mut self, now: Timestamp, journey: Journey) {
-        let elapsed = now.saturating_sub(journey.sent_at);
+    fn on_arrival(&mut self, now: Nanos, journey: Journey) {
+        let elapsed = now.since(journey.sent_at);
         let certain = journey.transmissions == 1 || self.rtt.min().is_none_or(|min| elapsed >= min);
         if certain {
             self.newest_arrival = self.newest_arrival.max(Some(journey.number));
@@ -203,32 +203,34 @@ impl Recovery {
             && self.newest_arrival.is_some_and(|newest| newest > transmission.number)
     }
 
-    fn detect_losses<S>(&mut self, window: &mut SendWindow<S>, now: Timestamp) {
-        let delay = self.rtt.reordering_delay();
-        while let Some(front) = self.oldest_in_flight(window) {
+    //= ZSSP-SEQ-19  by evidence, RFC 9002
+    fn detect_losses<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
+        while let Some(front) = self.oldest_in_flight(window)
+            && self.has_evidence_against(&front)
+        {
             let overtaken =
                 self.newest_arrival.is_some_and(|n| n >= front.number + u64::from(REORDERING_THRESHOLD));
-            let late = now >= front.at.saturating_add(delay);
-            if !self.has_evidence_against(&front) || !(overtaken || late) {
+            if !overtaken && now < front.at.plus(self.rtt.reordering_delay()) {
                 break;
             }
             self.requeue(window, front);
-            self.emit(Event::Lost { seq: front.seq, sent_at: front.at });
+            self.emit(Event::Lost { seq: front.seq, sent_at: front.at.duration() });
         }
         self.drop_stale_held(window);
     }
 
-    fn detect_timeouts<S>(&mut self, window: &mut SendWindow<S>, now: Timestamp) {
+    //= ZSSP-SEQ-18  at a fixed interval in the bare protocol
+    fn detect_timeouts<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
         while let Some(front) = self.oldest_in_flight(window) {
-            if now < self.timer_start(&front).saturating_add(self.rtt.timeout()) {
+            if now < self.timer_start(&front).plus(self.rtt.timeout()) {
                 break;
             }
             self.requeue(window, front);
             match self.resend {
-                Resend::Fixed(_) => self.emit(Event::Lost { seq: front.seq, sent_at: front.at }),
+                Resend::Fixed(_) => self.emit(Event::Lost { seq: front.seq, sent_at: front.at.duration() }),
                 Resend::Adaptive(_) => {
                     // One packet to ask with is enough: its answer is the evidence about the others.
-                    self.emit(Event::TimedOut { seq: front.seq, sent_at: front.at });
+                    self.emit(Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
                     self.rtt.back_off();
                     self.timer_from = now;
                     self.oldest_in_flight(window);
@@ -238,7 +240,7 @@ impl Recovery {
         }
     }
 
-    fn probe_held<S>(&mut self, window: &mut SendWindow<S>, now: Timestamp) {
+    fn probe_held<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
         if self.held.front().is_none_or(|front| now < self.held_deadline(front)) {
             return;
         }
@@ -283,16 +285,16 @@ impl Recovery {
     }
 
     /// In the bare protocol each packet has a timer of its own; the measured one starts anew with each answer.
-    fn timer_start(&self, transmission: &Transmission) -> Timestamp {
+    fn timer_start(&self, transmission: &Transmission) -> Nanos {
         match self.resend {
             Resend::Adaptive(_) => transmission.at.max(self.timer_from),
             Resend::Fixed(_) => transmission.at,
         }
     }
 
-    fn held_deadline(&self, held: &Transmission) -> Timestamp {
-        let wait: Duration = self.rtt.timeout().saturating_mul(HELD_TIMEOUTS);
-        held.at.max(self.held_timer_from).saturating_add(wait)
+    fn held_deadline(&self, held: &Transmission) -> Nanos {
+        let wait = self.rtt.timeout().times(HELD_TIMEOUTS);
+        held.at.max(self.held_timer_from).plus(wait)
     }
 
     fn emit(&mut self, event: Event) {

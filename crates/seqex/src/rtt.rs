@@ -1,85 +1,96 @@
 //! The measured round trip and the resend time-out that follows from it (RFC 6298).
 
-use core::time::Duration;
+use crate::{Resend, nanos::Nanos};
 
-use crate::Resend;
-
-/// Round-trip estimation and exponential back-off. Works in nanoseconds, which hold 584 years.
+/// Round-trip estimation and exponential back-off.
 #[derive(Debug)]
 pub(crate) struct RoundTrip {
-    policy: Resend,
+    bounds: Bounds,
     estimate: Option<Estimate>,
     backoff: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
+enum Bounds {
+    Adaptive { initial: Nanos, min: Nanos, max: Nanos },
+    Fixed(Nanos),
+}
+
+#[derive(Clone, Copy, Debug)]
 struct Estimate {
-    smoothed: u64,
-    variation: u64,
-    latest: u64,
-    min: u64,
+    smoothed: Nanos,
+    variation: Nanos,
+    latest: Nanos,
+    min: Nanos,
 }
 
 /// The granularity `G` of RFC 6298, and the least reordering delay that loss detection allows for.
-const GRANULARITY: u64 = 1_000_000;
+const GRANULARITY: Nanos = Nanos::MILLISECOND;
 
 /// Beyond this, doubling reaches any sensible maximum.
 const MAX_BACKOFF: u32 = 20;
 
 impl RoundTrip {
-    pub(crate) fn new(policy: Resend) -> Self {
-        Self { policy, estimate: None, backoff: 0 }
+    pub(crate) fn new(resend: Resend) -> Self {
+        // A time-out of nothing would be due again as soon as it is handled.
+        let bound = |duration| Nanos::from(duration).max(GRANULARITY);
+        let bounds = match resend {
+            Resend::Adaptive(bounds) => Bounds::Adaptive {
+                initial: bound(bounds.initial),
+                min: bound(bounds.min),
+                max: bound(bounds.max),
+            },
+            Resend::Fixed(interval) => Bounds::Fixed(bound(interval)),
+        };
+        Self { bounds, estimate: None, backoff: 0 }
     }
 
     /// Takes a measurement of a packet that was transmitted once.
-    pub(crate) fn sample(&mut self, rtt: Duration) {
-        let latest = nanos(rtt);
+    pub(crate) fn sample(&mut self, latest: Nanos) {
         self.estimate = Some(match self.estimate {
-            None => Estimate { smoothed: latest, variation: latest / 2, latest, min: latest },
+            None => Estimate { smoothed: latest, variation: latest.part(2), latest, min: latest },
             Some(e) => Estimate {
-                // The deviation is taken from the old mean, so it comes first.
-                variation: e.variation - e.variation / 4 + e.smoothed.abs_diff(latest) / 4,
-                smoothed: e.smoothed - e.smoothed / 8 + latest / 8,
+                // The deviation is taken from the old mean.
+                variation: e.variation.since(e.variation.part(4)).plus(e.smoothed.abs_diff(latest).part(4)),
+                smoothed: e.smoothed.since(e.smoothed.part(8)).plus(latest.part(8)),
                 latest,
                 min: e.min.min(latest),
             },
         });
     }
 
-    pub(crate) fn smoothed(&self) -> Option<Duration> {
-        self.estimate.map(|e| Duration::from_nanos(e.smoothed))
+    pub(crate) fn smoothed(&self) -> Option<Nanos> {
+        self.estimate.map(|e| e.smoothed)
     }
 
-    pub(crate) fn variation(&self) -> Option<Duration> {
-        self.estimate.map(|e| Duration::from_nanos(e.variation))
+    pub(crate) fn variation(&self) -> Option<Nanos> {
+        self.estimate.map(|e| e.variation)
     }
 
-    pub(crate) fn min(&self) -> Option<Duration> {
-        self.estimate.map(|e| Duration::from_nanos(e.min))
+    pub(crate) fn min(&self) -> Option<Nanos> {
+        self.estimate.map(|e| e.min)
     }
 
+    //= ZSSP-SEQ-19  by the measured round trip, RFC 6298
     /// The resend time-out, back-off included.
-    pub(crate) fn timeout(&self) -> Duration {
-        match self.policy {
-            Resend::Fixed(interval) => interval,
-            Resend::Adaptive(bounds) => {
-                let base = match self.estimate {
-                    None => bounds.initial,
-                    Some(e) => {
-                        let margin = e.variation.saturating_mul(4).max(GRANULARITY);
-                        Duration::from_nanos(e.smoothed.saturating_add(margin))
-                    }
-                };
-                base.max(bounds.min).saturating_mul(1 << self.backoff).min(bounds.max)
+    pub(crate) fn timeout(&self) -> Nanos {
+        match self.bounds {
+            Bounds::Fixed(interval) => interval,
+            Bounds::Adaptive { initial, min, max } => {
+                let base = self.estimate.map_or(initial, |e| {
+                    let margin = e.variation.times(4).max(GRANULARITY);
+                    e.smoothed.plus(margin)
+                });
+                base.max(min).times(1 << self.backoff).min(max)
             }
         }
     }
 
     /// How late a packet may be, after a later one arrived, before it counts as lost:
     /// nine eighths of the round trip (RFC 9002, 6.1.2).
-    pub(crate) fn reordering_delay(&self) -> Duration {
-        let rtt = self.estimate.map_or(0, |e| e.smoothed.max(e.latest));
-        Duration::from_nanos(rtt.saturating_add(rtt / 8).max(GRANULARITY))
+    pub(crate) fn reordering_delay(&self) -> Nanos {
+        let rtt = self.estimate.map_or(Nanos::ZERO, |e| e.smoothed.max(e.latest));
+        rtt.plus(rtt.part(8)).max(GRANULARITY)
     }
 
     /// Doubles the time-out.
@@ -93,25 +104,20 @@ impl RoundTrip {
     }
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
     use crate::Adaptive;
 
-    fn millis(ms: u64) -> Duration {
-        Duration::from_millis(ms)
+    fn millis(ms: u64) -> Nanos {
+        Nanos::MILLISECOND.times(ms)
     }
 
     fn adaptive() -> RoundTrip {
-        RoundTrip::new(Resend::Adaptive(Adaptive {
-            initial: millis(250),
-            min: millis(10),
-            max: millis(4000),
-        }))
+        let [initial, min, max] = [250, 10, 4000].map(Duration::from_millis);
+        RoundTrip::new(Resend::Adaptive(Adaptive { initial, min, max }))
     }
 
     #[test]
@@ -155,16 +161,24 @@ mod tests {
     #[test]
     fn extreme_samples_saturate() {
         let mut rtt = adaptive();
-        rtt.sample(Duration::MAX);
-        rtt.sample(Duration::ZERO);
-        rtt.sample(Duration::MAX);
+        rtt.sample(Duration::MAX.into());
+        rtt.sample(Nanos::ZERO);
+        rtt.sample(Duration::MAX.into());
         assert_eq!(rtt.timeout(), millis(4000));
         assert!(rtt.reordering_delay() > millis(4000));
     }
 
     #[test]
+    fn no_policy_makes_time_outs_of_nothing() {
+        let zero = Adaptive { initial: Duration::ZERO, min: Duration::ZERO, max: Duration::ZERO };
+        for resend in [Resend::Adaptive(zero), Resend::Fixed(Duration::ZERO)] {
+            assert_eq!(RoundTrip::new(resend).timeout(), millis(1));
+        }
+    }
+
+    #[test]
     fn fixed_interval_ignores_everything() {
-        let mut rtt = RoundTrip::new(Resend::Fixed(millis(250)));
+        let mut rtt = RoundTrip::new(Resend::BARE);
         rtt.sample(millis(1));
         rtt.back_off();
         assert_eq!(rtt.timeout(), millis(250));

@@ -2,7 +2,7 @@
 
 use alloc::{boxed::Box, vec::Vec};
 
-use crate::{Capacity, Message, Order, SeqNo, Timestamp};
+use crate::{Capacity, Message, Order, SeqNo, nanos::Nanos};
 
 /// Where a packet is on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +26,8 @@ pub(crate) struct Slot<S> {
     pub(crate) transmissions: u32,
     /// The number of the latest transmission, unique over the exchange's life.
     pub(crate) number: u64,
-    pub(crate) sent_at: Timestamp,
-    pub(crate) queued_at: Timestamp,
+    pub(crate) sent_at: Nanos,
+    pub(crate) queued_at: Nanos,
     order: Order,
     reply_to: Option<SeqNo>,
     data: Option<S>,
@@ -39,7 +39,7 @@ pub(crate) struct Journey {
     pub(crate) status: Status,
     pub(crate) transmissions: u32,
     pub(crate) number: u64,
-    pub(crate) sent_at: Timestamp,
+    pub(crate) sent_at: Nanos,
 }
 
 /// The ring. `oldest <= fresh <= next` and `next - oldest` never exceeds the capacity.
@@ -72,7 +72,7 @@ impl<S> SendWindow<S> {
     }
 
     /// Takes in a packet. The caller has seen that `span` is below the capacity.
-    pub(crate) fn push(&mut self, now: Timestamp, message: Message<S>) {
+    pub(crate) fn push(&mut self, now: Nanos, message: Message<S>) {
         debug_assert!(self.span() < self.slots.len() as u32 && message.seq == self.next);
         let Message { seq, reply_to, order, data } = message;
         *self.slot_mut(seq) = Slot {
@@ -171,8 +171,8 @@ impl<S> Slot<S> {
             status: Status::Vacant,
             transmissions: 0,
             number: 0,
-            sent_at: Timestamp::ZERO,
-            queued_at: Timestamp::ZERO,
+            sent_at: Nanos::ZERO,
+            queued_at: Nanos::ZERO,
             order: Order::Unordered,
             reply_to: None,
             data: None,
@@ -206,7 +206,7 @@ mod tests {
     fn push(window: &mut SendWindow<u32>, data: u32) -> SeqNo {
         let seq = window.next_seq();
         let message = Message { seq, reply_to: None, order: Order::Unordered, data };
-        window.push(Timestamp::ZERO, message);
+        window.push(Nanos::ZERO, message);
         seq
     }
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+//= ZSSP-SEQ-03  32 bits that wrap
 /// The number of a packet: 32 bits that wrap.
 ///
 /// Wrapping numbers have no total order, so this type has no `Ord`; compare distances instead.
@@ -53,6 +54,7 @@ impl SeqNo {
         (self.0.wrapping_sub(other.0) as i32) > 0
     }
 
+    //= ZSSP-SEQ-13  indexed by the number modulo the capacity
     /// The slot of this number in a ring whose length is a power of two, so that neighbours stay
     /// neighbours where the numbers wrap.
     pub(crate) const fn index(self, ring: usize) -> usize {

@@ -24,16 +24,21 @@ fn answered(first: u32, count: u32) -> Packet<u64> {
     Packet::Ack(Ack { kind: AckKind::Answered, first: SeqNo::new(first), count })
 }
 
+//= ZSSP-DEF-22  powers of two
+//= ZSSP-SEQ-13  64 by default
 #[test]
 fn a_capacity_is_a_power_of_two() {
     for good in [2, 4, 64, 4096, 65536] {
         assert_eq!(Capacity::new(good).map(Capacity::packets), Ok(good));
     }
+    assert_eq!(Capacity::default().packets(), 64);
     for bad in [0, 1, 3, 63, 65, 131_072, u32::MAX] {
         assert_eq!(Capacity::new(bad), Err(BadCapacity));
     }
 }
 
+//= ZSSP-SEQ-10  what was sent comes back
+//= ZSSP-SEQ-17  a reply acknowledges
 #[test]
 fn answers_go_both_ways_and_bring_back_what_was_sent() {
     let mut pair = Pair::new(config(4));
@@ -86,6 +91,9 @@ fn a_token_that_was_abandoned_answers_nothing() {
     assert_eq!(b.poll_acks(), None);
 }
 
+//= ZSSP-SEQ-06  after every packet before it
+//= ZSSP-SEQ-07  plain ones overtake
+//= ZSSP-SEQ-08  critical section
 #[test]
 fn ordered_packets_wait_for_all_before_them_and_for_the_critical_section() {
     let mut b: SeqEx<Letter, u64> = SeqEx::new(config(8));
@@ -117,6 +125,7 @@ fn ordered_packets_wait_for_all_before_them_and_for_the_critical_section() {
     assert_eq!(deliver(&mut b, &mut tokens), Some(5));
 }
 
+//= ZSSP-SEQ-12  two reasons
 #[test]
 fn refusals_say_who_is_to_blame() {
     let mut pair = Pair::new(config(4));
@@ -146,6 +155,7 @@ fn undrained_acknowledgements_do_not_pile_up() {
     assert_eq!(a.can_send(), Ok(()));
 }
 
+//= ZSSP-SEQ-16  acknowledged again
 #[test]
 fn a_lost_acknowledgement_is_fetched_by_a_duplicate() {
     let mut b: SeqEx<Letter, u64> = SeqEx::new(config(4));
@@ -163,6 +173,7 @@ fn a_lost_acknowledgement_is_fetched_by_a_duplicate() {
     }
 }
 
+//= ZSSP-SEQ-16  not while the reply is in the send window
 #[test]
 fn a_reply_under_way_is_not_undercut_by_an_acknowledgement() {
     let mut b: SeqEx<Letter, u64> = SeqEx::new(config(4));
@@ -178,6 +189,8 @@ fn a_reply_under_way_is_not_undercut_by_an_acknowledgement() {
     assert_eq!(b.poll_acks().map(|a| a.kind), Some(AckKind::Answered));
 }
 
+//= ZSSP-SEQ-14  the bounds of the window
+//= ZSSP-SEQ-15  beyond it
 #[test]
 fn packets_outside_the_window_and_unmatched_replies_are_given_back() {
     let mut b: SeqEx<Letter, u64> = SeqEx::new(config(4));
@@ -212,6 +225,7 @@ fn unanswered_packets_keep_their_place() {
     assert_eq!(b.receive(NOW, payload(2, Order::Unordered)), Received::Taken);
 }
 
+//= ZSSP-ENC-02  one range for many
 #[test]
 fn acknowledgements_travel_in_runs() {
     let mut pair = Pair::new(config(64));
@@ -229,6 +243,7 @@ fn acknowledgements_travel_in_runs() {
     assert_eq!(exchange.poll_acks(), None);
 }
 
+//= ZSSP-SEQ-21  for every method
 #[test]
 fn closing_is_final_and_hands_everything_back() {
     let mut a: SeqEx<Letter, u64> = SeqEx::new(config(8));

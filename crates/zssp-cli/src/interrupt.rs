@@ -37,6 +37,14 @@ impl Interrupt {
     }
 }
 
+#[cfg(test)]
+impl Interrupt {
+    /// Never requested.
+    pub(crate) fn none() -> Self {
+        Self(watch::channel(None).1)
+    }
+}
+
 #[cfg(unix)]
 struct Signals {
     interrupt: tokio::signal::unix::Signal,

@@ -44,6 +44,7 @@
 //! It runs on a tokio runtime; handshakes, which cost about a millisecond, run on its blocking pool.
 #![forbid(unsafe_code)]
 
+mod buffers;
 mod config;
 mod congestion;
 mod connection;

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`rank::ENDPOINT`] | attempts under way, the way to whom an ended session is told |
 //! | [`rank::CONNECTION`] | everything of one connection |
-//! | [`rank::POOL`] | spare send buffers |
+//! | [`rank::POOL`] | spare buffers |
 //!
 //! Nothing foreign (socket, store, waker, a user's `Drop`) runs while one is held.
 

@@ -1,4 +1,5 @@
 //! Messages on the reliable channel.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! How connections come about, and how they do not.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod common;
 

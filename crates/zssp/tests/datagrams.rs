@@ -1,4 +1,5 @@
 //! Datagrams: sealed, and otherwise as unreliable as the network.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod common;
 

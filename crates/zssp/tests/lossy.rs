@@ -1,5 +1,6 @@
 //! A relay between the two endpoints that loses, doubles and reorders what passes. The seed repeats its decisions;
 //! what the scheduler does in between is its own.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod common;
 

@@ -310,3 +310,95 @@ pub(crate) fn receive<K: Sink>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{io, thread};
+
+    use tokio::task::spawn_blocking;
+    use zssp::{Endpoint, SecretKey};
+
+    use super::*;
+    use crate::transfer::{
+        message::{Attributes, Mode},
+        names::{Name, NamePath},
+        refusal::Refusal,
+        sink::SinkFile,
+        source::{Opened, Plan},
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    /// A disk that takes longer for everything than the other side has patience.
+    struct Slow;
+
+    impl Slow {
+        fn hesitate(&self) {
+            thread::sleep(PATIENCE * 5 / 2);
+        }
+    }
+
+    impl Source for Slow {
+        type File = io::Empty;
+
+        fn open(&mut self, _path: &NamePath) -> io::Result<Opened<io::Empty>> {
+            self.hesitate();
+            let attributes = Attributes { mode: Mode::READ_WRITE, modified: None };
+            Ok(Opened { file: io::empty(), size: 0, attributes })
+        }
+    }
+
+    impl Sink for Slow {
+        type File = Self;
+
+        fn make_directory(&mut self, _path: &NamePath, _mode: Mode) -> Result<(), Refusal> {
+            Ok(())
+        }
+
+        fn create(&mut self, _path: &NamePath, _attributes: &Attributes) -> Result<Self, Refusal> {
+            Ok(Self)
+        }
+    }
+
+    impl SinkFile for Slow {
+        fn write(&mut self, _contents: &[u8]) -> Result<(), Refusal> {
+            Ok(())
+        }
+
+        fn commit(self) -> Result<(), Refusal> {
+            self.hesitate();
+            Ok(())
+        }
+    }
+
+    async fn endpoint() -> Endpoint {
+        let builder = Endpoint::builder(SecretKey::generate().unwrap());
+        builder.give_up_after(PATIENCE).bind("127.0.0.1:0").await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_slow_disk_is_not_a_dead_peer() {
+        let (alice, bob) = (endpoint().await, endpoint().await);
+        let accept = async { bob.accept().await.unwrap().accept().await };
+        let (there, here) = tokio::join!(alice.connect(bob.local_addr(), bob.public_key()), accept);
+        let (there, here) = (there.unwrap(), here.unwrap());
+
+        let channel = here.channel();
+        let receiving =
+            spawn_blocking(move || receive(&channel, Slow, PATIENCE, Interrupt::none(), |_| {}).unwrap());
+        let channel = there.channel();
+        let sending = spawn_blocking(move || {
+            let path = NamePath::root(Name::new(b"x").unwrap());
+            let plan = Plan { files: [(path, 0)].into(), ..Plan::default() };
+            let sender = Sender::new(Slow, plan, message_size(&channel));
+            let mut stored = 0;
+            let outcome = send(&channel, sender, Interrupt::none(), |event| {
+                stored += usize::from(matches!(event, sender::Event::Stored { .. }));
+            });
+            (outcome.unwrap(), stored)
+        });
+        assert_eq!(sending.await.unwrap(), (Outcome::Complete, 1));
+        receiving.await.unwrap();
+        say_goodbye(&there, None).await;
+    }
+}

@@ -103,10 +103,9 @@ impl Phase {
                 closing.attempts += 1;
                 out.push(Outgoing::new(closing.frame.clone()));
             }
-            Self::Lingering { confirm, .. } => {
-                if std::mem::take(confirm) {
-                    out.push(Outgoing::new(Bytes::from_static(&frame::CLOSE_READ_FRAME)));
-                }
+            Self::Lingering { confirm: confirm @ true, .. } => {
+                *confirm = false;
+                out.push(Outgoing::new(Bytes::from_static(&frame::CLOSE_READ_FRAME)));
             }
             _ => {}
         }

@@ -23,6 +23,8 @@ const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs a connection to its end.
 pub(crate) async fn drive(shared: Arc<Shared>) {
+    // Also when the runtime is shut down and this task just dropped: the endpoint's table would keep it alive.
+    let _leave = Leave(shared.clone());
     let mut payloads = Vec::new();
     let mut sleep = Box::pin(tokio::time::sleep(FOREVER));
     loop {
@@ -41,7 +43,16 @@ pub(crate) async fn drive(shared: Arc<Shared>) {
             }
         }
     }
-    shared.endpoint.remove(&shared);
+}
+
+/// Takes the connection out of its endpoint when its driver ends, in whatever way.
+struct Leave(Arc<Shared>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.handle_session_end(CloseReason::EndpointClosed);
+        self.0.endpoint.remove(&self.0);
+    }
 }
 
 async fn wait(shared: &Shared, mut sleep: std::pin::Pin<&mut Sleep>, deadline: Instant) {

@@ -43,7 +43,7 @@ impl Shared {
             session,
             remote,
             settings,
-            state: RankedMutex::new(State::new(Instant::now(), settings)),
+            state: RankedMutex::new(State::new(Instant::now(), settings, endpoint.buffers.clone())),
             driver: Notify::new(),
             inbox: Notify::new(),
             datagrams: Notify::new(),

@@ -22,6 +22,7 @@ use book::Book;
 pub use incoming::Incoming;
 use table::Table;
 
+use crate::buffers::Buffers;
 use crate::config::{Builder, Config};
 use crate::connection::{self, Connection};
 use crate::error::{BindError, ConnectError};
@@ -69,6 +70,7 @@ pub(crate) struct Shared {
     pub(crate) link: Udp,
     pub(crate) counters: Counters,
     pub(crate) batches: Batches,
+    pub(crate) buffers: Arc<Buffers>,
     context: Context,
     store: Arc<dyn RatchetStore>,
     table: Table,
@@ -119,6 +121,7 @@ impl Endpoint {
             public_key,
             link,
             counters: Counters::default(),
+            buffers: Arc::new(Buffers::default()),
             batches: Batches::new(config.connection_settings().max_payload),
             context,
             store,

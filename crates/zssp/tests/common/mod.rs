@@ -75,6 +75,6 @@ impl Random {
 
     /// True once in `n`, on average.
     pub(crate) fn one_in(&mut self, n: u64) -> bool {
-        self.next() % n == 0
+        self.next().is_multiple_of(n)
     }
 }
