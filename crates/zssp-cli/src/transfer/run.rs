@@ -383,22 +383,26 @@ mod tests {
         let (there, here) = tokio::join!(alice.connect(bob.local_addr(), bob.public_key()), accept);
         let (there, here) = (there.unwrap(), here.unwrap());
 
-        let channel = here.channel();
-        let receiving =
-            spawn_blocking(move || receive(&channel, Slow, PATIENCE, Interrupt::none(), |_| {}).unwrap());
-        let channel = there.channel();
+        let (to_alice, to_bob) = (here.channel(), there.channel());
+        let receiving = async {
+            let work = move || receive(&to_alice, Slow, PATIENCE, Interrupt::none(), |_| {});
+            let received = spawn_blocking(work).await.unwrap();
+            say_goodbye(&here, received.as_ref().err()).await;
+            received
+        };
         let sending = spawn_blocking(move || {
             let path = NamePath::root(Name::new(b"x").unwrap());
             let plan = Plan { files: [(path, 0)].into(), ..Plan::default() };
-            let sender = Sender::new(Slow, plan, message_size(&channel));
+            let sender = Sender::new(Slow, plan, message_size(&to_bob));
             let mut stored = 0;
-            let outcome = send(&channel, sender, Interrupt::none(), |event| {
+            let outcome = send(&to_bob, sender, Interrupt::none(), |event| {
                 stored += usize::from(matches!(event, sender::Event::Stored { .. }));
             });
-            (outcome.unwrap(), stored)
+            (outcome, stored)
         });
-        assert_eq!(sending.await.unwrap(), (Outcome::Complete, 1));
-        receiving.await.unwrap();
-        say_goodbye(&there, None).await;
+        let (received, sent) = tokio::join!(receiving, sending);
+        received.unwrap();
+        let (outcome, stored) = sent.unwrap();
+        assert_eq!((outcome.unwrap(), stored), (Outcome::Complete, 1));
     }
 }
