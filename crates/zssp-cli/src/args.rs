@@ -58,7 +58,7 @@ Examples:
 ///
 /// Two machines know each other by their public keys; nothing else is configured.
 #[derive(Debug, Parser)]
-#[command(name = "zssp", version, after_help = EXIT_CODES, max_term_width = 100, subcommand_required = true)]
+#[command(name = "zssp", version, after_help = EXIT_CODES, max_term_width = 100, arg_required_else_help = true)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) output: Output,
@@ -70,10 +70,10 @@ pub(crate) struct Cli {
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct Output {
     /// Say more: every file by name, and what went over the wire
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, conflicts_with = "quiet", display_order = 100)]
     pub(crate) verbose: bool,
     /// Say nothing but errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 101)]
     pub(crate) quiet: bool,
 }
 
@@ -123,9 +123,9 @@ pub(crate) struct Receive {
     /// The file with our secret key (see `zssp keygen`)
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
-    /// Where to listen; port 0 takes any free one, which is printed
-    #[arg(long, value_name = "ADDR", default_value = "[::]:9993", value_parser = listen_address)]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen; port 0 takes any free one, which is printed [default: port 9993 of every address]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    pub(crate) listen: Option<SocketAddr>,
     /// Whose files are welcome: public keys, or `any` for everybody
     #[arg(long, value_name = "PUBKEY", required = true, num_args = 1..)]
     pub(crate) allow: Vec<Allowed>,

@@ -1,6 +1,11 @@
 //! `zssp receive`.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     task::{JoinSet, spawn_blocking},
@@ -9,7 +14,7 @@ use tokio::{
 use zssp::{Connection, Endpoint, Incoming, PublicKey};
 
 use crate::{
-    args::{self, Allowed},
+    args::{self, Allowed, DEFAULT_PORT},
     console::Console,
     exit::{Exit, Failure},
     interrupt::Interrupt,
@@ -43,7 +48,7 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     let public = PublicKeyText(key.public_key());
     let endpoint = Endpoint::builder(key)
         .give_up_after(args.timeout)
-        .bind(args.listen)
+        .bind(addresses(args.listen).as_slice())
         .await
         .map_err(|error| Failure::new(Exit::Local, error.to_string()))?;
     if args.allow.contains(&Allowed::Anybody) {
@@ -186,6 +191,16 @@ impl Service {
                 ));
                 broken.exit()
             }
+        }
+    }
+}
+
+/// Where to listen: where the user said, or everywhere, with IPv6 if this machine has it.
+fn addresses(asked_for: Option<SocketAddr>) -> Vec<SocketAddr> {
+    match asked_for {
+        Some(address) => vec![address],
+        None => {
+            vec![(Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into(), (Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into()]
         }
     }
 }

@@ -9,9 +9,9 @@
 //! | `01` | start, a request | version u16, files u64, bytes u64 |
 //! | `02` | directory, a request | mode u16, path |
 //! | `03` | file, a request | id u64, size u64, attributes, path |
-//! | `04` | small file, a request | BLAKE3 [32], attributes, path, contents |
+//! | `04` | small file, a request | BLAKE3 (32 bytes), attributes, path, contents |
 //! | `05` | chunk | id u64, offset u64, contents |
-//! | `06` | end of file, a request | id u64, BLAKE3 [32] |
+//! | `06` | end of file, a request | id u64, BLAKE3 (32 bytes) |
 //! | `07` | file abandoned, a request | id u64 |
 //! | `08` | finish, a request | |
 //! | `09` | alive | |
