@@ -15,7 +15,7 @@ use crate::key::{SecretKey, default_provider};
 use crate::link::Udp;
 
 /// Messages under way in one direction of a channel. Both ends must agree on it, so it is no setting.
-pub(crate) const WINDOW: u32 = 256;
+pub(crate) const WINDOW: u32 = 128;
 
 /// Settings of an [`Endpoint`], each with a default that is safe to leave alone.
 ///

@@ -48,16 +48,8 @@ pub enum ConnectError {
     /// This endpoint was closed.
     #[error("the endpoint is closed")]
     EndpointClosed,
-    /// The identity is longer than a handshake carries.
-    #[error("the identity has {len} bytes, at most {max} fit")]
-    IdentityTooLong {
-        /// The bytes given.
-        len: usize,
-        /// The bytes allowed.
-        max: usize,
-    },
-    /// The cryptographic library or the ratchet store failed on this side.
-    #[error("the handshake failed on this side: {0}")]
+    /// This side cannot even begin: the key is this endpoint's own, for example.
+    #[error("cannot connect: {0}")]
     Local(Box<str>),
     /// The peer answered, and does not want this endpoint: it does not know its key, or is full.
     #[error("the peer refused: does it know this endpoint's public key?")]

@@ -18,6 +18,9 @@ use seqex::encoding::{self, Frames};
 /// Bytes a close reason may have.
 pub const MAX_REASON: usize = 1024;
 
+/// The code with which an endpoint itself closes a connection whose peer does not follow the protocol.
+pub const PROTOCOL_VIOLATION: u32 = u32::MAX;
+
 /// Bytes before a datagram's content.
 pub(crate) const DATAGRAM_OVERHEAD: usize = 1;
 
@@ -79,6 +82,7 @@ impl<'a> Payload<'a> {
             }
             CLOSE_READ if rest.is_empty() => Ok(Self::CloseRead),
             CLOSE_READ => Err(Malformed::Close),
+            //= ZSSP-ENC-05  whatever the encoding of channels does not know either ends the connection
             _ => Ok(Self::Exchange(encoding::frames(payload))),
         }
     }

@@ -55,6 +55,7 @@ mod key;
 mod link;
 mod stats;
 mod sync;
+mod wait;
 
 pub use config::Builder;
 pub use connection::{Channel, Connection, Message};
@@ -66,3 +67,6 @@ pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
 pub use zssp_proto::{Limits, MemoryStore, PublicKey, RatchetStore, Suite};
 
 pub use bytes::Bytes;
+
+/// The session protocol underneath: providers of cryptography, and what a ratchet store of one's own needs.
+pub use zssp_proto as proto;

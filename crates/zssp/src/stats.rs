@@ -58,6 +58,9 @@ pub struct EndpointStats {
     pub send_errors: u64,
     /// Times the system failed to receive.
     pub receive_errors: u64,
+    /// Times a peer had lost the ratchet state that this side remembered, or somebody who has stolen its key pretended
+    /// so. Rare in honest operation: look into it.
+    pub downgrades: u64,
     /// Times the ratchet store failed. The handshakes concerned are tried again by their resends.
     pub store_failures: u64,
 }
@@ -89,6 +92,7 @@ pub(crate) struct Counters {
     pub(crate) payloads_dropped: Counter,
     pub(crate) send_errors: Counter,
     pub(crate) receive_errors: Counter,
+    pub(crate) downgrades: Counter,
     pub(crate) store_failures: Counter,
 }
 
@@ -104,6 +108,7 @@ impl Counters {
             payloads_dropped: self.payloads_dropped.load(),
             send_errors: self.send_errors.load(),
             receive_errors: self.receive_errors.load(),
+            downgrades: self.downgrades.load(),
             store_failures: self.store_failures.load(),
         }
     }

@@ -35,6 +35,28 @@ fn bulk_arrives_whole_in_order_and_once() {
 }
 
 #[test]
+fn several_tasks_may_receive_from_the_socket() {
+    run(async {
+        let receivers = || builder().receive_tasks(3).bind("127.0.0.1:0");
+        let pair = pair_of(receivers().await.unwrap(), receivers().await.unwrap()).await;
+        let (sender, receiver) = (pair.here.channel(), pair.there.channel());
+        let sent = Bytes::from(content(9, 16 << 20));
+        let mut rest = sent.clone();
+        tokio::spawn(async move {
+            while !rest.is_empty() {
+                sender.send_ordered(rest.split_to(rest.len().min(45_000))).await.unwrap();
+            }
+            sender.flush().await.unwrap();
+        });
+        let mut received = Vec::new();
+        while received.len() < sent.len() {
+            received.extend_from_slice(receiver.receive().await.unwrap().data());
+        }
+        assert!(received == sent, "the content differs");
+    });
+}
+
+#[test]
 fn both_directions_at_once() {
     run(async {
         let pair = pair().await;
@@ -81,6 +103,7 @@ fn unordered_messages_arrive_each_once() {
     });
 }
 
+//= ZSSP-SEQ-08  a critical section, until it is released
 #[test]
 fn the_next_ordered_message_waits_for_the_one_before() {
     run(async {
@@ -151,6 +174,7 @@ fn a_request_that_is_dropped_unanswered_says_so() {
     });
 }
 
+//= ZSSP-SEQ-10  the data that was sent comes back with the reply
 #[test]
 fn a_reply_to_a_plain_message_arrives_with_what_it_answers() {
     run(async {

@@ -84,6 +84,7 @@ fn both_sides_may_close_at_once() {
     });
 }
 
+//= ZSSP-SEQ-20  senders, receivers and those who wait for replies
 #[test]
 fn a_peer_that_vanishes_is_noticed_while_something_is_owed() {
     run(async {

@@ -237,3 +237,76 @@ fn every_suite_connects() {
         }
     });
 }
+
+#[test]
+fn a_restarted_peer_comes_back() {
+    run(async {
+        let server = endpoint().await;
+        let key = SecretKey::generate().unwrap();
+        for round in 0..3 {
+            // Each time with an empty store, as after a crash that took the ratchet with it.
+            let client = Endpoint::bind("127.0.0.1:0", key.clone()).await.unwrap();
+            let (here, there) = connect(&client, &server).await;
+            assert_eq!(there.peer_key(), key.public_key());
+            let serve =
+                async { there.channel().receive().await.unwrap().reply("welcome back").await.unwrap() };
+            let channel = here.channel();
+            let (reply, ()) = tokio::join!(channel.request(format!("round {round}")), serve);
+            assert_eq!(reply.unwrap(), "welcome back");
+            here.close(0, b"restarting").await;
+        }
+    });
+}
+
+#[test]
+fn garbage_changes_nothing_but_counters() {
+    run(async {
+        let (client, server) = (endpoint().await, endpoint().await);
+        let (here, there) = connect(&client, &server).await;
+        let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let garbage = common::content(21, 1 << 20);
+        let (mut rest, mut sent) = (&garbage[..], 0);
+        while !rest.is_empty() {
+            let len = rest.len().min(1 + usize::from(rest[0]) * 6);
+            let (mut datagram, after) = (rest[..len].to_vec(), &rest[len..]);
+            // Some begin like a hello, whose key id is zero.
+            if sent % 2 == 0 {
+                datagram.iter_mut().take(4).for_each(|byte| *byte = 0);
+            }
+            stranger.send_to(&datagram, server.local_addr()).unwrap();
+            (rest, sent) = (after, sent + 1);
+        }
+        stranger.send_to(&[], server.local_addr()).unwrap();
+        let serve = async { there.channel().receive().await.unwrap().reply("unmoved").await.unwrap() };
+        let channel = here.channel();
+        let (reply, ()) = tokio::join!(channel.request("still there?"), serve);
+        assert_eq!(reply.unwrap(), "unmoved");
+        assert!(server.stats().faults > 0);
+        assert_eq!(server.stats().connections, 1);
+    });
+}
+
+#[test]
+fn steps_of_handshakes_beyond_the_queue_are_dropped_and_come_again() {
+    run(async {
+        let server = builder().handshakes(1, 1).bind("127.0.0.1:0").await.unwrap();
+        let clients = 12;
+        let attempts: Vec<_> = (0..clients)
+            .map(|_| {
+                let (address, key) = (server.local_addr(), server.public_key());
+                tokio::spawn(async move { endpoint().await.connect(address, key).await.unwrap() })
+            })
+            .collect();
+        let mut connections = Vec::new();
+        while connections.len() < clients {
+            if let Ok(connection) = server.accept().await.unwrap().accept().await {
+                connections.push(connection);
+            }
+        }
+        for attempt in attempts {
+            connections.push(attempt.await.unwrap());
+        }
+        // Usually ten or so; how many is up to the scheduler.
+        println!("{} steps were dropped", server.stats().handshakes_dropped);
+    });
+}

@@ -87,11 +87,15 @@ impl Inner {
     }
 
     pub(super) fn stats(&self) -> Stats {
+        // One after the other: inside the expression below, each guard would live to its end.
+        let sessions = self.sessions.lock().len();
+        let pending_handshakes = self.pending.lock().len();
+        let hello_bytes = self.hellos.lock().held_bytes();
         Stats {
-            sessions: self.sessions.lock().len(),
-            pending_handshakes: self.pending.lock().len(),
+            sessions,
+            pending_handshakes,
             key_ids: self.routes.len(),
-            hello_bytes: self.hellos.lock().held_bytes(),
+            hello_bytes,
             reassembly_bytes: self.session_reassembly.budget.held(),
             pending_evicted: self.drops.pending_evicted.get(),
             hellos_evicted: self.drops.hellos_evicted.get(),

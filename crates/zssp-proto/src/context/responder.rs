@@ -136,6 +136,12 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), F
             return Err(fault);
         }
     };
+    // Asked after loading: if this handshake was forgotten, another session may have come about since, whose ratchet
+    // must not be replaced by that of a session that never will be.
+    //= ZSSP-DEF-09  an answer that comes too late changes nothing
+    if pending.is_over() {
+        return Err(Fault::Stale);
+    }
     let downgraded = used.fingerprint().is_zero() && !old.contains(&Fingerprint::ZERO);
     //= ZSSP-RAT-21  the state used must be one of hers
     if !used.fingerprint().is_zero() && !old.contains(used.fingerprint()) {

@@ -9,9 +9,10 @@ use seqex::{Order, Token};
 use tokio::sync::oneshot;
 
 use super::shared::Shared;
-use super::state::Sending;
+use super::state::{Arrived, Sending};
 use super::{Connection, closed_reason};
 use crate::error::{CloseReason, RequestError, SendError};
+use crate::wait::until;
 
 /// What a message costs of the send buffer besides its bytes.
 const MESSAGE_COST: usize = 64;
@@ -115,28 +116,16 @@ impl Channel {
     /// Dropped before it resolves, no message was taken.
     pub async fn receive(&self) -> Option<Message> {
         let shared = self.shared();
-        loop {
-            let notified = shared.inbox.notified();
-            let mut notified = std::pin::pin!(notified);
-            notified.as_mut().enable();
-            let (message, more, ended) =
+        let arrived = until(&shared.inbox, || {
+            let (arrived, more, ended) =
                 shared.look(|state| (state.take_message(), state.has_messages(), state.ended().is_some()));
             if more {
                 shared.inbox.notify_one();
             }
-            if let Some(arrived) = message {
-                return Some(Message {
-                    shared: shared.clone(),
-                    token: Some(arrived.token),
-                    data: arrived.data,
-                    in_reply_to: arrived.answers,
-                });
-            }
-            if ended {
-                return None;
-            }
-            notified.await;
-        }
+            arrived.map(Some).or(ended.then_some(None))
+        });
+        let Arrived { token, data, answers } = arrived.await?;
+        Some(Message { shared: shared.clone(), token: Some(token), data, in_reply_to: answers })
     }
 
     /// Waits until the peer's application has answered everything that was sent on this channel.
@@ -148,16 +137,14 @@ impl Channel {
     /// Cancel safe: it only waits.
     pub async fn flush(&self) -> Result<(), CloseReason> {
         let shared = self.shared();
-        loop {
-            let changed = shared.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable();
-            match shared.look(|state| (state.ended().cloned(), state.is_drained())) {
-                (Some(reason), _) => return Err(reason),
-                (None, true) => return Ok(()),
-                (None, false) => changed.await,
-            }
-        }
+        let outcome = until(&shared.changed, || {
+            shared.look(|state| match (state.ended(), state.is_drained()) {
+                (Some(reason), _) => Some(Err(reason.clone())),
+                (None, true) => Some(Ok(())),
+                (None, false) => None,
+            })
+        });
+        outcome.await
     }
 
     async fn put(

@@ -1,9 +1,10 @@
 //! How a connection ends: drained, told, confirmed.
 //!
 //! ```text
-//! Open --close()--> Draining --all answered--> Closing --confirmed, or repeated in vain--> Over
+//! Open --close()--> Draining --all answered, or none for long--> Closing --confirmed, or repeated in vain--> Over
+//! Open --the peer breaks the rules--> Closing
 //!   any of these --the peer's close--> Lingering --its repeats have ceased--> Over
-//!   any of these --the session ends, the peer is silent or breaks the rules--> Over
+//!   any of these --the session ends, the peer is silent--> Over
 //! ```
 
 use std::time::{Duration, Instant};
@@ -11,7 +12,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::outgoing::Outgoing;
-use crate::error::CloseReason;
 use crate::frame;
 
 /// How often a close is said before its confirmation is done without.
@@ -37,10 +37,12 @@ pub(super) enum Phase {
 pub(super) enum Pulse {
     /// Everything is answered: the close frame may go.
     Drained(Bytes),
-    /// It took too long.
-    GivenUp(CloseReason),
+    /// The peer has answered nothing for too long: the close frame goes all the same.
+    Stalled(Bytes),
     /// Nothing.
     Steady,
+    /// The close was repeated often enough.
+    Unconfirmed,
 }
 
 /// A close on its way.
@@ -83,9 +85,9 @@ impl Phase {
     pub(super) fn pulse(&mut self, now: Instant, drained: bool) -> Pulse {
         match self {
             Self::Draining { frame, .. } if drained => Pulse::Drained(frame.clone()),
-            Self::Draining { give_up, .. } if *give_up <= now => Pulse::GivenUp(CloseReason::TimedOut),
+            Self::Draining { frame, give_up } if *give_up <= now => Pulse::Stalled(frame.clone()),
             Self::Closing(closing) if closing.attempts == ATTEMPTS && closing.next <= now => {
-                Pulse::GivenUp(CloseReason::Local)
+                Pulse::Unconfirmed
             }
             Self::Lingering { until, confirm: false } if *until <= now => {
                 *self = Self::Over;
@@ -140,7 +142,7 @@ mod tests {
         assert!(matches!(phase.pulse(now, false), Pulse::Steady));
         phase.progress(now + 20 * MS);
         assert!(matches!(phase.pulse(now + 10 * MS, false), Pulse::Steady), "an answer buys time");
-        assert!(matches!(phase.pulse(now + 20 * MS, false), Pulse::GivenUp(CloseReason::TimedOut)));
+        assert!(matches!(phase.pulse(now + 20 * MS, false), Pulse::Stalled(_)));
         assert!(matches!(phase.pulse(now, true), Pulse::Drained(_)));
     }
 

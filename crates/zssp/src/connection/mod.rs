@@ -23,6 +23,7 @@ pub(crate) use state::Settings;
 use crate::error::{CloseReason, SendError, TrySendError};
 use crate::frame::DATAGRAM_OVERHEAD;
 use crate::stats::ConnectionStats;
+use crate::wait::until;
 
 /// A secure connection with one peer, whose key is proven.
 ///
@@ -141,22 +142,16 @@ impl Connection {
     /// Dropped before it resolves, no datagram was taken.
     pub async fn read_datagram(&self) -> Result<Bytes, CloseReason> {
         let shared = self.shared();
-        loop {
-            let notified = shared.datagrams.notified();
-            let mut notified = std::pin::pin!(notified);
-            notified.as_mut().enable();
+        let outcome = until(&shared.datagrams, || {
             let (datagram, more, ended) = shared.look(|state| {
                 (state.take_received_datagram(), state.has_datagrams(), state.ended().cloned())
             });
             if more {
                 shared.datagrams.notify_one();
             }
-            match (datagram, ended) {
-                (Some(datagram), _) => return Ok(datagram),
-                (None, Some(reason)) => return Err(reason),
-                (None, None) => notified.await,
-            }
-        }
+            datagram.map(Ok).or(ended.map(Err))
+        });
+        outcome.await
     }
 
     /// Closes the connection and waits until that is done.
@@ -179,16 +174,7 @@ impl Connection {
     /// # Cancel safety
     /// Cancel safe: it only waits.
     pub async fn closed(&self) -> CloseReason {
-        let shared = self.shared();
-        loop {
-            let changed = shared.changed.notified();
-            let mut changed = std::pin::pin!(changed);
-            changed.as_mut().enable();
-            if let Some(reason) = shared.look(|state| state.ended().cloned()) {
-                return reason;
-            }
-            changed.await;
-        }
+        until(&self.shared().changed, || self.close_reason()).await
     }
 
     /// Why the connection has ended, if it has.

@@ -107,6 +107,7 @@ impl Shared {
         if datagrams {
             self.datagrams.notify_one();
         }
+        //= ZSSP-SEQ-20  every waiter hears of the end
         if ended {
             self.send_space.close();
             self.datagram_space.close();

@@ -22,7 +22,7 @@ impl Shared {
             return;
         };
         let shared = self.clone();
-        tokio::spawn(async move {
+        self.runtime.spawn(async move {
             if let Some(worker) = shared.worker().await {
                 drop(shared.spawn(handshake, worker).await);
             }
@@ -47,7 +47,7 @@ impl Shared {
         worker: OwnedSemaphorePermit,
     ) -> JoinHandle<Option<Connection>> {
         let shared = self.clone();
-        tokio::task::spawn_blocking(move || {
+        self.runtime.spawn_blocking(move || {
             let connection = shared.run(handshake);
             drop(worker);
             shared.timer.notify_one();
@@ -66,8 +66,9 @@ impl Shared {
                 Event::Authorize(peer) => self.announce(peer),
                 Event::Ended { id, reason } => self.ended(id, reason),
                 Event::Established { session, .. } => accepted = self.established(session).or(accepted),
+                Event::Downgraded { .. } => self.counters.downgrades.add(1),
                 Event::StoreFailed { .. } => self.counters.store_failures.add(1),
-                // Facts for statistics of a later day.
+                // Whatever a later version adds is a fact nobody here waits for.
                 _ => {}
             }
         }
@@ -110,7 +111,7 @@ impl Shared {
         for payload in attempt.iter().flat_map(|attempt| &attempt.early) {
             shared.handle_payload(Instant::now(), payload);
         }
-        tokio::spawn(connection::drive(shared.clone()));
+        self.runtime.spawn(connection::drive(shared.clone()));
         if closed {
             shared.handle_session_end(CloseReason::EndpointClosed);
         }

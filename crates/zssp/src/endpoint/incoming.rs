@@ -87,7 +87,8 @@ impl Incoming {
     pub fn refuse(self) {
         let Self { peer, endpoint } = self;
         let refusal = peer.refuse();
-        tokio::spawn(async move { drop(endpoint.submit(refusal).await) });
+        let runtime = endpoint.runtime.clone();
+        runtime.spawn(async move { drop(endpoint.submit(refusal).await) });
     }
 
     /// Leaves the peer without an answer, like dropping this does.

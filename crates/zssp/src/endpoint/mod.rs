@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::net::ToSocketAddrs;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use zssp_proto::{Address, Context, Open, OpenError, PublicKey, RatchetStore, SessionId};
 
@@ -30,6 +31,7 @@ use crate::key::SecretKey;
 use crate::link::Udp;
 use crate::stats::{Counters, EndpointStats};
 use crate::sync::{RankedMutex, rank};
+use crate::wait::until;
 
 /// A UDP socket that connects to peers and is connected to, known by its key.
 ///
@@ -58,10 +60,10 @@ use crate::sync::{RankedMutex, rank};
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
-pub struct Endpoint(Arc<Handle>);
+pub struct Endpoint(Arc<Owner>);
 
 /// What the application holds; tasks hold [`Shared`] itself.
-struct Handle(Arc<Shared>);
+struct Owner(Arc<Shared>);
 
 /// An endpoint, seen from inside.
 pub(crate) struct Shared {
@@ -88,6 +90,8 @@ pub(crate) struct Shared {
     /// No handle is left, or it was closed: with the last connection everything stops.
     released: AtomicBool,
     stop: watch::Sender<bool>,
+    /// Where tasks run, whichever thread starts them.
+    runtime: Handle,
 }
 
 impl Endpoint {
@@ -134,13 +138,14 @@ impl Endpoint {
             workers: Arc::new(Semaphore::new(config.workers)),
             released: AtomicBool::new(false),
             stop: watch::Sender::new(false),
+            runtime: Handle::current(),
             config,
         });
         for _ in 0..shared.config.receive_tasks {
-            tokio::spawn(receive::receive(shared.clone(), shared.stop.subscribe()));
+            shared.runtime.spawn(receive::receive(shared.clone(), shared.stop.subscribe()));
         }
-        tokio::spawn(shared.clone().watch_deadlines());
-        Self(Arc::new(Handle(shared)))
+        shared.runtime.spawn(shared.clone().watch_deadlines());
+        Self(Arc::new(Owner(shared)))
     }
 
     /// Where the socket is bound.
@@ -210,10 +215,7 @@ impl Endpoint {
     /// Dropped before it resolves, nobody was taken from the queue.
     pub async fn accept(&self) -> Option<Incoming> {
         let shared = self.shared();
-        loop {
-            let arrived = shared.arrivals.notified();
-            let mut arrived = std::pin::pin!(arrived);
-            arrived.as_mut().enable();
+        let peer = until(&shared.arrivals, || {
             let (next, more, closed) = {
                 let mut book = shared.book.lock();
                 (book.next_incoming(), book.has_incoming(), book.is_closed())
@@ -221,12 +223,9 @@ impl Endpoint {
             if more {
                 shared.arrivals.notify_one();
             }
-            match next {
-                Some(peer) => return Some(Incoming::new(peer, shared.clone())),
-                None if closed => return None,
-                None => arrived.await,
-            }
-        }
+            next.map(Some).or(closed.then_some(None))
+        });
+        Some(Incoming::new(peer.await?, shared.clone()))
     }
 
     /// Closes every connection as [`Connection::close`] does, and takes nobody new: attempts under way and peers that
@@ -246,15 +245,7 @@ impl Endpoint {
     /// Cancel safe: it only waits.
     pub async fn wait_idle(&self) {
         let shared = self.shared();
-        loop {
-            let idle = shared.idle.notified();
-            let mut idle = std::pin::pin!(idle);
-            idle.as_mut().enable();
-            if shared.table.len() == 0 {
-                return;
-            }
-            idle.await;
-        }
+        until(&shared.idle, || (shared.table.len() == 0).then_some(())).await;
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -262,7 +253,7 @@ impl Endpoint {
     }
 }
 
-impl Drop for Handle {
+impl Drop for Owner {
     fn drop(&mut self) {
         self.0.shut_door();
     }

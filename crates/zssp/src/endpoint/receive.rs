@@ -6,6 +6,7 @@
 //! 4. Once per batch and connection: whoever waits is woken.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -37,8 +38,22 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>
             }
         }
         // Those who were woken may be waiting for this very thread.
-        tokio::task::yield_now().await;
+        to_the_back().await;
     }
+}
+
+/// Lets the tasks that are ready run first. Unlike tokio's `yield_now` this does not wait for the runtime to look at the
+/// system's events again, which a busy runtime does once in 61 tasks.
+async fn to_the_back() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// What a datagram led to, for the counters and for knowing when a batch is over.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use seqex::encoding::{self, MessageHeader};
 
 use super::{CHANNEL, Effects, GRANULARITY, State, Step, datagram_cost};
+use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase, Pulse};
 use crate::connection::outgoing::{Acks, Outgoing};
 use crate::error::CloseReason;
@@ -58,9 +59,19 @@ impl State {
         let drained = self.is_drained() && self.datagrams_out.is_empty();
         match self.phase.pulse(now, drained) {
             Pulse::Steady => {}
-            Pulse::Drained(frame) => self.phase = Phase::Closing(Closing::new(now, frame)),
-            Pulse::GivenUp(reason) => {
-                self.end(reason, effects);
+            Pulse::Drained(frame) => {
+                // What the peer's messages were answered with goes first: its side is drained by it, too.
+                if self.acks.due().is_some() {
+                    self.acks.add(now, Urgency::Now);
+                }
+                self.phase = Phase::Closing(Closing::new(now, frame));
+            }
+            Pulse::Stalled(frame) => {
+                self.end(CloseReason::TimedOut, effects);
+                self.phase = Phase::Closing(Closing::new(now, frame));
+            }
+            Pulse::Unconfirmed => {
+                self.end(CloseReason::Local, effects);
                 self.phase = Phase::Over;
             }
         }
@@ -100,6 +111,7 @@ impl State {
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(again);
             let mut payload = Outgoing::new(data);
+            //= ZSSP-ENC-03  acknowledgements ride with messages
             if self.acks.due().is_some() {
                 let room = self.settings.max_payload.saturating_sub(payload.len() + header.len());
                 let (with_acks, acks) = payload.acks(&mut self.exchange, room);

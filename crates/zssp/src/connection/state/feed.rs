@@ -7,9 +7,9 @@ use seqex::{Delivery, Event, Packet, Received};
 
 use super::{Arrived, CHANNEL, Effects, State, datagram_cost, urgency};
 use crate::connection::acks::Urgency;
-use crate::connection::close::Phase;
+use crate::connection::close::{Closing, Phase};
 use crate::error::CloseReason;
-use crate::frame::{Malformed, Payload};
+use crate::frame::{self, Malformed, Payload};
 
 impl State {
     /// Takes in an authentic payload.
@@ -23,7 +23,10 @@ impl State {
         self.stats.bytes_received += payload.len() as u64;
         if let Err(malformed) = self.read(now, payload, effects) {
             self.end(CloseReason::Protocol(malformed.as_str()), effects);
-            self.phase = Phase::Over;
+            if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
+                let frame = frame::close(frame::PROTOCOL_VIOLATION, malformed.as_str().as_bytes());
+                self.phase = Phase::Closing(Closing::new(now, frame.into()));
+            }
             effects.driver = true;
         }
     }

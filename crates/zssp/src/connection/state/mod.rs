@@ -144,6 +144,7 @@ impl State {
     pub(in crate::connection) fn new(now: Instant, settings: Settings, buffers: Arc<Buffers>) -> Self {
         let config = Config {
             capacity: settings.window,
+            //= ZSSP-SEQ-19  by the measured round trip
             resend: Resend::Adaptive(Adaptive { max: LONGEST_TIMEOUT, ..Adaptive::default() }),
             give_up_after: Some(settings.give_up_after),
             feedback: Feedback::Collect,

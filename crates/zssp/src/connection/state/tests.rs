@@ -151,6 +151,7 @@ impl Pair {
     }
 }
 
+//= ZSSP-SEQ-19  the round trip is measured
 #[test]
 fn messages_cross_in_order_and_give_their_room_back() {
     let mut pair = Pair::new();
@@ -170,6 +171,7 @@ fn messages_cross_in_order_and_give_their_room_back() {
     assert!(stats.congestion_window > 14_000, "a window in use grows");
 }
 
+//= ZSSP-ENC-02  sixty answers are a range
 #[test]
 fn acknowledgements_travel_together() {
     let mut pair = Pair::new();
@@ -243,6 +245,33 @@ fn closing_waits_for_the_answers_then_says_so_until_confirmed() {
 }
 
 #[test]
+fn answers_are_sent_before_the_close() {
+    let mut pair = Pair::new();
+    let start = pair.now;
+    pair.ends[1].send(start, Order::Unordered, b"to be answered").unwrap();
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(LATENCY, [false, false], &mut received);
+    let now = pair.now;
+    assert!(pair.ends[0].receive(now).is_some());
+    pair.ends[0].with(now, |state, effects| state.close(now, 0, b"", effects));
+    pair.settle();
+    assert_eq!(pair.ends[1].freed, b"to be answered".len(), "answered, not given up");
+}
+
+#[test]
+fn a_peer_that_answers_nothing_is_waited_for_and_then_told() {
+    let mut pair = Pair::new();
+    let start = pair.now;
+    pair.ends[0].send(start, Order::Unordered, b"never answered").unwrap();
+    pair.ends[0].with(start, |state, effects| state.close(start, 4, b"", effects));
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(Duration::from_secs(60), [false, false], &mut received);
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::TimedOut));
+    assert!(matches!(pair.ends[1].state.ended(), Some(CloseReason::Peer { code: 4, .. })));
+    assert!(pair.ends[0].over && pair.ends[1].over);
+}
+
+#[test]
 fn what_is_not_answered_when_the_peer_closes_is_given_back() {
     let mut pair = Pair::new();
     let now = pair.now;
@@ -256,6 +285,7 @@ fn what_is_not_answered_when_the_peer_closes_is_given_back() {
     assert!(pair.ends[0].answers.is_empty(), "it was dropped with the request, not answered");
 }
 
+//= ZSSP-ENC-05  an unknown first byte, an unknown kind, a channel that does not exist
 #[test]
 fn what_breaks_the_rules_ends_the_connection() {
     for payload in [&b""[..], &[0xFF, 1, 2], &[0x20], &[0x10, 0, 1, 0, 0, 0, 0, 9], &[0xD1, 0]] {
@@ -265,6 +295,8 @@ fn what_breaks_the_rules_ends_the_connection() {
         assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))), "{payload:02x?}");
         pair.settle();
         assert!(pair.ends[0].over);
+        let told = pair.ends[1].state.ended();
+        assert!(matches!(told, Some(CloseReason::Peer { code: frame::PROTOCOL_VIOLATION, .. })), "{told:?}");
     }
 }
 
