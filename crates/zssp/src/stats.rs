@@ -43,6 +43,8 @@ pub struct EndpointStats {
     pub connections: usize,
     /// UDP datagrams received.
     pub datagrams_received: u64,
+    /// Bytes in them, without the headers of UDP and IP.
+    pub bytes_received: u64,
     /// Datagrams that were none of ours, forged, replayed, damaged or late.
     pub faults: u64,
     /// Steps of handshakes that came while as many as allowed were being computed, and were dropped.
@@ -83,6 +85,7 @@ impl Counter {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) datagrams_received: Counter,
+    pub(crate) bytes_received: Counter,
     pub(crate) faults: Counter,
     pub(crate) handshakes_dropped: Counter,
     pub(crate) incoming_dropped: Counter,
@@ -98,6 +101,7 @@ impl Counters {
         EndpointStats {
             connections,
             datagrams_received: self.datagrams_received.load(),
+            bytes_received: self.bytes_received.load(),
             faults: self.faults.load(),
             handshakes_dropped: self.handshakes_dropped.load(),
             incoming_dropped: self.incoming_dropped.load(),

@@ -76,10 +76,11 @@ impl<'a> Batch<'a> {
     }
 
     fn run(mut self, batch: &mut ReceiveBatch, scratch: &mut Scratch) {
-        let (mut datagrams, mut faults) = (0, 0);
+        let (mut datagrams, mut bytes, mut faults) = (0, 0, 0);
         let context = &self.shared.context;
         for (from, datagram) in batch.datagrams() {
             datagrams += 1;
+            bytes += datagram.len() as u64;
             faults += self.take(context.receive(self.now, from.into(), datagram, scratch)).fault;
         }
         loop {
@@ -90,6 +91,7 @@ impl<'a> Batch<'a> {
             }
         }
         self.shared.counters.datagrams_received.add(datagrams);
+        self.shared.counters.bytes_received.add(bytes);
         self.shared.counters.faults.add(faults);
     }
 
