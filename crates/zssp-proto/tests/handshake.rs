@@ -503,3 +503,21 @@ fn keys_end_with_their_session() {
     pair.drive_for(11 * SECOND);
     assert_eq!(pair.alice.keys.sealing_keys(), 0, "back in A1");
 }
+
+/// A thread remembers where fragments that come in a row belong; not for longer than the session lasts.
+#[test]
+fn a_session_that_was_closed_reads_no_more_fragments() {
+    let mut pair = Pair::established(1, &Setup::default());
+    let (alice, bob) = (&pair.alice, &mut pair.bob);
+    let mut buffer = vec![0; 6000];
+    let sealed = alice.session().seal(&[7; 5000], 1500, &mut buffer).unwrap();
+    let datagrams: Vec<_> = sealed.datagrams(&buffer).map(<[u8]>::to_vec).collect();
+    let [first @ .., last] = &datagrams[..] else { panic!("several fragments") };
+    for datagram in first {
+        bob.receive(alice.node, datagram.clone());
+    }
+    assert_eq!(bob.take_faults(), []);
+    bob.context.close(bob.session().id());
+    bob.receive(alice.node, last.clone());
+    assert_eq!(bob.take_faults(), [Fault::UnknownKeyId]);
+}
