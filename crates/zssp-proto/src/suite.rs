@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::crypto::{KEM_CIPHERTEXT_LEN, Secret, round3_secret};
 
+//= ZSSP-SUI-19  approved primitives, that can run on a validated module; no more than that is claimed anywhere
 /// What a session's handshake is made of. There is no negotiation: the initiator opens with one suite, the
 /// responder accepts a configured set, and the suite that opened the hello is the session's for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
