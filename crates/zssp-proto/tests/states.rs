@@ -187,6 +187,7 @@ impl Moment {
 
 //= ZSSP-ST-12  S2 is entered when C1 or C2 was read
 //= ZSSP-ST-18  a failure inside a Noise handshake: the timeout transition at once
+//= ZSSP-DEF-03  a failed handshake is restarted in every build
 //= ZSSP-ST-19  any other authentication failure is as if the packet had never come
 //= ZSSP-ST-21  a valid C1 is always answered
 //= ZSSP-ST-26  payloads are received in A3, S1 and S2

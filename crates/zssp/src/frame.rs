@@ -38,26 +38,22 @@ pub(crate) enum Payload<'a> {
 }
 
 /// Why a payload was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    #[error("a payload without content")]
-    Empty,
-    #[error("a close frame of the wrong length")]
-    Close,
-    #[error("a malformed channel frame")]
-    Exchange,
-    #[error("a message for a channel that does not exist")]
     Channel,
+    Close,
+    Empty,
+    Exchange,
 }
 
 impl Malformed {
-    /// The same as text that lives forever.
+    /// For the application, and for the peer in the close frame.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Empty => "a payload without content",
-            Self::Close => "a close frame of the wrong length",
-            Self::Exchange => "a malformed or unknown channel frame",
             Self::Channel => "a message for a channel that does not exist",
+            Self::Close => "a close frame of the wrong length",
+            Self::Empty => "a payload without content",
+            Self::Exchange => "a malformed or unknown channel frame",
         }
     }
 }

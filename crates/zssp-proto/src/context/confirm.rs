@@ -70,12 +70,15 @@ fn confirmed(
 ) -> Result<(), Fault> {
     //= ZSSP-RAT-13  state 1 unchanged, state 2 none
     let pair = RatchetPair { first: established.pair.first.duplicate(), second: None };
+    //= ZSSP-RAT-04  a mismatch ends the session
     if task.compare_and_swap(&cell.name, &established.pair, &pair)? == Swap::Conflict {
         drop(taken);
         task.inner.end(cell, task.outbox, EndReason::Conflict);
         return Err(Fault::Stale);
     }
     let shared = established.shared;
+    //= ZSSP-RAT-14  the copy equals what was stored
+    //= ZSSP-DEF-02  also after state 2 or a downgrade was used
     let steady = Established { shared: shared.clone(), pair: Arc::new(pair) };
     taken.commit(Phase::Steady(steady))?;
     let session = Session(shared.clone());

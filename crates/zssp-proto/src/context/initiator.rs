@@ -52,6 +52,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let pair = task.load(&cell.name)?;
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
+    //= ZSSP-XK-11  a missing second fingerprint is sent as zeros
     let second = pair.second.as_ref().map_or(Fingerprint::ZERO, |state| *state.fingerprint());
     let opening = xk::Opening {
         suite: open.suite,
@@ -81,6 +82,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let timers = Timers::start(now, ATTEMPT);
     let next =
         AwaitResponse { attempt: attempt.clone(), xk, kid, header, pair, hello: hello.clone(), timers };
+    //= ZSSP-ST-02  A1 is entered
     let committed = taken.commit(Phase::AwaitResponse(Box::new(next)));
     if let Some(old_kid) = old_kid {
         inner.routes.remove(old_kid);
@@ -124,6 +126,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         Err(XkError::Provider) => return Err(Fault::Provider),
         Err(XkError::Unauthentic) => {
             //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
+            //= ZSSP-DEF-03  the work is done in every build
             hello(task, cell, taken)?;
             return Err(Fault::Forged);
         }
@@ -166,6 +169,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     };
     let epoch = KeyEpoch::new(provider, keys, (packet.kid, remote_kid), 0);
     let shared = Arc::new(Shared::new(new, epoch));
+    //= ZSSP-ST-06  A3 is entered when Alice read X2
     let next = AwaitConfirm {
         attempt: state.attempt.clone(),
         established: Established { shared: shared.clone(), pair: Arc::new(pair) },
@@ -177,6 +181,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     inner.routes.set(packet.kid, Route::Session { shared, cell: cell.clone() });
     inner.forget_if_closed(cell, packet.kid);
     if downgraded {
+        //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
         task.outbox.events.push(Event::Downgraded { id: cell.id });
     }
     task.outbox.transmits.push(completion);
@@ -185,6 +190,8 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
 
 impl Inner {
     /// X1 with the first ZCP response: no counter, no mac, a random `pow` (PROTOCOL 4).
+    //= ZSSP-ZCP-02  zero counter, zero mac, random pow
+    //= ZSSP-ZCP-03  appended after the handshake hash was taken
     fn hello_transmit(&self, to: crate::Address, mut packet: Vec<u8>) -> Result<Transmit, Fault> {
         let mut pow = [0; 8];
         self.provider().random(&mut pow).map_err(|_| Fault::Provider)?;

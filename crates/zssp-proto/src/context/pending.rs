@@ -98,6 +98,7 @@ impl PendingTable {
             self.entries.push(pending);
             return None;
         }
+        //= ZSSP-DEF-13  not always one and the same slot
         let victim = (random % self.entries.len() as u64) as usize;
         Some(core::mem::replace(&mut self.entries[victim], pending))
     }

@@ -36,6 +36,7 @@ pub(super) fn hello(
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
     let pending = respond(task, read, ratchet, kid, from).inspect_err(|_| inner.routes.remove(kid))?;
+    //= ZSSP-ST-04  B2 is entered when X1 was answered
     inner.add_pending(pending, task.now)
 }
 
@@ -68,6 +69,7 @@ fn respond(
 //= ZSSP-RAT-18  none recognised: the zero key
 fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<RatchetState, Fault> {
     for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
+        //= ZSSP-DEF-01  each under its own value
         if let Some(state) = task.find(fingerprint)? {
             return Ok(state);
         }
@@ -172,6 +174,7 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), F
     let epoch = KeyEpoch::new(inner.provider(), completion.keys, (pending.kid, state.remote_kid), 0);
     let (suite, address, header) = (state.suite, state.address, state.header);
     let pair = Arc::new(new);
+    //= ZSSP-ST-08  S1 is entered when Bob read X3
     let timers = Timers::start(task.now, CONFIRM);
     let mut shared = None;
     let cell = inner.add_session(|id| {

@@ -52,6 +52,7 @@ impl Fingerprint {
     /// Bytes of a fingerprint.
     pub const LEN: usize = 32;
     /// Stands for the zero ratchet key: no shared history.
+    //= ZSSP-XK-12  the zero fingerprint stands for the zero key
     pub const ZERO: Self = Self([0; Self::LEN]);
 
     /// The fingerprint with these bytes, as a store kept them.
@@ -71,6 +72,7 @@ impl Fingerprint {
 }
 
 //= ZSSP-RAT-06  fingerprints are compared in constant time
+//= ZSSP-SEC-08  and so are all secrets that are compared
 impl PartialEq for Fingerprint {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -132,6 +134,7 @@ impl fmt::Debug for RatchetState {
 
 /// The one or two states kept for a peer. Two while it is not certain that the peer stored the newer one.
 #[derive(Debug)]
+//= ZSSP-RAT-01  one or two states
 pub struct RatchetPair {
     /// State 1, the newest.
     pub first: RatchetState,
@@ -141,6 +144,7 @@ pub struct RatchetPair {
 
 impl RatchetPair {
     /// What is remembered of a peer never met.
+    //= ZSSP-RAT-07  zero, none
     pub const fn never_met() -> Self {
         Self { first: RatchetState::zero(), second: None }
     }

@@ -69,3 +69,32 @@ impl KeyRing {
         core::iter::once(&self.current).chain(&self.other)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::crypto::{PROVIDERS, Secret};
+    use crate::ratchet::RatchetState;
+
+    //= ZSSP-ST-31  2^32 - 1 uses of one key end the session
+    #[test]
+    fn a_key_is_used_2_pow_32_minus_1_times() {
+        let Some(provider) = PROVIDERS.first() else { return };
+        let directed = || Directed { send: Secret::zero(), receive: Secret::zero() };
+        let epoch = |first_counter| {
+            let keys = HandshakeKeys {
+                ratchet: RatchetState::zero(),
+                key_exchange: directed(),
+                transport: directed(),
+            };
+            let kid = KeyId::new([1; 4]).unwrap();
+            KeyEpoch::new(*provider, keys, (kid, kid), first_counter)
+        };
+        for first in [0, 5, 1 << 40] {
+            let epoch = epoch(first);
+            assert!(epoch.may_seal(first) && epoch.may_seal(first + (1 << 32) - 2));
+            assert!(!epoch.may_seal(first + (1 << 32) - 1) && !epoch.may_seal(u64::MAX));
+            assert!(first == 0 || !epoch.may_seal(first - 1), "a counter of the epoch before");
+        }
+    }
+}

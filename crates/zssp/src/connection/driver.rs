@@ -72,6 +72,7 @@ async fn send(shared: &Shared, payloads: &mut Vec<Outgoing>) {
     let mut refused = 0;
     for payload in payloads.drain(..) {
         let sealed = match seal(shared, &payload, &mut batch) {
+            // An empty batch has room for the largest payload, so the second time is the last.
             Sealing::Full => {
                 refused += batch.flush(&endpoint.link, shared.remote).await;
                 seal(shared, &payload, &mut batch)
