@@ -224,6 +224,7 @@ pub(crate) fn send<S: Source>(
             Step::Wait => {
                 let news = runtime.block_on(async {
                     tokio::select! {
+                        biased;
                         news = feedback.recv() => Ok(news),
                         reason = connection.closed() => Err(Broken::Closed(reason)),
                         exit = interrupt.wait() => Err(Broken::Interrupted(exit)),
