@@ -153,6 +153,9 @@ impl Recovery {
             self.emit(Event::Held { seq, sent_at: journey.sent_at.duration() });
         }
         self.on_arrival(now, journey);
+        // The road is open, whatever the peer's application is doing.
+        self.rtt.reset_backoff();
+        self.timer_from = now;
     }
 
     /// Draws the conclusions once all that one packet says has been recorded.

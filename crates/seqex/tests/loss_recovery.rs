@@ -239,3 +239,22 @@ fn events_that_nobody_drains_are_bounded() {
     }
     assert_eq!(events(&mut a).len(), 8);
 }
+
+#[test]
+fn hearing_that_a_packet_is_held_ends_the_back_off() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 2);
+    let (mut now, mut gaps) = (0, vec![]);
+    for _ in 0..2 {
+        let due = a.next_deadline().expect("packets are in flight").as_millis() as u64;
+        gaps.push(due - now);
+        now = due;
+        a.handle_timeout(millis(now));
+        assert_eq!(resends(&mut a, now).len(), 1);
+    }
+    assert_eq!(gaps, [250, 500], "nothing is heard: ever more slowly");
+    now += 10;
+    hear(&mut a, now, AckKind::Holding, 0, 1);
+    assert_eq!(a.resend_timeout(), millis(250));
+    assert_eq!(a.next_deadline(), Some(millis(now + 250)), "the other one gets a whole time-out");
+}
