@@ -83,8 +83,18 @@ impl Shared {
     }
 
     fn tell(&self, effects: Effects) {
-        let Effects { freed, datagrams_freed, answers, dropped, driver, inbox, datagrams, changed, ended } =
-            effects;
+        let Effects {
+            freed,
+            datagrams_freed,
+            answers,
+            dropped,
+            discarded,
+            driver,
+            inbox,
+            datagrams,
+            changed,
+            ended,
+        } = effects;
         if freed > 0 {
             self.send_space.add_permits(freed);
         }
@@ -97,7 +107,7 @@ impl Shared {
                 let _ = answer.send(reply);
             }
         }
-        drop(dropped);
+        drop((dropped, discarded));
         if driver {
             self.driver.notify_one();
         }

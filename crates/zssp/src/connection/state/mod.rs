@@ -90,8 +90,10 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) datagrams_freed: usize,
     /// Replies, and requests that will have none.
     pub(in crate::connection) answers: Vec<(oneshot::Sender<Bytes>, Option<Bytes>)>,
-    /// What is to be dropped outside of the lock.
+    /// What is to be dropped outside of the lock: the application's bytes may run its code then.
     pub(in crate::connection) dropped: Vec<Sending>,
+    /// The same, for bytes that nobody waits for.
+    pub(in crate::connection) discarded: Vec<Bytes>,
     /// The driver has something to do.
     pub(in crate::connection) driver: bool,
     /// A message arrived.
@@ -238,6 +240,7 @@ impl State {
     ) -> Result<(), SendError> {
         if let Err(error) = self.may_send() {
             effects.datagrams_freed += datagram_cost(data.len());
+            effects.discarded.push(data);
             return Err(error);
         }
         self.datagrams_out.push_back(data);
@@ -289,6 +292,7 @@ impl State {
         effects: &mut Effects,
     ) -> Result<(), SendError> {
         if let Some(reason) = &self.ended {
+            effects.discarded.push(data);
             return Err(SendError::Closed(reason.clone()));
         }
         let message = Sending { data, cost: 0, answer: None };
@@ -344,13 +348,14 @@ impl State {
             return;
         }
         let remains = self.exchange.close();
-        let sent = remains.unanswered.into_iter().chain(remains.acknowledged);
+        let replied_to = remains.undelivered.into_iter().filter_map(|(_, answers)| answers);
+        let sent = remains.unanswered.into_iter().chain(remains.acknowledged).chain(replied_to);
         effects.dropped.extend(sent.map(|(_, message)| message));
         effects.dropped.extend(self.queue.drain(..).map(|(_, message)| message));
-        self.datagrams_out.clear();
+        effects.discarded.extend(self.datagrams_out.drain(..));
         self.acks.clear();
         if !matches!(reason, CloseReason::Peer { .. }) {
-            self.inbox.clear();
+            effects.discarded.extend(self.inbox.drain(..).filter_map(|arrived| arrived.answers));
         }
         self.ended = Some(reason);
         (effects.ended, effects.changed) = (true, true);

@@ -369,3 +369,39 @@ proptest! {
         }
     }
 }
+
+/// Bytes whose drop is the application's code.
+struct Watched {
+    _alive: Arc<()>,
+}
+
+impl AsRef<[u8]> for Watched {
+    fn as_ref(&self) -> &[u8] {
+        b"watched"
+    }
+}
+
+#[test]
+fn no_bytes_of_the_application_are_dropped_under_the_lock() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let alive = Arc::new(());
+    let watched = || Bytes::from_owner(Watched { _alive: alive.clone() });
+    let message = || Sending { data: watched(), cost: 0, answer: None };
+
+    pair.ends[1].send(now, Order::Unordered, b"to be replied to").unwrap();
+    pair.drive(Duration::from_secs(1), [false, true], &mut [Vec::new(), Vec::new()]);
+    let state = &mut pair.ends[0].state;
+    let token = state.take_message().unwrap().token;
+
+    let mut effects = Effects::default();
+    state.send(now, Order::Unordered, message(), &mut effects).unwrap();
+    state.send_datagram(watched(), &mut effects).unwrap();
+    state.handle_session_end(CloseReason::TimedOut, &mut effects);
+    assert!(state.send(now, Order::Unordered, message(), &mut effects).is_err());
+    assert!(state.send_datagram(watched(), &mut effects).is_err());
+    assert!(state.reply(now, token, watched(), &mut effects).is_err());
+    assert_eq!(Arc::strong_count(&alive), 1 + 5, "all five wait for the lock to be released");
+    drop(effects);
+    assert_eq!(Arc::strong_count(&alive), 1);
+}
