@@ -22,16 +22,22 @@ use crate::link::SendBatch;
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs a connection to its end.
-pub(crate) async fn drive(shared: Arc<Shared>) {
-    // Also when the runtime is shut down and this task just dropped: the endpoint's table would keep it alive.
-    let _leave = Leave(shared.clone());
+///
+/// It leaves its endpoint also when the runtime is shut down and the task just dropped, even before its first poll: the
+/// endpoint's table would keep it alive.
+pub(crate) fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
+    run(Leave(shared))
+}
+
+async fn run(leave: Leave) {
+    let shared = &leave.0;
     let mut payloads = Vec::new();
     let mut sleep = Box::pin(tokio::time::sleep(FOREVER));
     loop {
         let now = Instant::now();
         let step = shared.with(|state, effects| state.poll_transmit(now, SEND_BATCH, &mut payloads, effects));
         if !payloads.is_empty() {
-            send(&shared, &mut payloads).await;
+            send(shared, &mut payloads).await;
         }
         match step {
             // Lets others run now and then; in between, the next round may start at once.
@@ -39,7 +45,7 @@ pub(crate) async fn drive(shared: Arc<Shared>) {
             Step::Over => break,
             Step::Wait(deadline) => {
                 let deadline = deadline.unwrap_or_else(|| now + FOREVER);
-                wait(&shared, sleep.as_mut(), deadline).await;
+                wait(shared, sleep.as_mut(), deadline).await;
             }
         }
     }

@@ -103,7 +103,10 @@ impl Shared {
             return None;
         };
         let shared = Arc::new(connection::Shared::new(self.clone(), session, remote));
-        self.table.insert(shared.clone());
+        if let Some(older) = self.table.insert(shared.clone()) {
+            // The thread that carries the news of its end has not got round to it, and will not find it any more.
+            older.handle_session_end(CloseReason::Session("its keys are gone"));
+        }
         let (attempt, closed) = {
             let mut book = self.book.lock();
             (book.finish(id), book.is_closed())

@@ -23,8 +23,8 @@ impl Table {
         (connection.session.id() == id).then(|| connection.clone())
     }
 
-    /// An older connection in the same place has ended: indices are given again only after that.
-    pub(crate) fn insert(&self, connection: Arc<Shared>) {
+    /// Yields the older connection in the same place, whose session has ended: indices are given again only after that.
+    pub(crate) fn insert(&self, connection: Arc<Shared>) -> Option<Arc<Shared>> {
         let index = connection.session.id().index();
         let mut slots = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if slots.connections.len() <= index {
@@ -32,8 +32,7 @@ impl Table {
         }
         let replaced = slots.connections[index].replace(connection);
         slots.count += usize::from(replaced.is_none());
-        drop(slots);
-        drop(replaced);
+        replaced
     }
 
     /// Removes this very connection, and says how many are left.
