@@ -229,6 +229,9 @@ impl Builder {
 /// The largest datagram of a handshake: what every IPv6 path carries.
 const HANDSHAKE_MTU: usize = 1232;
 
+/// As good as forever, and never too much to add to the time.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// The largest UDP payload over IPv4.
 const MAX_MTU: usize = crate::link::MAX_SEND;
 
@@ -252,6 +255,9 @@ impl Config {
         let range = Session::max_payload_len(self.mtu) + 1024..=u32::MAX as usize;
         for buffer in [&mut self.send_buffer, &mut self.datagram_buffer] {
             *buffer = (*buffer).clamp(*range.start(), *range.end());
+        }
+        for time in [&mut self.connect_timeout, &mut self.give_up_after] {
+            *time = (*time).min(LONGEST);
         }
         for count in [&mut self.receive_tasks, &mut self.workers, &mut self.handshake_queue] {
             *count = (*count).clamp(1, 1 << 16);

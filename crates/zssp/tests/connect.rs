@@ -35,6 +35,19 @@ fn both_sides_know_each_other() {
 }
 
 #[test]
+fn times_too_long_to_be_added_to_a_clock_mean_forever() {
+    run(async {
+        let forever = || builder().connect_timeout(Duration::MAX).give_up_after(Duration::MAX);
+        let client = forever().bind("127.0.0.1:0").await.unwrap();
+        let server = forever().bind("127.0.0.1:0").await.unwrap();
+        let (here, there) = connect(&client, &server).await;
+        here.channel().send("hello").await.unwrap();
+        assert_eq!(there.channel().receive().await.unwrap().into_data(), "hello");
+        assert_eq!(here.close(0, b"").await, CloseReason::Local);
+    });
+}
+
+#[test]
 fn a_refused_peer_is_told() {
     run(async {
         let (client, server) = (endpoint().await, endpoint().await);
