@@ -68,5 +68,10 @@ pub use zssp_proto::{Limits, MemoryStore, PublicKey, RatchetStore, Suite};
 
 pub use bytes::Bytes;
 
+/// Compiles and runs the example of the repository's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 /// The session protocol underneath: providers of cryptography, and what a ratchet store of one's own needs.
 pub use zssp_proto as proto;
