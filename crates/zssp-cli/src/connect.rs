@@ -37,9 +37,7 @@ pub(crate) async fn connect(key: SecretKey, to: &Target, patience: Duration) -> 
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(ConnectError::Refused)) => return Err(Failure::new(Exit::Refused, refused(to, &ours))),
             Ok(Err(ConnectError::TimedOut)) | Err(_) => {}
-            Ok(Err(other)) => {
-                last = Failure::new(Exit::Local, format!("cannot connect to {}: {other}", to.host))
-            }
+            Ok(Err(other)) => last = Failure::new(Exit::Local, format!("{}: {other}", to.host)),
         }
     }
     Err(last)

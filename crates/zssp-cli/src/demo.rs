@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What UDP and IPv4 put in front of each datagram.
 const UDP_IP: u64 = 28;
 
+const MIB: u64 = 1 << 20;
+
 /// The two peers.
 struct Pair {
     alice: Endpoint,
@@ -204,15 +206,18 @@ async fn transfer(
 
 fn report_wire(console: &Console, size: u64, [there, back]: [Traffic; 2], stats: &ConnectionStats) {
     let wire = there.bytes + there.datagrams * UDP_IP;
-    let more = (wire as f64 / size.max(1) as f64 - 1.0) * 100.0;
+    // Of next to nothing a share says nothing.
+    let more = match size {
+        0..MIB => String::new(),
+        _ => {
+            let more = (wire as f64 / size as f64 - 1.0) * 100.0;
+            format!(": {more:.1} % more than the contents, with UDP and IP headers")
+        }
+    };
     line(
         console,
         "on the wire",
-        format_args!(
-            "{} datagrams there, {}: {more:.1} % more than the contents, with UDP and IP headers",
-            HumanCount(there.datagrams),
-            HumanBytes(there.bytes)
-        ),
+        format_args!("{} datagrams there, {}{more}", HumanCount(there.datagrams), HumanBytes(there.bytes)),
     );
     line(
         console,
