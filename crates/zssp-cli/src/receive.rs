@@ -209,7 +209,12 @@ fn open_folder(args: &args::Receive) -> Result<Folder, Failure> {
     let existing = if args.overwrite { Existing::Replace } else { Existing::Keep };
     let durability = if args.flush { Durability::Flushed } else { Durability::Cached };
     let failure = |what: &str, dir: &Path, why: std::io::Error| {
-        Failure::new(Exit::Local, format!("the folder `{}` cannot be {what}: {why}", dir.display()))
+        let dir = dir.display();
+        let advice = match why.kind() {
+            std::io::ErrorKind::NotFound => format!(". Make it with: mkdir {dir}"),
+            _ => String::new(),
+        };
+        Failure::new(Exit::Local, format!("the folder `{dir}` cannot be {what}: {why}{advice}"))
     };
     let folder =
         Folder::open(&args.dir, existing, durability).map_err(|why| failure("opened", &args.dir, why))?;

@@ -79,7 +79,10 @@ fn a_folder_that_cannot_be_written_is_noticed_before_anybody_connects() {
     let missing = scene.path("no such folder");
     let mut receive = zssp(["receive", "--listen", "127.0.0.1:0", "--allow", "any", "--key"]);
     receive.arg(scene.path("bob.key")).arg("--dir");
-    finish(receive.arg(&missing)).failed_with(5, "no such folder` cannot be opened");
+    finish(receive.arg(&missing)).failed_with(
+        5,
+        "no such folder` cannot be opened: No such file or directory (os error 2). Make it with: mkdir ",
+    );
 }
 
 #[test]
