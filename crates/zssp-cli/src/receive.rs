@@ -75,13 +75,13 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
     let mut transfers = JoinSet::new();
     loop {
         tokio::select! {
-            incoming = endpoint.accept() => {
-                let Some(incoming) = incoming else { return Exit::Local };
-                if service.welcomes(&incoming, transfers.len()) {
-                    transfers.spawn(Arc::clone(&service).take(incoming));
-                } else {
-                    incoming.refuse();
-                }
+            // In this order: a transfer that the interruption has ended must not be mistaken for one that is over.
+            biased;
+            exit = interrupt.wait() => {
+                // Idle, this is how the command is meant to end. Transfers notice by themselves, and clean up.
+                let busy = !transfers.is_empty();
+                let _ = timeout(GOODBYE * 2, transfers.join_all()).await;
+                return if busy { exit } else { Exit::Done };
             }
             Some(ended) = transfers.join_next(), if !transfers.is_empty() => {
                 // A task that panicked has said so itself; `None` is a sender that never got as far as connecting.
@@ -90,11 +90,13 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
                     return exit;
                 }
             }
-            exit = interrupt.wait() => {
-                // Idle, this is how the command is meant to end. Transfers notice by themselves, and clean up.
-                let busy = !transfers.is_empty();
-                let _ = timeout(GOODBYE * 2, transfers.join_all()).await;
-                return if busy { exit } else { Exit::Done };
+            incoming = endpoint.accept() => {
+                let Some(incoming) = incoming else { return Exit::Local };
+                if service.welcomes(&incoming, transfers.len()) {
+                    transfers.spawn(Arc::clone(&service).take(incoming));
+                } else {
+                    incoming.refuse();
+                }
             }
         }
     }
