@@ -18,6 +18,9 @@ pub enum Suite {
 }
 
 impl Suite {
+    /// The Noise name of every rekeying, whatever the suite.
+    pub(crate) const REKEY_NAME: &'static str = "Noise_KKpsk0_P384_AESGCM_SHA512";
+
     /// The Noise name of the first contact, the initial `h` and `ck`.
     pub const fn handshake_name(self) -> &'static str {
         match self {

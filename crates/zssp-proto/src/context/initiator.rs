@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::handshake::{Packet, Task};
-use super::outbox::{EndReason, Envelope, Event, Transmit};
+use super::outbox::{Envelope, Event, Transmit};
 use super::routes::{Ingress, Route};
-use super::{Inner, confirm};
+use super::{Inner, control};
 use crate::error::Fault;
 use crate::ratchet::{Fingerprint, RatchetPair, RatchetState, Swap};
 use crate::session::{KeyEpoch, NewSession, Shared};
@@ -16,31 +16,17 @@ use crate::zke::state::{
 };
 use crate::zke::xk::{self, XkError};
 
-/// A session's deadline has come: resend, start over, or end.
-pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
-    let taken = cell.take(task.inner)?;
-    let attempt = taken.phase().attempt();
-    if attempt.and_then(|attempt| attempt.give_up).is_some_and(|give_up| give_up <= task.now) {
-        drop(taken);
-        task.inner.end(cell, task.outbox, EndReason::TimedOut);
-        return Ok(());
-    }
-    match taken.phase() {
-        Phase::AwaitConfirm(state) if state.timers.expire > task.now => {
-            task.outbox.transmits.push(state.completion.clone());
-            Inner::resent(taken, task.now)
-        }
-        Phase::AwaitResponse(state) if state.timers.expire > task.now => {
-            task.outbox.transmits.push(state.hello.clone());
-            Inner::resent(taken, task.now)
-        }
+/// A1's and A3's deadlines: the packet again, or a new X1.
+pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
+    let packet = match taken.phase() {
+        Phase::AwaitConfirm(state) if state.timers.expire > task.now => &state.completion,
+        Phase::AwaitResponse(state) if state.timers.expire > task.now => &state.hello,
         //= ZSSP-ST-03  a wholly new X1 after 10 s in A1
         //= ZSSP-ST-07  and after 10 s in A3
-        Phase::AwaitConfirm(_) | Phase::AwaitResponse(_) | Phase::Opening(_) => hello(task, cell, taken),
-        Phase::Confirming(_) => confirm::timer(task, cell, taken),
-        // The deadline of a state that was over by the time somebody came to it.
-        Phase::Busy | Phase::Closed | Phase::Steady(_) => taken.adjust(|_| ()),
-    }
+        _ => return hello(task, cell, taken),
+    };
+    task.outbox.transmits.push(packet.clone());
+    taken.resent(task.now)
 }
 
 /// Sends a new X1 and enters A1.
@@ -151,9 +137,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     )
     .map_err(|_| Fault::Malformed)?;
     if task.compare_and_swap(&cell.name, &state.pair, &pair)? == Swap::Conflict {
-        drop(taken);
-        inner.end(cell, task.outbox, EndReason::Conflict);
-        return Err(Fault::Stale);
+        return control::lost(task, cell, taken);
     }
 
     let new = NewSession {
@@ -163,8 +147,9 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         suite: open.suite,
         address: packet.from,
         header: state.header.clone(),
+        context: Arc::downgrade(inner),
     };
-    let epoch = KeyEpoch::new(provider, keys, (packet.kid, remote_kid), 0);
+    let epoch = KeyEpoch::new(provider, keys, (packet.kid, remote_kid), (0, now));
     let shared = Arc::new(Shared::new(new, epoch));
     let next = AwaitConfirm {
         attempt: state.attempt.clone(),

@@ -1,7 +1,7 @@
 //! What a context's parts share, and the few steps that touch several of them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::builder::Limits;
 use super::handshake::Task;
@@ -21,7 +21,9 @@ use crate::sync::{RankedMutex, rank};
 use crate::timers::Timers;
 use crate::wire::{Completion, KeyId, MAX_FRAGMENTS};
 use crate::zfp::{self, Budget, HelloCache};
-use crate::zke::state::{ATTEMPT, Attempt, Cell, Opening, Phase, RESEND, Taken};
+use crate::zke::state::{
+    ATTEMPT, Attempt, Cell, Established, Opening, Phase, REKEY, REKEY_JITTER, RESEND, Steady,
+};
 
 pub(crate) struct Inner {
     provider: Arc<dyn Provider>,
@@ -124,17 +126,27 @@ impl Inner {
         if sessions.len() >= self.max_sessions { None } else { sessions.insert(make) }
     }
 
-    /// Puts the state of A1 or A3 back after its packet was sent again.
-    pub(super) fn resent(taken: Taken<'_>, now: Instant) -> Result<(), Fault> {
-        let resend = now + RESEND;
-        taken.adjust(|phase| match phase {
-            Phase::AwaitConfirm(state) => state.timers.resend = resend,
-            Phase::AwaitResponse(state) => state.timers.resend = resend,
-            _ => {}
-        })
+    /// S2, until it is time to rekey.
+    //= ZSSP-ST-13  after a uniformly random 50..60 min
+    pub(super) fn steady(&self, established: Established, now: Instant) -> Phase {
+        let mut random = [0; 8];
+        // Without randomness all sessions rekey at the same moment, which is no reason to lose one.
+        let jitter = match self.provider().random(&mut random) {
+            Ok(()) => u64::from_be_bytes(random) % REKEY_JITTER.as_millis() as u64,
+            Err(ProviderError) => 0,
+        };
+        let rekey = now + REKEY + Duration::from_millis(jitter);
+        Phase::Steady(Steady { established, rekey })
     }
 
-    pub(super) fn schedule(&self, id: SessionId, deadline: Instant) {
+    /// Frees key ids.
+    pub(super) fn free(&self, kids: impl IntoIterator<Item = KeyId>) {
+        for kid in kids {
+            self.routes.remove(kid);
+        }
+    }
+
+    pub(crate) fn schedule(&self, id: SessionId, deadline: Instant) {
         self.timers.lock().schedule(Owner::Session(id), deadline);
     }
 
@@ -197,13 +209,9 @@ impl Inner {
     /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What a
     /// task holds of it is released when the task finds the session closed.
     pub(crate) fn release(&self, phase: &Phase) {
-        if let Phase::AwaitResponse(state) = phase {
-            self.routes.remove(state.kid);
-        }
+        self.free(phase.reserved_kid());
         if let Some(established) = phase.established() {
-            for kid in established.shared.local_kids() {
-                self.routes.remove(kid);
-            }
+            self.free(established.shared.local_kids());
             established.shared.end();
         }
     }

@@ -25,7 +25,7 @@ pub struct Outbox {
 pub struct Transmit {
     to: Address,
     buffer: Box<[u8]>,
-    layout: Sealed,
+    split: Split,
 }
 
 /// How a packet's header is made.
@@ -47,7 +47,7 @@ impl Transmit {
         if let Some((_, key)) = envelope.protection {
             protect(key, &mut buffer, &split);
         }
-        Ok(Self { to: envelope.to, buffer, layout: Sealed { split } })
+        Ok(Self { to: envelope.to, buffer, split })
     }
 
     /// Where to.
@@ -57,13 +57,13 @@ impl Transmit {
 
     /// The datagrams, each by itself.
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        self.layout.datagrams(&self.buffer)
+        Sealed::of(self.split).datagrams(&self.buffer)
     }
 
     /// The datagrams as at most two runs of equal length, for segmented sends: the bytes of a run and the length of
     /// one datagram in it.
     pub fn runs(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        self.layout.runs(&self.buffer)
+        Sealed::of(self.split).runs(&self.buffer)
     }
 }
 
@@ -71,7 +71,7 @@ impl core::fmt::Debug for Transmit {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Transmit")
             .field("to", &self.to)
-            .field("datagrams", &self.layout.count())
+            .field("datagrams", &self.split.count())
             .field("bytes", &self.buffer.len())
             .finish()
     }
@@ -116,8 +116,10 @@ pub enum Event {
 pub enum EndReason {
     /// Another session with the peer has written the ratchet since, and won.
     Conflict,
-    /// The peer did not confirm the session within 60 s.
+    /// The peer did not answer within 60 s when a key had to be confirmed or agreed on.
     Expired,
+    /// The session's key was used as often as is safe, and the peer did not agree on another in time.
+    KeyUsedUp,
     /// The peer refused.
     Rejected,
     /// No session came about in the time given by [`Open::give_up_after`](super::Open::give_up_after).

@@ -116,7 +116,7 @@ fn refuse(task: &mut Task<'_>, request: &Request) -> Result<(), Fault> {
     // The session that never was would have begun with this counter.
     let nonce = PacketNonce::new(PacketType::Rejection, 0);
     let key = &request.completion.keys.key_exchange.send;
-    let tag = zke::confirm::seal(inner.provider(), key, nonce).map_err(|_| Fault::Provider)?;
+    let tag = zke::control::seal(inner.provider(), key, nonce, &[]).map_err(|_| Fault::Provider)?;
     let protection = Some((state.remote_kid, &*state.header.protect));
     let envelope = Envelope { to: state.address, protection, nonce, mtu: inner.mtu };
     task.outbox.transmits.push(Transmit::new(&envelope, &tag).map_err(|_| Fault::Malformed)?);
@@ -163,13 +163,15 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), F
     }
 
     let peer = completion.initiator;
-    let epoch = KeyEpoch::new(inner.provider(), completion.keys, (pending.kid, state.remote_kid), 0);
+    let epoch =
+        KeyEpoch::new(inner.provider(), completion.keys, (pending.kid, state.remote_kid), (0, task.now));
     let (suite, address, header) = (state.suite, state.address, state.header);
     let pair = Arc::new(new);
     let timers = Timers::start(task.now, CONFIRM);
+    let context = Arc::downgrade(inner);
     let mut shared = None;
     let cell = inner.add_session(|id| {
-        let new = NewSession { id, peer, role: Role::Responder, suite, address, header };
+        let new = NewSession { id, peer, role: Role::Responder, suite, address, header, context };
         let established = Established { shared: Arc::new(Shared::new(new, epoch)), pair };
         shared = Some(established.shared.clone());
         let phase = Phase::Confirming(Confirming { established, timers });
@@ -187,5 +189,6 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), F
         //= ZSSP-RAT-22  accepted with a warning
         task.outbox.events.push(Event::Downgraded { id: cell.id });
     }
-    confirm::send(task, &shared, PacketType::Confirmation)
+    let ring = shared.ring().ok_or(Fault::Stale)?;
+    confirm::send_confirmation(task, &shared, &ring.current)
 }

@@ -1,13 +1,20 @@
 //! The keys a session reads and writes with: published whole, replaced, never edited.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::crypto::{OpenKey, Provider, SealKey};
+use crate::sync::{AtomicU64, Ordering};
 use crate::wire::KeyId;
 use crate::zke::keys::{Directed, HandshakeKeys};
 
 /// Seal operations under one key after which the session ends (PROTOCOL 5.3).
-pub(crate) const MAX_KEY_USES: u64 = (1 << 32) - 1;
+const MAX_KEY_USES: u64 = (1 << 32) - 1;
+/// Seal operations under one key after which a new one is agreed on.
+const REKEY_USES: u64 = 1 << 30;
+/// AES blocks under one key after which a new one is agreed on: at this volume the advantage of whoever would tell
+/// GCM from an ideal cipher is 2^-57 (RFC 9001 appendix B).
+const REKEY_BLOCKS: u64 = 1 << 34;
 
 /// The keys that one handshake or rekeying agreed on. Immutable.
 pub(crate) struct KeyEpoch {
@@ -23,6 +30,21 @@ pub(crate) struct KeyEpoch {
     pub(crate) key_exchange: Directed,
     /// The session's send counter when this epoch began: how often the key was used is counted from here.
     first_counter: u64,
+    /// AES blocks sealed under the key.
+    blocks: AtomicU64,
+    /// When the epoch began.
+    pub(crate) since: Instant,
+}
+
+/// Whether a packet may be sealed under a key, and whether it was one too many of some bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyUse {
+    /// Yes.
+    Good,
+    /// Yes, and with this very packet it became time for another key.
+    RekeyDue,
+    /// No, the key is used up.
+    UsedUp,
 }
 
 impl KeyEpoch {
@@ -30,7 +52,7 @@ impl KeyEpoch {
         provider: &dyn Provider,
         keys: HandshakeKeys,
         (local_kid, remote_kid): (KeyId, KeyId),
-        first_counter: u64,
+        (first_counter, since): (u64, Instant),
     ) -> Self {
         Self {
             local_kid,
@@ -39,26 +61,63 @@ impl KeyEpoch {
             open: provider.open_key(&keys.transport.receive),
             key_exchange: keys.key_exchange,
             first_counter,
+            blocks: AtomicU64::new(0),
+            since,
         }
     }
 
-    /// Whether a packet with this counter may still be sealed under the epoch's keys.
+    /// Accounts for a packet of `len` bytes with this counter. Of all threads, one is told that a bound was reached.
+    //= ZSSP-ST-30  2^30 uses or 2^34 blocks start a rekey early
     //= ZSSP-ST-31  2^32 - 1 uses of a key end the session
-    pub(crate) const fn may_seal(&self, counter: u64) -> bool {
-        match counter.checked_sub(self.first_counter) {
-            Some(uses) => uses < MAX_KEY_USES,
-            None => false,
+    pub(crate) fn account(&self, counter: u64, len: usize) -> KeyUse {
+        // The ring is loaded before the counter is taken, so the counter is not from before the epoch.
+        let uses = counter.saturating_sub(self.first_counter);
+        if uses >= MAX_KEY_USES {
+            return KeyUse::UsedUp;
         }
+        let more = len.div_ceil(16) as u64;
+        let blocks = self.blocks.fetch_add(more, Ordering::Relaxed);
+        let volume = blocks < REKEY_BLOCKS && REKEY_BLOCKS <= blocks + more;
+        if uses == REKEY_USES || volume { KeyUse::RekeyDue } else { KeyUse::Good }
+    }
+
+    /// Whether the key's bounds call for another one.
+    pub(crate) fn is_rekey_due(&self, counter: u64) -> bool {
+        counter.saturating_sub(self.first_counter) > REKEY_USES
+            || self.blocks.load(Ordering::Relaxed) >= REKEY_BLOCKS
+    }
+
+    /// Whether nothing can be sealed under the key any more.
+    pub(crate) fn is_used_up(&self, counter: u64) -> bool {
+        counter.saturating_sub(self.first_counter) >= MAX_KEY_USES
     }
 }
 
-/// The epochs in use: the one that seals, and the one before it that late packets may still come under.
+/// The epochs in use: the one that seals, and one that only opens. That is the one before it, for late packets; or,
+/// between K1 and C1, the next one, until the peer has confirmed that it has it.
 pub(crate) struct KeyRing {
     pub(crate) current: Arc<KeyEpoch>,
     pub(crate) other: Option<Arc<KeyEpoch>>,
 }
 
 impl KeyRing {
+    /// The ring with one epoch.
+    pub(crate) fn new(epoch: KeyEpoch) -> Self {
+        Self { current: Arc::new(epoch), other: None }
+    }
+
+    /// The next epoch can be read from now on.
+    //= ZSSP-ST-27  the two newest keys stay readable
+    pub(crate) fn with_next(&self, next: KeyEpoch) -> Self {
+        Self { current: self.current.clone(), other: Some(Arc::new(next)) }
+    }
+
+    /// The next epoch is in use from now on.
+    //= ZSSP-ST-28  sending switches when the key is confirmed
+    pub(crate) fn switched_to(&self, next: Arc<KeyEpoch>) -> Self {
+        Self { current: next, other: Some(self.current.clone()) }
+    }
+
     /// The epoch whose packets carry `kid`.
     pub(crate) fn by_local_kid(&self, kid: KeyId) -> Option<&Arc<KeyEpoch>> {
         self.epochs().find(|epoch| epoch.local_kid == kid)
@@ -67,5 +126,10 @@ impl KeyRing {
     /// Both epochs, the current one first.
     pub(crate) fn epochs(&self) -> impl Iterator<Item = &Arc<KeyEpoch>> {
         core::iter::once(&self.current).chain(&self.other)
+    }
+
+    /// The key ids of both.
+    pub(crate) fn local_kids(&self) -> impl Iterator<Item = KeyId> {
+        self.epochs().map(|epoch| epoch.local_kid)
     }
 }

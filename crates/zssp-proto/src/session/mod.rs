@@ -9,15 +9,15 @@ mod replay;
 mod seal;
 
 use core::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 
-pub(crate) use keys::{KeyEpoch, KeyRing};
+pub(crate) use keys::{KeyEpoch, KeyRing, KeyUse};
 pub use seal::{SealError, Sealed};
 
 use crate::address::Address;
-use crate::context::Ingress;
+use crate::context::{Ingress, Inner};
 use crate::identity::PublicKey;
 use crate::suite::Suite;
 use crate::sync::{AtomicU64, Ordering, RankedMutex, rank};
@@ -112,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.
     keys: ArcSwapOption<KeyRing>,
+    /// Told when the key's bounds are reached.
+    context: Weak<Inner>,
     //= ZSSP-ST-29  one counter for all threads, types and keys of a session, never reset
     send_counter: AtomicU64,
     window: ReplayWindow,
@@ -125,6 +127,7 @@ pub(crate) struct NewSession {
     pub(crate) suite: Suite,
     pub(crate) address: Address,
     pub(crate) header: Arc<HeaderKeys>,
+    pub(crate) context: Weak<Inner>,
 }
 
 impl Shared {
@@ -136,7 +139,8 @@ impl Shared {
             suite: new.suite,
             address: RankedMutex::new(new.address),
             ingress: Ingress::new(new.header),
-            keys: ArcSwapOption::from_pointee(KeyRing { current: Arc::new(epoch), other: None }),
+            keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),
+            context: new.context,
             send_counter: AtomicU64::new(0),
             window: ReplayWindow::new(),
         }
@@ -147,19 +151,44 @@ impl Shared {
         self.keys.store(None);
     }
 
-    /// The epoch whose packets carry `kid`.
-    pub(crate) fn epoch(&self, kid: KeyId) -> Option<Arc<KeyEpoch>> {
-        self.keys.load().as_ref().and_then(|ring| ring.by_local_kid(kid).cloned())
+    /// The keys; `None` when the session has ended.
+    pub(crate) fn ring(&self) -> Option<Arc<KeyRing>> {
+        self.keys.load_full()
     }
 
-    /// The epoch in use for sending.
-    pub(crate) fn sending(&self) -> Option<Arc<KeyEpoch>> {
-        self.keys.load().as_ref().map(|ring| ring.current.clone())
+    /// Publishes another ring, and returns the key ids that nothing can be read under any more. Only the task that has
+    /// the session's state does this.
+    pub(crate) fn publish(&self, ring: KeyRing) -> Vec<KeyId> {
+        let kept: Vec<KeyId> = ring.local_kids().collect();
+        let before = self.keys.swap(Some(Arc::new(ring)));
+        before.iter().flat_map(|ring| ring.local_kids()).filter(|kid| !kept.contains(kid)).collect()
     }
 
     /// The key ids under which packets to this session come.
     pub(crate) fn local_kids(&self) -> Vec<KeyId> {
-        self.keys.load().iter().flat_map(|ring| ring.epochs()).map(|epoch| epoch.local_kid).collect()
+        self.keys.load().iter().flat_map(|ring| ring.local_kids()).collect()
+    }
+
+    /// The counter that the next packet will have.
+    pub(crate) fn counter(&self) -> u64 {
+        self.send_counter.load(Ordering::Relaxed)
+    }
+
+    /// Whether the bounds of the key in use call for another one.
+    pub(crate) fn is_rekey_due(&self) -> bool {
+        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_rekey_due(self.counter()))
+    }
+
+    /// Whether the key in use is used up.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_used_up(self.counter()))
+    }
+
+    /// Has the session's deadline come at once, for the bounds of its key are reached.
+    pub(crate) fn wake(&self, epoch: &KeyEpoch) {
+        if let Some(context) = self.context.upgrade() {
+            context.schedule(self.id, epoch.since);
+        }
     }
 
     /// The next send counter.

@@ -12,7 +12,7 @@ use crate::noise::{Ask, SymmetricState};
 use crate::ratchet::{Fingerprint, RatchetState};
 use crate::suite::Suite;
 use crate::wire::{self, KeyId, PacketNonce, PacketType};
-use crate::zke::keys::{Directed, HandshakeKeys, Role};
+use crate::zke::keys::{Directed, HandshakeKeys, Role, derive};
 
 /// Why a handshake packet led nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,25 +61,6 @@ fn start(
 /// Header keys, known from X1 on.
 fn header_keys(provider: &dyn Provider, noise: &SymmetricState, role: Role) -> Directed {
     Directed::from_pair(&noise.ask(provider, Ask::HeaderKeys), role)
-}
-
-/// What both sides derive after X3.
-fn finish(
-    provider: &dyn Provider,
-    noise: &SymmetricState,
-    role: Role,
-    ratchet: &RatchetState,
-) -> HandshakeKeys {
-    let [key, fingerprint] = noise.ask(provider, Ask::Ratchet);
-    HandshakeKeys {
-        ratchet: RatchetState::new(
-            key.cut(),
-            Fingerprint::new(*fingerprint.cut().expose()),
-            ratchet.chain_length().saturating_add(1),
-        ),
-        key_exchange: Directed::from_pair(&noise.ask(provider, Ask::KeyExchange), role),
-        transport: Directed::from_pair(&noise.split(provider), role),
-    }
 }
 
 /// Alice after X1, state A1.
@@ -194,7 +175,7 @@ impl SendCompletion {
         noise.mix_key(provider, se.expose());
 
         noise.encrypt_and_hash(provider, &nonce(PacketType::Completion, 0), identity, &mut packet)?;
-        Ok((packet, finish(provider, noise, Role::Initiator, ratchet)))
+        Ok((packet, derive(provider, noise, Role::Initiator, ratchet)))
     }
 }
 
@@ -314,7 +295,7 @@ impl AwaitCompletion {
         let mut identity = vec![0; sealed.len().saturating_sub(TAG_LEN)];
         noise.decrypt_and_hash(provider, &nonce(PacketType::Completion, 0), sealed, &mut identity)?;
 
-        let keys = finish(provider, &noise, Role::Responder, &self.ratchet);
+        let keys = derive(provider, &noise, Role::Responder, &self.ratchet);
         Ok(Completion { initiator, identity, keys })
     }
 }
