@@ -1,2 +1,162 @@
-//! To come.
+//! SEQEX: reliable, optionally ordered exchanges of packets and replies over any lossy, unordered,
+//! duplicating packet link (PROTOCOL 8).
+//!
+//! This crate is the protocol and nothing else: no sockets, no clock, no threads, no `std`. You give
+//! it packets and the time; it gives you packets, deliveries and deadlines. It adds no cryptography:
+//! whoever can forge packets on the link can forge them here, so run it inside a secure session.
+//!
+//! # A tour
+//!
+//! ```
+//! use std::time::Duration;
+//! use seqex::{Config, Delivery, Message, Order, Packet, SeqEx};
+//!
+//! let mut alice: SeqEx<&str> = SeqEx::new(Config::default());
+//! let mut bob: SeqEx<&str> = SeqEx::new(Config::default());
+//! let mut now = Duration::ZERO;
+//!
+//! // A link that carries everything that one end has to transmit over to the other.
+//! fn carry<'a>(now: Duration, from: &mut SeqEx<&'a str>, to: &mut SeqEx<&'a str>) {
+//!     while let Some(packet) = from.poll_transmit(now) {
+//!         to.receive(now, match packet {
+//!             Packet::Ack(ack) => Packet::Ack(ack),
+//!             Packet::Message(Message { seq, reply_to, order, data }) => {
+//!                 Packet::Message(Message { seq, reply_to, order, data: *data })
+//!             }
+//!         });
+//!     }
+//! }
+//!
+//! // Alice asks. The link loses it.
+//! let question = alice.send(now, Order::Unordered, "how are you?")?;
+//! assert!(alice.poll_transmit(now).is_some());
+//!
+//! // When her deadline comes, there is something to transmit again.
+//! now = alice.next_deadline().expect("a packet is under way");
+//! alice.handle_timeout(now);
+//! carry(now, &mut alice, &mut bob);
+//!
+//! // Bob gets the question with a token, the right to answer it once, and answers.
+//! let Some(Delivery::Payload { token, data }) = bob.poll_deliver() else { panic!("no question") };
+//! assert_eq!(data, "how are you?");
+//! let answer = bob.reply(now, token, Order::Unordered, "fine")?;
+//! carry(now, &mut bob, &mut alice);
+//!
+//! // Alice gets the reply together with what it replies to. A reply can be replied to in turn; she just acknowledges it.
+//! let Some(Delivery::Reply { token, data, sent_seq, sent }) = alice.poll_deliver() else { panic!("no reply") };
+//! assert_eq!((data, sent_seq, sent), ("fine", question, "how are you?"));
+//! alice.acknowledge(token);
+//! carry(now, &mut alice, &mut bob);
+//!
+//! // So both ends know how it ended.
+//! assert_eq!(bob.poll_deliver(), Some(Delivery::Acknowledged { seq: answer, data: "fine" }));
+//! assert!(alice.is_idle() && bob.is_idle());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is guaranteed
+//!
+//! As long as both ends live and the link lets something through (PROTOCOL 8.2):
+//!
+//! - Every packet is delivered **exactly once**.
+//! - Every delivered packet is **answered exactly once**, by a reply or by an acknowledgement. The
+//!   sender gets its own data back with the answer. Both ends agree which packet answers which.
+//! - [Ordered](Order::Ordered) packets are delivered in order, see below.
+//! - Answering always has room. Sending may be [refused](Refused), for one of two reasons: the remote
+//!   has not answered enough yet, or the local application owes answers itself.
+//!
+//! An answer is the application's word, not the network's: a packet is acknowledged when the peer's
+//! application says so, not when it arrives.
+//!
+//! # Ordered and unordered
+//!
+//! One exchange carries both kinds, in one sequence. Say that these were sent, from left to right:
+//!
+//! ```text
+//! u1   u2   O3   u4   O5   u6          u: unordered   O: ordered
+//! ```
+//!
+//! - `u1`, `u2`, `u4`, `u6` are delivered when they arrive, in whatever order that is. `u6` may come first of all.
+//! - `O3` is delivered after `u1` *and* `u2` were; `O5` after all of `u1`, `u2`, `O3`, `u4`. An ordered
+//!   packet is a barrier for itself: whoever handles it knows that everything sent before was handed out.
+//! - Handling an ordered packet is a **critical section**: `O5` is not delivered before the token of
+//!   `O3` is answered, or [released](SeqEx::release) if the answer takes longer than the section.
+//!   Unordered packets are not held up by it.
+//!
+//! So: send everything ordered, and you have a stream of messages handled one by one. Send everything
+//! unordered, and no lost packet ever delays another. Send bulk unordered and then one ordered "that
+//! was all", and it arrives as the last.
+//!
+//! # Loss
+//!
+//! Packets stay in the send window until they are answered, and are transmitted again when they are
+//! taken for lost. [`Resend::Adaptive`] follows RFC 6298 and RFC 9002: a packet that three later ones
+//! have overtaken, or that is later than nine eighths of a round trip, is lost; and after a time-out
+//! without any answer, one packet probes the path, with exponential back-off. [`Resend::Fixed`] is the
+//! bare protocol. Congestion control belongs to the caller: it stops calling
+//! [`poll_resend`](SeqEx::poll_resend) and [`poll_fresh`](SeqEx::poll_fresh) when it wants, and learns
+//! from [`Event`] what became of each transmission.
+//!
+//! An application that takes its time to answer must not look like a lossy link. So the receiver also
+//! says, before the sender would draw the wrong conclusion, that it [holds](AckKind::Holding) a packet.
+//! Such a packet is only asked about now and then, in case its answer was lost. An encoding that cannot
+//! carry this hint loses nothing but bandwidth.
+//!
+//! # No deadlock
+//!
+//! Both ends must have the same [`Capacity`], *C*. A sender uses numbers of at most *C* in a row,
+//! beginning with its oldest packet without an answer; this is its *span*. A receiver always has a slot
+//! for them. Delivering a packet reserves a number for its reply, so span and reservations together
+//! never exceed *C*, and answering never has to wait. It is sending and delivering that may have to:
+//!
+//! 1. a new packet is sent only if that leaves one number free;
+//! 2. a packet is delivered only if a number can be reserved, and the last free number goes only to the
+//!    packet that is *next*, with all before it delivered;
+//! 3. an answered packet leaves the window when its answer arrives, not when the reply is delivered.
+//!
+//! Suppose that all that was transmitted has arrived, all that was delivered is answered, and still an
+//! end *X* has a packet *p* without an answer, its oldest. Then *p* is not delivered at the other end
+//! *Y*. All before it are, so *p* is next there and its critical section is free; only rule 2 can hold it
+//! back, so the span of *Y* is *C*. Then *Y* has an oldest packet *q* without an answer, too, and the
+//! span of *X* is *C* by the same reasoning. Consider the last moment at which span and reservations of
+//! *X* rose to *C*. By rules 1 and 2 that was the delivery of a packet that was next; nothing was delivered
+//! at *X* since, and its span still began at *p*, so that all before *p* had been answered. There is such a
+//! moment for *Y* as well; let *X* be the one for which it came first. At the moment of *Y*, the later one, *Y* delivers a
+//! packet from before *p*, its next one. But that had been answered by the moment of *X*, so it had been
+//! delivered before. The supposition is wrong.
+//!
+//! The argument needs a second number beside the one in use, so the least capacity is 2.
+//!
+//! # Costs
+//!
+//! Both windows are allocated when the exchange is made: *C* slots each. The queues beside them are
+//! bounded by small multiples of *C* and grow with use, so in the steady state nothing is allocated.
+//! Each transmission, delivery and answer costs O(1), amortised, whatever *C* is.
+#![no_std]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod config;
+pub mod encoding;
+mod exchange;
+mod nanos;
+mod outcome;
+mod packet;
+mod receive_window;
+mod recovery;
+mod rtt;
+mod send_window;
+mod seq;
+
+pub use config::{Adaptive, BadCapacity, Capacity, Config, Feedback, Resend};
+pub use exchange::SeqEx;
+pub use outcome::{Delivery, DropReason, Event, GaveUp, NotOpen, Received, Refusal, Refused, Remains, Token};
+pub use packet::{Ack, AckKind, Message, Order, Packet};
+pub use seq::SeqNo;
+
+/// The time since an epoch of the caller's choice, the same for all calls on one exchange.
+///
+/// The core reads no clock; whoever drives it says what time it is. Time that stands still or goes
+/// backwards does no harm: then nothing is late.
+pub type Timestamp = core::time::Duration;

@@ -8,7 +8,7 @@ use super::routes::{Ingress, Route};
 use super::{Inner, control};
 use crate::error::Fault;
 use crate::ratchet::{Fingerprint, RatchetPair, RatchetState, Swap};
-use crate::session::{KeyEpoch, NewSession, Shared};
+use crate::session::{KeyEpoch, NewSession, Shared, first_counter};
 use crate::wire::{Challenge, Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
 use crate::zke::state::{
@@ -149,7 +149,8 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         header: state.header.clone(),
         context: Arc::downgrade(inner),
     };
-    let epoch = KeyEpoch::new(provider, keys, (packet.kid, remote_kid), (0, now));
+    let epoch =
+        KeyEpoch::new(provider, keys, (packet.kid, remote_kid), (first_counter(Role::Initiator), now));
     let shared = Arc::new(Shared::new(new, epoch));
     let next = AwaitConfirm {
         attempt: state.attempt.clone(),

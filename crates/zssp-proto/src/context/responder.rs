@@ -11,7 +11,7 @@ use super::routes::Route;
 use crate::address::Address;
 use crate::error::Fault;
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
-use crate::session::{KeyEpoch, NewSession, Session, Shared};
+use crate::session::{KeyEpoch, NewSession, Session, Shared, first_counter};
 use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
 use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
@@ -163,8 +163,12 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), F
     }
 
     let peer = completion.initiator;
-    let epoch =
-        KeyEpoch::new(inner.provider(), completion.keys, (pending.kid, state.remote_kid), (0, task.now));
+    let epoch = KeyEpoch::new(
+        inner.provider(),
+        completion.keys,
+        (pending.kid, state.remote_kid),
+        (first_counter(Role::Responder), task.now),
+    );
     let (suite, address, header) = (state.suite, state.address, state.header);
     let pair = Arc::new(new);
     let timers = Timers::start(task.now, CONFIRM);

@@ -88,7 +88,7 @@ impl Session {
 
     /// Packets sealed so far, of every kind.
     pub fn packets_sealed(&self) -> u64 {
-        self.0.send_counter.load(Ordering::Relaxed)
+        self.0.send_counter.load(Ordering::Relaxed) - first_counter(self.0.role)
     }
 }
 
@@ -119,6 +119,15 @@ pub(crate) struct Shared {
     window: ReplayWindow,
 }
 
+/// The counter of a session's first packet. Bob's 0 is that of the D that he could have sent in the place of C1.
+//= ZSSP-PKT-10  from 0, or from 1 for Bob
+pub(crate) const fn first_counter(role: Role) -> u64 {
+    match role {
+        Role::Initiator => 0,
+        Role::Responder => 1,
+    }
+}
+
 /// What a new session knows of itself.
 pub(crate) struct NewSession {
     pub(crate) id: SessionId,
@@ -141,7 +150,7 @@ impl Shared {
             ingress: Ingress::new(new.header),
             keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),
             context: new.context,
-            send_counter: AtomicU64::new(0),
+            send_counter: AtomicU64::new(first_counter(new.role)),
             window: ReplayWindow::new(),
         }
     }

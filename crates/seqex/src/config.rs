@@ -1,0 +1,122 @@
+//! How an exchange is set up.
+
+use core::time::Duration;
+
+use crate::SeqNo;
+
+/// How many packets each direction may have under way: a power of two from 2 to 65536.
+///
+/// Both ends must use the same capacity; it is agreed upon like the first sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Capacity(u32);
+
+/// The number is not a power of two between 2 and 65536.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a window holds a power of two of packets between 2 and 65536")]
+pub struct BadCapacity;
+
+impl Capacity {
+    /// A capacity of `packets`.
+    ///
+    /// # Errors
+    /// [`BadCapacity`] unless it is a power of two from 2 to 65536.
+    pub const fn new(packets: u32) -> Result<Self, BadCapacity> {
+        //= ZSSP-DEF-22  so that slots stay apart where numbers wrap
+        if packets.is_power_of_two() && packets >= 2 && packets <= 65536 {
+            Ok(Self(packets))
+        } else {
+            Err(BadCapacity)
+        }
+    }
+
+    /// The number of packets.
+    pub const fn packets(self) -> u32 {
+        self.0
+    }
+}
+
+impl Default for Capacity {
+    //= ZSSP-SEQ-13  64 slots by default
+    /// 64 packets (PROTOCOL 8.3).
+    fn default() -> Self {
+        Self(64)
+    }
+}
+
+/// When packets are sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resend {
+    /// By the measured round trip and by evidence of loss.
+    Adaptive(Adaptive),
+    /// Each packet whenever this long has passed since its last transmission, as in the bare protocol.
+    Fixed(Duration),
+}
+
+impl Resend {
+    /// Every 250 ms: what the bare protocol does (PROTOCOL 8.3).
+    pub const BARE: Self = Self::Fixed(Duration::from_millis(250));
+}
+
+impl Default for Resend {
+    fn default() -> Self {
+        Self::Adaptive(Adaptive::default())
+    }
+}
+
+/// Bounds of the measured resend time-out (RFC 6298).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adaptive {
+    /// Before the first measurement.
+    pub initial: Duration,
+    /// The least it may become.
+    pub min: Duration,
+    /// The most it may become, back-off included.
+    pub max: Duration,
+}
+
+impl Default for Adaptive {
+    fn default() -> Self {
+        Self {
+            initial: Duration::from_millis(250),
+            min: Duration::from_millis(10),
+            max: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Whether [`Event`](crate::Event)s are kept for [`SeqEx::poll_event`](crate::SeqEx::poll_event).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feedback {
+    /// Kept until drained; for callers with congestion control.
+    Collect,
+    /// Not kept.
+    Discard,
+}
+
+/// How an exchange is set up. `Config::default()` fits two programs on one network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Packets under way per direction; the same on both ends.
+    pub capacity: Capacity,
+    //= ZSSP-SEQ-04  agreed, zero by default
+    /// The number of the first packet in either direction; the same on both ends.
+    pub first_seq: SeqNo,
+    /// When packets are sent again.
+    pub resend: Resend,
+    /// How long a transmitted packet may stay without an answer before the exchange reports failure.
+    pub give_up_after: Option<Duration>,
+    /// Whether events are collected.
+    pub feedback: Feedback,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            capacity: Capacity::default(),
+            first_seq: SeqNo::new(0),
+            resend: Resend::default(),
+            give_up_after: None,
+            feedback: Feedback::Discard,
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! The exchange itself: who may send, what is handed out, and how the two windows meet.
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use crate::{
+    Ack, AckKind, Config, Delivery, DropReason, Event, GaveUp, Message, NotOpen, Order, Packet, Received,
+    Refusal, Refused, Remains, SeqNo, Timestamp, Token,
+    nanos::Nanos,
+    receive_window::{Arrival, ReceiveWindow},
+    recovery::Recovery,
+    send_window::SendWindow,
+};
+
+/// One end of an exchange. `S` is what it sends, `R` what it receives.
+///
+/// The [crate's tour](crate) shows one at work. Methods come in four kinds: those that look, those
+/// that feed in packets and time ([`receive`](Self::receive), [`handle_timeout`](Self::handle_timeout)),
+/// the user's commands, and those that drain what must now happen (`poll_*`). After a feed or a
+/// command, drain until each drain gives `None`, then ask for the [`next_deadline`](Self::next_deadline).
+///
+/// Data is moved in, stays in the window until it is answered, and comes back out; it is never cloned.
+#[derive(Debug)]
+pub struct SeqEx<S, R = S> {
+    capacity: u32,
+    give_up_after: Option<Nanos>,
+    outgoing: SendWindow<S>,
+    recovery: Recovery,
+    incoming: ReceiveWindow<S, R>,
+    /// Packets of ours that were acknowledged, for the user to see.
+    acknowledged: VecDeque<(SeqNo, S)>,
+    last_heard: Nanos,
+    failure: Option<GaveUp>,
+    closed: bool,
+}
+
+impl<S, R> SeqEx<S, R> {
+    /// A fresh exchange; the other end needs the same capacity and the same first sequence number.
+    ///
+    /// Allocates the slots of both windows; the queues grow with use up to a small multiple of that.
+    pub fn new(config: Config) -> Self {
+        let Config { capacity, first_seq, resend, give_up_after, feedback } = config;
+        Self {
+            capacity: capacity.packets(),
+            give_up_after: give_up_after.map(Nanos::from),
+            outgoing: SendWindow::new(capacity, first_seq),
+            recovery: Recovery::new(resend, feedback, capacity),
+            incoming: ReceiveWindow::new(capacity, first_seq),
+            acknowledged: VecDeque::new(),
+            last_heard: Nanos::ZERO,
+            failure: None,
+            closed: false,
+        }
+    }
+}
+
+/// Look.
+impl<S, R> SeqEx<S, R> {
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called, if ever. O(1).
+    ///
+    /// It may lie in the past while packets wait in [`poll_resend`](Self::poll_resend).
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let deadlines = [self.recovery.next_deadline(), self.give_up_deadline()];
+        deadlines.into_iter().flatten().min().map(Nanos::duration)
+    }
+
+    /// Whether, and if not why not, [`send`](Self::send) would accept a packet now.
+    ///
+    /// # Errors
+    /// The reason that `send` would give.
+    pub fn can_send(&self) -> Result<(), Refusal> {
+        if self.closed {
+            Err(Refusal::Closed)
+        //= ZSSP-SEQ-12  which of the two has to act
+        } else if self.outgoing.span() + 1 >= self.capacity {
+            Err(Refusal::RemoteBehind)
+        } else if self.room() == 0 {
+            Err(Refusal::LocalUnanswered)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// How many packets [`send`](Self::send) would accept one after the other.
+    pub fn room(&self) -> u32 {
+        if self.closed || self.acknowledged.len() >= self.capacity as usize {
+            return 0;
+        }
+        // The last one is not for new packets: see "No deadlock" in the crate's documentation.
+        self.free().saturating_sub(1)
+    }
+
+    /// Packets transmitted that are neither answered, nor held by the peer, nor taken for lost.
+    pub fn in_flight(&self) -> u32 {
+        self.recovery.in_flight()
+    }
+
+    /// Packets sent that the peer has not answered, transmitted or not.
+    pub fn unanswered(&self) -> u32 {
+        self.outgoing.unanswered()
+    }
+
+    /// Whether nothing is left to do: both sides have answered all they sent as far as this end
+    /// knows, and everything is drained.
+    pub fn is_idle(&self) -> bool {
+        self.outgoing.unanswered() == 0 && self.incoming.is_idle() && self.acknowledged.is_empty()
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// The data of a packet that was sent and is not answered.
+    pub fn sent(&self, seq: SeqNo) -> Option<&S> {
+        if self.outgoing.contains(seq) { self.outgoing.slot(seq).data() } else { None }
+    }
+
+    /// Set once the peer has been silent for [`Config::give_up_after`] while a packet waits for its
+    /// answer. The exchange goes on as before; it is for the user to [`close`](Self::close) it.
+    pub fn failure(&self) -> Option<GaveUp> {
+        self.failure
+    }
+
+    /// The smoothed round trip, after the first measurement. It includes the time that the peer's
+    /// application takes to answer.
+    pub fn smoothed_rtt(&self) -> Option<Duration> {
+        self.recovery.rtt.smoothed().map(Nanos::duration)
+    }
+
+    /// The mean deviation of the round trip, after the first measurement.
+    pub fn rtt_variation(&self) -> Option<Duration> {
+        self.recovery.rtt.variation().map(Nanos::duration)
+    }
+
+    /// The shortest round trip seen.
+    pub fn min_rtt(&self) -> Option<Duration> {
+        self.recovery.rtt.min().map(Nanos::duration)
+    }
+
+    /// The present resend time-out, back-off included.
+    pub fn resend_timeout(&self) -> Duration {
+        self.recovery.rtt.timeout().duration()
+    }
+}
+
+/// Feed.
+impl<S, R> SeqEx<S, R> {
+    /// Takes a packet of the peer. What does not fit is given back; nothing a peer sends can panic or
+    /// take more memory than the windows have.
+    pub fn receive(&mut self, now: Timestamp, packet: Packet<R>) -> Received<R> {
+        let now = now.into();
+        if !self.closed {
+            self.last_heard = self.last_heard.max(now);
+        }
+        match packet {
+            Packet::Ack(ack) => {
+                self.receive_ack(now, ack);
+                Received::Taken
+            }
+            Packet::Message(message) => self.receive_message(now, message),
+        }
+    }
+
+    /// Lets time pass. Calling it early is harmless.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        let now = now.into();
+        self.recovery.handle_timeout(&mut self.outgoing, now);
+        if self.failure.is_none() && self.give_up_deadline().is_some_and(|deadline| now >= deadline) {
+            self.failure =
+                self.outgoing.oldest().map(|(seq, slot)| GaveUp { seq, since: slot.queued_at.duration() });
+        }
+    }
+}
+
+/// Command.
+impl<S, R> SeqEx<S, R> {
+    /// Sends `data`, to be drained by [`poll_fresh`](Self::poll_fresh) or [`poll_transmit`](Self::poll_transmit).
+    ///
+    /// # Errors
+    /// [`Refused`], with the data, when there is no room (PROTOCOL 8.2). There may be again after
+    /// the next [`receive`](Self::receive), or for [`Refusal::LocalUnanswered`] after the next
+    /// [`acknowledge`](Self::acknowledge) or [`poll_deliver`](Self::poll_deliver).
+    pub fn send(&mut self, now: Timestamp, order: Order, data: S) -> Result<SeqNo, Refused<S>> {
+        match self.can_send() {
+            Ok(()) => {
+                Ok(self.push(now, Message { seq: self.outgoing.next_seq(), reply_to: None, order, data }))
+            }
+            Err(reason) => Err(Refused { reason, data }),
+        }
+    }
+
+    /// Answers a delivered packet with data. There is always room for it. The reply is a packet like
+    /// any other: the peer will answer it in turn, and then its data comes back.
+    ///
+    /// # Errors
+    /// [`NotOpen`], with the data, after [`abandon`](Self::abandon) or [`close`](Self::close).
+    pub fn reply(
+        &mut self,
+        now: Timestamp,
+        token: Token,
+        order: Order,
+        data: S,
+    ) -> Result<SeqNo, NotOpen<S>> {
+        let seq = self.outgoing.next_seq();
+        if !self.incoming.answer(token.seq, Some(seq)) {
+            return Err(NotOpen { data });
+        }
+        Ok(self.push(now, Message { seq, reply_to: Some(token.seq), order, data }))
+    }
+
+    /// Answers a delivered packet without data. Without effect after [`abandon`](Self::abandon) or
+    /// [`close`](Self::close).
+    pub fn acknowledge(&mut self, token: Token) {
+        self.incoming.answer(token.seq, None);
+    }
+
+    /// Ends the critical section of an ordered packet ahead of its answer, so that the next ordered
+    /// packet can be handed out. Without effect on others, and the second time.
+    pub fn release(&mut self, token: &Token) {
+        self.incoming.release(token.seq);
+    }
+
+    /// Acknowledges a packet whose token was lost. Returns whether it was waiting for an answer.
+    pub fn abandon(&mut self, seq: SeqNo) -> bool {
+        self.incoming.answer(seq, None)
+    }
+
+    /// Ends the exchange for good and hands back all data in it. From now on every command is
+    /// refused, every packet dropped and every drain empty.
+    pub fn close(&mut self) -> Remains<S, R> {
+        //= ZSSP-SEQ-21  nothing opens it again
+        self.closed = true;
+        self.recovery.clear();
+        let undelivered = self.incoming.clear().into_iter().map(|stored| (stored.data, stored.answers));
+        Remains {
+            unanswered: self.outgoing.clear(),
+            acknowledged: core::mem::take(&mut self.acknowledged).into(),
+            undelivered: undelivered.collect(),
+        }
+    }
+}
+
+/// Drain.
+impl<S, R> SeqEx<S, R> {
+    /// What the user must see next.
+    pub fn poll_deliver(&mut self) -> Option<Delivery<S, R>> {
+        if let Some((seq, data)) = self.acknowledged.pop_front() {
+            return Some(Delivery::Acknowledged { seq, data });
+        }
+        let (seq, stored) = self.incoming.deliver(self.free())?;
+        let token = Token { seq, order: stored.order };
+        let data = stored.data;
+        Some(match stored.answers {
+            None => Delivery::Payload { token, data },
+            Some((sent_seq, sent)) => Delivery::Reply { token, data, sent_seq, sent },
+        })
+    }
+
+    /// Everything there is to transmit: acknowledgements, then resends, then fresh packets.
+    pub fn poll_transmit(&mut self, now: Timestamp) -> Option<Packet<&S>> {
+        if let Some(ack) = self.poll_acks() {
+            return Some(Packet::Ack(ack));
+        }
+        let seq = self.take_resend().or_else(|| self.outgoing.take_fresh())?;
+        self.transmit(now, seq).map(Packet::Message)
+    }
+
+    /// Acknowledgements to transmit, as many packets in each run as possible. They need no permission
+    /// of congestion control, and losing them is harmless: a duplicate fetches them again.
+    pub fn poll_acks(&mut self) -> Option<Ack> {
+        self.incoming.poll_acks()
+    }
+
+    /// A packet to transmit again. Whoever limits what is transmitted simply stops calling.
+    pub fn poll_resend(&mut self, now: Timestamp) -> Option<Message<&S>> {
+        let seq = self.take_resend()?;
+        self.transmit(now, seq)
+    }
+
+    /// A packet to transmit for the first time. Whoever limits what is transmitted simply stops calling.
+    pub fn poll_fresh(&mut self, now: Timestamp) -> Option<Message<&S>> {
+        let seq = self.outgoing.take_fresh()?;
+        self.transmit(now, seq)
+    }
+
+    /// What congestion control wants to know, if [`Config::feedback`] collects it. To be drained after
+    /// each feed; four events per slot of the window are kept, then the oldest give way.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.recovery.poll_event()
+    }
+}
+
+impl<S, R> SeqEx<S, R> {
+    //= ZSSP-SEQ-11  delivering reserves a number for the answer
+    /// Numbers of the send window that are neither in use nor reserved for the answers to delivered packets.
+    fn free(&self) -> u32 {
+        self.capacity - self.outgoing.span() - self.incoming.unanswered()
+    }
+
+    fn push(&mut self, now: Timestamp, message: Message<S>) -> SeqNo {
+        let seq = message.seq;
+        self.outgoing.push(now.into(), message);
+        seq
+    }
+
+    fn take_resend(&mut self) -> Option<SeqNo> {
+        self.recovery.poll_resend(&self.outgoing)
+    }
+
+    fn transmit(&mut self, now: Timestamp, seq: SeqNo) -> Option<Message<&S>> {
+        self.recovery.on_transmit(&mut self.outgoing, now.into(), seq);
+        self.outgoing.slot(seq).message(seq)
+    }
+
+    fn receive_ack(&mut self, now: Nanos, ack: Ack) {
+        let (first, count) = self.outgoing.transmitted_part(ack.first, ack.count);
+        for seq in (0..count).map(|offset| first.plus(offset)) {
+            match ack.kind {
+                AckKind::Answered => {
+                    if let Some(data) = self.take_answered(now, seq) {
+                        self.acknowledged.push_back((seq, data));
+                    }
+                }
+                AckKind::Holding => self.recovery.on_held(&mut self.outgoing, now, seq),
+            }
+        }
+        self.recovery.after_news(&mut self.outgoing, now);
+    }
+
+    fn receive_message(&mut self, now: Nanos, message: Message<R>) -> Received<R> {
+        let drop_for = |reason, data| Received::Dropped { reason, data };
+        if self.closed {
+            return drop_for(DropReason::Closed, message.data);
+        }
+        match self.incoming.classify(message.seq) {
+            Arrival::Outside => return drop_for(DropReason::OutsideWindow, message.data),
+            Arrival::Duplicate => {
+                self.incoming.on_duplicate(message.seq, |reply| self.outgoing.contains(reply));
+                return drop_for(DropReason::Duplicate, message.data);
+            }
+            Arrival::New => {}
+        }
+        //= ZSSP-SEQ-10  the reply is kept with the very data it answers
+        //= ZSSP-SEQ-17  a reply acknowledges what it replies to
+        let answers = match message.reply_to {
+            None => None,
+            Some(seq) => match self.take_answered(now, seq) {
+                None => return drop_for(DropReason::Unmatched, message.data),
+                Some(data) => Some((seq, data)),
+            },
+        };
+        self.incoming.store(message, answers);
+        self.recovery.after_news(&mut self.outgoing, now);
+        Received::Taken
+    }
+
+    fn take_answered(&mut self, now: Nanos, seq: SeqNo) -> Option<S> {
+        let (data, journey) = self.outgoing.answer(seq)?;
+        self.recovery.on_answer(now, seq, journey);
+        Some(data)
+    }
+
+    fn give_up_deadline(&self) -> Option<Nanos> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let (_, oldest) = self.outgoing.oldest()?;
+        Some(oldest.queued_at.max(self.last_heard).plus(self.give_up_after?))
+    }
+}

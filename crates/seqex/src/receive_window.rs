@@ -1,0 +1,326 @@
+//! What the peer sent: stored until it may be delivered, remembered until its answer is safe.
+//!
+//! Four marks run over one ring of slots, each only forwards, so that their steps cost O(1) per packet:
+//! `next` is the first packet not delivered, `arrived` the first that is missing, `beyond` the one
+//! after the newest that arrived, and `hinted` the end of those whose holding has been looked at.
+
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+
+use crate::{Ack, AckKind, Capacity, Message, Order, SeqNo};
+
+/// A stored packet: its data, and the packet of ours it answers.
+#[derive(Debug)]
+pub(crate) struct Stored<S, R> {
+    pub(crate) order: Order,
+    pub(crate) data: R,
+    pub(crate) answers: Option<(SeqNo, S)>,
+}
+
+/// What a packet's number says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// Beyond the window, or so old that the peer cannot be waiting for an answer.
+    Outside,
+    /// Already stored, delivered or answered.
+    Duplicate,
+    /// To be stored.
+    New,
+}
+
+#[derive(Debug)]
+struct Slot<S, R> {
+    seq: SeqNo,
+    state: State<S, R>,
+}
+
+#[derive(Debug)]
+enum State<S, R> {
+    Vacant,
+    Stored(Stored<S, R>),
+    Delivered,
+    /// Answered by the reply of this number, or by an acknowledgement.
+    Answered(Option<SeqNo>),
+}
+
+/// How many later packets must have been answered for the sender to take an unanswered one for lost.
+/// The receiver uses the same number to tell it, just in time, that the packet is held.
+pub(crate) const REORDERING_THRESHOLD: u32 = 3;
+
+#[derive(Debug)]
+pub(crate) struct ReceiveWindow<S, R> {
+    slots: Box<[Slot<S, R>]>,
+    next: SeqNo,
+    arrived: SeqNo,
+    beyond: SeqNo,
+    hinted: SeqNo,
+    /// Unordered packets that arrived ahead of `next`, in order of arrival; some may be delivered already.
+    ready: VecDeque<SeqNo>,
+    /// The ordered packet whose critical section is not over.
+    critical: Option<SeqNo>,
+    acks: VecDeque<Ack>,
+    hints: VecDeque<SeqNo>,
+    stored: u32,
+    unanswered: u32,
+}
+
+impl<S, R> ReceiveWindow<S, R> {
+    pub(crate) fn new(capacity: Capacity, first: SeqNo) -> Self {
+        let slots = (0..capacity.packets()).map(|_| Slot { seq: first, state: State::Vacant }).collect();
+        Self {
+            slots,
+            next: first,
+            arrived: first,
+            beyond: first,
+            hinted: first,
+            ready: VecDeque::new(),
+            critical: None,
+            acks: VecDeque::new(),
+            hints: VecDeque::new(),
+            stored: 0,
+            unanswered: 0,
+        }
+    }
+
+    /// Packets delivered whose answer is still to be made.
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered
+    }
+
+    /// Whether everything that arrived was delivered and answered, and the answers were drained.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.stored == 0 && self.unanswered == 0 && self.acks.is_empty()
+    }
+
+    /// Whether the packet was delivered and its answer is still to be made.
+    fn awaits_answer(&self, seq: SeqNo) -> bool {
+        let slot = self.slot(seq);
+        slot.seq == seq && matches!(slot.state, State::Delivered)
+    }
+
+    pub(crate) fn classify(&self, seq: SeqNo) -> Arrival {
+        let capacity = self.slots.len() as u32;
+        let slot = self.slot(seq);
+        //= ZSSP-SEQ-14  next <= seq < next + CAP, in wrapping arithmetic
+        if seq.since(self.next) < capacity {
+            return match slot.state {
+                State::Vacant => Arrival::New,
+                //= ZSSP-SEQ-05  a slot takes each packet once
+                _ if slot.seq == seq => Arrival::Duplicate,
+                State::Answered(_) => Arrival::New,
+                // A peer that keeps to the capacity sends this one only after the answer to the other.
+                State::Delivered | State::Stored(_) => Arrival::Outside,
+            };
+        }
+        //= ZSSP-SEQ-15  beyond the window: dropped
+        // What the peer still waits for is at most a capacity old.
+        if self.next.since(seq) <= capacity { Arrival::Duplicate } else { Arrival::Outside }
+    }
+
+    /// Stores a packet that [`classify`](Self::classify) found new.
+    pub(crate) fn store(&mut self, message: Message<R>, answers: Option<(SeqNo, S)>) {
+        let Message { seq, order, data, .. } = message;
+        *self.slot_mut(seq) = Slot { seq, state: State::Stored(Stored { order, data, answers }) };
+        self.stored += 1;
+        // Those before it were looked at already, so later ones are known to the sender: this one is late.
+        if self.hinted.is_after(seq) {
+            self.hint(seq);
+        }
+        if !self.beyond.is_after(seq) {
+            self.beyond = seq.next();
+        }
+        if seq == self.arrived {
+            while self.arrived != self.beyond && self.has_arrived(self.arrived) {
+                self.arrived = self.arrived.next();
+            }
+        } else if order == Order::Ordered && seq.is_after(self.arrived) {
+            // It waits for a missing packet. Saying so lets the sender see which one is missing.
+            self.hint_up_to(seq.next());
+        }
+        if order == Order::Unordered && seq != self.next {
+            self.ready.push_back(seq);
+        }
+    }
+
+    /// Sees to it that the sender of a duplicate learns what it waits for. `reply_waits` tells whether
+    /// a reply of ours is still to be acknowledged, and so will be resent by itself.
+    pub(crate) fn on_duplicate(&mut self, seq: SeqNo, reply_waits: impl FnOnce(SeqNo) -> bool) {
+        //= ZSSP-SEQ-16  acknowledged again, unless its answer is being made or under way
+        let slot = self.slot(seq);
+        match slot.state {
+            State::Delivered | State::Stored(_) if slot.seq == seq => {
+                if self.hinted.is_after(seq) {
+                    self.hint(seq);
+                }
+                // Tell the sender about everything that is held, not to have it ask for one after the other.
+                self.hint_up_to(self.beyond);
+            }
+            State::Answered(Some(reply)) if slot.seq == seq && reply_waits(reply) => {}
+            _ => self.acknowledge(seq),
+        }
+    }
+
+    /// Hands out the next packet there is room for. The last room is kept for the packet that is next
+    /// in sequence, without which two full windows could wait for each other forever.
+    pub(crate) fn deliver(&mut self, room: u32) -> Option<(SeqNo, Stored<S, R>)> {
+        // Those that were delivered in sequence meanwhile must not pile up.
+        while let Some(&seq) = self.ready.front()
+            && self.stored_order(seq).is_none()
+        {
+            self.ready.pop_front();
+        }
+        if room == 0 || self.stored == 0 {
+            return None;
+        }
+        //= ZSSP-SEQ-06  an ordered packet only as the next one, when all before it are delivered
+        //= ZSSP-SEQ-08  and only when the critical section before it is over
+        if let Some(order) = self.stored_order(self.next)
+            && (order == Order::Unordered || self.critical.is_none())
+        {
+            return self.hand_out(self.next);
+        }
+        if room < 2 {
+            return None;
+        }
+        //= ZSSP-SEQ-07  plain packets may overtake
+        let seq = self.ready.pop_front()?;
+        self.hand_out(seq)
+    }
+
+    /// Records the answer to a delivered packet: the number of a reply, or an acknowledgement, which
+    /// is then queued. Returns whether the packet was open for an answer.
+    pub(crate) fn answer(&mut self, seq: SeqNo, reply: Option<SeqNo>) -> bool {
+        //= ZSSP-SEQ-09  one answer to each delivered packet
+        if !self.awaits_answer(seq) {
+            return false;
+        }
+        self.slot_mut(seq).state = State::Answered(reply);
+        self.unanswered -= 1;
+        self.release(seq);
+        if reply.is_none() {
+            self.acknowledge(seq);
+        }
+        self.hint_up_to(seq.minus(REORDERING_THRESHOLD - 1));
+        true
+    }
+
+    /// Ends the critical section of a delivered packet.
+    pub(crate) fn release(&mut self, seq: SeqNo) {
+        if self.critical == Some(seq) {
+            self.critical = None;
+        }
+    }
+
+    /// The next run of acknowledgements. Hints come first: they keep the evidence of the
+    /// acknowledgements that follow from condemning packets that are only slow to be answered.
+    pub(crate) fn poll_acks(&mut self) -> Option<Ack> {
+        while let Some(first) = self.hints.pop_front() {
+            if !self.is_held(first) {
+                continue;
+            }
+            let mut count = 1;
+            while let Some(&seq) = self.hints.front()
+                && seq == first.plus(count)
+                && self.is_held(seq)
+            {
+                self.hints.pop_front();
+                count += 1;
+            }
+            return Some(Ack { kind: AckKind::Holding, first, count });
+        }
+        self.acks.pop_front()
+    }
+
+    /// Takes out everything that was not delivered, in sequence.
+    pub(crate) fn clear(&mut self) -> Vec<Stored<S, R>> {
+        let mut rest = Vec::with_capacity(self.stored as usize);
+        let mut seq = self.next;
+        for _ in 0..self.slots.len() {
+            let slot = self.slot_mut(seq);
+            if let State::Stored(stored) = core::mem::replace(&mut slot.state, State::Vacant) {
+                rest.push(stored);
+            }
+            seq = seq.next();
+        }
+        self.ready.clear();
+        self.acks.clear();
+        self.hints.clear();
+        self.critical = None;
+        (self.stored, self.unanswered) = (0, 0);
+        rest
+    }
+
+    fn hand_out(&mut self, seq: SeqNo) -> Option<(SeqNo, Stored<S, R>)> {
+        let slot = self.slot_mut(seq);
+        let State::Stored(stored) = core::mem::replace(&mut slot.state, State::Delivered) else {
+            return None;
+        };
+        self.stored -= 1;
+        self.unanswered += 1;
+        if stored.order == Order::Ordered {
+            self.critical = Some(seq);
+        }
+        while self.next != self.arrived && self.stored_order(self.next).is_none() {
+            self.next = self.next.next();
+        }
+        Some((seq, stored))
+    }
+
+    fn acknowledge(&mut self, seq: SeqNo) {
+        if let Some(last) = self.acks.back_mut() {
+            let offset = seq.since(last.first);
+            if offset < last.count {
+                return;
+            }
+            if offset == last.count {
+                last.count += 1;
+                return;
+            }
+        }
+        // Beyond this only duplicates are acknowledged, and their sender will ask again.
+        if self.acks.len() < self.slots.len() {
+            self.acks.push_back(Ack { kind: AckKind::Answered, first: seq, count: 1 });
+        }
+    }
+
+    fn hint(&mut self, seq: SeqNo) {
+        if self.hints.len() < self.slots.len() {
+            self.hints.push_back(seq);
+        }
+    }
+
+    fn hint_up_to(&mut self, end: SeqNo) {
+        while end.is_after(self.hinted) {
+            if self.is_held(self.hinted) {
+                self.hint(self.hinted);
+            }
+            self.hinted = self.hinted.next();
+        }
+    }
+
+    fn is_held(&self, seq: SeqNo) -> bool {
+        let slot = self.slot(seq);
+        slot.seq == seq && matches!(slot.state, State::Delivered | State::Stored(_))
+    }
+
+    fn has_arrived(&self, seq: SeqNo) -> bool {
+        let slot = self.slot(seq);
+        slot.seq == seq && !matches!(slot.state, State::Vacant)
+    }
+
+    fn stored_order(&self, seq: SeqNo) -> Option<Order> {
+        let slot = self.slot(seq);
+        match &slot.state {
+            State::Stored(stored) if slot.seq == seq => Some(stored.order),
+            _ => None,
+        }
+    }
+
+    fn slot(&self, seq: SeqNo) -> &Slot<S, R> {
+        &self.slots[seq.index(self.slots.len())]
+    }
+
+    fn slot_mut(&mut self, seq: SeqNo) -> &mut Slot<S, R> {
+        let index = seq.index(self.slots.len());
+        &mut self.slots[index]
+    }
+}

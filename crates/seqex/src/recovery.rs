@@ -1,0 +1,316 @@
+//! When to transmit again: loss detection by evidence (RFC 9002, 6.1), time-outs (RFC 6298), and the
+//! slow probing of packets that the peer says it holds.
+//!
+//! Every transmission has a number of its own and stands in a log in that order, which is also the
+//! order of its time. A packet that is answered or transmitted anew leaves a stale entry behind,
+//! skipped when it comes to the front; so each transmission costs O(1) and nothing ever walks the window.
+
+use alloc::collections::VecDeque;
+
+use crate::{
+    Capacity, Event, Feedback, Resend, SeqNo,
+    nanos::Nanos,
+    receive_window::REORDERING_THRESHOLD,
+    rtt::RoundTrip,
+    send_window::{Journey, SendWindow, Slot, Status},
+};
+
+/// How many time-outs pass before a packet that the peer holds is asked about.
+const HELD_TIMEOUTS: u64 = 4;
+
+/// How many held packets are asked about at a time.
+const HELD_PROBES: u32 = 16;
+
+/// Events kept per slot of the window, should nobody drain them.
+const EVENTS_PER_SLOT: usize = 4;
+
+/// One transmission of one packet, and when that or what followed from it happened.
+#[derive(Clone, Copy, Debug)]
+struct Transmission {
+    seq: SeqNo,
+    number: u64,
+    at: Nanos,
+}
+
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    resend: Resend,
+    pub(crate) rtt: RoundTrip,
+    /// Packets in flight, by transmission. The front is never stale between calls.
+    log: VecDeque<Transmission>,
+    /// Packets to transmit again.
+    queue: VecDeque<Transmission>,
+    /// Packets the peer holds, by the time it said so. The front is never stale between calls.
+    held: VecDeque<Transmission>,
+    next_number: u64,
+    /// The newest transmission known to have arrived.
+    newest_arrival: Option<u64>,
+    /// The newest transmission that gives a measurement in the feed call at work.
+    sample: Option<Journey>,
+    /// The time-out runs from here, or from the oldest transmission if that is later.
+    timer_from: Nanos,
+    held_timer_from: Nanos,
+    in_flight: u32,
+    events: VecDeque<Event>,
+    events_limit: usize,
+}
+
+impl Recovery {
+    pub(crate) fn new(resend: Resend, feedback: Feedback, capacity: Capacity) -> Self {
+        Self {
+            resend,
+            rtt: RoundTrip::new(resend),
+            log: VecDeque::new(),
+            queue: VecDeque::new(),
+            held: VecDeque::new(),
+            next_number: 0,
+            newest_arrival: None,
+            sample: None,
+            timer_from: Nanos::ZERO,
+            held_timer_from: Nanos::ZERO,
+            in_flight: 0,
+            events: VecDeque::new(),
+            events_limit: match feedback {
+                Feedback::Collect => capacity.packets() as usize * EVENTS_PER_SLOT,
+                Feedback::Discard => 0,
+            },
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When the next time-out or loss is due.
+    pub(crate) fn next_deadline(&self) -> Option<Nanos> {
+        let timeout = self.rtt.timeout();
+        let log = self.log.front().map(|front| {
+            let timed_out = self.timer_start(front).plus(timeout);
+            if self.has_evidence_against(front) {
+                timed_out.min(front.at.plus(self.rtt.reordering_delay()))
+            } else {
+                timed_out
+            }
+        });
+        let held = self.held.front().map(|front| self.held_deadline(front));
+        [log, held].into_iter().flatten().min()
+    }
+
+    /// Records that a packet goes out now.
+    pub(crate) fn on_transmit<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) {
+        let number = self.next_number;
+        self.next_number += 1;
+        let slot = window.slot_mut(seq);
+        slot.status = Status::InFlight;
+        slot.transmissions = slot.transmissions.saturating_add(1);
+        slot.number = number;
+        slot.sent_at = now;
+        self.in_flight += 1;
+        self.log.push_back(Transmission { seq, number, at: now });
+    }
+
+    /// Records that a packet was answered. [`after_news`](Self::after_news) must follow.
+    pub(crate) fn on_answer(&mut self, now: Nanos, seq: SeqNo, journey: Journey) {
+        let in_flight = journey.status == Status::InFlight;
+        // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
+        let measures = in_flight && journey.transmissions == 1;
+        if in_flight {
+            self.in_flight -= 1;
+        }
+        if measures && self.sample.is_none_or(|newest| newest.number < journey.number) {
+            self.sample = Some(journey);
+        }
+        self.on_arrival(now, journey);
+        self.emit(Event::Acked {
+            seq,
+            sent_at: journey.sent_at.duration(),
+            rtt: measures.then(|| now.since(journey.sent_at).duration()),
+            transmissions: journey.transmissions,
+            in_flight,
+        });
+        self.rtt.reset_backoff();
+        self.timer_from = now;
+    }
+
+    /// Records that the peer holds a packet. [`after_news`](Self::after_news) must follow.
+    pub(crate) fn on_held<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) {
+        if !window.contains(seq) {
+            return;
+        }
+        let slot = window.slot_mut(seq);
+        if !matches!(slot.status, Status::InFlight | Status::Queued) {
+            return;
+        }
+        let journey = slot.journey();
+        slot.status = Status::Held;
+        self.held.push_back(Transmission { seq, number: journey.number, at: now });
+        if journey.status == Status::InFlight {
+            self.in_flight -= 1;
+            self.emit(Event::Held { seq, sent_at: journey.sent_at.duration() });
+        }
+        self.on_arrival(now, journey);
+    }
+
+    /// Draws the conclusions once all that one packet says has been recorded.
+    pub(crate) fn after_news<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
+        if let Some(journey) = self.sample.take() {
+            self.rtt.sample(now.since(journey.sent_at));
+        }
+        self.detect_losses(window, now);
+    }
+
+    /// Lets time pass.
+    pub(crate) fn handle_timeout<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
+        self.detect_losses(window, now);
+        self.detect_timeouts(window, now);
+        self.probe_held(window, now);
+    }
+
+    /// The next packet to transmit again, if it still waits for that.
+    pub(crate) fn poll_resend<S>(&mut self, window: &SendWindow<S>) -> Option<SeqNo> {
+        loop {
+            let next = self.queue.pop_front()?;
+            if is_current(window, &next, Status::Queued) {
+                return Some(next.seq);
+            }
+        }
+    }
+
+    /// Forgets everything but the measurements.
+    pub(crate) fn clear(&mut self) {
+        self.log.clear();
+        self.queue.clear();
+        self.held.clear();
+        self.in_flight = 0;
+    }
+
+    /// An answer to a packet transmitted more than once may be to any of its transmissions; one that
+    /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
+    fn on_arrival(&mut self, now: Nanos, journey: Journey) {
+        let elapsed = now.since(journey.sent_at);
+        let certain = journey.transmissions == 1 || self.rtt.min().is_none_or(|min| elapsed >= min);
+        if certain {
+            self.newest_arrival = self.newest_arrival.max(Some(journey.number));
+        }
+    }
+
+    fn has_evidence_against(&self, transmission: &Transmission) -> bool {
+        matches!(self.resend, Resend::Adaptive(_))
+            && self.newest_arrival.is_some_and(|newest| newest > transmission.number)
+    }
+
+    //= ZSSP-SEQ-19  by evidence, RFC 9002
+    fn detect_losses<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
+        while let Some(front) = self.oldest_in_flight(window)
+            && self.has_evidence_against(&front)
+        {
+            let overtaken =
+                self.newest_arrival.is_some_and(|n| n >= front.number + u64::from(REORDERING_THRESHOLD));
+            if !overtaken && now < front.at.plus(self.rtt.reordering_delay()) {
+                break;
+            }
+            self.requeue(window, front);
+            self.emit(Event::Lost { seq: front.seq, sent_at: front.at.duration() });
+        }
+        self.drop_stale_held(window);
+    }
+
+    //= ZSSP-SEQ-18  at a fixed interval in the bare protocol
+    fn detect_timeouts<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
+        while let Some(front) = self.oldest_in_flight(window) {
+            if now < self.timer_start(&front).plus(self.rtt.timeout()) {
+                break;
+            }
+            self.requeue(window, front);
+            match self.resend {
+                Resend::Fixed(_) => self.emit(Event::Lost { seq: front.seq, sent_at: front.at.duration() }),
+                Resend::Adaptive(_) => {
+                    // One packet to ask with is enough: its answer is the evidence about the others.
+                    self.emit(Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
+                    self.rtt.back_off();
+                    self.timer_from = now;
+                    self.oldest_in_flight(window);
+                    break;
+                }
+            }
+        }
+    }
+
+    fn probe_held<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
+        if self.held.front().is_none_or(|front| now < self.held_deadline(front)) {
+            return;
+        }
+        self.held_timer_from = now;
+        let mut probes = 0;
+        while probes < HELD_PROBES
+            && let Some(probe) = self.held.pop_front()
+        {
+            if is_current(window, &probe, Status::Held) {
+                window.slot_mut(probe.seq).status = Status::Queued;
+                self.queue.push_back(probe);
+                probes += 1;
+            }
+        }
+        self.drop_stale_held(window);
+    }
+
+    /// Takes the oldest transmission out of flight, for it to be repeated.
+    fn requeue<S>(&mut self, window: &mut SendWindow<S>, front: Transmission) {
+        self.log.pop_front();
+        self.in_flight -= 1;
+        window.slot_mut(front.seq).status = Status::Queued;
+        self.queue.push_back(front);
+    }
+
+    fn oldest_in_flight<S>(&mut self, window: &SendWindow<S>) -> Option<Transmission> {
+        while let Some(front) = self.log.front() {
+            if is_current(window, front, Status::InFlight) {
+                return Some(*front);
+            }
+            self.log.pop_front();
+        }
+        None
+    }
+
+    fn drop_stale_held<S>(&mut self, window: &SendWindow<S>) {
+        while let Some(front) = self.held.front()
+            && !is_current(window, front, Status::Held)
+        {
+            self.held.pop_front();
+        }
+    }
+
+    /// In the bare protocol each packet has a timer of its own; the measured one starts anew with each answer.
+    fn timer_start(&self, transmission: &Transmission) -> Nanos {
+        match self.resend {
+            Resend::Adaptive(_) => transmission.at.max(self.timer_from),
+            Resend::Fixed(_) => transmission.at,
+        }
+    }
+
+    fn held_deadline(&self, held: &Transmission) -> Nanos {
+        let wait = self.rtt.timeout().times(HELD_TIMEOUTS);
+        held.at.max(self.held_timer_from).plus(wait)
+    }
+
+    fn emit(&mut self, event: Event) {
+        if self.events_limit == 0 {
+            return;
+        }
+        if self.events.len() == self.events_limit {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+}
+
+/// Whether a packet is still where this transmission left it. Numbers are unique, so a slot that
+/// has come to hold another packet never matches.
+fn is_current<S>(window: &SendWindow<S>, transmission: &Transmission, status: Status) -> bool {
+    let slot: &Slot<S> = window.slot(transmission.seq);
+    slot.number == transmission.number && slot.status == status
+}

@@ -1,0 +1,176 @@
+//! The measured round trip and the resend time-out that follows from it (RFC 6298).
+
+use crate::{Resend, nanos::Nanos};
+
+/// Round-trip estimation and exponential back-off.
+#[derive(Debug)]
+pub(crate) struct RoundTrip {
+    bounds: Bounds,
+    estimate: Option<Estimate>,
+    backoff: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Bounds {
+    Adaptive { initial: Nanos, min: Nanos, max: Nanos },
+    Fixed(Nanos),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Estimate {
+    smoothed: Nanos,
+    variation: Nanos,
+    latest: Nanos,
+    min: Nanos,
+}
+
+/// The granularity `G` of RFC 6298, and the least reordering delay that loss detection allows for.
+const GRANULARITY: Nanos = Nanos::MILLISECOND;
+
+/// Beyond this, doubling reaches any sensible maximum.
+const MAX_BACKOFF: u32 = 20;
+
+impl RoundTrip {
+    pub(crate) fn new(resend: Resend) -> Self {
+        let bounds = match resend {
+            Resend::Adaptive(bounds) => Bounds::Adaptive {
+                initial: bounds.initial.into(),
+                min: bounds.min.into(),
+                max: bounds.max.into(),
+            },
+            Resend::Fixed(interval) => Bounds::Fixed(interval.into()),
+        };
+        Self { bounds, estimate: None, backoff: 0 }
+    }
+
+    /// Takes a measurement of a packet that was transmitted once.
+    pub(crate) fn sample(&mut self, latest: Nanos) {
+        self.estimate = Some(match self.estimate {
+            None => Estimate { smoothed: latest, variation: latest.part(2), latest, min: latest },
+            Some(e) => Estimate {
+                // The deviation is taken from the old mean.
+                variation: e.variation.since(e.variation.part(4)).plus(e.smoothed.abs_diff(latest).part(4)),
+                smoothed: e.smoothed.since(e.smoothed.part(8)).plus(latest.part(8)),
+                latest,
+                min: e.min.min(latest),
+            },
+        });
+    }
+
+    pub(crate) fn smoothed(&self) -> Option<Nanos> {
+        self.estimate.map(|e| e.smoothed)
+    }
+
+    pub(crate) fn variation(&self) -> Option<Nanos> {
+        self.estimate.map(|e| e.variation)
+    }
+
+    pub(crate) fn min(&self) -> Option<Nanos> {
+        self.estimate.map(|e| e.min)
+    }
+
+    //= ZSSP-SEQ-19  by the measured round trip, RFC 6298
+    /// The resend time-out, back-off included.
+    pub(crate) fn timeout(&self) -> Nanos {
+        match self.bounds {
+            Bounds::Fixed(interval) => interval,
+            Bounds::Adaptive { initial, min, max } => {
+                let base = self.estimate.map_or(initial, |e| {
+                    let margin = e.variation.times(4).max(GRANULARITY);
+                    e.smoothed.plus(margin)
+                });
+                base.max(min).times(1 << self.backoff).min(max)
+            }
+        }
+    }
+
+    /// How late a packet may be, after a later one arrived, before it counts as lost:
+    /// nine eighths of the round trip (RFC 9002, 6.1.2).
+    pub(crate) fn reordering_delay(&self) -> Nanos {
+        let rtt = self.estimate.map_or(Nanos::ZERO, |e| e.smoothed.max(e.latest));
+        rtt.plus(rtt.part(8)).max(GRANULARITY)
+    }
+
+    /// Doubles the time-out.
+    pub(crate) fn back_off(&mut self) {
+        self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
+    }
+
+    /// The peer is heard again.
+    pub(crate) fn reset_backoff(&mut self) {
+        self.backoff = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::Adaptive;
+
+    fn millis(ms: u64) -> Nanos {
+        Nanos::MILLISECOND.times(ms)
+    }
+
+    fn adaptive() -> RoundTrip {
+        let [initial, min, max] = [250, 10, 4000].map(Duration::from_millis);
+        RoundTrip::new(Resend::Adaptive(Adaptive { initial, min, max }))
+    }
+
+    #[test]
+    fn first_sample_sets_the_mean_and_half_of_it_as_deviation() {
+        let mut rtt = adaptive();
+        assert_eq!(rtt.timeout(), millis(250));
+        rtt.sample(millis(80));
+        assert_eq!(rtt.smoothed(), Some(millis(80)));
+        assert_eq!(rtt.variation(), Some(millis(40)));
+        assert_eq!(rtt.timeout(), millis(240));
+    }
+
+    #[test]
+    fn later_samples_are_weighed_as_in_rfc_6298() {
+        let mut rtt = adaptive();
+        rtt.sample(millis(80));
+        rtt.sample(millis(160));
+        assert_eq!(rtt.smoothed(), Some(millis(90)));
+        assert_eq!(rtt.variation(), Some(millis(50)));
+        assert_eq!(rtt.min(), Some(millis(80)));
+        assert_eq!(rtt.reordering_delay(), millis(180));
+    }
+
+    #[test]
+    fn backs_off_to_the_maximum_and_returns() {
+        let mut rtt = adaptive();
+        let timeouts: alloc::vec::Vec<_> = (0..6)
+            .map(|_| {
+                let timeout = rtt.timeout();
+                rtt.back_off();
+                timeout
+            })
+            .collect();
+        assert_eq!(timeouts, [250, 500, 1000, 2000, 4000, 4000].map(millis));
+        (0..1000).for_each(|_| rtt.back_off());
+        assert_eq!(rtt.timeout(), millis(4000));
+        rtt.reset_backoff();
+        assert_eq!(rtt.timeout(), millis(250));
+    }
+
+    #[test]
+    fn extreme_samples_saturate() {
+        let mut rtt = adaptive();
+        rtt.sample(Duration::MAX.into());
+        rtt.sample(Nanos::ZERO);
+        rtt.sample(Duration::MAX.into());
+        assert_eq!(rtt.timeout(), millis(4000));
+        assert!(rtt.reordering_delay() > millis(4000));
+    }
+
+    #[test]
+    fn fixed_interval_ignores_everything() {
+        let mut rtt = RoundTrip::new(Resend::BARE);
+        rtt.sample(millis(1));
+        rtt.back_off();
+        assert_eq!(rtt.timeout(), millis(250));
+    }
+}

@@ -1,0 +1,244 @@
+//! What is transmitted again, and when.
+
+mod support;
+
+use std::time::Duration;
+
+use seqex::{
+    Ack, AckKind, Adaptive, Capacity, Config, Event, Feedback, Message, Order, Packet, Resend, SeqEx, SeqNo,
+    Timestamp,
+};
+use support::Letter;
+
+type Exchange = SeqEx<Letter, u64>;
+
+fn millis(ms: u64) -> Timestamp {
+    Duration::from_millis(ms)
+}
+
+fn seq(number: u32) -> SeqNo {
+    SeqNo::new(number)
+}
+
+fn exchange(resend: Resend) -> Exchange {
+    let capacity = Capacity::new(64).expect("a power of two");
+    SeqEx::new(Config { capacity, resend, feedback: Feedback::Collect, ..Config::default() })
+}
+
+fn adaptive() -> Exchange {
+    exchange(Resend::Adaptive(Adaptive { initial: millis(250), min: millis(20), max: millis(2000) }))
+}
+
+/// Sends and transmits `count` packets, one each millisecond from `at` on.
+fn transmit(a: &mut Exchange, at: u64, count: u64) {
+    for i in 0..count {
+        a.send(millis(at + i), Order::Unordered, Letter(i)).unwrap();
+        assert!(a.poll_fresh(millis(at + i)).is_some());
+    }
+}
+
+fn hear(a: &mut Exchange, at: u64, kind: AckKind, first: u32, count: u32) {
+    a.receive(millis(at), Packet::Ack(Ack { kind, first: seq(first), count }));
+}
+
+fn resends(a: &mut Exchange, at: u64) -> Vec<u32> {
+    std::iter::from_fn(|| a.poll_resend(millis(at)).map(|m| m.seq.to_u32())).collect()
+}
+
+fn events(a: &mut Exchange) -> Vec<Event> {
+    std::iter::from_fn(|| a.poll_event()).collect()
+}
+
+//= ZSSP-SEQ-18  every 250 ms
+#[test]
+fn the_bare_protocol_resends_each_packet_at_a_fixed_interval() {
+    let mut a = exchange(Resend::BARE);
+    transmit(&mut a, 0, 3);
+    hear(&mut a, 10, AckKind::Answered, 2, 1);
+    for round in 1..5 {
+        assert_eq!(a.next_deadline(), Some(millis(250 * round)));
+        a.handle_timeout(millis(250 * round - 1));
+        assert_eq!(resends(&mut a, 250 * round - 1), []);
+        a.handle_timeout(millis(250 * round));
+        assert_eq!(resends(&mut a, 250 * round), [0]);
+        a.handle_timeout(millis(250 * round + 1));
+        assert_eq!(resends(&mut a, 250 * round + 1), [1]);
+    }
+    hear(&mut a, 2000, AckKind::Answered, 0, 2);
+    assert_eq!(a.next_deadline(), None);
+}
+
+//= ZSSP-SEQ-19  by evidence
+#[test]
+fn a_packet_overtaken_by_three_is_resent_at_once() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 6);
+    hear(&mut a, 50, AckKind::Answered, 1, 2);
+    assert_eq!(resends(&mut a, 50), [], "two may have overtaken it");
+    hear(&mut a, 51, AckKind::Answered, 3, 1);
+    assert_eq!(resends(&mut a, 51), [0]);
+    let lost = events(&mut a).into_iter().filter(|e| matches!(e, Event::Lost { .. }));
+    assert_eq!(lost.collect::<Vec<_>>(), [Event::Lost { seq: seq(0), sent_at: millis(0) }]);
+    hear(&mut a, 100, AckKind::Answered, 4, 2);
+    assert_eq!(resends(&mut a, 100), [], "the second transmission is younger than these");
+    assert_eq!((a.in_flight(), a.unanswered()), (1, 1));
+}
+
+#[test]
+fn a_packet_overtaken_by_one_is_resent_after_nine_eighths_of_a_round_trip() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 2);
+    hear(&mut a, 81, AckKind::Answered, 1, 1);
+    assert_eq!(a.smoothed_rtt(), Some(millis(80)));
+    assert_eq!(a.next_deadline(), Some(millis(90)));
+    a.handle_timeout(millis(89));
+    assert_eq!(resends(&mut a, 89), []);
+    a.handle_timeout(millis(90));
+    assert_eq!(resends(&mut a, 90), [0]);
+}
+
+#[test]
+fn silence_is_probed_by_one_packet_with_exponential_back_off() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 10);
+    events(&mut a);
+    let mut probes = vec![];
+    for _ in 0..6 {
+        let at = a.next_deadline().unwrap();
+        a.handle_timeout(at);
+        let at = at.as_millis() as u64;
+        probes.push((at, resends(&mut a, at)));
+    }
+    let expected = [(250, 0), (750, 1), (1750, 2), (3750, 3), (5750, 4), (7750, 5)];
+    assert_eq!(probes, expected.map(|(at, seq)| (at, vec![seq])));
+    assert!(events(&mut a).iter().all(|e| matches!(e, Event::TimedOut { .. })), "no loss is claimed");
+    hear(&mut a, 8000, AckKind::Answered, 5, 1);
+    assert_eq!(a.resend_timeout(), millis(250), "the back-off is over");
+    // The answered probe was transmitted after all the others but nothing else came: 6 to 9 are lost for certain.
+    assert_eq!(resends(&mut a, 8000)[..4], [6, 7, 8, 9]);
+}
+
+//= ZSSP-SEQ-19  by the measured round trip
+#[test]
+fn retransmitted_packets_measure_nothing() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 1);
+    a.handle_timeout(millis(250));
+    assert_eq!(resends(&mut a, 250), [0]);
+    hear(&mut a, 260, AckKind::Answered, 0, 1);
+    assert_eq!((a.smoothed_rtt(), a.min_rtt()), (None, None));
+    let acked =
+        Event::Acked { seq: seq(0), sent_at: millis(250), rtt: None, transmissions: 2, in_flight: true };
+    assert_eq!(events(&mut a).last(), Some(&acked));
+    transmit(&mut a, 300, 1);
+    hear(&mut a, 340, AckKind::Answered, 1, 1);
+    assert_eq!(a.smoothed_rtt(), Some(millis(40)));
+    assert_eq!(a.rtt_variation(), Some(millis(20)));
+    assert_eq!(a.resend_timeout(), millis(120));
+}
+
+/// An answer that comes sooner than light can is to the first transmission, and says nothing of the second.
+#[test]
+fn an_answer_to_the_first_transmission_is_no_evidence_for_the_second() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 1);
+    hear(&mut a, 100, AckKind::Answered, 0, 1);
+    transmit(&mut a, 200, 4); // 1 to 4
+    a.handle_timeout(a.next_deadline().unwrap());
+    let probe_at = 600;
+    assert_eq!(resends(&mut a, probe_at), [1]);
+    hear(&mut a, probe_at + 5, AckKind::Answered, 1, 1);
+    assert_eq!(resends(&mut a, probe_at + 5), [], "2 to 4 may have arrived just after the first copy of 1");
+}
+
+#[test]
+fn what_the_peer_holds_is_neither_lost_nor_in_flight() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 8);
+    hear(&mut a, 40, AckKind::Holding, 0, 2);
+    hear(&mut a, 40, AckKind::Answered, 2, 6);
+    assert_eq!(resends(&mut a, 40), []);
+    assert_eq!((a.in_flight(), a.unanswered()), (0, 2));
+    assert_eq!(events(&mut a)[0], Event::Held { seq: seq(0), sent_at: millis(0) });
+    // But the answer may get lost, so it is asked for now and then.
+    let wait = a.resend_timeout() * 4;
+    assert_eq!(a.next_deadline(), Some(millis(40) + wait));
+    a.handle_timeout(millis(40) + wait);
+    assert_eq!(resends(&mut a, 500), [0, 1]);
+    hear(&mut a, 540, AckKind::Answered, 0, 2);
+    assert_eq!((a.in_flight(), a.unanswered(), a.next_deadline()), (0, 0, None));
+    assert!(!events(&mut a).iter().any(|e| matches!(e, Event::Lost { .. })));
+}
+
+/// The receiver's side of it: it tells just in time that slow packets are held, and a gap is seen at once.
+#[test]
+fn the_receiver_tells_what_it_holds_before_it_counts_as_lost() {
+    let mut b = adaptive();
+    let arrive = |b: &mut Exchange, number: u32, order| {
+        b.receive(
+            millis(1),
+            Packet::Message(Message { seq: seq(number), reply_to: None, order, data: number.into() }),
+        );
+    };
+    let mut tokens = vec![];
+    for number in 0..5 {
+        arrive(&mut b, number, Order::Unordered);
+        match b.poll_deliver() {
+            Some(seqex::Delivery::Payload { token, .. }) => tokens.push(token),
+            other => panic!("{other:?}"),
+        }
+    }
+    for token in tokens.drain(2..) {
+        b.acknowledge(token);
+    }
+    assert_eq!(b.poll_acks(), Some(Ack { kind: AckKind::Holding, first: seq(0), count: 2 }));
+    assert_eq!(b.poll_acks(), Some(Ack { kind: AckKind::Answered, first: seq(2), count: 3 }));
+    assert_eq!(b.poll_acks(), None);
+
+    arrive(&mut b, 6, Order::Ordered);
+    arrive(&mut b, 7, Order::Ordered);
+    assert_eq!(b.poll_acks(), Some(Ack { kind: AckKind::Holding, first: seq(6), count: 2 }), "5 is missing");
+    arrive(&mut b, 5, Order::Ordered);
+    assert_eq!(
+        b.poll_acks().map(|ack| (ack.kind, ack.first)),
+        Some((AckKind::Holding, seq(5))),
+        "it came late"
+    );
+    // One duplicate tells about all.
+    arrive(&mut b, 8, Order::Ordered);
+    arrive(&mut b, 9, Order::Ordered);
+    assert_eq!(b.poll_acks(), None);
+    arrive(&mut b, 8, Order::Ordered);
+    assert_eq!(b.poll_acks(), Some(Ack { kind: AckKind::Holding, first: seq(8), count: 2 }));
+}
+
+#[test]
+fn a_silent_peer_is_given_up_but_a_slow_one_is_not() {
+    let config = Config { give_up_after: Some(millis(5000)), ..Config::default() };
+    let mut a: Exchange = SeqEx::new(config);
+    transmit(&mut a, 100, 2);
+    hear(&mut a, 4000, AckKind::Holding, 0, 1);
+    a.handle_timeout(millis(8999));
+    assert_eq!(a.failure(), None);
+    while let Some(deadline) = a.next_deadline().filter(|d| *d < millis(9000)) {
+        a.handle_timeout(deadline);
+        resends(&mut a, deadline.as_millis() as u64);
+    }
+    a.handle_timeout(millis(9000));
+    assert_eq!(a.failure(), Some(seqex::GaveUp { seq: seq(0), since: millis(100) }));
+}
+
+#[test]
+fn events_that_nobody_drains_are_bounded() {
+    let mut a: Exchange = SeqEx::new(Config {
+        capacity: Capacity::new(2).expect("a power of two"),
+        feedback: Feedback::Collect,
+        ..Config::default()
+    });
+    for number in 0..100 {
+        transmit(&mut a, 0, 1);
+        hear(&mut a, 1, AckKind::Answered, number, 1);
+        a.poll_deliver();
+    }
+    assert_eq!(events(&mut a).len(), 8);
+}

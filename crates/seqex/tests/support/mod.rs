@@ -1,0 +1,288 @@
+//! Two exchanges, the packets between them, and a plain model of what must come of it.
+//!
+//! The link is a list of packets per direction; a test decides which of them arrive, in which order and
+//! how often. The model is checked at every delivery: exactly once, in order where asked, one critical
+//! section at a time, each answer with the very data it answers.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use seqex::{Config, Delivery, Message, Order, Packet, Received, Refusal, SeqEx, SeqNo, Timestamp, Token};
+
+/// What is sent: owned, and on purpose neither `Clone` nor `Copy`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Letter(pub(crate) u64);
+
+/// A packet on the link; only the number of the letter travels.
+pub(crate) type OnLink = Packet<u64>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Abandon,
+    Acknowledge,
+    Reply(Order),
+}
+
+/// What the model knows of one letter.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    order: Order,
+    reply_to: Option<u64>,
+    /// How many letters its sender had sent before.
+    place: usize,
+}
+
+/// One end with its application.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) exchange: SeqEx<Letter, u64>,
+    /// Delivered and not answered: the token and the number of the letter.
+    pub(crate) open: Vec<(Token, u64)>,
+    delivered: HashSet<u64>,
+    /// How many letters of the peer, from its first, were delivered without a gap.
+    without_gap: usize,
+    /// Letters of ours that were answered, with the reply if there was one.
+    pub(crate) answered: HashMap<u64, Option<u64>>,
+    /// Letters of ours in the order in which they were sent.
+    sent: Vec<u64>,
+    seqs: HashMap<u64, SeqNo>,
+    critical: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) now: Timestamp,
+    pub(crate) ends: [End; 2],
+    /// Packets under way to each end.
+    pub(crate) link: [Vec<OnLink>; 2],
+    letters: HashMap<u64, Sent>,
+    /// Which letter answers which.
+    replies: HashMap<u64, u64>,
+    next_letter: u64,
+}
+
+impl Pair {
+    pub(crate) fn new(config: Config) -> Self {
+        let end = || End {
+            exchange: SeqEx::new(config),
+            open: vec![],
+            delivered: HashSet::new(),
+            without_gap: 0,
+            answered: HashMap::new(),
+            sent: vec![],
+            seqs: HashMap::new(),
+            critical: None,
+        };
+        Self {
+            now: Duration::from_secs(1),
+            ends: [end(), end()],
+            link: [vec![], vec![]],
+            letters: HashMap::new(),
+            replies: HashMap::new(),
+            next_letter: 0,
+        }
+    }
+
+    /// Sends one letter and returns it.
+    pub(crate) fn send(&mut self, end: usize, order: Order) -> Result<u64, Refusal> {
+        let letter = self.next_letter;
+        let room = self.ends[end].exchange.room();
+        let result = self.ends[end].exchange.send(self.now, order, Letter(letter));
+        assert_eq!(result.is_ok(), room > 0, "room() and send() disagree");
+        match result {
+            Ok(seq) => Ok(self.record(end, seq, order, None)),
+            Err(refused) => {
+                assert_eq!(refused.data, Letter(letter), "refused data is given back");
+                Err(refused.reason)
+            }
+        }
+    }
+
+    /// Answers the `index`th open packet.
+    pub(crate) fn answer(&mut self, end: usize, index: usize, answer: Answer) {
+        let (token, letter) = self.ends[end].open.remove(index);
+        if self.ends[end].critical == Some(letter) {
+            self.ends[end].critical = None;
+        }
+        match answer {
+            Answer::Acknowledge => self.ends[end].exchange.acknowledge(token),
+            Answer::Abandon => {
+                let seq = token.seq();
+                drop(token);
+                assert!(self.ends[end].exchange.abandon(seq));
+                assert!(!self.ends[end].exchange.abandon(seq), "abandoned twice");
+            }
+            Answer::Reply(order) => {
+                let reply = self.next_letter;
+                let seq = self.ends[end].exchange.reply(self.now, token, order, Letter(reply));
+                let seq = seq.expect("there is always room for an answer");
+                self.record(end, seq, order, Some(letter));
+            }
+        }
+    }
+
+    /// Releases the `index`th open packet's critical section.
+    pub(crate) fn release(&mut self, end: usize, index: usize) {
+        let end = &mut self.ends[end];
+        let (token, letter) = &end.open[index];
+        end.exchange.release(token);
+        if end.critical == Some(*letter) {
+            end.critical = None;
+        }
+    }
+
+    /// Puts up to `limit` packets of `end` on the link; returns how many.
+    pub(crate) fn transmit(&mut self, end: usize, limit: usize) -> usize {
+        for count in 0..limit {
+            let Some(packet) = self.ends[end].exchange.poll_transmit(self.now) else { return count };
+            let packet = match packet {
+                Packet::Ack(ack) => Packet::Ack(ack),
+                Packet::Message(Message { seq, reply_to, order, data }) => {
+                    Packet::Message(Message { seq, reply_to, order, data: data.0 })
+                }
+            };
+            self.link[1 - end].push(packet);
+        }
+        limit
+    }
+
+    /// Lets a packet arrive at `end`.
+    pub(crate) fn arrive(&mut self, end: usize, packet: OnLink) -> Received<u64> {
+        self.ends[end].exchange.receive(self.now, packet)
+    }
+
+    /// Lets all that is under way to `end` arrive in order.
+    pub(crate) fn arrive_all(&mut self, end: usize) -> usize {
+        let packets = std::mem::take(&mut self.link[end]);
+        let count = packets.len();
+        for packet in packets {
+            self.arrive(end, packet);
+        }
+        count
+    }
+
+    /// Takes one delivery, checked against the model. Returns whether there was one.
+    pub(crate) fn deliver(&mut self, end: usize) -> bool {
+        let Some(delivery) = self.ends[end].exchange.poll_deliver() else { return false };
+        match delivery {
+            Delivery::Acknowledged { seq, data } => self.check_answer(end, data.0, seq, None),
+            Delivery::Payload { token, data } => self.check_delivery(end, token, data, None),
+            Delivery::Reply { token, data, sent_seq, sent } => {
+                self.check_answer(end, sent.0, sent_seq, Some(data));
+                self.check_delivery(end, token, data, Some(sent.0));
+            }
+        }
+        true
+    }
+
+    pub(crate) fn deliver_all(&mut self, end: usize) -> usize {
+        (0..).take_while(|_| self.deliver(end)).count()
+    }
+
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.now += by;
+        for end in &mut self.ends {
+            end.exchange.handle_timeout(self.now);
+        }
+    }
+
+    /// The link loses nothing any more, applications answer everything, the first `replies` packets
+    /// by a reply. Everything must come to an end, with each letter delivered and answered.
+    pub(crate) fn heal(&mut self, mut replies: usize) {
+        let mut stood_still = false;
+        for _round in 0..20_000 {
+            let mut moved = 0;
+            for end in [0, 1] {
+                moved += self.transmit(end, usize::MAX) + self.arrive_all(1 - end);
+                moved += self.deliver_all(end);
+                while !self.ends[end].open.is_empty() {
+                    let answer = match replies.checked_sub(1) {
+                        None => Answer::Acknowledge,
+                        Some(left) => {
+                            replies = left;
+                            Answer::Reply(if left % 3 == 0 { Order::Ordered } else { Order::Unordered })
+                        }
+                    };
+                    self.answer(end, 0, answer);
+                    moved += 1;
+                }
+            }
+            if moved > 0 {
+                stood_still = false;
+                continue;
+            }
+            if self.ends.iter().all(|end| end.exchange.is_idle()) {
+                self.check_complete();
+                return;
+            }
+            let deadline = self.ends.iter().filter_map(|end| end.exchange.next_deadline()).min();
+            let deadline = deadline.unwrap_or_else(|| panic!("deadlock: {self:#?}"));
+            let waits = deadline.saturating_sub(self.now);
+            assert!(!(waits.is_zero() && stood_still), "handling a deadline did not remove it");
+            stood_still = waits.is_zero();
+            self.advance(waits);
+        }
+        panic!("no end: {self:#?}");
+    }
+
+    fn record(&mut self, end: usize, seq: SeqNo, order: Order, reply_to: Option<u64>) -> u64 {
+        let letter = self.next_letter;
+        self.next_letter += 1;
+        let place = self.ends[end].sent.len();
+        self.letters.insert(letter, Sent { order, reply_to, place });
+        self.ends[end].sent.push(letter);
+        self.ends[end].seqs.insert(letter, seq);
+        if let Some(original) = reply_to {
+            self.replies.insert(original, letter);
+        }
+        letter
+    }
+
+    fn check_delivery(&mut self, at: usize, token: Token, letter: u64, answers: Option<u64>) {
+        let sent = self.letters[&letter];
+        let [first, second] = &mut self.ends;
+        let (here, there) = if at == 0 { (first, second) } else { (second, first) };
+        assert!(here.delivered.insert(letter), "{letter} delivered twice");
+        assert_eq!(sent.reply_to, answers, "the link of {letter}");
+        assert_eq!((token.seq(), token.order()), (there.seqs[&letter], sent.order));
+        while there.sent.get(here.without_gap).is_some_and(|letter| here.delivered.contains(letter)) {
+            here.without_gap += 1;
+        }
+        if sent.order == Order::Ordered {
+            assert!(
+                here.without_gap > sent.place,
+                "ordered {letter} overtook {}",
+                there.sent[here.without_gap]
+            );
+            assert_eq!(here.critical, None, "{letter} delivered into a critical section");
+            here.critical = Some(letter);
+        }
+        here.open.push((token, letter));
+    }
+
+    fn check_answer(&mut self, at: usize, letter: u64, seq: SeqNo, reply: Option<u64>) {
+        assert_eq!(self.ends[at].seqs[&letter], seq, "the data that was sent under this number");
+        let former = self.ends[at].answered.insert(letter, reply);
+        assert_eq!(former, None, "{letter} answered twice");
+    }
+
+    fn check_complete(&self) {
+        for end in [0, 1] {
+            let (from, to) = (&self.ends[end], &self.ends[1 - end]);
+            assert_eq!(to.delivered.len(), from.sent.len(), "everything is delivered");
+            assert_eq!(from.answered.len(), from.sent.len(), "everything is answered");
+            for (letter, reply) in &from.answered {
+                assert_eq!(
+                    self.replies.get(letter),
+                    reply.as_ref(),
+                    "both ends agree how {letter} was answered"
+                );
+            }
+            assert_eq!(from.exchange.in_flight(), 0);
+            assert_eq!(from.exchange.unanswered(), 0);
+            assert_eq!(from.exchange.next_deadline(), None);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Recorded sessions, replayed byte for byte: our core plays one side, the recording the other.
+//!
+//! `ZSSP_VECTORS` names another directory than the repository's `testing/vectors`. What was replayed and what was not,
+//! and why, goes to standard error.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zssp_harness::VARIANTS;
+use zssp_harness::record::{plans, record};
+use zssp_harness::replay::{Reason, Scope, replay, scope};
+use zssp_proto::crypto::Provider;
+use zssp_sim::vectors::{self, Event, Op, Scenario, Seen, Who};
+
+const SIDES: [Who; 2] = [Who::Alice, Who::Bob];
+
+fn providers() -> Vec<Arc<dyn Provider>> {
+    vec![
+        #[cfg(feature = "aws-lc")]
+        Arc::new(zssp_proto::crypto::AwsLc),
+        #[cfg(feature = "rust-crypto")]
+        Arc::new(zssp_proto::crypto::RustCrypto),
+    ]
+}
+
+/// Prints past the test runner, which swallows what a passing test prints.
+fn say(line: &str) {
+    // A closed standard error is no reason to fail.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Replays all of a directory, as either side and with every provider; how many scenarios that were. Each is told to
+/// `report`.
+fn replay_directory(directory: &Path, report: impl Fn(&str)) -> usize {
+    let (mut replayed, mut divergences) = (0, Vec::new());
+    for scenario in vectors::load_dir(directory).expect("a directory of recorded sessions") {
+        let title = format!("{}.{}", scenario.variant, scenario.name);
+        let part = match scope(&scenario) {
+            Scope::Nothing(reason) => {
+                report(&format!("{title}: skipped, {reason}"));
+                continue;
+            }
+            Scope::UpTo(count, reason) => {
+                format!("; {count} of {} events, then {reason}", scenario.events.len())
+            }
+            Scope::Whole => String::new(),
+        };
+        let mut runs = Vec::new();
+        for provider in providers() {
+            for who in SIDES {
+                if let Err(divergence) = replay(&scenario, who, provider.clone()) {
+                    divergences.push(format!("{title} as {who:?} with {}: {divergence}", provider.name()));
+                }
+                runs.push(format!("{who:?} with {}", provider.name()));
+            }
+        }
+        report(&format!("{title}: replayed as {}{part}", runs.join(", ")));
+        replayed += 1;
+    }
+    assert!(divergences.is_empty(), "{}", divergences.join("\n"));
+    replayed
+}
+
+// What the replay of one scenario shows, because the bytes would differ otherwise. Of receiving it shows that the right
+// packets are read; that wrong ones are refused is for other tests.
+//= ZSSP-HDR-01  in every header
+//= ZSSP-HDR-03  of every datagram
+//= ZSSP-HDR-04  the recorded key ids, zero in hellos
+//= ZSSP-HDR-05  fragments in order
+//= ZSSP-HDR-07  zero
+//= ZSSP-HDR-08  of X1, X2, X3, C1, C2, D and P
+//= ZSSP-HDR-09  of handshake packets, and counted on in sessions
+//= ZSSP-HDR-10  in every tag
+//= ZSSP-SPL-02  at MTUs 128, 1280 and 1500
+//= ZSSP-SPL-03  at MTUs 128, 1280 and 1500
+//= ZSSP-HP-02  under the recorded header keys
+//= ZSSP-HP-03  hellos travel in the clear
+//= ZSSP-HP-05  or nothing would be understood
+//= ZSSP-SUI-01  recorded scalars give the recorded points and secrets
+//= ZSSP-SUI-02  recorded key pairs and ciphertexts
+//= ZSSP-SUI-03  in every sealed field
+//= ZSSP-SUI-04  in every sealed field of the handshake
+//= ZSSP-SUI-05  the hello opens with one
+//= ZSSP-SUI-08  Bob tries another suite first
+//= ZSSP-SUI-10  the session reports it
+//= ZSSP-SUI-12  recorded as `whitepaper`
+//= ZSSP-SUI-14  recorded as `zssp-0.4`, up to the first rekey
+//= ZSSP-SUI-15  or the first tag would differ
+//= ZSSP-SUI-18  the recorded secret, out of that of FIPS 203
+//= ZSSP-KDF-01  in every derived key
+//= ZSSP-KDF-02  in every derived key
+//= ZSSP-KDF-03  in every derived key
+//= ZSSP-KDF-04  in every tag of the handshake
+//= ZSSP-KDF-05  the recorded header keys, and the ratchet
+//= ZSSP-KDF-06  the recorded header keys, the ratchet, and C1
+//= ZSSP-KDF-07  the recorded transport keys
+//= ZSSP-ZCP-01  behind the hello
+//= ZSSP-ZCP-02  zero, zero, and the recorded `pow`
+//= ZSSP-ZCP-03  or Bob could not read the hello
+//= ZSSP-PKT-01  byte for byte
+//= ZSSP-PKT-02  byte for byte
+//= ZSSP-PKT-03  byte for byte, with identities of 0 to 4096 bytes
+//= ZSSP-PKT-04  byte for byte
+//= ZSSP-PKT-05  byte for byte
+//= ZSSP-PKT-08  byte for byte
+//= ZSSP-PKT-09  byte for byte, with payloads of 0 to 16385 bytes
+//= ZSSP-PKT-10  C1, C2 and payloads count together, Alice's and D from 0, Bob's from 1
+//= ZSSP-PKT-11  byte for byte
+//= ZSSP-PKT-12  byte for byte
+//= ZSSP-PKT-13  byte for byte
+//= ZSSP-XK-01  or X1 would differ
+//= ZSSP-XK-02  or X1 would differ
+//= ZSSP-XK-03  or X1 would differ
+//= ZSSP-XK-04  or X1 would differ
+//= ZSSP-XK-05  byte for byte
+//= ZSSP-XK-06  the recorded header keys, in their directions
+//= ZSSP-XK-07  byte for byte, with every kind of ratchet key
+//= ZSSP-XK-08  byte for byte
+//= ZSSP-XK-09  the recorded ratchet states
+//= ZSSP-XK-10  the recorded transport keys, and C1
+//= ZSSP-XK-11  one state and none
+//= ZSSP-XK-12  with peers that never met
+//= ZSSP-ST-02  X1, when Alice opens
+//= ZSSP-ST-04  X2, when Bob reads X1
+//= ZSSP-ST-06  X3, when Alice reads X2
+//= ZSSP-ST-08  C1, when Bob reads X3
+//= ZSSP-ST-12  and then silence
+//= ZSSP-ST-23  C2, and payloads under the new key
+//= ZSSP-RAT-01  both sides' stores, before and after
+//= ZSSP-RAT-03  the recorded swaps, old and new
+//= ZSSP-RAT-07  `fresh`
+//= ZSSP-RAT-08  `responder-behind`, `responder-older`
+//= ZSSP-RAT-09  `downgrade`
+//= ZSSP-RAT-10  every session that Bob accepts
+//= ZSSP-RAT-13  every session that Alice opens
+//= ZSSP-RAT-14  C1 swaps from the copy that X2 left, in every ratchet scenario
+//= ZSSP-RAT-17  `responder-behind` by the first, `responder-older` by the second
+//= ZSSP-RAT-18  `downgrade`, `initiator-lost`
+//= ZSSP-RAT-19  states 1 and 2 and the zero key, one scenario each
+//= ZSSP-RAT-20  `downgrade`
+//= ZSSP-RAT-22  `initiator-lost`
+//= ZSSP-FLG-05  `rejected`
+#[test]
+fn recorded_sessions_are_replayed_byte_for_byte() {
+    let directory = vectors::directory();
+    say(&format!("recorded sessions of {}", directory.display()));
+    assert!(replay_directory(&directory, say) > 0, "nothing in {} can be replayed", directory.display());
+}
+
+/// The repository's own sessions, so that the test above cannot come to skip what it should replay.
+#[test]
+fn the_repositorys_sessions_are_all_in_scope() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/vectors");
+    let scenarios = vectors::load_dir(&directory).unwrap();
+    let named = |wanted: fn(Scope) -> bool| {
+        let wanted = scenarios.iter().filter(|scenario| wanted(scope(scenario)));
+        wanted.map(|scenario| format!("{}.{}", scenario.variant, scenario.name)).collect::<Vec<_>>()
+    };
+    assert_eq!(named(|scope| scope == Scope::Whole).len(), 11);
+    assert_eq!(
+        named(|scope| matches!(scope, Scope::UpTo(_, Reason::Rekey))),
+        ["whitepaper.rekey", "zssp-0.4.rekey"]
+    );
+    assert_eq!(
+        named(|scope| matches!(scope, Scope::Nothing(_))),
+        ["whitepaper.challenge", "whitepaper.initiator-lost-refused"]
+    );
+}
+
+/// The sessions that the example `record` writes, with every provider on either side of the recording.
+//= ZSSP-SUI-13  one provider's sessions, replayed with the other
+#[test]
+fn our_own_recordings_are_replayed_byte_for_byte() {
+    for provider in providers() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut written: Vec<PathBuf> = Vec::new();
+        for (variant, _) in VARIANTS {
+            for plan in plans() {
+                let scenario = record(&plan, variant, &provider).unwrap();
+                assert_eq!(scope(&scenario), Scope::Whole, "{variant}.{}", plan.name);
+                assert_complete(&scenario, plan.payloads.len());
+                written.push(scenario.save(directory.path()).unwrap());
+            }
+        }
+        assert_eq!(replay_directory(directory.path(), |_| {}), written.len());
+    }
+}
+
+/// Whether everything that was sent arrived; a session in which nothing happens would replay, too.
+fn assert_complete(scenario: &Scenario, payloads: usize) {
+    let ops = || scenario.events.iter().map(|event| &event.op);
+    let sent: Vec<_> = ops()
+        .filter_map(|op| if let Op::SendPayload { payload } = op { Some(payload) } else { None })
+        .collect();
+    let seen: Vec<_> = ops()
+        .filter_map(|op| if let Op::Event(Seen::Data { payload }) = op { Some(payload) } else { None })
+        .collect();
+    assert_eq!(sent.len(), payloads);
+    assert!(sent == seen, "{}.{}", scenario.variant, scenario.name);
+    let established = ops().any(|op| matches!(op, Op::Event(Seen::Established)));
+    assert_eq!(established, payloads > 0, "{}.{}", scenario.variant, scenario.name);
+    if established {
+        assert_eq!(scenario.final_ratchets.alice, scenario.final_ratchets.bob);
+    }
+}
+
+/// A recording with one thing changed is not replayed, whatever it is: the comparison looks at everything.
+#[test]
+fn every_changed_step_is_noticed() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testing/vectors");
+    let provider = providers().remove(0);
+    for name in ["whitepaper.known-ratchet.json", "whitepaper.rejected.json"] {
+        let scenario = Scenario::load(&directory.join(name)).unwrap();
+        for index in 0..scenario.events.len() {
+            let mut changed = scenario.clone();
+            let Event { op, who } = &mut changed.events[index];
+            change(op);
+            // Only the recorder's words for an error are its own.
+            let (may_differ, who) = (matches!(op, Op::ReceiveError { .. }), *who);
+            let result = replay(&changed, who, provider.clone());
+            assert_eq!(result.is_ok(), may_differ, "{name}, event {index}: {result:?}");
+        }
+        for who in SIDES {
+            let mut changed = scenario.clone();
+            let pair = match who {
+                Who::Alice => &mut changed.final_ratchets.alice,
+                Who::Bob => &mut changed.final_ratchets.bob,
+            };
+            pair.state1.key[0] ^= 1;
+            assert!(replay(&changed, who, provider.clone()).is_err(), "{name}: final ratchet of {who:?}");
+        }
+    }
+}
+
+/// Changes something in a step that the side who did it has to notice.
+fn change(op: &mut Op) {
+    match op {
+        Op::CheckAccept { identity, .. } => identity.push(0),
+        Op::Event(seen) => {
+            *seen = if *seen == Seen::Control { Seen::Established } else { Seen::Control };
+        }
+        Op::HeaderKeyRecv { key } | Op::HeaderKeySend { key } => key[31] ^= 1,
+        Op::KemEncapsulate { shared_secret, .. } => shared_secret[31] ^= 1,
+        Op::KemKeypair { public, .. } => public[1567] ^= 1,
+        Op::P384Keypair { public, .. } | Op::P384StaticKeypair { public, .. } => public[48] ^= 1,
+        Op::ReceiveError { error } => error.push('!'),
+        Op::SaveRatchet(change) => change.new_state1.key[31] ^= 1,
+        // Not the last byte of all: in a hello that is drawn as it was recorded.
+        Op::Send { fragments, .. } => *fragments[0].last_mut().expect("a header at least") ^= 1,
+        Op::SendPayload { payload } => payload.push(0),
+        Op::TransportKeys { send, .. } => send[31] ^= 1,
+    }
+}
