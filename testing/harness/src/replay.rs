@@ -10,18 +10,7 @@ use crate::script::Script;
 use crate::side::{Setup, Side, Verdict};
 use crate::trace::{Divergence, compare};
 
-/// How much of a scenario can be replayed with what is built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Nothing.
-    Nothing(Reason),
-    /// The first so many events.
-    UpTo(usize, Reason),
-    /// Everything.
-    Whole,
-}
-
-/// Why a scenario, or the rest of one, cannot be replayed.
+/// Why a scenario cannot be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// Bob challenges the hello.
@@ -30,8 +19,6 @@ pub enum Reason {
     Flag(&'static str),
     /// A packet is lost, and the recorded clock is not known.
     Loss,
-    /// The session rekeys.
-    Rekey,
     /// The variant is not one of [`VARIANTS`](crate::VARIANTS).
     Variant,
 }
@@ -42,30 +29,23 @@ impl fmt::Display for Reason {
             Self::Challenge => f.write_str("it challenges"),
             Self::Flag(name) => write!(f, "its flag {name} decides the outcome"),
             Self::Loss => f.write_str("it loses packets"),
-            Self::Rekey => f.write_str("it rekeys"),
             Self::Variant => f.write_str("its variant is unknown"),
         }
     }
 }
 
-/// How much of `scenario` can be replayed. Computed from what is in it, whatever it is called.
-pub fn scope(scenario: &Scenario) -> Scope {
+/// Why `scenario` cannot be replayed, if it cannot. Computed from what is in it, whatever it is called.
+pub fn skipped(scenario: &Scenario) -> Option<Reason> {
     if crate::suite(&scenario.variant).is_none() {
-        return Scope::Nothing(Reason::Variant);
+        return Some(Reason::Variant);
     }
     if scenario.flags.bob.challenge {
-        return Scope::Nothing(Reason::Challenge);
+        return Some(Reason::Challenge);
     }
     if scenario.events.iter().any(|event| matches!(event.op, Op::Send { dropped: true, .. })) {
-        return Scope::Nothing(Reason::Loss);
+        return Some(Reason::Loss);
     }
-    if let Some(flag) = decisive_flag(scenario) {
-        return Scope::Nothing(Reason::Flag(flag));
-    }
-    match rekeying(&scenario.events) {
-        Some(start) => Scope::UpTo(start, Reason::Rekey),
-        None => Scope::Whole,
-    }
+    decisive_flag(scenario).map(Reason::Flag)
 }
 
 /// The flag without which the session would have gone on differently. Most are set where they change nothing. What
@@ -95,29 +75,29 @@ fn named(pair: &RatchetPair) -> impl Iterator<Item = &[u8; 32]> {
     states.map(|state| &state.fingerprint).filter(|fingerprint| **fingerprint != [0; 32])
 }
 
-/// Where the first side generates its second ephemeral key pair.
-fn rekeying(events: &[Event]) -> Option<usize> {
-    let mut generated = [0; 2];
-    events.iter().position(|event| {
-        let count = &mut generated[usize::from(event.who == Who::Bob)];
-        *count += usize::from(matches!(event.op, Op::P384Keypair { .. }));
-        *count > 1
-    })
+/// Whether a side starts rekeying with event `index`: it generates an ephemeral key pair that no packet of the peer's
+/// asks for, and not its first.
+fn starts_rekeying(events: &[Event], index: usize) -> bool {
+    let is_generated = |event: &&Event| matches!(event.op, Op::P384Keypair { .. });
+    let event = &events[index];
+    let before = &events[..index];
+    is_generated(&event)
+        && before.iter().filter(is_generated).any(|earlier| earlier.who == event.who)
+        && !before.last().is_some_and(|last| matches!(last.op, Op::Send { .. }))
 }
 
 /// Has our core play `who` with the cryptography of `provider`, and the recording the other side. Everything our side
-/// sends, stores, tells and keys its ciphers with has to be what was recorded, as far as [`scope`] says.
+/// sends, stores, tells and keys its ciphers with has to be what was recorded, unless it is [`skipped`].
 ///
 /// # Errors
 /// The first difference.
 pub fn replay(scenario: &Scenario, who: Who, provider: Arc<dyn Provider>) -> Result<(), Divergence> {
     let malformed = |what: &str| Divergence(format!("not a session: {what}"));
     let suite = crate::suite(&scenario.variant).ok_or_else(|| malformed("unknown variant"))?;
-    let (events, is_whole) = match scope(scenario) {
-        Scope::Nothing(reason) => return Err(Divergence(format!("not replayed: {reason}"))),
-        Scope::UpTo(count, _) => (&scenario.events[..count], false),
-        Scope::Whole => (&scenario.events[..], true),
-    };
+    let events = &scenario.events[..];
+    if let Some(reason) = skipped(scenario) {
+        return Err(Divergence(format!("not replayed: {reason}")));
+    }
     let (static_secret, _) = static_pair(events, who).ok_or_else(|| malformed("no static key"))?;
     let (_, peer) = static_pair(events, who.peer()).ok_or_else(|| malformed("no static key of the peer"))?;
     let setup = Setup {
@@ -135,8 +115,11 @@ pub fn replay(scenario: &Scenario, who: Who, provider: Arc<dyn Provider>) -> Res
         // Only Bob was told it, so a session that did not come that far needs none.
         side.open(identity(events).unwrap_or(&[]));
     }
-    for event in events {
+    for (index, event) in events.iter().enumerate() {
         match &event.op {
+            Op::P384Keypair { .. } if event.who == who && starts_rekeying(events, index) => {
+                side.wait_for_rekey();
+            }
             Op::Send { fragments, .. } if event.who != who => {
                 fragments.iter().for_each(|datagram| side.receive(datagram));
             }
@@ -151,7 +134,7 @@ pub fn replay(scenario: &Scenario, who: Who, provider: Arc<dyn Provider>) -> Res
     if !side.is_spent() {
         return Err(Divergence("not every recorded key was used".into()));
     }
-    if is_whole && side.remembered() != *scenario.final_ratchets.of(who) {
+    if side.remembered() != *scenario.final_ratchets.of(who) {
         return Err(Divergence("other ratchets remain".into()));
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! One peer in memory, driven a datagram at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use zssp_proto::crypto::{Provider, Secret};
 use zssp_proto::{
@@ -60,7 +61,7 @@ impl Verdict {
 
 /// A peer. What it does is written to its trace, and what it sends waits in [`take_sent`](Self::take_sent).
 ///
-/// Its clock stands still: nothing is sent again, and nothing ends by itself.
+/// Its clock moves only to rekey: nothing is sent again, and nothing ends by itself.
 pub struct Side {
     who: Who,
     suite: Suite,
@@ -115,6 +116,14 @@ impl Side {
         match self.context.open(self.clock.now(), open) {
             Ok((_, handshake)) => self.run(handshake, None),
             Err(error) => self.fault(error),
+        }
+    }
+
+    /// Lets time pass until the session rekeys.
+    pub fn wait_for_rekey(&mut self) {
+        self.clock.advance(Duration::from_secs(3600));
+        while let Some(handshake) = self.context.expired(self.clock.now()) {
+            self.run(handshake, None);
         }
     }
 
