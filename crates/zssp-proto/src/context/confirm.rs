@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::control::{self, Opened};
 use super::handshake::Task;
 use super::outbox::Event;
+use super::peers::Side;
 use crate::error::Fault;
 use crate::ratchet::{RatchetPair, Swap};
 use crate::session::{KeyEpoch, Session, Shared};
@@ -25,6 +26,7 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
                 return control::lost(task, cell, taken);
             };
             taken.commit(next)?;
+            task.inner.opened(cell, Side::Here, task.outbox);
             let session = Session(shared.clone());
             task.outbox.events.push(Event::Established { session, role: Role::Initiator });
         }

@@ -6,10 +6,12 @@ use super::authorize::{Authorize, Decision, Request};
 use super::confirm;
 use super::handshake::{Packet, Task};
 use super::outbox::{Envelope, Event, Transmit};
+use super::peers::{Admission, Side};
 use super::pending::{AwaitCompletion, Pending};
 use super::routes::Route;
 use crate::address::Address;
 use crate::error::Fault;
+use crate::policy::{Downgrade, Hellos, Policy, Rejection};
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
 use crate::session::{KeyEpoch, NewSession, Session, Shared, first_counter};
 use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
@@ -33,6 +35,10 @@ pub(super) fn hello(
     }
     let read = xk::SendResponse::read_hello(provider, &inner.key, &inner.suites, &x1)?;
     let ratchet = recognise(task, &read.fingerprints)?;
+    //= ZSSP-FLG-01  silence for strangers
+    if inner.policy.hellos == Hellos::WithKnownRatchet && ratchet.fingerprint().is_zero() {
+        return Err(Fault::Unwelcome);
+    }
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
     let pending = respond(task, read, ratchet, kid, from).inspect_err(|_| inner.routes.remove(kid))?;
@@ -60,7 +66,8 @@ fn respond(
         mtu: inner.mtu,
     };
     task.outbox.transmits.push(Transmit::new(&envelope, &packet).map_err(|_| Fault::Malformed)?);
-    Ok(Pending::new(kid, AwaitCompletion { xk, remote_kid, suite, address: from, header }))
+    let since = inner.peers.lock().moment();
+    Ok(Pending::new(kid, since, AwaitCompletion { xk, remote_kid, suite, address: from, header }))
 }
 
 /// The first of Alice's ratchet states that the store knows, or the zero state.
@@ -101,17 +108,24 @@ pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Pa
 /// Does what the application decided.
 pub(super) fn decide(task: &mut Task<'_>, request: Request, decision: Decision) -> Result<(), Fault> {
     match decision {
-        Decision::Accept(name) => accept(task, request, name),
-        Decision::Refuse => refuse(task, &request),
+        Decision::Accept { name, policy } => {
+            let policy = policy.unwrap_or(task.inner.policy);
+            accept(task, request, name, policy)
+        }
+        Decision::Refuse => refuse(task, &request, task.inner.policy.rejection),
     }
 }
 
-/// Sends D.
-//= ZSSP-FLG-05  a refused Alice is told
-fn refuse(task: &mut Task<'_>, request: &Request) -> Result<(), Fault> {
+/// Sends D, or nothing.
+fn refuse(task: &mut Task<'_>, request: &Request, rejection: Rejection) -> Result<(), Fault> {
     let (inner, state) = (task.inner, &request.state);
     if !inner.forget(&request.pending) {
         return Err(Fault::Stale);
+    }
+    //= ZSSP-FLG-04  rejected silently
+    //= ZSSP-FLG-05  otherwise a refused Alice is told
+    if rejection == Rejection::Silent {
+        return Ok(());
     }
     // The session that never was would have begun with this counter.
     let nonce = PacketNonce::new(PacketType::Rejection, 0);
@@ -124,24 +138,41 @@ fn refuse(task: &mut Task<'_>, request: &Request) -> Result<(), Fault> {
 }
 
 /// Checks and writes the ratchet, enters S1 and sends C1.
-fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), Fault> {
+fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy) -> Result<(), Fault> {
     let inner = task.inner;
-    let Request { pending, state, completion } = request;
-    let used = &state.xk.ratchet;
     let old = match task.load(&name) {
         Ok(old) => old,
         // The next copy of X3 asks the application again.
         Err(fault) => {
-            pending.put_back(state);
+            request.pending.put_back(request.state);
             return Err(fault);
         }
     };
+    let used = &request.state.xk.ratchet;
     let downgraded = used.fingerprint().is_zero() && !old.contains(&Fingerprint::ZERO);
+    //= ZSSP-RAT-22  a downgrade is refused
+    //= ZSSP-FLG-03  where the policy says so
+    if downgraded && policy.as_responder == Downgrade::Refuse {
+        task.outbox.events.push(Event::DowngradeRefused { peer: request.completion.initiator });
+        return refuse(task, &request, policy.rejection);
+    }
+    let Request { pending, state, completion } = request;
     //= ZSSP-RAT-21  the state used must be one of hers
+    let used = &state.xk.ratchet;
     if !used.fingerprint().is_zero() && !old.contains(used.fingerprint()) {
         inner.forget(&pending);
         return Err(Fault::Forged);
     }
+    // Before the ratchet is written: a session that gives way must not have touched it.
+    let precedence = inner.precedence(&completion.initiator);
+    let admission = inner.peers.lock().admit(&name, pending.since, precedence);
+    let own_attempt = match admission {
+        Admission::Admitted(attempt) => attempt,
+        Admission::Yield => {
+            inner.forget(&pending);
+            return Err(Fault::Unwelcome);
+        }
+    };
 
     //= ZSSP-RAT-10  state 1 is the new one, state 2 none
     let new = RatchetPair { first: completion.keys.ratchet.duplicate(), second: None };
@@ -187,6 +218,10 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), F
     };
     inner.routes.set(pending.kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
     inner.schedule(cell.id, timers.resend);
+    if let Some(own_attempt) = own_attempt {
+        inner.replace(own_attempt, cell.id, task.outbox);
+    }
+    inner.opened(&cell, Side::There, task.outbox);
 
     task.outbox.events.push(Event::Established { session: Session(shared.clone()), role: Role::Responder });
     if downgraded {
