@@ -90,11 +90,15 @@ impl Inner {
     }
 
     pub(super) fn stats(&self) -> Stats {
+        // One after the other: inside the expression below, each guard would live to its end.
+        let sessions = self.sessions.lock().len();
+        let pending_handshakes = self.pending.lock().len();
+        let hello_bytes = self.hellos.lock().held_bytes();
         Stats {
-            sessions: self.sessions.lock().len(),
-            pending_handshakes: self.pending.lock().len(),
+            sessions,
+            pending_handshakes,
             key_ids: self.routes.len(),
-            hello_bytes: self.hellos.lock().held_bytes(),
+            hello_bytes,
             reassembly_bytes: self.session_reassembly.budget.held(),
             pending_evicted: self.drops.pending_evicted.get(),
             hellos_evicted: self.drops.hellos_evicted.get(),
@@ -218,19 +222,14 @@ impl Inner {
         Precedence(if self.key.public() > *peer { Side::Here } else { Side::There })
     }
 
-    /// A session is open, and takes the place of the one before it with that peer.
+    /// A session is open, and takes the place of what there is with that peer.
     pub(super) fn opened(&self, cell: &Cell, opened_by: Side, outbox: &mut Outbox) {
-        let before = self.peers.lock().opened(&cell.name, cell.id, opened_by);
-        if let Some(before) = before {
-            self.replace(before, cell.id, outbox);
-        }
-    }
-
-    /// Ends a session for the sake of another.
-    pub(super) fn replace(&self, before: SessionId, by: SessionId, outbox: &mut Outbox) {
-        let before = self.sessions.lock().find(before);
-        if let Some(before) = before {
-            self.end(&before, outbox, EndReason::Replaced { by });
+        let replaced = self.peers.lock().opened(&cell.name, cell.id, opened_by);
+        for id in replaced.into_iter().flatten() {
+            let replaced = self.sessions.lock().find(id);
+            if let Some(replaced) = replaced {
+                self.end(&replaced, outbox, EndReason::Replaced { by: cell.id });
+            }
         }
     }
 

@@ -48,8 +48,8 @@ pub(super) struct Precedence(pub(super) Side);
 /// What becomes of a session that the peer opened.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It takes the place of the attempt named, if there was one.
-    Admitted(Option<SessionId>),
+    /// It may open, in the place of whatever there is with the peer then.
+    Admitted,
     /// This side opened one at the same time, and that survives.
     Yield,
 }
@@ -74,26 +74,32 @@ impl Peers {
     }
 
     /// Whether a session that the peer began to open at `since` may go on.
-    pub(super) fn admit(&mut self, peer: &PeerName, since: Moment, precedence: Precedence) -> Admission {
-        let Some(slot) = self.slots.get_mut(peer) else { return Admission::Admitted(None) };
+    pub(super) fn admit(&self, peer: &PeerName, since: Moment, precedence: Precedence) -> Admission {
+        let Some(slot) = self.slots.get(peer) else { return Admission::Admitted };
         let ours_survives = precedence == Precedence(Side::Here);
         // The peer opened it before it knew of ours: both opened at once, and ours was quicker.
         let crossed = slot.open.is_some_and(|open| open.opened_by == Side::Here && since < open.since);
         if ours_survives && (slot.attempt.is_some() || crossed) {
-            return Admission::Yield;
+            Admission::Yield
+        } else {
+            Admission::Admitted
         }
-        Admission::Admitted(slot.attempt.take())
     }
 
-    /// A session is open. Returns the one it takes the place of.
+    /// A session is open. Returns those it takes the place of: the one before it, and, where the peer opened it, what
+    /// this side was opening itself.
     //= ZSSP-ONE-02  accepting a session ends the previous one with that peer
-    pub(super) fn opened(&mut self, peer: &PeerName, id: SessionId, opened_by: Side) -> Option<SessionId> {
+    pub(super) fn opened(
+        &mut self,
+        peer: &PeerName,
+        id: SessionId,
+        opened_by: Side,
+    ) -> [Option<SessionId>; 2] {
         let since = self.moment();
         let slot = self.slots.entry(peer.clone()).or_default();
-        if slot.attempt == Some(id) {
-            slot.attempt = None;
-        }
-        slot.open.replace(OpenSession { id, opened_by, since }).map(|before| before.id)
+        let attempt = slot.attempt.take().filter(|attempt| *attempt != id);
+        let before = slot.open.replace(OpenSession { id, opened_by, since }).map(|before| before.id);
+        [before, attempt]
     }
 
     /// A session or an attempt has ended.
@@ -137,13 +143,15 @@ mod tests {
     #[test]
     fn a_new_session_takes_the_place_of_the_one_before() {
         let mut peers = Peers::default();
-        assert_eq!(peers.opened(&peer(), id(1), Side::There), None);
+        assert_eq!(peers.opened(&peer(), id(1), Side::There), [None, None]);
         assert_eq!(peers.begin(&peer(), id(2)), Ok(()));
-        assert_eq!(peers.opened(&peer(), id(2), Side::Here), Some(id(1)));
+        assert_eq!(peers.opened(&peer(), id(2), Side::Here), [Some(id(1)), None]);
         peers.ended(&peer(), id(1));
-        assert_eq!(peers.opened(&peer(), id(3), Side::There), Some(id(2)));
+        assert_eq!(peers.begin(&peer(), id(3)), Ok(()));
+        assert_eq!(peers.opened(&peer(), id(4), Side::There), [Some(id(2)), Some(id(3))]);
         peers.ended(&peer(), id(2));
         peers.ended(&peer(), id(3));
+        peers.ended(&peer(), id(4));
         assert!(peers.slots.is_empty());
     }
 
@@ -154,8 +162,9 @@ mod tests {
         let theirs = peers.moment();
         assert_eq!(peers.begin(&peer(), id(1)), Ok(()));
         assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::Here)), Admission::Yield);
-        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::There)), Admission::Admitted(Some(id(1))));
-        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::Here)), Admission::Admitted(None));
+        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::There)), Admission::Admitted);
+        peers.ended(&peer(), id(1));
+        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::Here)), Admission::Admitted);
     }
 
     //= ZSSP-ONE-03  a session that crossed with one that is open already gives way to it
@@ -164,10 +173,10 @@ mod tests {
         let mut peers = Peers::default();
         let crossed = peers.moment();
         assert_eq!(peers.begin(&peer(), id(1)), Ok(()));
-        assert_eq!(peers.opened(&peer(), id(1), Side::Here), None);
+        assert_eq!(peers.opened(&peer(), id(1), Side::Here), [None, None]);
         let later = peers.moment();
         assert_eq!(peers.admit(&peer(), crossed, Precedence(Side::Here)), Admission::Yield);
-        assert_eq!(peers.admit(&peer(), crossed, Precedence(Side::There)), Admission::Admitted(None));
-        assert_eq!(peers.admit(&peer(), later, Precedence(Side::Here)), Admission::Admitted(None));
+        assert_eq!(peers.admit(&peer(), crossed, Precedence(Side::There)), Admission::Admitted);
+        assert_eq!(peers.admit(&peer(), later, Precedence(Side::Here)), Admission::Admitted);
     }
 }

@@ -71,6 +71,11 @@ impl Pending {
         }
     }
 
+    /// Whether the handshake was forgotten.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.state.lock(), State::Gone)
+    }
+
     /// Ends the handshake; `true` for the one caller who ended it.
     pub(crate) fn end(&self) -> bool {
         let old = core::mem::replace(&mut *self.state.lock(), State::Gone);
