@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{PROVIDERS, Provider};
 use zssp_proto::{
     Address, Authorize, Context, EndReason, Event, Fault, Handshake, Limits, LinkAddress, Open, OpenError,
-    Outbox, Received, Role, Scratch, Session, SessionId, StaticKey, Stats, Suite,
+    Outbox, PeerName, Received, Role, Scratch, Session, SessionId, StaticKey, Stats, Suite,
 };
 
 use super::keylog::KeyLog;
@@ -358,7 +358,7 @@ impl Peer {
     fn answer(&mut self, authorize: Authorize, answer: Answer) {
         match answer {
             Answer::Accept => {
-                let name = authorize.peer_key();
+                let name = peer_name(authorize.peer_key(), authorize.identity());
                 self.submit(authorize.accept(name));
             }
             Answer::Ignore => authorize.ignore(),
@@ -390,4 +390,9 @@ fn node(address: Address) -> Node {
         Address::Link(link) => link.as_bytes().try_into().map_or(0, Node::from_be_bytes),
         Address::Socket(_) => 0,
     }
+}
+
+/// Who a peer is: its key, and one of many under that key if it says so.
+fn peer_name(key: zssp_proto::PublicKey, identity: &[u8]) -> PeerName {
+    PeerName::new(&[&key.as_bytes()[..], identity].concat())
 }
