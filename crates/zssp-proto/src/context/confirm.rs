@@ -26,9 +26,9 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
                 return control::lost(task, cell, taken);
             };
             taken.commit(next)?;
-            task.inner.opened(cell, Side::Here, task.outbox);
             let session = Session(shared.clone());
             task.outbox.events.push(Event::Established { session, role: Role::Initiator });
+            task.inner.opened(cell, Side::Here, task.outbox);
         }
         //= ZSSP-ST-24  C1 for the next key in R2 moves to S2 and makes that key current
         Phase::RekeyAnswered(_) if !current => {
