@@ -15,6 +15,7 @@
 //! assert_eq!(pair.bob.take_payloads(), [b"hello"]);
 //! ```
 
+mod hostile;
 mod keylog;
 mod peer;
 mod store;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use zssp_sim::network::Network;
 use zssp_sim::{Clock, Delivery};
 
+pub use hostile::hostile;
 pub use keylog::{Forgery, KeyLog};
 pub use peer::{Answer, Happening, Peer, Pool, Setup};
 pub use store::FlakyStore;
