@@ -116,6 +116,7 @@ mod suite;
 mod sync;
 mod timers;
 pub mod wire;
+mod zcp;
 mod zfp;
 mod zke;
 
@@ -132,4 +133,5 @@ pub use ratchet::{
 };
 pub use session::{SealError, Sealed, Session, SessionId};
 pub use suite::Suite;
+pub use zcp::Challenging;
 pub use zke::keys::Role;

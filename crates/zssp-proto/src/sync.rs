@@ -31,6 +31,10 @@ pub(crate) mod rank {
     pub(crate) const SESSIONS: u8 = 32;
     /// The deadlines of a context.
     pub(crate) const TIMERS: u8 = 40;
+    /// How fast hellos come.
+    pub(crate) const LOAD: u8 = 47;
+    /// The salts of challenges.
+    pub(crate) const SALTS: u8 = 48;
     /// Incomplete hellos.
     pub(crate) const HELLOS: u8 = 49;
     /// One session's incomplete packets.

@@ -147,7 +147,7 @@ fn the_repositorys_sessions_are_all_in_scope() {
     let left_out: Vec<_> =
         left_out.map(|scenario| format!("{}.{}", scenario.variant, scenario.name)).collect();
     assert_eq!(scenarios.len(), 15);
-    assert_eq!(left_out, ["whitepaper.challenge"]);
+    assert!(left_out.is_empty(), "{left_out:?}");
 }
 
 /// The sessions that the example `record` writes, with every provider on either side of the recording.
@@ -247,7 +247,6 @@ fn what_is_skipped_depends_on_the_content() {
         skipped(&changed)
     };
     assert_eq!(skipped(&scenario), None);
-    assert_eq!(changed(|s| s.flags.bob.challenge = true), Some(Reason::Challenge));
     assert_eq!(changed(|s| s.variant = "ml-kem-768".into()), Some(Reason::Variant));
     let lose = |s: &mut Scenario| {
         for event in &mut s.events {

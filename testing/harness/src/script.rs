@@ -77,13 +77,15 @@ impl Script {
     /// comes under one of its key ids.
     fn read_packet(&mut self, own: bool, fragments: &[Vec<u8>]) {
         let Some(kid) = fragments.first().and_then(|fragment| fragment.first_chunk::<4>()) else { return };
-        let is_hello = *kid == [0; 4];
-        if own && is_hello {
+        let without_kid = *kid == [0; 4];
+        // Of what comes without a key id, type 0 is a hello and 9 a challenge.
+        if own && without_kid && fragments[0].get(7) == Some(&0) {
             let packet: Vec<u8> =
                 fragments.iter().filter_map(|f| f.get(HEADER_LEN..)).flatten().copied().collect();
-            self.kids.extend(packet.first_chunk::<4>().copied());
+            // The same hello with another response has the same key id.
+            self.kids.extend(packet.first_chunk::<4>().filter(|kid| !self.kids.contains(kid)).copied());
             self.pows.extend(packet.last_chunk::<8>().copied());
-        } else if !own && !is_hello && !self.kids.contains(kid) {
+        } else if !own && !without_kid && !self.kids.contains(kid) {
             self.kids.push_back(*kid);
         }
     }

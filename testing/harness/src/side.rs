@@ -78,7 +78,7 @@ pub fn policy(flags: &Flags) -> Policy {
 
 /// A peer. What it does is written to its trace, and what it sends waits in [`take_sent`](Self::take_sent).
 ///
-/// Its clock moves only to rekey: nothing is sent again, and nothing ends by itself.
+/// Its clock moves only in [`wait`](Self::wait): nothing is sent again, and nothing ends by itself.
 pub struct Side {
     who: Who,
     suite: Suite,
@@ -140,9 +140,9 @@ impl Side {
         }
     }
 
-    /// Lets time pass until the session rekeys.
-    pub fn wait_for_rekey(&mut self) {
-        self.clock.advance(Duration::from_secs(3600));
+    /// Lets time pass, and does what is due then.
+    pub fn wait(&mut self, time: Duration) {
+        self.clock.advance(time);
         while let Some(handshake) = self.context.expired(self.clock.now()) {
             self.run(handshake, None);
         }
@@ -155,6 +155,7 @@ impl Side {
         match self.context.receive(now, from, &mut datagram, &mut self.scratch) {
             Ok(Received::Handshake(handshake)) => self.run(handshake, kid),
             Ok(Received::Nothing) => {}
+            Ok(Received::Reply(challenge)) => self.send(vec![challenge.to_vec()]),
             Ok(Received::Payload { bytes, .. }) => {
                 self.trace.push(Op::Event(Seen::Data { payload: bytes.to_vec() }));
             }

@@ -6,6 +6,7 @@ use crate::identity::StaticKey;
 use crate::policy::Policy;
 use crate::suite::Suite;
 use crate::wire::MIN_MTU;
+use crate::zcp::Challenging;
 
 /// How much memory strangers and the network can make a context hold, and how many sessions it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +45,22 @@ pub struct ContextBuilder {
     pub(super) suites: Vec<Suite>,
     pub(super) limits: Limits,
     pub(super) policy: Policy,
+    pub(super) challenging: Challenging,
     pub(super) mtu: usize,
 }
 
 impl ContextBuilder {
     pub(super) fn new(key: StaticKey, provider: Arc<dyn Provider>) -> Self {
         let suites = vec![Suite::MlKem1024, Suite::Kyber1024];
-        Self { key, provider, suites, limits: Limits::default(), policy: Policy::default(), mtu: 1280 }
+        Self {
+            key,
+            provider,
+            suites,
+            limits: Limits::default(),
+            policy: Policy::default(),
+            challenging: Challenging::default(),
+            mtu: 1280,
+        }
     }
 
     /// The suites in which peers may open sessions, the likeliest first; [`Suite::MlKem1024`] and
@@ -72,6 +82,14 @@ impl ContextBuilder {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// When initiators must prove their address and some work; [`Challenging::Automatic`] by default. Never where the
+    /// policy answers only those whose ratchet is known: strangers hear nothing there.
+    #[must_use]
+    pub fn challenging(mut self, challenging: Challenging) -> Self {
+        self.challenging = challenging;
         self
     }
 

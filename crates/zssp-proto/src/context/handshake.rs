@@ -8,7 +8,7 @@ use super::{Context, confirm, control, initiator, rekey, responder};
 use crate::address::Address;
 use crate::error::Fault;
 use crate::ratchet::RatchetStore;
-use crate::wire::{KeyId, PacketNonce};
+use crate::wire::{ChallengePacket, KeyId, PacketNonce};
 use crate::zke::state::{Cell, Phase};
 
 /// A piece of handshake work: up to a millisecond of public-key operations and a durable write.
@@ -31,6 +31,8 @@ pub(super) struct Packet {
 }
 
 pub(super) enum Work {
+    /// A challenge to our X1.
+    Challenge { cell: Arc<Cell>, packet: ChallengePacket },
     /// C1, C2, D, K1 or K2 for a session.
     Control { cell: Arc<Cell>, packet: Packet },
     /// X3 for B2.
@@ -57,6 +59,7 @@ impl Handshake {
         let inner = &self.context.0;
         let mut task = Task { inner, now, store, outbox };
         match self.work {
+            Work::Challenge { cell, packet } => initiator::challenged(&mut task, &cell, &packet),
             Work::Control { cell, packet } => control::read(&mut task, &cell, &packet),
             Work::Completion { pending, packet } => responder::completion(&mut task, pending, &packet),
             Work::Decide { request, decision } => responder::decide(&mut task, *request, decision),
@@ -72,6 +75,7 @@ impl core::fmt::Debug for Handshake {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Handshake(")?;
         f.write_str(match self.work {
+            Work::Challenge { .. } => "challenge",
             Work::Control { .. } => "control",
             Work::Completion { .. } => "completion",
             Work::Decide { .. } => "decision",

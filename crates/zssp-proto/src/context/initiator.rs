@@ -1,6 +1,7 @@
 //! Alice: A1 and A3 (PROTOCOL 5.2, 5.3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::handshake::{Packet, Task};
 use super::outbox::{Envelope, Event, Transmit};
@@ -10,7 +11,8 @@ use crate::error::Fault;
 use crate::policy::Downgrade;
 use crate::ratchet::{Fingerprint, RatchetPair, RatchetState, Swap};
 use crate::session::{KeyEpoch, NewSession, Shared, first_counter};
-use crate::wire::{Challenge, Completion, Hello, PacketNonce, PacketType, Response};
+use crate::wire::{Challenge, ChallengePacket, Completion, Hello, PacketNonce, PacketType, Response};
+use crate::zcp;
 use crate::zke::keys::Role;
 use crate::zke::state::{
     ATTEMPT, AwaitConfirm, AwaitResponse, Cell, Established, HeaderKeys, Opening, Phase, RESEND, Taken,
@@ -20,14 +22,17 @@ use crate::zke::xk::{self, XkError};
 
 /// A1's and A3's deadlines: the packet again, or a new X1.
 pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
-    let packet = match taken.phase() {
-        Phase::AwaitConfirm(state) if state.timers.expire > task.now => &state.completion,
-        Phase::AwaitResponse(state) if state.timers.expire > task.now => &state.hello,
+    match taken.phase() {
+        Phase::AwaitConfirm(state) if state.timers.expire > task.now => {
+            task.outbox.transmits.push(state.completion.clone());
+        }
+        Phase::AwaitResponse(state) if state.timers.expire > task.now => {
+            task.outbox.transmits.push(task.inner.hello_transmit(state)?);
+        }
         //= ZSSP-ST-03  a wholly new X1 after 10 s in A1
         //= ZSSP-ST-07  and after 10 s in A3
         _ => return hello(task, cell, taken),
-    };
-    task.outbox.transmits.push(packet.clone());
+    }
     taken.resent(task.now)
 }
 
@@ -49,7 +54,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     };
     let made = xk::AwaitResponse::send_hello(provider, &opening)
         .map_err(Fault::from)
-        .and_then(|(xk, keys, packet)| Ok((xk, keys, inner.hello_transmit(open.address, packet)?)));
+        .and_then(|(xk, keys, packet)| Ok((xk, keys, inner.with_first_response(packet)?)));
     let (xk, keys, hello) = match made {
         Ok(made) => made,
         Err(fault) => {
@@ -67,32 +72,46 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let header = Arc::new(HeaderKeys::new(provider, &keys));
     let ingress = Arc::new(Ingress::new(header.clone()));
     let timers = Timers::start(now, ATTEMPT);
-    let next = AwaitResponse {
-        attempt: attempt.clone(),
-        xk,
-        kid,
-        header,
-        pair,
-        hello: hello.clone(),
-        made: now,
-        timers,
-    };
-    let committed = taken.commit(Phase::AwaitResponse(Box::new(next)));
-    if let Some(old_kid) = old_kid {
-        inner.routes.remove(old_kid);
+    let attempt = attempt.clone();
+    let next = AwaitResponse { attempt, xk, kid, header, pair, hello, made: now, timers };
+    let transmit = inner.hello_transmit(&next);
+    taken.commit(Phase::AwaitResponse(Box::new(next)))?;
+    inner.free(old_kid);
+    inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
+    inner.forget_if_closed(cell, kid);
+    task.outbox.transmits.push(transmit?);
+    Ok(())
+}
+
+/// Bob has challenged X1: does the work and sends X1 again with the response to it.
+//= ZSSP-ZCP-16  the state is out while the search lasts, so there is one at a time
+pub(super) fn challenged(
+    task: &mut Task<'_>,
+    cell: &Arc<Cell>,
+    packet: &ChallengePacket,
+) -> Result<(), Fault> {
+    let provider = task.inner.provider();
+    let taken = cell.take(task.inner)?;
+    let Phase::AwaitResponse(state) = taken.phase() else { return Err(Fault::Stale) };
+    let hello = Hello::parse(&state.hello).map_err(|_| Fault::Malformed)?;
+    //= ZSSP-ZCP-13  a challenge that does not echo her pow is ignored
+    if state.kid != packet.kid || hello.response.pow != packet.challenge.pow {
+        return Err(Fault::Stale);
     }
-    match committed {
-        Ok(()) => {
-            inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
-            inner.forget_if_closed(cell, kid);
-            task.outbox.transmits.push(hello);
-            Ok(())
+    //= ZSSP-ZCP-14  the search
+    let response = zcp::respond(provider, &packet.challenge).map_err(|_| Fault::Provider)?;
+    let mut random = [0; 2];
+    provider.random(&mut random).map_err(|_| Fault::Provider)?;
+    //= ZSSP-ZCP-15  again after a random 50..250 ms
+    let wait = Duration::from_millis(50 + u64::from(u16::from_be_bytes(random)) % 201);
+    let resend = task.now + wait;
+    taken.adjust(|phase| {
+        if let Phase::AwaitResponse(state) = phase {
+            state.hello.truncate(Hello::LEN - Challenge::LEN);
+            state.hello.extend_from_slice(&response.to_bytes());
+            state.timers.resend = resend;
         }
-        Err(fault) => {
-            inner.routes.remove(kid);
-            Err(fault)
-        }
-    }
+    })
 }
 
 /// Reads X2 and sends X3.
@@ -198,15 +217,24 @@ fn start_over(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result
 }
 
 impl Inner {
-    /// X1 with the first ZCP response: no counter, no mac, a random `pow` (PROTOCOL 4).
-    fn hello_transmit(&self, to: crate::Address, mut packet: Vec<u8>) -> Result<Transmit, Fault> {
+    /// X1 with the first ZCP response: no counter, no mac, a random `pow`.
+    //= ZSSP-ZCP-01  a response is appended to every hello
+    //= ZSSP-ZCP-02  the first one
+    //= ZSSP-ZCP-03  after everything that is hashed
+    fn with_first_response(&self, mut hello: Vec<u8>) -> Result<Vec<u8>, Fault> {
         let mut pow = [0; 8];
         self.provider().random(&mut pow).map_err(|_| Fault::Provider)?;
-        packet.extend_from_slice(&Challenge { counter: 0, mac: [0; 16], pow }.to_bytes());
+        hello.extend_from_slice(&Challenge { counter: 0, mac: [0; 16], pow }.to_bytes());
+        Ok(hello)
+    }
+
+    /// X1's datagrams.
+    fn hello_transmit(&self, state: &AwaitResponse) -> Result<Transmit, Fault> {
         //= ZSSP-PKT-11  the counter in the header is the end of the fingerprints' tag
-        let counter = Hello::parse(&packet).map_err(|_| Fault::Malformed)?.header_counter();
+        let counter = Hello::parse(&state.hello).map_err(|_| Fault::Malformed)?.header_counter();
         let nonce = PacketNonce::new(PacketType::Hello, counter);
-        Transmit::new(&Envelope { to, protection: None, nonce, mtu: self.mtu }, &packet)
+        let to = state.attempt.open.address;
+        Transmit::new(&Envelope { to, protection: None, nonce, mtu: self.mtu }, &state.hello)
             .map_err(|_| Fault::Malformed)
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::builder::ContextBuilder;
 use super::handshake::Task;
+use super::load::Load;
 use super::open::{Open, OpenError};
 use super::outbox::{EndReason, Event, Outbox};
 use super::peers::{Peers, Precedence, Side};
@@ -15,13 +16,14 @@ use super::stats::{Drops, Stats};
 use crate::crypto::{Provider, ProviderError, Secret};
 use crate::error::Fault;
 use crate::identity::{PublicKey, StaticKey};
-use crate::policy::Policy;
+use crate::policy::{Hellos, Policy};
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, StoreError, Swap};
 use crate::session::SessionId;
 use crate::suite::Suite;
 use crate::sync::{RankedMutex, rank};
 use crate::timers::Timers;
 use crate::wire::{Completion, KeyId, MAX_FRAGMENTS};
+use crate::zcp::{Challenger, Challenging};
 use crate::zfp::{self, Budget, HelloCache};
 use crate::zke::state::{
     ATTEMPT, Attempt, Cell, Established, Opening, Phase, REKEY, REKEY_JITTER, RESEND, Steady,
@@ -32,6 +34,9 @@ pub(crate) struct Inner {
     pub(super) key: StaticKey,
     pub(super) suites: Vec<Suite>,
     pub(super) policy: Policy,
+    challenging: Challenging,
+    pub(super) challenger: Challenger,
+    pub(super) load: RankedMutex<{ rank::LOAD }, Load>,
     pub(super) mtu: usize,
     max_sessions: usize,
     pub(super) session_reassembly: zfp::Limits,
@@ -58,7 +63,8 @@ pub(super) enum Owner {
 
 impl Inner {
     pub(super) fn new(builder: ContextBuilder) -> Result<Self, ProviderError> {
-        let ContextBuilder { key, provider, suites, limits, policy, mtu } = builder;
+        let ContextBuilder { key, provider, suites, limits, policy, challenging, mtu } = builder;
+        let challenger = Challenger::new(&*provider)?;
         let mut salt = Secret::zero();
         provider.random(salt.expose_mut())?;
         let budget = Arc::new(Budget::new(limits.reassembly_bytes));
@@ -67,6 +73,9 @@ impl Inner {
             key,
             suites,
             policy,
+            challenging,
+            challenger,
+            load: RankedMutex::new(Load::default()),
             mtu,
             max_sessions: limits.sessions,
             session_reassembly: zfp::Limits {
@@ -243,6 +252,12 @@ impl Inner {
         }
     }
 
+    /// Whether a hello that has just arrived must prove itself before it is read.
+    //= ZSSP-ZCP-17  where a known ratchet is required, there are no challenges
+    pub(super) fn demands_response(&self, now: Instant) -> bool {
+        self.policy.hellos == Hellos::FromAnybody && self.load.lock().demands_response(now, self.challenging)
+    }
+
     /// Enters B2.
     pub(super) fn add_pending(&self, pending: Pending, now: Instant) -> Result<(), Fault> {
         let mut random = [0; 8];
@@ -251,7 +266,13 @@ impl Inner {
         let kid = pending.kid;
         self.routes.set(kid, Route::Pending(pending.clone()));
         self.timers.lock().schedule(Owner::Pending(kid), now + ATTEMPT);
-        let evicted = self.pending.lock().insert(pending, u64::from_be_bytes(random));
+        let mut table = self.pending.lock();
+        let evicted = table.insert(pending, u64::from_be_bytes(random));
+        let is_filling = table.is_filling();
+        drop(table);
+        if is_filling {
+            self.load.lock().overloaded(now);
+        }
         if let Some(evicted) = evicted {
             self.drops.pending_evicted.add(1);
             self.timers.lock().cancel(Owner::Pending(evicted.kid));

@@ -13,6 +13,7 @@ mod control;
 mod handshake;
 mod initiator;
 mod inner;
+mod load;
 mod open;
 mod outbox;
 mod peers;
@@ -113,6 +114,12 @@ impl Context {
     pub fn rekey(&self, id: SessionId) -> Option<Handshake> {
         let cell = self.0.sessions.lock().find(id)?;
         Some(Handshake { context: self.clone(), work: Work::Rekey { cell } })
+    }
+
+    /// Says that handshake work had to be dropped because there is too much of it. Hellos are challenged for the next
+    /// seconds, if challenges are automatic.
+    pub fn report_overload(&self, now: Instant) {
+        self.0.load.lock().overloaded(now);
     }
 
     /// When [`expired`](Self::expired) next has something to do. Changes when handshakes are run.

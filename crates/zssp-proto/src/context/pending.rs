@@ -18,6 +18,8 @@ pub(crate) struct Pending {
     pub(crate) ingress: Ingress,
     /// When X1 was answered.
     pub(super) since: Moment,
+    /// Who could have sent it: see [`Address::source`].
+    source: [u8; 32],
     state: RankedMutex<{ rank::PENDING }, State>,
 }
 
@@ -46,6 +48,7 @@ impl Pending {
         Self {
             kid,
             since,
+            source: state.address.source(),
             ingress: Ingress::new(state.header.clone()),
             state: RankedMutex::new(State::AwaitCompletion(Box::new(state))),
         }
@@ -83,6 +86,9 @@ impl Pending {
     }
 }
 
+/// How many sources it takes to fill the table.
+const SHARES: usize = 8;
+
 /// All responder handshakes of a context.
 pub(crate) struct PendingTable {
     capacity: usize,
@@ -95,15 +101,38 @@ impl PendingTable {
     }
 
     /// Adds a handshake. When the table is full, the one that `random` points at has to go and is returned: which
-    /// one that is cannot be aimed at.
+    /// one that is cannot be aimed at. A source that has more than its share already makes room for itself.
     #[must_use = "the handshake that had to go must be ended"]
     pub(crate) fn insert(&mut self, pending: Arc<Pending>, random: u64) -> Option<Arc<Pending>> {
-        if self.entries.len() < self.capacity {
-            self.entries.push(pending);
-            return None;
+        let is_same = |other: &&Arc<Pending>| other.source == pending.source;
+        let share = (self.capacity / SHARES).max(1);
+        // Nobody can have more than a share before there are as many handshakes.
+        let own = if self.entries.len() < share { 0 } else { self.entries.iter().filter(is_same).count() };
+        let victim = if own >= share {
+            let chosen = (random % own as u64) as usize;
+            self.entries
+                .iter()
+                .enumerate()
+                .filter(|(_, other)| is_same(other))
+                .nth(chosen)
+                .map(|(place, _)| place)
+        } else if self.entries.len() >= self.capacity {
+            Some((random % self.entries.len() as u64) as usize)
+        } else {
+            None
+        };
+        match victim {
+            Some(victim) => Some(core::mem::replace(&mut self.entries[victim], pending)),
+            None => {
+                self.entries.push(pending);
+                None
+            }
         }
-        let victim = (random % self.entries.len() as u64) as usize;
-        Some(core::mem::replace(&mut self.entries[victim], pending))
+    }
+
+    /// Whether there is not much room left.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.entries.len() * 4 > self.capacity * 3
     }
 
     /// Removes the handshake of `kid`.

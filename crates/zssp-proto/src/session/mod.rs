@@ -25,6 +25,7 @@ use crate::wire::KeyId;
 use crate::zke::keys::Role;
 use crate::zke::state::HeaderKeys;
 use replay::ReplayWindow;
+pub(crate) use replay::Window;
 
 /// A session's place in its context: a dense index, so that an application's own table can be a plain vector,
 /// and a generation, so that a stale one is never taken for its successor.

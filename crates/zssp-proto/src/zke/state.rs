@@ -84,7 +84,8 @@ pub(crate) struct AwaitResponse {
     pub(crate) header: Arc<HeaderKeys>,
     /// What the store held when X1 was made.
     pub(crate) pair: RatchetPair,
-    pub(crate) hello: Transmit,
+    /// X1 with its response, the last 32 bytes.
+    pub(crate) hello: Vec<u8>,
     /// When X1 was made.
     pub(crate) made: Instant,
     pub(crate) timers: Timers,

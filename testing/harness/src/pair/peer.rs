@@ -227,6 +227,7 @@ impl Peer {
     pub fn receive(&mut self, from: Node, mut datagram: Vec<u8>) {
         match self.context.receive(self.now, address(from), &mut datagram, &mut self.scratch) {
             Ok(Received::Handshake(handshake)) => self.submit(handshake),
+            Ok(Received::Reply(datagram)) => self.outgoing.push((from, datagram.to_vec())),
             Ok(Received::Nothing) => {}
             Ok(Received::Payload { bytes, .. }) => self.payloads.push(bytes.to_vec()),
             Err(fault) => self.faults.push(fault),
@@ -238,7 +239,7 @@ impl Peer {
         loop {
             match self.context.flush(self.now, &mut self.scratch) {
                 Ok(Received::Handshake(handshake)) => self.submit(handshake),
-                Ok(Received::Nothing) => return,
+                Ok(Received::Nothing | Received::Reply(_)) => return,
                 Ok(Received::Payload { bytes, .. }) => self.payloads.push(bytes.to_vec()),
                 Err(fault) => self.faults.push(fault),
             }
