@@ -72,7 +72,7 @@ fn receive(
 ) {
     let mut scratch = Scratch::new();
     let deliver = |received: Result<Received<'_>, Fault>| match received {
-        Ok(Received::Nothing) => false,
+        Ok(Received::Nothing | Received::Reply(_)) => false,
         Ok(Received::Payload { bytes, .. }) => {
             delivered.lock().unwrap().push(bytes.to_vec());
             true
