@@ -46,12 +46,15 @@ impl fmt::Debug for PublicKey {
 /// This side's static key pair. Clones share the one secret, which is wiped with the last of them.
 ///
 /// ```
+/// # #[cfg(feature = "aws-lc")]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use zssp_proto::{StaticKey, crypto::AwsLc};
 /// let key = StaticKey::generate(&AwsLc)?;
 /// let again = StaticKey::from_secret(&key.secret(), &AwsLc)?;
 /// assert_eq!(key.public(), again.public());
 /// # Ok(()) }
+/// # #[cfg(not(feature = "aws-lc"))]
+/// # fn main() {}
 /// ```
 #[derive(Clone)]
 pub struct StaticKey(Arc<dyn P384KeyPair>);

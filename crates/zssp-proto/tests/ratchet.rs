@@ -93,8 +93,9 @@ fn the_pair_after_every_transition() {
 //= ZSSP-XK-11  a missing second fingerprint is sent as zeros
 #[test]
 fn whatever_each_side_remembers_they_meet() {
-    // Alice's states, Bob's states, Alice's state 2 after X2 by its chain length, who is warned.
-    let cases: [(&[u8], &[u8], Option<u64>, [bool; 2]); 10] = [
+    /// Alice's states, Bob's states, Alice's state 2 after X2 by its chain length, who is warned.
+    type Case = (&'static [u8], &'static [u8], Option<u64>, [bool; 2]);
+    let cases: [Case; 10] = [
         (&[], &[], Some(0), [false, false]),
         (&[5], &[5], Some(5), [false, false]),
         (&[6, 5], &[6], Some(6), [false, false]),
@@ -278,5 +279,24 @@ fn a_ratchet_survives_a_crash_at_any_moment() {
                 assert!(!peer.take_happenings().contains(&Happening::Downgraded), "{what}");
             }
         }
+    }
+}
+
+//= ZSSP-RAT-06  states are compared by fingerprint, never by key
+//= ZSSP-SEC-08  in constant time: `==` of fingerprints is subtle's, and keys have none
+#[test]
+fn states_are_compared_by_fingerprint() {
+    let with_key = |key| RatchetState::new(Secret::new([key; 32]), Fingerprint::new([7; 32]), u64::from(key));
+    let pair = |first: RatchetState, second: Option<RatchetState>| RatchetPair { first, second };
+    assert!(pair(with_key(1), None).same(&pair(with_key(2), None)));
+    assert!(pair(state(1), Some(with_key(1))).same(&pair(state(1), Some(with_key(2)))));
+    assert!(!pair(state(1), None).same(&pair(state(2), None)));
+    assert!(!pair(state(1), None).same(&pair(state(1), Some(state(2)))));
+    assert!(!pair(state(1), Some(state(2))).same(&pair(state(1), Some(state(3)))));
+    assert!(!pair(state(1), Some(state(2))).same(&pair(state(2), Some(state(1)))));
+    for place in 0..32 {
+        let mut other = [7; 32];
+        other[place] ^= 1;
+        assert_ne!(Fingerprint::new(other), Fingerprint::new([7; 32]), "byte {place} counts");
     }
 }

@@ -172,11 +172,9 @@ fn sessions_come_and_go_on_all_threads() {
                             };
                             let mut answers = Vec::new();
                             for mut datagram in datagrams {
-                                match peer.context.receive(now, from, &mut datagram, scratch) {
-                                    Ok(Received::Handshake(work)) => {
-                                        answers.extend(run((peer, now), work, (number, round)))
-                                    }
-                                    Ok(_) | Err(_) => {}
+                                let received = peer.context.receive(now, from, &mut datagram, scratch);
+                                if let Ok(Received::Handshake(work)) = received {
+                                    answers.extend(run((peer, now), work, (number, round)));
                                 }
                             }
                             datagrams = answers;

@@ -182,4 +182,36 @@ impl Pair {
         self.settle();
         sent && self.bob.take_payloads() == [long] && self.alice.take_payloads() == [short]
     }
+
+    /// Both are in S2 with one session: they talk, nobody has anything left to do, and nothing is held for anybody.
+    ///
+    /// # Panics
+    /// When that is not so; `what` says in which case.
+    pub fn assert_steady(&mut self, what: &str) {
+        assert!(self.talk(), "{what}: payloads go both ways");
+        for peer in [&self.alice, &self.bob] {
+            assert_eq!(peer.stats().sessions, 1, "{what}: node {}", peer.node);
+            peer.assert_at_rest(what);
+        }
+    }
+
+    /// Nothing is left of any attempt.
+    ///
+    /// # Panics
+    /// When something is.
+    pub fn assert_nothing_left(&self) {
+        for peer in [&self.alice, &self.bob] {
+            assert_eq!(peer.stats().sessions, 0, "node {}", peer.node);
+            peer.assert_at_rest("nothing is left");
+        }
+    }
+
+    /// The datagrams that `node` sent so far.
+    pub fn sent_by(&self, node: zssp_sim::Address) -> Vec<&[u8]> {
+        self.wire
+            .iter()
+            .filter(|datagram| datagram.from == node)
+            .map(|datagram| &datagram.bytes[..])
+            .collect()
+    }
 }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zssp_proto::crypto::{
@@ -21,6 +21,8 @@ struct Keys {
     header: Option<[u8; 32]>,
     /// The latest key that sealed a packet of each type.
     seal: HashMap<u8, [u8; 32]>,
+    /// What the generator yields for the next key ids.
+    kids: VecDeque<[u8; 4]>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -73,6 +75,11 @@ impl KeyLog {
         datagram
     }
 
+    /// Has the generator yield `kids`, one after the other, when a key id is drawn.
+    pub fn draw_next(&self, kids: impl IntoIterator<Item = [u8; 4]>) {
+        self.keys().kids.extend(kids);
+    }
+
     /// `plaintext` sealed as a packet of `packet_type`, under the key with which this peer last sealed one of type
     /// `like`; `None` when it did not yet.
     pub fn seal(&self, like: u8, packet_type: u8, counter: u64, plaintext: &[u8]) -> Option<Vec<u8>> {
@@ -90,13 +97,19 @@ impl KeyLog {
     }
 }
 
-/// Only sealing and header protection differ from the provider that does the work.
+/// Only key ids, sealing and header protection differ from the provider that does the work.
 impl Provider for KeyLog {
     fn name(&self) -> &'static str {
         self.provider.name()
     }
 
     fn random(&self, out: &mut [u8]) -> Result<(), ProviderError> {
+        if let Ok(kid) = <&mut [u8; 4]>::try_from(&mut *out)
+            && let Some(scripted) = self.keys().kids.pop_front()
+        {
+            *kid = scripted;
+            return Ok(());
+        }
         self.provider.random(out)
     }
 

@@ -289,6 +289,17 @@ impl Peer {
         self.answer(authorize, answer);
     }
 
+    /// No handshake waits, no fragment is kept, each key id is that of a session, and there is nothing left to do.
+    ///
+    /// # Panics
+    /// When that is not so; `what` says in which case.
+    pub fn assert_at_rest(&self, what: &str) {
+        let stats = self.stats();
+        assert_eq!((stats.pending_handshakes, stats.reassembly_bytes), (0, 0), "{what}: node {}", self.node);
+        assert_eq!(stats.key_ids, stats.sessions, "{what}: node {}", self.node);
+        assert_eq!(self.next_deadline(), None, "{what}: node {}", self.node);
+    }
+
     /// What happened since the last call.
     pub fn take_happenings(&mut self) -> Vec<Happening> {
         core::mem::take(&mut self.happenings)

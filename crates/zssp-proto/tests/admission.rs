@@ -1,0 +1,349 @@
+//! Who is let in, and who is not: answers early, late and never, limits, identities, suites (PROTOCOL 2.2, 5.3).
+#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
+use std::time::Duration;
+
+use zssp_harness::pair::{Answer, Happening, Pair, Setup};
+use zssp_proto::{BuildError, Context, EndReason, Fault, Open, OpenError, Session, Suite};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
+
+fn open_to(peer: &zssp_harness::pair::Peer) -> Open {
+    Open::to(peer.public_key(), peer.address())
+}
+
+//= ZSSP-ST-05  forgotten earlier when many are pending
+//= ZSSP-DEF-13  and not always in one and the same slot
+#[test]
+fn strangers_make_room_for_each_other() {
+    let mut setup = Setup::default();
+    setup.limits.pending_handshakes = 4;
+    let mut pair = Pair::with(1, &setup);
+    pair.bob.answer = Answer::Later;
+    for _ in 0..60 {
+        // Each time a stranger.
+        pair.alice.forget_everyone();
+        pair.alice.open(&pair.bob);
+        pair.settle();
+    }
+    let stats = pair.bob.stats();
+    assert_eq!((stats.pending_handshakes, stats.key_ids, stats.pending_evicted), (4, 4, 56));
+    // Were it always the same slot, the second, third and fourth would still be there.
+    let alive: Vec<usize> = (0..60)
+        .filter(|_| {
+            pair.bob.decide(Answer::Refuse);
+            pair.bob.take_faults().is_empty()
+        })
+        .collect();
+    assert_eq!(alive.len(), 4);
+    assert_ne!(alive[..3], [1, 2, 3]);
+    assert_eq!(pair.bob.stats().sessions, 0);
+    pair.bob.assert_at_rest("all refused");
+}
+
+//= ZSSP-FLG-05  a refused Alice is told
+#[test]
+fn a_refused_peer_is_told() {
+    let mut pair = Pair::new(1);
+    pair.bob.answer = Answer::Refuse;
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::Rejected)]);
+    assert_eq!(pair.bob.take_happenings(), [Happening::Asked]);
+    pair.assert_nothing_left();
+    assert!(pair.bob.store.remembered(pair.alice.public_key()).is_never_met());
+}
+
+#[test]
+fn a_refusal_that_was_lost_is_repeated_by_the_next_attempt() {
+    let mut pair = Pair::new(1);
+    pair.bob.answer = Answer::Refuse;
+    pair.alice.open(&pair.bob);
+    for _ in 0..2 {
+        pair.pump();
+        pair.deliver(None);
+    }
+    pair.pump();
+    pair.deliver(None);
+    pair.network.drop_next(1);
+    pair.drive_for(9 * SECOND);
+    assert_eq!(pair.alice.take_happenings(), []);
+    pair.drive_for(2 * SECOND);
+    assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::Rejected)]);
+    assert_eq!(pair.bob.take_happenings(), [Happening::Asked, Happening::Asked]);
+    pair.assert_nothing_left();
+}
+
+//= ZSSP-SEC-06  no stuck state: it ends by the initiator's own time
+#[test]
+fn an_ignored_peer_gives_up() {
+    let mut pair = Pair::new(1);
+    pair.bob.answer = Answer::Ignore;
+    pair.alice.open_with(open_to(&pair.bob).give_up_after(35 * SECOND)).unwrap();
+    pair.drive_for(36 * SECOND);
+    assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::TimedOut)]);
+    assert_eq!(pair.bob.take_happenings(), [Happening::Asked; 4], "once for each hello");
+    pair.drive_for(10 * SECOND);
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn giving_up_takes_the_time_that_was_given() {
+    for (given, tried) in [(Some(3 * SECOND), 3), (Some(60 * SECOND), 60), (None, 600)] {
+        let mut pair = Pair::new(1);
+        pair.network.partition(1, 2);
+        pair.alice.open_with(open_to(&pair.bob).give_up_after(given)).unwrap();
+        pair.drive_for(tried * SECOND - 100 * MS);
+        assert_eq!(pair.alice.take_happenings(), [], "{given:?}");
+        if given.is_some() {
+            pair.drive_for(SECOND);
+            assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::TimedOut)]);
+            pair.assert_nothing_left();
+        }
+    }
+}
+
+/// Bob asks again only for the next copy of X3 that can be read, so a slow application is asked once.
+#[test]
+fn an_application_may_take_its_time() {
+    let mut pair = Pair::new(1);
+    pair.bob.answer = Answer::Later;
+    pair.alice.open(&pair.bob);
+    pair.drive_for(5 * SECOND);
+    assert_eq!(pair.bob.take_happenings(), [Happening::Asked]);
+    pair.bob.decide(Answer::Accept);
+    pair.settle();
+    pair.assert_steady("answered after 5 s");
+}
+
+//= ZSSP-DEF-09  an answer for a state that has passed changes nothing
+#[test]
+fn an_answer_that_comes_too_late_changes_nothing() {
+    for late in [Answer::Accept, Answer::Refuse] {
+        let mut pair = Pair::new(1);
+        pair.bob.answer = Answer::Later;
+        pair.alice.open(&pair.bob);
+        pair.drive_for(9 * SECOND);
+        pair.network.partition(1, 2);
+        pair.drive_for(5 * SECOND);
+        pair.bob.decide(late);
+        assert_eq!(pair.bob.take_faults().pop(), Some(Fault::Stale));
+        assert_eq!(pair.bob.stats().sessions, 0);
+        assert!(pair.bob.store.remembered(pair.alice.public_key()).is_never_met(), "nothing was stored");
+
+        pair.network.heal(1, 2);
+        pair.bob.answer = Answer::Accept;
+        pair.drive_for(10 * SECOND);
+        pair.assert_steady("the next attempt");
+    }
+}
+
+/// The handshake of the late answer is long over, and another session has taken its place.
+//= ZSSP-DEF-09  an answer for a state that has passed changes nothing
+#[test]
+fn a_late_answer_does_not_spoil_the_ratchet_of_a_later_session() {
+    let mut pair = Pair::new(1);
+    pair.bob.answer = Answer::Later;
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    pair.network.partition(1, 2);
+    pair.drive_for(15 * SECOND);
+    pair.network.heal(1, 2);
+    pair.bob.answer = Answer::Accept;
+    pair.drive_for(10 * SECOND);
+    pair.assert_steady("the later session");
+    let stored = pair.bob.store.remembered(pair.alice.public_key());
+
+    pair.bob.decide(Answer::Accept);
+    assert!(pair.bob.store.remembered(pair.alice.public_key()).same(&stored));
+    assert_eq!((pair.bob.stats().sessions, pair.bob.stats().key_ids), (1, 1));
+    assert_eq!(pair.bob.take_faults().pop(), Some(Fault::Stale));
+}
+
+#[test]
+fn an_answer_that_never_comes_is_as_good_as_none() {
+    let mut pair = Pair::new(1);
+    pair.bob.answer = Answer::Later;
+    pair.alice.open(&pair.bob);
+    pair.drive_for(75 * SECOND);
+    assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::TimedOut)]);
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn one_does_not_open_a_session_with_oneself() {
+    let mut pair = Pair::new(1);
+    let open = Open::to(pair.alice.public_key(), pair.bob.address());
+    assert_eq!(pair.alice.open_with(open), Err(OpenError::OwnKey));
+    pair.assert_nothing_left();
+}
+
+//= ZSSP-PKT-03  an identity of 0 to 4096 bytes
+#[test]
+fn an_identity_has_up_to_4096_bytes() {
+    for len in [0, 1, 4095, 4096] {
+        for mtu in [128, 1280, 9000] {
+            let mut pair = Pair::with(1, &Setup { mtu, ..Setup::default() });
+            let identity: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            pair.alice.open_with(open_to(&pair.bob).identity(identity.clone())).unwrap();
+            pair.settle();
+            assert_eq!(pair.bob.identities, [identity], "{len} bytes, mtu {mtu}");
+            assert!(pair.wire.iter().all(|datagram| datagram.bytes.len() <= mtu));
+        }
+    }
+    let mut pair = Pair::new(1);
+    let open = open_to(&pair.bob).identity(vec![0; 4097]);
+    assert_eq!(pair.alice.open_with(open), Err(OpenError::IdentityTooLarge));
+    pair.assert_nothing_left();
+}
+
+#[test]
+fn there_are_as_many_sessions_as_the_limits_say() {
+    let mut setup = Setup::default();
+    setup.limits.sessions = 2;
+    let mut pair = Pair::with(1, &setup);
+    for _ in 0..2 {
+        pair.alice.open(&pair.bob);
+        pair.settle();
+    }
+    let open = open_to(&pair.bob);
+    assert_eq!(pair.alice.open_with(open).err(), Some(OpenError::TooManySessions));
+
+    // On Bob's side too: two are accepted, the third is not, and leaves nothing behind.
+    pair.alice.sessions.iter().for_each(|session| pair.alice.context.close(session.id()));
+    pair.alice.open_with(open_to(&pair.bob).give_up_after(5 * SECOND)).unwrap();
+    pair.drive_for(20 * SECOND);
+    let stats = pair.bob.stats();
+    assert_eq!((stats.sessions, stats.key_ids, stats.pending_handshakes), (2, 2, 0));
+    assert!(pair.bob.take_faults().contains(&Fault::Full));
+}
+
+//= ZSSP-SUI-05  a hello opens with exactly one suite
+//= ZSSP-SUI-07  only suites of the configured set are accepted
+//= ZSSP-SUI-08  found by trial
+//= ZSSP-SUI-10  and the session's for good
+//= ZSSP-SUI-11  chosen per peer
+#[test]
+fn the_responder_finds_the_suite_by_trial() {
+    use Suite::{Kyber1024, MlKem1024, Zssp04};
+    for (accepted, opened, found) in [
+        (vec![MlKem1024, Kyber1024], MlKem1024, Some(MlKem1024)),
+        (vec![MlKem1024, Kyber1024], Kyber1024, Some(Kyber1024)),
+        (vec![Kyber1024, MlKem1024], MlKem1024, Some(MlKem1024)),
+        (vec![MlKem1024, Zssp04], Zssp04, Some(Zssp04)),
+        (vec![Zssp04], Zssp04, Some(Zssp04)),
+        (vec![MlKem1024], Kyber1024, None),
+        (vec![Kyber1024], MlKem1024, None),
+        (vec![Zssp04], MlKem1024, None),
+        (vec![], MlKem1024, None),
+    ] {
+        let mut pair = Pair::with(1, &Setup { suites: accepted.clone(), ..Setup::default() });
+        pair.alice.open_with(open_to(&pair.bob).suite(opened)).unwrap();
+        pair.settle();
+        let session = pair.bob.sessions.last();
+        assert_eq!(session.map(Session::suite), found, "{opened:?} among {accepted:?}");
+        if found.is_some() {
+            assert_eq!(pair.alice.session().suite(), opened);
+            pair.assert_steady(&format!("{opened:?} among {accepted:?}"));
+        } else {
+            //= ZSSP-SUI-09  none fits: an authentication failure, answered with silence
+            assert_eq!(pair.bob.take_faults(), [Fault::Forged]);
+            assert_eq!(pair.sent_by(2).len(), 0);
+            assert_eq!(pair.bob.stats().key_ids, 0);
+        }
+    }
+}
+
+//= ZSSP-SUI-06  MlKem1024 unless the application says otherwise
+#[test]
+fn the_default_suite() {
+    let mut pair = Pair::with(1, &Setup { suites: vec![Suite::MlKem1024], ..Setup::default() });
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    assert_eq!(pair.bob.session().suite(), Suite::MlKem1024);
+}
+
+//= ZSSP-SUI-16  Zssp04 only where it was configured, since its hello looks like Kyber1024's
+#[test]
+fn ambiguous_suites_and_tiny_mtus_are_refused_when_building() {
+    let key = || zssp_proto::StaticKey::generate(zssp_proto::crypto::PROVIDERS[0]).unwrap();
+    let builder = || {
+        let provider = zssp_harness::pair::KeyLog::new(zssp_proto::crypto::PROVIDERS[0]);
+        Context::builder(key(), std::sync::Arc::new(provider))
+    };
+    for suites in
+        [vec![Suite::Kyber1024, Suite::Zssp04], vec![Suite::Zssp04, Suite::MlKem1024, Suite::Kyber1024]]
+    {
+        assert_eq!(builder().accept(suites).build().err(), Some(BuildError::AmbiguousSuites));
+    }
+    assert!(builder().accept(vec![Suite::Zssp04, Suite::MlKem1024]).build().is_ok());
+    assert_eq!(builder().mtu(127).build().err(), Some(BuildError::MtuTooSmall { mtu: 127 }));
+    assert!(builder().mtu(128).build().is_ok());
+}
+
+//= ZSSP-HDR-02  a key id is not zero, and chosen by the receiver
+//= ZSSP-DEF-14  key ids of pending handshakes are reserved
+#[test]
+fn a_key_id_belongs_to_one_handshake() {
+    let (first, second) = ([0, 0, 0, 1], [0xff; 4]);
+    let mut pair = Pair::new(1);
+    pair.bob.answer = Answer::Later;
+    pair.bob.keys.draw_next([first]);
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    // The same one again, then zero, then another: only the last will do.
+    pair.bob.keys.draw_next([first, [0; 4], second]);
+    let other = pair.alice.open(&pair.bob);
+    pair.pump();
+    pair.deliver(None);
+    pair.alice.context.close(other);
+    assert_eq!((pair.bob.stats().pending_handshakes, pair.bob.stats().key_ids), (2, 2));
+
+    // The first is alive, and its session keeps the key id.
+    pair.bob.decide(Answer::Accept);
+    pair.settle();
+    let to_bob: Vec<&[u8]> = pair.sent_by(1).into_iter().map(|datagram| &datagram[..4]).collect();
+    assert_eq!(to_bob, [&[0; 4][..], &first, &[0; 4], &first], "X1, X3, X1, C2");
+    pair.bob.keys.draw_next([first]);
+    let other = pair.alice.open(&pair.bob);
+    pair.pump();
+    pair.deliver(None);
+    pair.alice.context.close(other);
+    assert_eq!(pair.bob.stats().key_ids, 3);
+    assert!(pair.talk());
+}
+
+/// Whoever holds the last handle of whatever, in whatever order they go.
+//= ZSSP-DEF-06  dropping the last handle takes no lock that is held
+#[test]
+fn handles_may_be_dropped_in_any_order() {
+    for order in 0..6 {
+        let mut pair = Pair::new(1);
+        pair.bob.answer = Answer::Later;
+        pair.alice.open(&pair.bob);
+        pair.settle();
+        let authorize = pair.bob.undecided.pop_front().unwrap();
+        let key = authorize.peer_key();
+        let (context, stranger) = (pair.bob.context.clone(), Context::clone(&pair.alice.context));
+        drop(pair);
+        match order {
+            0 => drop((context, authorize, stranger)),
+            1 => drop((stranger, authorize, context)),
+            2 => drop((authorize, context, stranger)),
+            3 => drop((context, authorize.accept(key), stranger)),
+            4 => drop((authorize.refuse(), context, stranger)),
+            _ => {
+                // The last handle of the context is in the work itself.
+                drop(context);
+                let mut outbox = zssp_proto::Outbox::default();
+                let work = authorize.accept(key);
+                work.run(zssp_sim::Clock::new().now(), &zssp_proto::MemoryStore::new(), &mut outbox).unwrap();
+                drop(stranger);
+                assert_eq!((outbox.events.len(), outbox.transmits.len()), (1, 1));
+                drop(outbox);
+            }
+        }
+    }
+}
