@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::handshake::{Handshake, Packet, Work};
 use super::inner::Owner;
-use super::routes::Route;
+use super::routes::{Recent, Route};
 use super::{Context, Inner};
 use crate::address::Address;
 use crate::error::Fault;
@@ -43,6 +43,20 @@ const REPLY_LEN: usize = HEADER_LEN + ChallengePacket::LEN;
 /// buffers. One per thread; it allocates nothing in the steady state.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    recent: Recent,
+    desk: Desk,
+}
+
+impl Scratch {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Where a thread joins fragments.
+#[derive(Debug, Default)]
+struct Desk {
     /// Incomplete packets of the batch that is being received, most recent last.
     incomplete: Vec<Incomplete>,
     /// The packet that was just completed, while the caller looks at its payload.
@@ -50,14 +64,9 @@ pub struct Scratch {
     spares: Spares,
 }
 
-impl Scratch {
+impl Desk {
     /// Packets whose fragments may come interleaved in one batch. More than that go the slower way.
     const INTERLEAVED: usize = 4;
-
-    /// An empty one.
-    pub fn new() -> Self {
-        Self::default()
-    }
 
     /// Keeps `packet` for as long as its payload is looked at, and the memory of the one before it.
     fn hold(&mut self, packet: Vec<u8>) -> &mut [u8] {
@@ -120,10 +129,20 @@ impl Context {
         let kid = FragmentHeader::peek_kid(datagram).map_err(|_| Fault::Malformed)?;
         let Some(kid) = kid else { return self.stranger(now, from, datagram) };
         let arrival = Arrival { now, from, kid };
+        let Scratch { recent, desk } = scratch;
         let routes = &self.0.routes;
-        routes
-            .with(kid, |route| self.fragment(route, arrival, datagram, scratch))
-            .unwrap_or(Err(Fault::UnknownKeyId))
+        let changes = routes.changes();
+        if let Some(route) = recent.route(kid, changes) {
+            return self.fragment(route, arrival, datagram, desk);
+        }
+        let received = routes.with(kid, |route| {
+            let received = self.fragment(route, arrival, datagram, desk);
+            if let Ok(Received::Nothing) = received {
+                recent.remember(kid, changes, route);
+            }
+            received
+        });
+        received.unwrap_or(Err(Fault::UnknownKeyId))
     }
 
     /// Ends a batch: what is incomplete in `scratch` goes to its session, where the rest may come from other threads.
@@ -132,15 +151,17 @@ impl Context {
     /// # Errors
     /// As [`receive`](Self::receive); call it again after one.
     pub fn flush<'a>(&self, now: Instant, scratch: &'a mut Scratch) -> Result<Received<'a>, Fault> {
-        while let Some(Incomplete { kid, from, assembly }) = scratch.incomplete.pop() {
+        let Scratch { recent, desk } = scratch;
+        recent.forget();
+        while let Some(Incomplete { kid, from, assembly }) = desk.incomplete.pop() {
             let arrival = Arrival { now, from, kid };
-            let spares = &mut scratch.spares;
+            let spares = &mut desk.spares;
             let joined =
                 self.0.routes.with(kid, |route| self.0.join_elsewhere(route, arrival, assembly, spares));
             let joined = joined.unwrap_or(Err(Fault::UnknownKeyId))?;
             if let Some(assembly) = joined {
                 let packet = Whole::Joined(assembly);
-                let opened = self.0.routes.with(kid, |route| self.whole(route, arrival, packet, scratch));
+                let opened = self.0.routes.with(kid, |route| self.whole(route, arrival, packet, desk));
                 return opened.unwrap_or(Err(Fault::UnknownKeyId));
             }
         }
@@ -153,11 +174,11 @@ impl Context {
         route: &Route,
         arrival: Arrival,
         datagram: &'a mut [u8],
-        scratch: &'a mut Scratch,
+        desk: &'a mut Desk,
     ) -> Result<Received<'a>, Fault> {
         let (ingress, kind) = route.ingress().zip(route.kind()).ok_or(Fault::UnknownKeyId)?;
         //= ZSSP-HP-05  the state is found by kid, its header key decrypts
-        unprotect(&*ingress.header.unprotect, [&mut *datagram]);
+        unprotect(&*ingress.header.unprotect, datagram);
         let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
         //= ZSSP-HP-06  the packet nonce is verified before anything is stored
         admitted(kind, header.nonce).ok_or(Fault::Unexpected)?;
@@ -165,10 +186,10 @@ impl Context {
             shared.check_counter(header.nonce)?;
         }
         if header.count == 1 {
-            return self.whole(route, arrival, Whole::Datagram(header.nonce, chunk), scratch);
+            return self.whole(route, arrival, Whole::Datagram(header.nonce, chunk), desk);
         }
-        match self.0.join(route, arrival, (&header, chunk), scratch)? {
-            Some(assembly) => self.whole(route, arrival, Whole::Joined(assembly), scratch),
+        match self.0.join(route, arrival, (&header, chunk), desk)? {
+            Some(assembly) => self.whole(route, arrival, Whole::Joined(assembly), desk),
             None => Ok(Received::Nothing),
         }
     }
@@ -179,7 +200,7 @@ impl Context {
         route: &Route,
         arrival: Arrival,
         packet: Whole<'a>,
-        scratch: &'a mut Scratch,
+        desk: &'a mut Desk,
     ) -> Result<Received<'a>, Fault> {
         let (kid, nonce) = (arrival.kid, packet.nonce());
         if let Route::Session { shared, .. } = route
@@ -188,8 +209,8 @@ impl Context {
             let packet = match packet {
                 Whole::Datagram(_, bytes) => bytes,
                 Whole::Joined(assembly) => {
-                    let joined = assembly.into_packet(&mut scratch.spares);
-                    scratch.hold(joined)
+                    let joined = assembly.into_packet(&mut desk.spares);
+                    desk.hold(joined)
                 }
             };
             let (session, bytes) = shared.open_payload(kid, nonce, packet)?;
@@ -197,7 +218,7 @@ impl Context {
         }
         let bytes = match packet {
             Whole::Datagram(_, bytes) => bytes.to_vec(),
-            Whole::Joined(assembly) => assembly.into_packet(&mut scratch.spares),
+            Whole::Joined(assembly) => assembly.into_packet(&mut desk.spares),
         };
         let packet = Packet { kid, nonce, bytes, from: arrival.from };
         let work = match route {
@@ -281,14 +302,14 @@ impl Inner {
         route: &Route,
         arrival: Arrival,
         (header, chunk): (&FragmentHeader, &[u8]),
-        scratch: &mut Scratch,
+        desk: &mut Desk,
     ) -> Result<Option<Assembly>, Fault> {
-        let Scratch { incomplete, spares, .. } = scratch;
+        let Desk { incomplete, spares, .. } = desk;
         let Arrival { kid, from, .. } = arrival;
         let here = incomplete.iter().rposition(|it| it.kid == kid && it.assembly.nonce() == header.nonce);
         let Some(place) = here else {
             let assembly = Assembly::start(header, chunk, spares);
-            if incomplete.len() == Scratch::INTERLEAVED {
+            if incomplete.len() == Desk::INTERLEAVED {
                 return self.join_elsewhere(route, arrival, assembly, spares);
             }
             incomplete.push(Incomplete { kid, from, assembly });

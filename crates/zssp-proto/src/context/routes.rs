@@ -1,5 +1,6 @@
 //! Which state the packets of a key id belong to. Looking one up takes no lock.
 
+use core::fmt;
 use core::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use papaya::Guard;
 use super::pending::Pending;
 use crate::crypto::{Provider, ProviderError};
 use crate::session::Shared;
-use crate::sync::{RankedMutex, rank};
+use crate::sync::{AtomicU64, Ordering, RankedMutex, rank};
 use crate::wire::KeyId;
 use crate::zfp::{self, Reassembly};
 use crate::zke::state::{Cell, HeaderKeys};
@@ -61,16 +62,70 @@ impl Route {
 }
 
 /// All key ids of a context.
-pub(crate) struct Routes(papaya::HashMap<KeyId, Route, SpreadKeyIds>);
+pub(crate) struct Routes {
+    map: papaya::HashMap<KeyId, Route, SpreadKeyIds>,
+    /// See [`changes`](Self::changes).
+    changes: AtomicU64,
+}
+
+/// The route of the session whose fragments a thread is reading, so that it need not look it up for each of them: a
+/// lookup ends with an atomic swap, which waits until the bytes just copied have left for the cache. Held for one batch
+/// of datagrams, so that it does not keep alive for long what is over.
+#[derive(Default)]
+pub(crate) struct Recent {
+    /// Whose fragment was looked up last.
+    looked_up: Option<KeyId>,
+    remembered: Option<Remembered>,
+}
+
+struct Remembered {
+    kid: KeyId,
+    /// [`Routes::changes`] before the route was looked up.
+    changes: u64,
+    route: Route,
+}
+
+impl Recent {
+    /// The route of `kid`, if it is the one remembered and still right.
+    pub(crate) fn route(&self, kid: KeyId, changes: u64) -> Option<&Route> {
+        let remembered = self.remembered.as_ref().filter(|it| it.kid == kid && it.changes == changes)?;
+        Some(&remembered.route)
+    }
+
+    /// Remembers where a fragment belonged, if it was the second in a row to be looked up under its key id: to keep a
+    /// route is to touch counts that other threads share, which pays in a run of fragments only. Handshakes have none.
+    pub(crate) fn remember(&mut self, kid: KeyId, changes: u64, route: &Route) {
+        if self.looked_up.replace(kid) == Some(kid) && matches!(route, Route::Session { .. }) {
+            self.remembered = Some(Remembered { kid, changes, route: route.clone() });
+        }
+    }
+
+    /// Ends the batch.
+    //= ZSSP-SEC-07  secrets are dropped, and so wiped, when their state is over
+    pub(crate) fn forget(&mut self) {
+        self.remembered = None;
+    }
+}
+
+impl fmt::Debug for Recent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Recent").field(&self.remembered.as_ref().map(|it| it.kid)).finish()
+    }
+}
 
 impl Routes {
     pub(crate) fn new() -> Self {
-        Self(papaya::HashMap::with_hasher(SpreadKeyIds))
+        Self { map: papaya::HashMap::with_hasher(SpreadKeyIds), changes: AtomicU64::new(0) }
     }
 
     /// Calls `read` with the route of `kid`. Nothing is locked, and no count shared with other threads is touched.
     pub(crate) fn with<T>(&self, kid: KeyId, read: impl FnOnce(&Route) -> T) -> Option<T> {
-        self.0.pin().get(&kid).map(read)
+        self.map.pin().get(&kid).map(read)
+    }
+
+    /// How often a key id was led elsewhere: as long as this is the same, so are all routes that were there.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Takes a key id that nothing else in the context has, neither a session nor a handshake.
@@ -79,7 +134,7 @@ impl Routes {
             let mut bytes = [0; 4];
             provider.random(&mut bytes)?;
             let Some(kid) = KeyId::new(bytes) else { continue };
-            if self.0.pin().try_insert(kid, Route::Reserved).is_ok() {
+            if self.map.pin().try_insert(kid, Route::Reserved).is_ok() {
                 return Ok(kid);
             }
         }
@@ -87,8 +142,9 @@ impl Routes {
 
     /// Leads `kid` to `route` from now on.
     pub(crate) fn set(&self, kid: KeyId, route: Route) {
-        let guard = self.0.guard();
-        self.0.insert(kid, route, &guard);
+        let guard = self.map.guard();
+        self.map.insert(kid, route, &guard);
+        self.changes.fetch_add(1, Ordering::Release);
         guard.flush();
     }
 
@@ -99,14 +155,15 @@ impl Routes {
     //= ZSSP-REA-07  memory is given back
     //= ZSSP-SEC-07  secrets are dropped, and so wiped, when their state is over
     pub(crate) fn remove(&self, kid: KeyId) {
-        let guard = self.0.guard();
-        self.0.remove(&kid, &guard);
+        let guard = self.map.guard();
+        self.map.remove(&kid, &guard);
+        self.changes.fetch_add(1, Ordering::Release);
         guard.flush();
     }
 
     /// How many key ids are in use.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.map.len()
     }
 }
 

@@ -23,12 +23,18 @@ struct Decrypting(Aes256Dec);
 
 impl ProtectKey for Encrypting {
     fn protect(&self, blocks: &mut [Block]) {
-        self.0.encrypt_blocks(Array::cast_slice_from_core_mut(blocks));
+        match Array::cast_slice_from_core_mut(blocks) {
+            [block] => self.0.encrypt_block(block),
+            blocks => self.0.encrypt_blocks(blocks),
+        }
     }
 }
 
 impl UnprotectKey for Decrypting {
     fn unprotect(&self, blocks: &mut [Block]) {
-        self.0.decrypt_blocks(Array::cast_slice_from_core_mut(blocks));
+        match Array::cast_slice_from_core_mut(blocks) {
+            [block] => self.0.decrypt_block(block),
+            blocks => self.0.decrypt_blocks(blocks),
+        }
     }
 }
