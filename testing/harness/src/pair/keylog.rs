@@ -1,6 +1,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{
     Encapsulation, InvalidKey, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce, OpenKey, P384_PUBLIC_LEN,
     P384_SECRET_LEN, P384KeyPair, ProtectKey, Provider, ProviderError, SealKey, Secret, TAG_LEN,
@@ -15,7 +17,6 @@ pub struct KeyLog {
     keys: Arc<Mutex<Keys>>,
 }
 
-#[derive(Default)]
 struct Keys {
     /// The latest key that protects headers.
     header: Option<[u8; 32]>,
@@ -23,6 +24,7 @@ struct Keys {
     seal: HashMap<u8, [u8; 32]>,
     /// What the generator yields for the next key ids.
     kids: VecDeque<[u8; 4]>,
+    random: Xoshiro256PlusPlus,
 }
 
 impl std::fmt::Debug for Keys {
@@ -56,9 +58,16 @@ impl Forgery<'_> {
 }
 
 impl KeyLog {
-    /// Remembers nothing yet; `provider` does the work.
-    pub fn new(provider: &'static dyn Provider) -> Self {
-        Self { provider, keys: Arc::default() }
+    /// Remembers nothing yet; `provider` does the work. Random bytes come from `seed`, so that whatever happens is the same
+    /// in each run; key pairs do not, as nothing depends on them.
+    pub fn new(provider: &'static dyn Provider, seed: u64) -> Self {
+        let keys = Keys {
+            header: None,
+            seal: HashMap::new(),
+            kids: VecDeque::new(),
+            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+        };
+        Self { provider, keys: Arc::new(Mutex::new(keys)) }
     }
 
     /// The datagram with its header protected as this peer protects its own; unprotected before there is a key.
@@ -97,7 +106,7 @@ impl KeyLog {
     }
 }
 
-/// Only key ids, sealing and header protection differ from the provider that does the work.
+/// Only random bytes, sealing and header protection differ from the provider that does the work.
 impl Provider for KeyLog {
     fn name(&self) -> &'static str {
         self.provider.name()
@@ -110,7 +119,8 @@ impl Provider for KeyLog {
             *kid = scripted;
             return Ok(());
         }
-        self.provider.random(out)
+        self.keys().random.fill(out);
+        Ok(())
     }
 
     fn sha512(&self, parts: &[&[u8]]) -> [u8; 64] {
