@@ -126,7 +126,8 @@ pub use context::{
 pub use error::Fault;
 pub use identity::{PublicKey, StaticKey};
 pub use ratchet::{
-    Fingerprint, MemoryStore, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap,
+    Fingerprint, MemoryStore, OneTimePassword, PasswordError, PeerName, RatchetPair, RatchetState,
+    RatchetStore, StoreError, Swap,
 };
 pub use session::{SealError, Sealed, Session, SessionId};
 pub use suite::Suite;
