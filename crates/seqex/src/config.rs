@@ -48,7 +48,8 @@ impl Default for Capacity {
 pub enum Resend {
     /// By the measured round trip and by evidence of loss.
     Adaptive(Adaptive),
-    /// Each packet whenever this long has passed since its last transmission, as in the bare protocol.
+    /// Each packet whenever this long has passed since its last transmission, as in the bare protocol;
+    /// at least a millisecond.
     Fixed(Duration),
 }
 
@@ -63,7 +64,7 @@ impl Default for Resend {
     }
 }
 
-/// Bounds of the measured resend time-out (RFC 6298).
+/// Bounds of the measured resend time-out (RFC 6298). None of them is taken for less than a millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Adaptive {
     /// Before the first measurement.

@@ -58,7 +58,7 @@ impl<S, R> SeqEx<S, R> {
 impl<S, R> SeqEx<S, R> {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called, if ever. O(1).
     ///
-    /// It may lie in the past while packets wait in [`poll_resend`](Self::poll_resend).
+    /// Right after `handle_timeout` it lies later than the time given there.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let deadlines = [self.recovery.next_deadline(), self.give_up_deadline()];
         deadlines.into_iter().flatten().min().map(Nanos::duration)
@@ -355,6 +355,7 @@ impl<S, R> SeqEx<S, R> {
         Received::Taken
     }
 
+    #[inline]
     fn take_answered(&mut self, now: Nanos, seq: SeqNo) -> Option<S> {
         let (data, journey) = self.outgoing.answer(seq)?;
         self.recovery.on_answer(now, seq, journey);

@@ -159,31 +159,22 @@ impl<S, R> ReceiveWindow<S, R> {
         }
     }
 
-    /// Hands out the next packet there is room for. The last room is kept for the packet that is next
-    /// in sequence, without which two full windows could wait for each other forever.
+    /// Hands out the next packet there is room for.
     pub(crate) fn deliver(&mut self, room: u32) -> Option<(SeqNo, Stored<S, R>)> {
-        // Those that were delivered in sequence meanwhile must not pile up.
-        while let Some(&seq) = self.ready.front()
-            && self.stored_order(seq).is_none()
-        {
-            self.ready.pop_front();
-        }
-        if room == 0 || self.stored == 0 {
+        let seq = self.choose(room)?;
+        let slot = self.slot_mut(seq);
+        let State::Stored(stored) = core::mem::replace(&mut slot.state, State::Delivered) else {
             return None;
+        };
+        self.stored -= 1;
+        self.unanswered += 1;
+        if stored.order == Order::Ordered {
+            self.critical = Some(seq);
         }
-        //= ZSSP-SEQ-06  an ordered packet only as the next one, when all before it are delivered
-        //= ZSSP-SEQ-08  and only when the critical section before it is over
-        if let Some(order) = self.stored_order(self.next)
-            && (order == Order::Unordered || self.critical.is_none())
-        {
-            return self.hand_out(self.next);
+        while self.next != self.arrived && self.stored_order(self.next).is_none() {
+            self.next = self.next.next();
         }
-        if room < 2 {
-            return None;
-        }
-        //= ZSSP-SEQ-07  plain packets may overtake
-        let seq = self.ready.pop_front()?;
-        self.hand_out(seq)
+        Some((seq, stored))
     }
 
     /// Records the answer to a delivered packet: the number of a reply, or an acknowledgement, which
@@ -249,20 +240,27 @@ impl<S, R> ReceiveWindow<S, R> {
         rest
     }
 
-    fn hand_out(&mut self, seq: SeqNo) -> Option<(SeqNo, Stored<S, R>)> {
-        let slot = self.slot_mut(seq);
-        let State::Stored(stored) = core::mem::replace(&mut slot.state, State::Delivered) else {
+    /// Which stored packet to deliver. The last room is kept for the packet that is next in sequence,
+    /// without which two full windows could wait for each other forever.
+    fn choose(&mut self, room: u32) -> Option<SeqNo> {
+        // Those that were delivered in sequence meanwhile must not pile up.
+        while let Some(&seq) = self.ready.front()
+            && self.stored_order(seq).is_none()
+        {
+            self.ready.pop_front();
+        }
+        if room == 0 || self.stored == 0 {
             return None;
-        };
-        self.stored -= 1;
-        self.unanswered += 1;
-        if stored.order == Order::Ordered {
-            self.critical = Some(seq);
         }
-        while self.next != self.arrived && self.stored_order(self.next).is_none() {
-            self.next = self.next.next();
+        //= ZSSP-SEQ-06  an ordered packet only as the next one, when all before it are delivered
+        //= ZSSP-SEQ-08  and only when the critical section before it is over
+        if let Some(order) = self.stored_order(self.next)
+            && (order == Order::Unordered || self.critical.is_none())
+        {
+            return Some(self.next);
         }
-        Some((seq, stored))
+        //= ZSSP-SEQ-07  plain packets may overtake
+        if room < 2 { None } else { self.ready.pop_front() }
     }
 
     fn acknowledge(&mut self, seq: SeqNo) {

@@ -32,13 +32,15 @@ const MAX_BACKOFF: u32 = 20;
 
 impl RoundTrip {
     pub(crate) fn new(resend: Resend) -> Self {
+        // A time-out of nothing would be due again as soon as it is handled.
+        let bound = |duration| Nanos::from(duration).max(GRANULARITY);
         let bounds = match resend {
             Resend::Adaptive(bounds) => Bounds::Adaptive {
-                initial: bounds.initial.into(),
-                min: bounds.min.into(),
-                max: bounds.max.into(),
+                initial: bound(bounds.initial),
+                min: bound(bounds.min),
+                max: bound(bounds.max),
             },
-            Resend::Fixed(interval) => Bounds::Fixed(interval.into()),
+            Resend::Fixed(interval) => Bounds::Fixed(bound(interval)),
         };
         Self { bounds, estimate: None, backoff: 0 }
     }
@@ -164,6 +166,14 @@ mod tests {
         rtt.sample(Duration::MAX.into());
         assert_eq!(rtt.timeout(), millis(4000));
         assert!(rtt.reordering_delay() > millis(4000));
+    }
+
+    #[test]
+    fn no_policy_makes_time_outs_of_nothing() {
+        let zero = Adaptive { initial: Duration::ZERO, min: Duration::ZERO, max: Duration::ZERO };
+        for resend in [Resend::Adaptive(zero), Resend::Fixed(Duration::ZERO)] {
+            assert_eq!(RoundTrip::new(resend).timeout(), millis(1));
+        }
     }
 
     #[test]

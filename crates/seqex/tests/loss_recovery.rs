@@ -1,16 +1,13 @@
 //! What is transmitted again, and when.
 
-mod support;
-
 use std::time::Duration;
 
 use seqex::{
     Ack, AckKind, Adaptive, Capacity, Config, Event, Feedback, Message, Order, Packet, Resend, SeqEx, SeqNo,
     Timestamp,
 };
-use support::Letter;
 
-type Exchange = SeqEx<Letter, u64>;
+type Exchange = SeqEx<u64>;
 
 fn millis(ms: u64) -> Timestamp {
     Duration::from_millis(ms)
@@ -32,7 +29,7 @@ fn adaptive() -> Exchange {
 /// Sends and transmits `count` packets, one each millisecond from `at` on.
 fn transmit(a: &mut Exchange, at: u64, count: u64) {
     for i in 0..count {
-        a.send(millis(at + i), Order::Unordered, Letter(i)).unwrap();
+        a.send(millis(at + i), Order::Unordered, i).expect("room");
         assert!(a.poll_fresh(millis(at + i)).is_some());
     }
 }

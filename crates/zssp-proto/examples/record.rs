@@ -3,7 +3,7 @@
 //!
 //! `cargo run -p zssp-proto --example record -- DIR`
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::{env, fs};
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         eprintln!("usage: record DIR");
         return ExitCode::from(2);
     };
-    match write(&PathBuf::from(directory)) {
+    match write(Path::new(&directory)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("record: {error}");
@@ -27,8 +27,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn write(directory: &PathBuf) -> Result<(), Box<dyn std::error::Error>> {
-    let provider = provider();
+fn write(directory: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let provider = provider()?;
     fs::create_dir_all(directory)?;
     for (variant, _) in VARIANTS {
         for plan in plans() {
@@ -39,12 +39,12 @@ fn write(directory: &PathBuf) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-#[cfg(feature = "aws-lc")]
-fn provider() -> Arc<dyn Provider> {
-    Arc::new(zssp_proto::crypto::AwsLc)
-}
-
-#[cfg(not(feature = "aws-lc"))]
-fn provider() -> Arc<dyn Provider> {
-    Arc::new(zssp_proto::crypto::RustCrypto)
+/// The default provider, or the one that is compiled in instead.
+#[allow(unreachable_code, reason = "which lines are reached depends on the features")]
+fn provider() -> Result<Arc<dyn Provider>, &'static str> {
+    #[cfg(feature = "aws-lc")]
+    return Ok(Arc::new(zssp_proto::crypto::AwsLc));
+    #[cfg(feature = "rust-crypto")]
+    return Ok(Arc::new(zssp_proto::crypto::RustCrypto));
+    Err("built without a cryptographic provider")
 }

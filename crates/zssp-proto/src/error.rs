@@ -34,6 +34,10 @@ pub enum Fault {
     /// The packet is not one that the state it is addressed to can read.
     #[error("unexpected packet")]
     Unexpected,
+    /// The policy leaves the peer without an answer: its hello names no ratchet state of ours, or a session that this
+    /// side opened at the same time survives.
+    #[error("left without an answer by policy")]
+    Unwelcome,
     /// No state has this key id.
     #[error("unknown key id")]
     UnknownKeyId,

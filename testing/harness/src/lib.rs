@@ -1,6 +1,7 @@
 //! What tests of the secure session protocol share: peers on the simulated network, scripted cryptography,
 //! recorded sessions made and replayed.
 //!
+//! - [`pair`]: two peers, the network between them and a clock.
 //! - [`side`]: one peer, whose every doing is noted in the words of the recorded sessions.
 //! - [`mod@replay`]: a recorded session against one of our own sides, byte for byte.
 //! - [`mod@record`]: sessions between two of our own sides, in the same format.
@@ -10,6 +11,7 @@
 //! what it is asked for, [`store`] tells what is written to it, and both tell it to a [`trace`].
 #![forbid(unsafe_code)]
 
+pub mod pair;
 pub mod record;
 pub mod replay;
 pub mod script;

@@ -4,10 +4,10 @@ use core::fmt;
 use std::sync::Arc;
 
 use zssp_proto::crypto::Provider;
-use zssp_sim::vectors::{Event, Op, RatchetPair, Scenario, Who};
+use zssp_sim::vectors::{Event, Op, Scenario, Who};
 
 use crate::script::Script;
-use crate::side::{Setup, Side, Verdict};
+use crate::side::{Setup, Side, Verdict, policy};
 use crate::trace::{Divergence, compare};
 
 /// Why a scenario cannot be replayed.
@@ -15,8 +15,6 @@ use crate::trace::{Divergence, compare};
 pub enum Reason {
     /// Bob challenges the hello.
     Challenge,
-    /// A security flag decides the outcome.
-    Flag(&'static str),
     /// A packet is lost, and the recorded clock is not known.
     Loss,
     /// The variant is not one of [`VARIANTS`](crate::VARIANTS).
@@ -27,7 +25,6 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Challenge => f.write_str("it challenges"),
-            Self::Flag(name) => write!(f, "its flag {name} decides the outcome"),
             Self::Loss => f.write_str("it loses packets"),
             Self::Variant => f.write_str("its variant is unknown"),
         }
@@ -42,37 +39,8 @@ pub fn skipped(scenario: &Scenario) -> Option<Reason> {
     if scenario.flags.bob.challenge {
         return Some(Reason::Challenge);
     }
-    if scenario.events.iter().any(|event| matches!(event.op, Op::Send { dropped: true, .. })) {
-        return Some(Reason::Loss);
-    }
-    decisive_flag(scenario).map(Reason::Flag)
-}
-
-/// The flag without which the session would have gone on differently. Most are set where they change nothing. What
-/// Bob's application decides is not among them: it decides in a replay too.
-fn decisive_flag(scenario: &Scenario) -> Option<&'static str> {
-    let (alice, bob) = (&scenario.initial_ratchets.alice, &scenario.initial_ratchets.bob);
-    let recognised = named(alice).any(|fingerprint| named(bob).any(|other| other == fingerprint));
-    if recognised {
-        return None;
-    }
-    let flags = &scenario.flags;
-    if flags.bob.hello_requires_recognized_ratchet {
-        return Some("hello_requires_recognized_ratchet");
-    }
-    if flags.alice.initiator_disallows_downgrade && named(alice).count() > 0 {
-        return Some("initiator_disallows_downgrade");
-    }
-    if flags.bob.responder_disallows_downgrade && named(bob).count() > 0 {
-        return Some("responder_disallows_downgrade");
-    }
-    None
-}
-
-/// The fingerprints of a pair that are not zero.
-fn named(pair: &RatchetPair) -> impl Iterator<Item = &[u8; 32]> {
-    let states = core::iter::once(&pair.state1).chain(&pair.state2);
-    states.map(|state| &state.fingerprint).filter(|fingerprint| **fingerprint != [0; 32])
+    let is_lost = |event: &Event| matches!(event.op, Op::Send { dropped: true, .. });
+    scenario.events.iter().any(is_lost).then_some(Reason::Loss)
 }
 
 /// Whether a side starts rekeying with event `index`: it generates an ephemeral key pair that no packet of the peer's
@@ -107,6 +75,7 @@ pub fn replay(scenario: &Scenario, who: Who, provider: Arc<dyn Provider>) -> Res
         static_secret,
         peer,
         ratchets: scenario.initial_ratchets.of(who).clone(),
+        policy: policy(scenario.flags.of(who)),
         verdict: Verdict::of(&scenario.flags.bob),
         script: Some(Script::of(who, events)),
     };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::control::{self, Opened};
 use super::handshake::Task;
 use super::outbox::Event;
+use super::peers::Side;
 use crate::error::Fault;
 use crate::ratchet::{RatchetPair, Swap};
 use crate::session::{KeyEpoch, Session, Shared};
@@ -27,6 +28,7 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
             taken.commit(next)?;
             let session = Session(shared.clone());
             task.outbox.events.push(Event::Established { session, role: Role::Initiator });
+            task.inner.opened(cell, Side::Here, task.outbox);
         }
         //= ZSSP-ST-24  C1 for the next key in R2 moves to S2 and makes that key current
         Phase::RekeyAnswered(_) if !current => {

@@ -7,12 +7,14 @@ use super::outbox::{Envelope, Event, Transmit};
 use super::routes::{Ingress, Route};
 use super::{Inner, control};
 use crate::error::Fault;
+use crate::policy::Downgrade;
 use crate::ratchet::{Fingerprint, RatchetPair, RatchetState, Swap};
 use crate::session::{KeyEpoch, NewSession, Shared, first_counter};
 use crate::wire::{Challenge, Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
 use crate::zke::state::{
-    ATTEMPT, AwaitConfirm, AwaitResponse, Cell, Established, HeaderKeys, Phase, Taken, Timers,
+    ATTEMPT, AwaitConfirm, AwaitResponse, Cell, Established, HeaderKeys, Opening, Phase, RESEND, Taken,
+    Timers,
 };
 use crate::zke::xk::{self, XkError};
 
@@ -65,8 +67,16 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let header = Arc::new(HeaderKeys::new(provider, &keys));
     let ingress = Arc::new(Ingress::new(header.clone()));
     let timers = Timers::start(now, ATTEMPT);
-    let next =
-        AwaitResponse { attempt: attempt.clone(), xk, kid, header, pair, hello: hello.clone(), timers };
+    let next = AwaitResponse {
+        attempt: attempt.clone(),
+        xk,
+        kid,
+        header,
+        pair,
+        hello: hello.clone(),
+        made: now,
+        timers,
+    };
     let committed = taken.commit(Phase::AwaitResponse(Box::new(next)));
     if let Some(old_kid) = old_kid {
         inner.routes.remove(old_kid);
@@ -108,13 +118,15 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let (used, completion) = match state.xk.read_response(provider, &x2, candidates) {
         Ok(read) => read,
         Err(XkError::Provider) => return Err(Fault::Provider),
-        Err(XkError::Unauthentic) => {
-            //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
-            hello(task, cell, taken)?;
-            return Err(Fault::Forged);
-        }
+        Err(XkError::Unauthentic) => return start_over(task, cell, taken),
     };
     let downgraded = used.fingerprint().is_zero() && fallback.is_some();
+    //= ZSSP-FLG-02  a downgrade is refused where the policy says so
+    let policy = open.policy.unwrap_or(inner.policy);
+    if downgraded && policy.as_initiator == Downgrade::Refuse {
+        task.outbox.events.push(Event::DowngradeRefused { peer: cell.peer });
+        return start_over(task, cell, taken);
+    }
     let remote_kid = completion.kid;
     let (body, keys) = completion.send_completion(provider, &inner.key, &open.identity, used)?;
 
@@ -167,6 +179,22 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     }
     task.outbox.transmits.push(completion);
     Ok(())
+}
+
+/// A failure inside the handshake ends A1 at once, as its timeout would. The next X1 is not sent sooner than a resend
+/// would be: nobody who spoils answers can make this side work faster than that.
+//= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
+fn start_over(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
+    let Phase::AwaitResponse(state) = taken.phase() else { return Err(Fault::Stale) };
+    let at = state.made + RESEND;
+    if at <= task.now {
+        hello(task, cell, taken)?;
+    } else {
+        let (attempt, kid) = (state.attempt.clone(), state.kid);
+        taken.commit(Phase::Opening(Opening { attempt, at }))?;
+        task.inner.routes.remove(kid);
+    }
+    Err(Fault::Forged)
 }
 
 impl Inner {

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::builder::Limits;
+use super::builder::ContextBuilder;
 use super::handshake::Task;
 use super::open::{Open, OpenError};
 use super::outbox::{EndReason, Event, Outbox};
+use super::peers::{Peers, Precedence, Side};
 use super::pending::{Pending, PendingTable};
 use super::routes::{Route, Routes};
 use super::sessions::Sessions;
 use super::stats::{Drops, Stats};
 use crate::crypto::{Provider, ProviderError, Secret};
 use crate::error::Fault;
-use crate::identity::StaticKey;
+use crate::identity::{PublicKey, StaticKey};
+use crate::policy::Policy;
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, StoreError, Swap};
 use crate::session::SessionId;
 use crate::suite::Suite;
@@ -29,6 +31,7 @@ pub(crate) struct Inner {
     provider: Arc<dyn Provider>,
     pub(super) key: StaticKey,
     pub(super) suites: Vec<Suite>,
+    pub(super) policy: Policy,
     pub(super) mtu: usize,
     max_sessions: usize,
     pub(super) session_reassembly: zfp::Limits,
@@ -36,6 +39,7 @@ pub(crate) struct Inner {
     pub(super) routes: Routes,
     pub(super) hellos: RankedMutex<{ rank::HELLOS }, HelloCache>,
     pub(super) pending: RankedMutex<{ rank::PENDING_TABLE }, PendingTable>,
+    pub(super) peers: RankedMutex<{ rank::PEERS }, Peers>,
     pub(super) sessions: RankedMutex<{ rank::SESSIONS }, Sessions>,
     pub(super) timers: RankedMutex<{ rank::TIMERS }, Timers<Owner>>,
     pub(super) drops: Drops,
@@ -53,13 +57,8 @@ pub(super) enum Owner {
 }
 
 impl Inner {
-    pub(super) fn new(
-        key: StaticKey,
-        provider: Arc<dyn Provider>,
-        suites: Vec<Suite>,
-        limits: Limits,
-        mtu: usize,
-    ) -> Result<Self, ProviderError> {
+    pub(super) fn new(builder: ContextBuilder) -> Result<Self, ProviderError> {
+        let ContextBuilder { key, provider, suites, limits, policy, mtu } = builder;
         let mut salt = Secret::zero();
         provider.random(salt.expose_mut())?;
         let budget = Arc::new(Budget::new(limits.reassembly_bytes));
@@ -67,6 +66,7 @@ impl Inner {
             provider,
             key,
             suites,
+            policy,
             mtu,
             max_sessions: limits.sessions,
             session_reassembly: zfp::Limits {
@@ -78,6 +78,7 @@ impl Inner {
             routes: Routes::new(),
             hellos: RankedMutex::new(HelloCache::new(limits.hello_bytes, salt)),
             pending: RankedMutex::new(PendingTable::new(limits.pending_handshakes)),
+            peers: RankedMutex::new(Peers::default()),
             sessions: RankedMutex::new(Sessions::default()),
             timers: RankedMutex::new(Timers::new()),
             drops: Drops::default(),
@@ -89,11 +90,15 @@ impl Inner {
     }
 
     pub(super) fn stats(&self) -> Stats {
+        // One after the other: inside the expression below, each guard would live to its end.
+        let sessions = self.sessions.lock().len();
+        let pending_handshakes = self.pending.lock().len();
+        let hello_bytes = self.hellos.lock().held_bytes();
         Stats {
-            sessions: self.sessions.lock().len(),
-            pending_handshakes: self.pending.lock().len(),
+            sessions,
+            pending_handshakes,
             key_ids: self.routes.len(),
-            hello_bytes: self.hellos.lock().held_bytes(),
+            hello_bytes,
             reassembly_bytes: self.session_reassembly.budget.held(),
             pending_evicted: self.drops.pending_evicted.get(),
             hellos_evicted: self.drops.hellos_evicted.get(),
@@ -117,6 +122,11 @@ impl Inner {
         let phase = Phase::Opening(Opening { attempt, at });
         let cell =
             self.add_session(|id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
+        let begun = self.peers.lock().begin(&cell.name, cell.id);
+        if let Err(id) = begun {
+            self.dismantle(&cell);
+            return Err(OpenError::AlreadyOpening { id });
+        }
         self.schedule(cell.id, at);
         Ok(cell)
     }
@@ -202,8 +212,25 @@ impl Inner {
         let Some(phase) = cell.close() else { return false };
         self.release(&phase);
         self.timers.lock().cancel(Owner::Session(cell.id));
+        self.peers.lock().ended(&cell.name, cell.id);
         self.sessions.lock().remove(cell.id);
         true
+    }
+
+    /// Whose session survives when both sides open at once.
+    pub(super) fn precedence(&self, peer: &PublicKey) -> Precedence {
+        Precedence(if self.key.public() > *peer { Side::Here } else { Side::There })
+    }
+
+    /// A session is open, and takes the place of what there is with that peer.
+    pub(super) fn opened(&self, cell: &Cell, opened_by: Side, outbox: &mut Outbox) {
+        let replaced = self.peers.lock().opened(&cell.name, cell.id, opened_by);
+        for id in replaced.into_iter().flatten() {
+            let replaced = self.sessions.lock().find(id);
+            if let Some(replaced) = replaced {
+                self.end(&replaced, outbox, EndReason::Replaced { by: cell.id });
+            }
+        }
     }
 
     /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What a

@@ -15,6 +15,7 @@ mod initiator;
 mod inner;
 mod open;
 mod outbox;
+mod peers;
 mod pending;
 mod receive;
 mod rekey;

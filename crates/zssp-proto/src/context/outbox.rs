@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use crate::crypto::ProtectKey;
+use crate::identity::PublicKey;
 use crate::ratchet::StoreError;
 use crate::session::{Sealed, Session, SessionId};
 use crate::wire::{KeyId, PacketNonce};
@@ -89,6 +90,12 @@ pub enum Event {
         /// The session.
         id: SessionId,
     },
+    /// The peer has lost its ratchet, or somebody who has stolen its static key pretends so; the policy refuses a session
+    /// that starts from the zero state. Presetting a one-time password on both sides lets the peer in again.
+    DowngradeRefused {
+        /// The peer's static key.
+        peer: PublicKey,
+    },
     /// A session has ended; its id will not be used again.
     Ended {
         /// The session.
@@ -122,6 +129,12 @@ pub enum EndReason {
     KeyUsedUp,
     /// The peer refused.
     Rejected,
+    /// There is one session per peer, and a newer one took this one's place; or both sides were opening one, and the
+    /// peer's was the one to survive.
+    Replaced {
+        /// The session that took the place.
+        by: SessionId,
+    },
     /// No session came about in the time given by [`Open::give_up_after`](super::Open::give_up_after).
     TimedOut,
 }

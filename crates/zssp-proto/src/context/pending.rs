@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::peers::Moment;
 use super::routes::Ingress;
 use crate::address::Address;
 use crate::suite::Suite;
@@ -15,6 +16,8 @@ pub(crate) struct Pending {
     /// The key id under which X3 will come, and the session's later.
     pub(crate) kid: KeyId,
     pub(crate) ingress: Ingress,
+    /// When X1 was answered.
+    pub(super) since: Moment,
     state: RankedMutex<{ rank::PENDING }, State>,
 }
 
@@ -39,9 +42,10 @@ enum State {
 }
 
 impl Pending {
-    pub(crate) fn new(kid: KeyId, state: AwaitCompletion) -> Self {
+    pub(super) fn new(kid: KeyId, since: Moment, state: AwaitCompletion) -> Self {
         Self {
             kid,
+            since,
             ingress: Ingress::new(state.header.clone()),
             state: RankedMutex::new(State::AwaitCompletion(Box::new(state))),
         }
@@ -65,6 +69,11 @@ impl Pending {
         if matches!(*state, State::Busy) {
             *state = State::AwaitCompletion(taken);
         }
+    }
+
+    /// Whether the handshake was forgotten.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.state.lock(), State::Gone)
     }
 
     /// Ends the handshake; `true` for the one caller who ended it.

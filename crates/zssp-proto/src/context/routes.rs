@@ -3,6 +3,8 @@
 use core::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
+use papaya::Guard;
+
 use super::pending::Pending;
 use crate::crypto::{Provider, ProviderError};
 use crate::session::Shared;
@@ -85,12 +87,21 @@ impl Routes {
 
     /// Leads `kid` to `route` from now on.
     pub(crate) fn set(&self, kid: KeyId, route: Route) {
-        self.0.pin().insert(kid, route);
+        let guard = self.0.guard();
+        self.0.insert(kid, route, &guard);
+        guard.flush();
     }
 
     /// Frees `kid` for others.
+    ///
+    /// What is taken out of the map dies when the last reader has left, but only a batch of many at a time unless it
+    /// is flushed: until then a state that is over would keep its keys and its incomplete packets.
+    //= ZSSP-REA-07  memory is given back
+    //= ZSSP-SEC-07  secrets are dropped, and so wiped, when their state is over
     pub(crate) fn remove(&self, kid: KeyId) {
-        self.0.pin().remove(&kid);
+        let guard = self.0.guard();
+        self.0.remove(&kid, &guard);
+        guard.flush();
     }
 
     /// How many key ids are in use.

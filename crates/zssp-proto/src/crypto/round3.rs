@@ -69,7 +69,10 @@ mod tests {
                         let secret: [u8; KEM_SECRET_LEN] = bytes(&field(pair, "secret"));
                         let pair = provider.kem_from_secret(&Secret::new(secret)).unwrap();
                         let secret = pair.decapsulate(&ciphertext).unwrap();
-                        round3_secret(&secret, &ciphertext).expose() == &expected
+                        // Sessions of ours may be in the directory, too.
+                        let is_fips = session["variant"] == "ml-kem-1024";
+                        let secret = if is_fips { secret } else { round3_secret(&secret, &ciphertext) };
+                        secret.expose() == &expected
                     });
                     assert_eq!(matching.count(), 1, "{} with {}", file.display(), provider.name());
                     checked += 1;

@@ -85,6 +85,8 @@ pub(crate) struct AwaitResponse {
     /// What the store held when X1 was made.
     pub(crate) pair: RatchetPair,
     pub(crate) hello: Transmit,
+    /// When X1 was made.
+    pub(crate) made: Instant,
     pub(crate) timers: Timers,
 }
 

@@ -1,0 +1,282 @@
+//! What peers remember of each other, what happens when one forgets, and what happens when the store fails
+//! (PROTOCOL 5.5).
+#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
+use std::time::Duration;
+
+use zssp_harness::pair::{Answer, Happening, Pair, Peer, Setup};
+use zssp_proto::crypto::Secret;
+use zssp_proto::{EndReason, Fault, Fingerprint, RatchetPair, RatchetState, Role};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What a peer remembers of another: chain lengths and the beginnings of fingerprints of states 1 and 2.
+type Remembered = Vec<(u64, [u8; 4])>;
+
+fn remembered(peer: &Peer, other: &Peer) -> Remembered {
+    let pair = peer.store.remembered(other.public_key());
+    pair.states()
+        .map(|state| (state.chain_length(), *state.fingerprint().as_bytes().first_chunk().unwrap()))
+        .collect()
+}
+
+fn state(number: u8) -> RatchetState {
+    RatchetState::new(Secret::new([number; 32]), Fingerprint::new([number + 1; 32]), u64::from(number))
+}
+
+fn states(numbers: &[u8]) -> RatchetPair {
+    let mut states = numbers.iter().map(|number| state(*number));
+    let first = states.next().unwrap_or_else(RatchetState::zero);
+    RatchetPair { first, second: states.next() }
+}
+
+/// Two peers who remember these states of each other.
+fn pair_that_remembers(alice: &[u8], bob: &[u8]) -> Pair {
+    let pair = Pair::new(1);
+    pair.alice.store.preset(pair.bob.public_key(), states(alice));
+    pair.bob.store.preset(pair.alice.public_key(), states(bob));
+    pair
+}
+
+const ZERO: (u64, [u8; 4]) = (0, [0; 4]);
+
+/// The table of PROTOCOL 5.5, row by row.
+//= ZSSP-RAT-01  one or two states
+//= ZSSP-RAT-07  never met: zero, none
+//= ZSSP-RAT-08  X2 read: new, the one it opened with
+//= ZSSP-RAT-10  X3 read: new, none
+//= ZSSP-RAT-13  C1 read: unchanged, none
+//= ZSSP-XK-12  the zero fingerprint stands for the zero key
+#[test]
+fn the_pair_after_every_transition() {
+    let mut pair = Pair::new(1);
+    assert!(pair.alice.store.remembered(pair.bob.public_key()).is_never_met());
+    pair.alice.open(&pair.bob);
+    let deliver = |pair: &mut Pair| {
+        pair.pump();
+        assert!(pair.deliver(None));
+        (remembered(&pair.alice, &pair.bob), remembered(&pair.bob, &pair.alice))
+    };
+    assert_eq!(deliver(&mut pair), (vec![ZERO], vec![ZERO]), "Bob read X1");
+    let (alice, bob) = deliver(&mut pair);
+    let new = alice[0];
+    assert_eq!((new.0, alice[1], bob), (1, ZERO, vec![ZERO]), "Alice read X2");
+    assert_eq!(deliver(&mut pair), (vec![new, ZERO], vec![new]), "Bob read X3");
+    assert_eq!(deliver(&mut pair), (vec![new], vec![new]), "Alice read C1");
+    assert_eq!(deliver(&mut pair), (vec![new], vec![new]), "Bob read C2");
+
+    // The second session starts from what the first left.
+    pair.alice.open(&pair.bob);
+    deliver(&mut pair);
+    let (alice, bob) = deliver(&mut pair);
+    let newer = alice[0];
+    assert_eq!((newer.0, alice[1], bob), (2, new, vec![new]), "Alice read X2");
+    assert_eq!(deliver(&mut pair), (vec![newer, new], vec![newer]), "Bob read X3");
+    assert_eq!(deliver(&mut pair), (vec![newer], vec![newer]), "Alice read C1");
+    let replaced = |it: &Happening| matches!(it, Happening::Ended(EndReason::Replaced { .. }));
+    let happenings = pair.alice.take_happenings();
+    assert!(happenings.iter().all(|it| matches!(it, Happening::Established(_)) || replaced(it)));
+    assert_eq!(happenings.iter().filter(|it| replaced(it)).count(), 1);
+}
+
+/// Who remembers what, and what comes of it. A session comes about in every case, since no flag forbids it.
+//= ZSSP-RAT-09  a downgrade leaves state 2 as it was
+//= ZSSP-RAT-14  the session's copy equals what it stored, whichever state was used
+//= ZSSP-RAT-17  rf1 is looked up, then rf2
+//= ZSSP-RAT-18  none recognised: the zero key
+//= ZSSP-RAT-19  state 1, state 2, the zero key
+//= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
+//= ZSSP-RAT-22  Bob accepts a downgrade with a warning
+//= ZSSP-DEF-01  the second fingerprint is looked up under its own value
+//= ZSSP-DEF-02  the session survives C1 after state 2 or a downgrade
+//= ZSSP-XK-11  a missing second fingerprint is sent as zeros
+#[test]
+fn whatever_each_side_remembers_they_meet() {
+    // Alice's states, Bob's states, Alice's state 2 after X2 by its chain length, who is warned.
+    let cases: [(&[u8], &[u8], Option<u64>, [bool; 2]); 10] = [
+        (&[], &[], Some(0), [false, false]),
+        (&[5], &[5], Some(5), [false, false]),
+        (&[6, 5], &[6], Some(6), [false, false]),
+        (&[6, 5], &[5], Some(5), [false, false]),
+        (&[6, 5], &[6, 5], Some(6), [false, false]),
+        (&[5], &[6, 5], Some(5), [false, false]),
+        (&[5], &[], None, [true, false]),
+        (&[6, 5], &[], Some(5), [true, false]),
+        (&[], &[5], Some(0), [false, true]),
+        (&[6, 5], &[9, 8], Some(5), [true, true]),
+    ];
+    for (alice, bob, second, warned) in cases {
+        let what = format!("{alice:?} meets {bob:?}");
+        let mut pair = pair_that_remembers(alice, bob);
+        pair.alice.open(&pair.bob);
+        pair.pump();
+        pair.deliver(None);
+        pair.pump();
+        pair.deliver(None);
+        let after_x2 = remembered(&pair.alice, &pair.bob);
+        assert_eq!(after_x2.get(1).map(|(chain_length, _)| *chain_length), second, "{what}");
+        // The first confirmation is lost, so that the second one must fit as well.
+        pair.drive_for(3 * SECOND);
+
+        assert!(pair.talk(), "{what}");
+        assert_eq!(remembered(&pair.alice, &pair.bob), after_x2[..1], "{what}");
+        assert_eq!(remembered(&pair.bob, &pair.alice), after_x2[..1], "{what}");
+        let [alice_warned, bob_warned] = [&mut pair.alice, &mut pair.bob]
+            .map(|peer| peer.take_happenings().contains(&Happening::Downgraded));
+        assert_eq!([alice_warned, bob_warned], warned, "{what}");
+    }
+}
+
+//= ZSSP-RAT-21  the state used must be one of hers
+#[test]
+fn a_state_of_somebody_else_does_not_open() {
+    let mut pair = pair_that_remembers(&[5], &[]);
+    // Bob knows the state that Alice offers, as that of another peer.
+    pair.bob.store.preset(zssp_proto::PeerName::new(b"carol"), states(&[5]));
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    assert_eq!(pair.bob.take_faults(), [Fault::Forged]);
+    assert_eq!((pair.bob.stats().sessions, pair.bob.stats().key_ids), (0, 0));
+    assert!(pair.bob.store.remembered(pair.alice.public_key()).is_never_met());
+}
+
+#[test]
+fn a_peer_that_lost_its_disk_is_met_again_with_a_warning() {
+    let mut pair = Pair::established(1, &Setup::default());
+    pair.bob.forget_everyone();
+    pair.bob.restart();
+    pair.alice.restart();
+    pair.alice.take_happenings();
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    assert_eq!(
+        pair.alice.take_happenings(),
+        [Happening::Downgraded, Happening::Established(Role::Initiator)]
+    );
+    assert!(pair.talk());
+
+    // And from there on without one.
+    pair.alice.restart();
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    assert_eq!(pair.alice.take_happenings(), [Happening::Established(Role::Initiator)]);
+}
+
+/// Every call of the store fails once, in every role: nothing has changed, and the next copy of the packet succeeds.
+//= ZSSP-RAT-05  a storage error drops the packet with nothing changed
+#[test]
+fn the_store_may_fail_at_any_call() {
+    let calls = |pair: &Pair| (pair.alice.store.calls(), pair.bob.store.calls());
+    let mut undisturbed = pair_that_remembers(&[5], &[5]);
+    let before = calls(&undisturbed);
+    undisturbed.alice.open(&undisturbed.bob);
+    undisturbed.settle();
+    let after = calls(&undisturbed);
+    let of_alice = (0..after.0 - before.0).map(|call| (true, call));
+    let of_bob = (0..after.1 - before.1).map(|call| (false, call));
+    assert_eq!((after.0 - before.0, after.1 - before.1), (3, 3), "load, X2, C1; find, load, X3");
+
+    for (alice, call) in of_alice.chain(of_bob) {
+        let mut pair = pair_that_remembers(&[5], &[5]);
+        let failing = if alice { &pair.alice } else { &pair.bob };
+        failing.store.fail_after(call);
+        pair.alice.open(&pair.bob);
+        pair.settle();
+        let peer = if alice { &mut pair.alice } else { &mut pair.bob };
+        assert!(peer.take_happenings().contains(&Happening::StoreFailed));
+        assert_eq!(peer.take_faults(), [Fault::Store]);
+
+        pair.drive_for(4 * SECOND);
+        assert!(pair.talk(), "alice {alice} call {call}");
+        assert_eq!(pair.alice.sessions.len() + pair.bob.sessions.len(), 2);
+        assert_eq!(remembered(&pair.alice, &pair.bob), remembered(&pair.bob, &pair.alice));
+    }
+}
+
+#[test]
+fn a_store_that_fails_for_long_is_waited_for() {
+    let mut pair = Pair::new(1);
+    for call in 0..30 {
+        pair.alice.store.fail_after(call);
+    }
+    pair.alice.open(&pair.bob);
+    pair.drive_for(29 * SECOND);
+    assert!(!pair.alice.has_session());
+    pair.drive_for(10 * SECOND);
+    assert!(pair.talk());
+}
+
+/// Another session with the peer has written meanwhile: this one has lost.
+//= ZSSP-RAT-03  every write is a compare-and-swap
+//= ZSSP-RAT-04  a mismatch ends the session
+#[test]
+fn who_finds_another_pair_in_the_store_ends() {
+    // Alice reads X2.
+    let mut pair = pair_that_remembers(&[5], &[5]);
+    pair.alice.open(&pair.bob);
+    pair.pump();
+    pair.deliver(None);
+    pair.alice.store.preset(pair.bob.public_key(), states(&[9]));
+    pair.settle();
+    assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::Conflict)]);
+    assert_eq!(remembered(&pair.alice, &pair.bob)[0].0, 9);
+    assert_eq!(pair.alice.stats().key_ids, 0);
+
+    // Alice reads C1.
+    let mut pair = pair_that_remembers(&[5], &[5]);
+    pair.alice.open(&pair.bob);
+    for _ in 0..3 {
+        pair.pump();
+        pair.deliver(None);
+    }
+    pair.alice.store.preset(pair.bob.public_key(), states(&[9]));
+    pair.settle();
+    assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::Conflict)]);
+    assert_eq!(remembered(&pair.alice, &pair.bob)[0].0, 9);
+    assert_eq!(pair.alice.stats().key_ids, 0);
+
+    // Bob accepts a handshake whose state is not the one he remembers any more.
+    let mut pair = pair_that_remembers(&[5], &[5]);
+    pair.bob.answer = Answer::Later;
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    pair.bob.store.preset(pair.alice.public_key(), states(&[9]));
+    pair.bob.decide(Answer::Accept);
+    assert_eq!(remembered(&pair.bob, &pair.alice)[0].0, 9);
+    assert_eq!((pair.bob.stats().sessions, pair.bob.stats().key_ids), (0, 0));
+}
+
+/// The two disagree about the last step of their ratchet wherever the line is cut; the next session mends it.
+#[test]
+fn a_ratchet_survives_a_crash_at_any_moment() {
+    for steps in 0..=5 {
+        for (alice_dies, bob_dies) in [(true, false), (false, true), (true, true)] {
+            let mut pair = pair_that_remembers(&[6, 5], &[6]);
+            pair.alice.open(&pair.bob);
+            for _ in 0..steps {
+                pair.pump();
+                pair.deliver(None);
+            }
+            pair.network.partition(1, 2);
+            pair.settle();
+            pair.network.heal(1, 2);
+            if alice_dies {
+                pair.alice.restart();
+            }
+            if bob_dies {
+                pair.bob.restart();
+            }
+            pair.drive_for(90 * SECOND);
+            pair.alice.take_happenings();
+            pair.bob.take_happenings();
+            pair.alice.open(&pair.bob);
+            pair.drive_for(5 * SECOND);
+            let what = format!("cut after {steps} packets, Alice dies {alice_dies}, Bob dies {bob_dies}");
+            assert!(pair.talk(), "{what}");
+            for peer in [&mut pair.alice, &mut pair.bob] {
+                assert!(!peer.take_happenings().contains(&Happening::Downgraded), "{what}");
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use zssp_proto::crypto::{
+    Encapsulation, InvalidKey, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce, OpenKey, P384_PUBLIC_LEN,
+    P384_SECRET_LEN, P384KeyPair, ProtectKey, Provider, ProviderError, SealKey, Secret, TAG_LEN,
+    UnprotectKey,
+};
+
+/// A provider that remembers the keys its peer sends with, for tests that play an insider: packets whose header is
+/// right and whose content is not, packets of the right keys at the wrong time.
+#[derive(Debug, Clone)]
+pub struct KeyLog {
+    provider: &'static dyn Provider,
+    keys: Arc<Mutex<Keys>>,
+}
+
+#[derive(Default)]
+struct Keys {
+    /// The latest key that protects headers.
+    header: Option<[u8; 32]>,
+    /// The latest key that sealed a packet of each type.
+    seal: HashMap<u8, [u8; 32]>,
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys").field("types", &self.seal.len()).finish_non_exhaustive()
+    }
+}
+
+/// A datagram to be made up.
+#[derive(Debug, Clone, Copy)]
+pub struct Forgery<'a> {
+    /// The receiver's key id.
+    pub kid: [u8; 4],
+    /// Fragment number and count.
+    pub fragment: (u8, u8),
+    /// The reserved byte, 0 in honest packets.
+    pub reserved: u8,
+    /// The packet type.
+    pub packet_type: u8,
+    /// The packet's counter.
+    pub counter: u64,
+    /// The packet, tag included.
+    pub body: &'a [u8],
+}
+
+impl Forgery<'_> {
+    /// A packet in one fragment.
+    pub const fn whole(kid: [u8; 4], packet_type: u8, counter: u64) -> Self {
+        Self { kid, fragment: (0, 1), reserved: 0, packet_type, counter, body: &[0xbd; TAG_LEN] }
+    }
+}
+
+impl KeyLog {
+    /// Remembers nothing yet; `provider` does the work.
+    pub fn new(provider: &'static dyn Provider) -> Self {
+        Self { provider, keys: Arc::default() }
+    }
+
+    /// The datagram with its header protected as this peer protects its own; unprotected before there is a key.
+    pub fn forge(&self, forgery: &Forgery<'_>) -> Vec<u8> {
+        let mut datagram = forgery.kid.to_vec();
+        datagram.extend([forgery.fragment.0, forgery.fragment.1, forgery.reserved, forgery.packet_type]);
+        datagram.extend(forgery.counter.to_be_bytes());
+        datagram.extend(forgery.body);
+        if let Some(key) = self.keys().header
+            && let Some(block) = datagram.get_mut(4..20).and_then(|block| block.as_chunks_mut().0.first_mut())
+        {
+            self.provider.protect_key(&Secret::new(key)).protect(core::slice::from_mut(block));
+        }
+        datagram
+    }
+
+    /// `plaintext` sealed as a packet of `packet_type`, under the key with which this peer last sealed one of type
+    /// `like`; `None` when it did not yet.
+    pub fn seal(&self, like: u8, packet_type: u8, counter: u64, plaintext: &[u8]) -> Option<Vec<u8>> {
+        let key = *self.keys().seal.get(&like)?;
+        let mut nonce = [0; 12];
+        nonce[3] = packet_type;
+        nonce[4..].copy_from_slice(&counter.to_be_bytes());
+        let mut sealed = vec![0; plaintext.len() + TAG_LEN];
+        self.provider.seal_key(&Secret::new(key)).seal(&nonce, &[], plaintext, &mut sealed).ok()?;
+        Some(sealed)
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Only sealing and header protection differ from the provider that does the work.
+impl Provider for KeyLog {
+    fn name(&self) -> &'static str {
+        self.provider.name()
+    }
+
+    fn random(&self, out: &mut [u8]) -> Result<(), ProviderError> {
+        self.provider.random(out)
+    }
+
+    fn sha512(&self, parts: &[&[u8]]) -> [u8; 64] {
+        self.provider.sha512(parts)
+    }
+
+    fn hmac_sha512(&self, key: &[u8], parts: &[&[u8]]) -> Secret<64> {
+        self.provider.hmac_sha512(key, parts)
+    }
+
+    fn p384_generate(&self) -> Result<Box<dyn P384KeyPair>, ProviderError> {
+        self.provider.p384_generate()
+    }
+
+    fn p384_from_secret(&self, secret: &Secret<P384_SECRET_LEN>) -> Result<Box<dyn P384KeyPair>, InvalidKey> {
+        self.provider.p384_from_secret(secret)
+    }
+
+    fn p384_is_valid(&self, public: &[u8; P384_PUBLIC_LEN]) -> bool {
+        self.provider.p384_is_valid(public)
+    }
+
+    fn kem_generate(&self) -> Result<Box<dyn KemKeyPair>, ProviderError> {
+        self.provider.kem_generate()
+    }
+
+    fn kem_from_secret(&self, secret: &Secret<KEM_SECRET_LEN>) -> Result<Box<dyn KemKeyPair>, InvalidKey> {
+        self.provider.kem_from_secret(secret)
+    }
+
+    fn kem_encapsulate(&self, public: &[u8; KEM_PUBLIC_LEN]) -> Result<Encapsulation, InvalidKey> {
+        self.provider.kem_encapsulate(public)
+    }
+
+    fn seal_key(&self, key: &Secret<32>) -> Box<dyn SealKey> {
+        Box::new(LoggedSealKey {
+            key: *key.expose(),
+            seal: self.provider.seal_key(key),
+            keys: self.keys.clone(),
+        })
+    }
+
+    fn open_key(&self, key: &Secret<32>) -> Box<dyn OpenKey> {
+        self.provider.open_key(key)
+    }
+
+    fn protect_key(&self, key: &Secret<32>) -> Box<dyn ProtectKey> {
+        self.keys().header = Some(*key.expose());
+        self.provider.protect_key(key)
+    }
+
+    fn unprotect_key(&self, key: &Secret<32>) -> Box<dyn UnprotectKey> {
+        self.provider.unprotect_key(key)
+    }
+}
+
+/// Tells which key sealed a packet of which type.
+struct LoggedSealKey {
+    key: [u8; 32],
+    seal: Box<dyn SealKey>,
+    keys: Arc<Mutex<Keys>>,
+}
+
+impl LoggedSealKey {
+    fn log(&self, nonce: &Nonce) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).seal.insert(nonce[3], self.key);
+    }
+}
+
+impl SealKey for LoggedSealKey {
+    fn seal(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        plaintext: &[u8],
+        output: &mut [u8],
+    ) -> Result<(), ProviderError> {
+        self.log(nonce);
+        self.seal.seal(nonce, aad, plaintext, output)
+    }
+
+    fn seal_in_place(&self, nonce: &Nonce, aad: &[u8], buffer: &mut [u8]) -> Result<(), ProviderError> {
+        self.log(nonce);
+        self.seal.seal_in_place(nonce, aad, buffer)
+    }
+}

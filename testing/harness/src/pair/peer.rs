@@ -1,0 +1,398 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
+use zssp_proto::crypto::{PROVIDERS, Provider};
+use zssp_proto::{
+    Address, Authorize, Context, EndReason, Event, Fault, Handshake, Limits, LinkAddress, Open, OpenError,
+    Outbox, PeerName, Received, Role, Scratch, Session, SessionId, StaticKey, Stats, Suite,
+};
+
+use super::keylog::KeyLog;
+use super::store::FlakyStore;
+
+/// A node of the simulated network.
+type Node = zssp_sim::Address;
+
+/// What both peers of a pair are made with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Bounds of memory.
+    pub limits: Limits,
+    /// The largest datagram of any packet. At the default, 9000, every packet of the handshake is one.
+    pub mtu: usize,
+    /// `None`: the fastest provider of this build, with the peer's [`Peer::keys`] in front of it.
+    pub provider: Option<Arc<dyn Provider>>,
+    /// The suites that are accepted.
+    pub suites: Vec<Suite>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            mtu: 9000,
+            provider: None,
+            suites: vec![Suite::MlKem1024, Suite::Kyber1024],
+        }
+    }
+}
+
+/// What the application does about somebody who wants a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It is welcome.
+    Accept,
+    /// It gets no answer.
+    Ignore,
+    /// The question is put aside until [`Peer::decide`].
+    Later,
+    /// It is told that it is not.
+    Refuse,
+}
+
+/// Who does handshake work, and when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pool {
+    /// It is done at once.
+    AtOnce,
+    /// It is done so much later.
+    Late(Duration),
+    /// It is done when [`Peer::run_held`] is called.
+    Held,
+    /// A piece of work is lost with this probability, done at once otherwise.
+    Losing(f64),
+}
+
+/// What the application was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Happening {
+    /// Somebody wants a session.
+    Asked,
+    /// The ratchet states did not fit.
+    Downgraded,
+    /// A session has ended by itself.
+    Ended(EndReason),
+    /// A session is open.
+    Established(Role),
+    /// The store failed.
+    StoreFailed,
+}
+
+/// A context, its store, and an application that behaves as told and remembers what happened.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it is.
+    pub node: Node,
+    /// Its context; another one after [`restart`](Self::restart).
+    pub context: Context,
+    /// Its memory.
+    pub store: Arc<FlakyStore>,
+    /// What it does about others.
+    pub answer: Answer,
+    /// How it does handshake work.
+    pub pool: Pool,
+    /// The keys it sent with, unless the setup had a provider of its own.
+    pub keys: KeyLog,
+    /// Sessions that were established, the latest last; ended ones too.
+    pub sessions: Vec<Session>,
+    /// What others said about themselves.
+    pub identities: Vec<Vec<u8>>,
+    /// Questions put aside.
+    pub undecided: VecDeque<Authorize>,
+    setup: Setup,
+    key: StaticKey,
+    now: Instant,
+    random: Xoshiro256PlusPlus,
+    scratch: Scratch,
+    held: VecDeque<(Instant, Handshake)>,
+    outgoing: Vec<(Node, Vec<u8>)>,
+    happenings: Vec<Happening>,
+    payloads: Vec<Vec<u8>>,
+    faults: Vec<Fault>,
+}
+
+impl Peer {
+    pub(super) fn new(node: Node, seed: u64, setup: &Setup, now: Instant) -> Self {
+        let Some(provider) = PROVIDERS.first() else { panic!("this build has no cryptographic provider") };
+        let keys = KeyLog::new(*provider);
+        let key = StaticKey::generate(&keys).unwrap_or_else(|error| panic!("{error}"));
+        Self {
+            node,
+            context: context(&key, setup, &keys),
+            store: Arc::default(),
+            answer: Answer::Accept,
+            pool: Pool::AtOnce,
+            keys,
+            sessions: Vec::new(),
+            identities: Vec::new(),
+            undecided: VecDeque::new(),
+            setup: setup.clone(),
+            key,
+            now,
+            random: Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(node)),
+            scratch: Scratch::new(),
+            held: VecDeque::new(),
+            outgoing: Vec::new(),
+            happenings: Vec::new(),
+            payloads: Vec::new(),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Its static public key.
+    pub fn public_key(&self) -> zssp_proto::PublicKey {
+        self.key.public()
+    }
+
+    /// Its address, as the context of others sees it.
+    pub fn address(&self) -> Address {
+        address(self.node)
+    }
+
+    /// What its context holds.
+    pub fn stats(&self) -> Stats {
+        self.context.stats()
+    }
+
+    /// The process dies and comes back: all sessions are gone, the key and the store are there.
+    pub fn restart(&mut self) {
+        self.context = context(&self.key, &self.setup, &self.keys);
+        self.scratch = Scratch::new();
+        self.held.clear();
+        self.undecided.clear();
+        self.outgoing.clear();
+        self.sessions.clear();
+    }
+
+    /// The disk dies too: nobody is remembered. To be followed by [`restart`](Self::restart).
+    pub fn forget_everyone(&mut self) {
+        self.store = Arc::default();
+    }
+
+    /// Opens a session with `peer`.
+    ///
+    /// # Panics
+    /// When that is refused.
+    pub fn open(&mut self, peer: &Self) -> SessionId {
+        self.open_with(Open::to(peer.public_key(), peer.address()))
+            .unwrap_or_else(|error| panic!("not opened: {error}"))
+    }
+
+    /// Opens a session as `open` says.
+    ///
+    /// # Errors
+    /// Those of [`Context::open`].
+    pub fn open_with(&mut self, open: Open) -> Result<SessionId, OpenError> {
+        let (id, handshake) = self.context.open(self.now, open)?;
+        self.submit(handshake);
+        Ok(id)
+    }
+
+    /// The latest session.
+    ///
+    /// # Panics
+    /// When none was ever established.
+    pub fn session(&self) -> &Session {
+        self.sessions.last().unwrap_or_else(|| panic!("node {} never had a session", self.node))
+    }
+
+    /// Whether a session was ever established.
+    pub fn has_session(&self) -> bool {
+        !self.sessions.is_empty()
+    }
+
+    /// Sends a payload in the latest session.
+    ///
+    /// # Panics
+    /// When it cannot be sealed.
+    pub fn send(&mut self, payload: &[u8]) {
+        assert!(self.try_send(payload), "node {} cannot seal", self.node);
+    }
+
+    /// Sends a payload in the latest session; `false` when it cannot be sealed.
+    pub fn try_send(&mut self, payload: &[u8]) -> bool {
+        let session = self.session().clone();
+        let Ok(len) = Session::sealed_len(payload.len(), self.setup.mtu) else { return false };
+        let mut buffer = vec![0; len];
+        let Ok(sealed) = session.seal(payload, self.setup.mtu, &mut buffer) else { return false };
+        let to = node(session.address());
+        self.outgoing.extend(sealed.datagrams(&buffer).map(|datagram| (to, datagram.to_vec())));
+        true
+    }
+
+    /// Reads a datagram that came from node `from`.
+    pub fn receive(&mut self, from: Node, mut datagram: Vec<u8>) {
+        match self.context.receive(self.now, address(from), &mut datagram, &mut self.scratch) {
+            Ok(Received::Handshake(handshake)) => self.submit(handshake),
+            Ok(Received::Nothing) => {}
+            Ok(Received::Payload { bytes, .. }) => self.payloads.push(bytes.to_vec()),
+            Err(fault) => self.faults.push(fault),
+        }
+    }
+
+    /// Ends a batch of datagrams.
+    pub fn flush(&mut self) {
+        loop {
+            match self.context.flush(self.now, &mut self.scratch) {
+                Ok(Received::Handshake(handshake)) => self.submit(handshake),
+                Ok(Received::Nothing) => return,
+                Ok(Received::Payload { bytes, .. }) => self.payloads.push(bytes.to_vec()),
+                Err(fault) => self.faults.push(fault),
+            }
+        }
+    }
+
+    /// When it next wants to do something.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let held = match self.pool {
+            Pool::Late(_) => self.held.iter().map(|(ready, _)| *ready).min(),
+            _ => None,
+        };
+        held.into_iter().chain(self.context.next_deadline()).min()
+    }
+
+    /// Does what is due.
+    pub fn meet_deadlines(&mut self) {
+        while let Some(handshake) = self.context.expired(self.now) {
+            self.submit(handshake);
+        }
+        if let Pool::Late(_) = self.pool {
+            let (due, rest) = self.held.drain(..).partition(|(ready, _)| *ready <= self.now);
+            self.held = rest;
+            let due: VecDeque<_> = due;
+            due.into_iter().for_each(|(_, handshake)| self.run(handshake));
+        }
+    }
+
+    /// Does all the work that was held back.
+    pub fn run_held(&mut self) {
+        for (_, handshake) in core::mem::take(&mut self.held) {
+            self.run(handshake);
+        }
+    }
+
+    /// Forgets all the work that was held back, and says how much it was.
+    pub fn drop_held(&mut self) -> usize {
+        core::mem::take(&mut self.held).len()
+    }
+
+    /// Answers the question that has waited longest.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn decide(&mut self, answer: Answer) {
+        let Some(authorize) = self.undecided.pop_front() else { panic!("nobody asked") };
+        self.answer(authorize, answer);
+    }
+
+    /// What happened since the last call.
+    pub fn take_happenings(&mut self) -> Vec<Happening> {
+        core::mem::take(&mut self.happenings)
+    }
+
+    /// The payloads that came since the last call.
+    pub fn take_payloads(&mut self) -> Vec<Vec<u8>> {
+        core::mem::take(&mut self.payloads)
+    }
+
+    /// Why packets were dropped since the last call.
+    pub fn take_faults(&mut self) -> Vec<Fault> {
+        core::mem::take(&mut self.faults)
+    }
+
+    /// The datagrams sent since the last call that have not entered the network, with their receivers.
+    pub fn take_outgoing(&mut self) -> Vec<(Node, Vec<u8>)> {
+        core::mem::take(&mut self.outgoing)
+    }
+
+    pub(super) fn set_now(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    fn submit(&mut self, handshake: Handshake) {
+        match self.pool {
+            Pool::AtOnce => self.run(handshake),
+            Pool::Held => self.held.push_back((self.now, handshake)),
+            Pool::Late(time) => self.held.push_back((self.now + time, handshake)),
+            Pool::Losing(probability) => {
+                if !self.random.random_bool(probability) {
+                    self.run(handshake);
+                }
+            }
+        }
+    }
+
+    fn run(&mut self, handshake: Handshake) {
+        let mut outbox = Outbox::default();
+        if let Err(fault) = handshake.run(self.now, &*self.store, &mut outbox) {
+            self.faults.push(fault);
+        }
+        for event in outbox.events {
+            let happening = match event {
+                Event::Authorize(authorize) => {
+                    self.happenings.push(Happening::Asked);
+                    self.identities.push(authorize.identity().to_vec());
+                    self.answer(authorize, self.answer);
+                    continue;
+                }
+                Event::Downgraded { .. } => Happening::Downgraded,
+                Event::Ended { reason, .. } => Happening::Ended(reason),
+                Event::Established { session, role } => {
+                    self.sessions.push(session);
+                    Happening::Established(role)
+                }
+                Event::StoreFailed { .. } => Happening::StoreFailed,
+                other => panic!("an event that nobody told the harness about: {other:?}"),
+            };
+            self.happenings.push(happening);
+        }
+        for transmit in &outbox.transmits {
+            let to = node(transmit.to());
+            self.outgoing.extend(transmit.datagrams().map(|datagram| (to, datagram.to_vec())));
+        }
+    }
+
+    fn answer(&mut self, authorize: Authorize, answer: Answer) {
+        match answer {
+            Answer::Accept => {
+                let name = peer_name(authorize.peer_key(), authorize.identity());
+                self.submit(authorize.accept(name));
+            }
+            Answer::Ignore => authorize.ignore(),
+            Answer::Later => self.undecided.push_back(authorize),
+            Answer::Refuse => self.submit(authorize.refuse()),
+        }
+    }
+}
+
+fn context(key: &StaticKey, setup: &Setup, keys: &KeyLog) -> Context {
+    let provider = setup.provider.clone().unwrap_or_else(|| Arc::new(keys.clone()));
+    Context::builder(key.clone(), provider)
+        .accept(setup.suites.clone())
+        .limits(setup.limits)
+        .mtu(setup.mtu)
+        .build()
+        .unwrap_or_else(|error| panic!("no context: {error}"))
+}
+
+/// The link address of a node.
+fn address(node: Node) -> Address {
+    LinkAddress::new(&node.to_be_bytes())
+        .map_or_else(|| panic!("two bytes are a link address"), Address::Link)
+}
+
+/// The node of a link address.
+fn node(address: Address) -> Node {
+    match address {
+        Address::Link(link) => link.as_bytes().try_into().map_or(0, Node::from_be_bytes),
+        Address::Socket(_) => 0,
+    }
+}
+
+/// Who a peer is: its key, and one of many under that key if it says so.
+fn peer_name(key: zssp_proto::PublicKey, identity: &[u8]) -> PeerName {
+    PeerName::new(&[&key.as_bytes()[..], identity].concat())
+}
