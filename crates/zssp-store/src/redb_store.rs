@@ -38,10 +38,10 @@ type Opener = Box<dyn Fn() -> Result<Tables, OpenError> + Send + Sync>;
 /// - The file is written by copying: a replaced or forgotten key stays in a free part of the file until it is written
 ///   over. Such a key opens no recorded session (each also took keys that were never stored), and names no peer's
 ///   present ratchet.
-/// - An older copy of the file put in its place cannot be told from the file itself. The peer notices: it still has the
-///   state of the copy if that is its second newest, and the two go on as after a lost packet; otherwise both sides
-///   start from zero and report [`Event::Downgraded`](zssp_proto::Event::Downgraded), or refuse where their flags
-///   say so.
+/// - An older copy of the file, put in its place, looks just like the file. The peer notices: unless the copy holds
+///   the state that it is sure of, or the one before while it is not, the two have no state in common. Then both
+///   start from zero and report [`Event::Downgraded`](zssp_proto::Event::Downgraded), or do not meet at all where
+///   their [`Policy`](zssp_proto::Policy) says so.
 pub struct Redb {
     /// `None` after the disk failed, until the next call opens the file anew.
     tables: Mutex<Option<Arc<Tables>>>,

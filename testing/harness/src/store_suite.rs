@@ -2,6 +2,7 @@
 //!
 //! A store's own tests run [`EVERY_STORE`] over a fresh one each, and, where pairs outlive the store,
 //! [`survives_reopening`].
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::sync::Barrier;
 use std::thread;

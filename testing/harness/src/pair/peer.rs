@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{PROVIDERS, Provider};
 use zssp_proto::{
     Address, Authorize, Context, EndReason, Event, Fault, Handshake, Limits, LinkAddress, Open, OpenError,
-    Outbox, PeerName, Received, Role, Scratch, Session, SessionId, StaticKey, Stats, Suite,
+    Outbox, PeerName, Policy, Received, Role, Scratch, Session, SessionId, StaticKey, Stats, Suite,
 };
 
 use super::keylog::KeyLog;
@@ -23,6 +23,8 @@ pub struct Setup {
     pub limits: Limits,
     /// The largest datagram of any packet. At the default, 9000, every packet of the handshake is one.
     pub mtu: usize,
+    /// The security flags.
+    pub policy: Policy,
     /// `None`: the fastest provider of this build, with the peer's [`Peer::keys`] in front of it.
     pub provider: Option<Arc<dyn Provider>>,
     /// The suites that are accepted.
@@ -34,6 +36,7 @@ impl Default for Setup {
         Self {
             limits: Limits::default(),
             mtu: 9000,
+            policy: Policy::default(),
             provider: None,
             suites: vec![Suite::MlKem1024, Suite::Kyber1024],
         }
@@ -73,6 +76,8 @@ pub enum Happening {
     Asked,
     /// The ratchet states did not fit.
     Downgraded,
+    /// The ratchet states did not fit, and the flags want them to.
+    DowngradeRefused,
     /// A session has ended by itself.
     Ended(EndReason),
     /// A session is open.
@@ -339,6 +344,7 @@ impl Peer {
                     continue;
                 }
                 Event::Downgraded { .. } => Happening::Downgraded,
+                Event::DowngradeRefused { .. } => Happening::DowngradeRefused,
                 Event::Ended { reason, .. } => Happening::Ended(reason),
                 Event::Established { session, role } => {
                     self.sessions.push(session);
@@ -374,6 +380,7 @@ fn context(key: &StaticKey, setup: &Setup, keys: &KeyLog) -> Context {
         .accept(setup.suites.clone())
         .limits(setup.limits)
         .mtu(setup.mtu)
+        .policy(setup.policy)
         .build()
         .unwrap_or_else(|error| panic!("no context: {error}"))
 }
