@@ -247,8 +247,6 @@ impl RatchetStore for Redb {
         self.read(|tables| tables.find(fingerprint))
     }
 
-    /// An error while the disk was being waited for leaves open whether the change was made: the next
-    /// [`load`](RatchetStore::load) tells.
     fn compare_and_swap(
         &self,
         peer: &PeerName,

@@ -1,5 +1,6 @@
 //! The file a store lives in: private, one process's, and never taken for something else.
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::env;
 use std::fs;
