@@ -129,7 +129,8 @@ pub use error::Fault;
 pub use identity::{PublicKey, StaticKey};
 pub use policy::{Downgrade, Hellos, Policy, Rejection};
 pub use ratchet::{
-    Fingerprint, MemoryStore, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap,
+    Fingerprint, MemoryStore, OneTimePassword, PasswordError, PeerName, RatchetPair, RatchetState,
+    RatchetStore, StoreError, Swap,
 };
 pub use session::{SealError, Sealed, Session, SessionId};
 pub use suite::Suite;

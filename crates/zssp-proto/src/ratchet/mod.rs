@@ -1,6 +1,7 @@
 //! The ratchet: what two peers remember of each other between handshakes (PROTOCOL 5.5).
 
 mod memory;
+mod password;
 mod store;
 
 use core::fmt;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 pub use memory::MemoryStore;
+pub use password::{OneTimePassword, PasswordError};
 pub use store::{RatchetStore, StoreError, Swap};
 
 use crate::crypto::Secret;
