@@ -19,6 +19,7 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
+    //= ZSSP-KDF-06  the three labels
     const fn label(self) -> &'static [u8] {
         match self {
             Self::HeaderKeys => b"ASKH",
@@ -37,6 +38,7 @@ pub(crate) struct SymmetricState {
 
 impl SymmetricState {
     /// `h = ck = name`, zero-padded.
+    //= ZSSP-SUI-15  the name, zero-padded, is the initial h and ck
     pub(crate) fn new(name: &'static str) -> Self {
         let mut hash = [0; 64];
         for (to, from) in hash.iter_mut().zip(name.as_bytes()) {
@@ -64,12 +66,15 @@ impl SymmetricState {
     }
 
     /// An `e` token: in a PSK pattern it goes into the hash and into the key.
+    //= ZSSP-XK-01  MixHash(e) and MixKey(e)
     pub(crate) fn mix_ephemeral(&mut self, provider: &dyn Provider, public: &[u8]) {
         self.mix_hash(provider, public);
         self.mix_key(provider, public);
     }
 
     /// `EncryptAndHash`: appends ciphertext and tag to `packet`.
+    //= ZSSP-XK-02  the associated data is h
+    //= ZSSP-XK-03  what is hashed is the ciphertext with its tag
     pub(crate) fn encrypt_and_hash(
         &mut self,
         provider: &dyn Provider,
@@ -99,11 +104,13 @@ impl SymmetricState {
     }
 
     /// `GetAsk`: two keys from `h` and `ck` of this moment.
+    //= ZSSP-KDF-05  KDF(h, label, ck, 2)
     pub(crate) fn ask(&self, provider: &dyn Provider, ask: Ask) -> [Secret<64>; 2] {
         kbkdf(provider, &self.hash, ask.label(), self.chaining_key.expose())
     }
 
     /// `Split`: the transport keys, that of the packets to the initiator first.
+    //= ZSSP-KDF-07  KDF("", "ZSSP", ck, 2)
     pub(crate) fn split(&self, provider: &dyn Provider) -> [Secret<64>; 2] {
         kbkdf(provider, &[], LABEL, self.chaining_key.expose())
     }

@@ -4,9 +4,11 @@ use core::fmt;
 
 use crate::crypto::{KEM_CIPHERTEXT_LEN, Secret, round3_secret};
 
+//= ZSSP-SUI-19  approved primitives, that can run on a validated module; no more than that is claimed anywhere
 /// What a session's handshake is made of. There is no negotiation: the initiator opens with one suite, the
 /// responder accepts a configured set, and the suite that opened the hello is the session's for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+//= ZSSP-SUI-10  one for the whole session
 pub enum Suite {
     /// The suite as published in the whitepaper, with round-3 Kyber.
     Kyber1024,
@@ -24,7 +26,10 @@ impl Suite {
     /// The Noise name of the first contact, the initial `h` and `ck`.
     pub const fn handshake_name(self) -> &'static str {
         match self {
+            //= ZSSP-SUI-12  Kyber1024
+            //= ZSSP-SUI-14  Zssp04 has the same name
             Self::Kyber1024 | Self::Zssp04 => "Noise_XKhfs+psk2_P384+Kyber1024_AESGCM_SHA512",
+            //= ZSSP-SUI-13  MlKem1024
             Self::MlKem1024 => "Noise_XKhfs+psk2_P384+MLKEM1024_AESGCM_SHA512",
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use zssp_harness::pair::{Forgery, Happening, Pair, Peer, Setup, hostile};
+use zssp_harness::pair::{Forgery, Happening, Pair, Peer, Pool, Setup, hostile};
 use zssp_proto::{Challenging, Fault, Stats};
 use zssp_sim::seeds;
 
@@ -467,4 +467,26 @@ fn whatever_somebody_on_the_line_does() {
         random.fill(&mut script[..]);
         hostile(&script);
     });
+}
+
+/// The copy comes while the first one still waits for the pool, so the window has not seen either.
+//= ZSSP-RPL-02  a counter is recorded once the packet proved authentic
+//= ZSSP-RPL-03  recording is the decision
+#[test]
+fn a_replay_of_what_waits_for_the_pool() {
+    for place in [3, 4] {
+        let (mut pair, genuine) = about_to_receive(place);
+        let (peer, from) = receiver(&mut pair, place);
+        peer.pool = Pool::Held;
+        for _ in 0..3 {
+            peer.receive(from, genuine.clone());
+        }
+        peer.run_held();
+        let second = if place == 3 { Fault::Replayed } else { Fault::Unexpected };
+        assert_eq!(peer.take_faults(), [second; 2], "{}", NAMES[place]);
+        assert_eq!(peer.take_outgoing().len(), usize::from(place == 3), "one answer");
+        peer.pool = Pool::AtOnce;
+        pair.drive_for(3 * SECOND);
+        assert!(pair.talk());
+    }
 }

@@ -267,6 +267,7 @@ fn table(rows: &[Vec<String>]) -> String {
 //= ZSSP-ST-14  R1 sends K1
 //= ZSSP-ST-16  R2 is entered when K1 was read
 //= ZSSP-ST-18  a failure inside a Noise handshake: the timeout transition at once
+//= ZSSP-DEF-03  a failed handshake is restarted in every build
 //= ZSSP-ST-19  any other authentication failure is as if the packet had never come
 //= ZSSP-ST-20  K1 in R1: Bob of the first handshake gives way, Alice does not
 //= ZSSP-ST-21  a valid C1 is always answered in S1 and S2

@@ -66,6 +66,7 @@ impl ContextBuilder {
     /// The suites in which peers may open sessions, the likeliest first; [`Suite::MlKem1024`] and
     /// [`Suite::Kyber1024`] by default.
     #[must_use]
+    //= ZSSP-SUI-07  only these
     pub fn accept(mut self, suites: impl Into<Vec<Suite>>) -> Self {
         self.suites = suites.into();
         self

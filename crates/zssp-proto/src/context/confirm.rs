@@ -55,9 +55,12 @@ fn both_stored(
 ) -> Result<Option<Phase>, Fault> {
     //= ZSSP-RAT-13  state 1 unchanged, state 2 none
     let pair = RatchetPair { first: established.pair.first.duplicate(), second: None };
+    //= ZSSP-RAT-04  a mismatch ends the session
     if task.compare_and_swap(&cell.name, &established.pair, &pair)? == Swap::Conflict {
         return Ok(None);
     }
+    //= ZSSP-RAT-14  the copy equals what was stored
+    //= ZSSP-DEF-02  also after state 2 or a downgrade was used
     let established = Established { shared: established.shared.clone(), pair: Arc::new(pair) };
     Ok(Some(task.inner.steady(established, task.now)))
 }

@@ -45,6 +45,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let pair = task.load(&cell.name)?;
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
+    //= ZSSP-XK-11  a missing second fingerprint is sent as zeros
     let second = pair.second.as_ref().map_or(Fingerprint::ZERO, |state| *state.fingerprint());
     let opening = xk::Opening {
         suite: open.suite,
@@ -75,6 +76,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let attempt = attempt.clone();
     let next = AwaitResponse { attempt, xk, kid, header, pair, hello, made: now, timers };
     let transmit = inner.hello_transmit(&next);
+    //= ZSSP-ST-02  A1 is entered
     taken.commit(Phase::AwaitResponse(Box::new(next)))?;
     inner.free(old_kid);
     inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
@@ -137,6 +139,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let (used, completion) = match state.xk.read_response(provider, &x2, candidates) {
         Ok(read) => read,
         Err(XkError::Provider) => return Err(Fault::Provider),
+        //= ZSSP-DEF-03  the work is done in every build
         Err(XkError::Unauthentic) => return start_over(task, cell, taken),
     };
     let downgraded = used.fingerprint().is_zero() && fallback.is_some();
@@ -183,6 +186,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let epoch =
         KeyEpoch::new(provider, keys, (packet.kid, remote_kid), (first_counter(Role::Initiator), now));
     let shared = Arc::new(Shared::new(new, epoch));
+    //= ZSSP-ST-06  A3 is entered when Alice read X2
     let next = AwaitConfirm {
         attempt: state.attempt.clone(),
         established: Established { shared: shared.clone(), pair: Arc::new(pair) },
@@ -194,6 +198,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     inner.routes.set(packet.kid, Route::Session { shared, cell: cell.clone() });
     inner.forget_if_closed(cell, packet.kid);
     if downgraded {
+        //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
         task.outbox.events.push(Event::Downgraded { id: cell.id });
     }
     task.outbox.transmits.push(completion);

@@ -39,6 +39,7 @@ impl Open {
             address,
             name: PeerName::from(peer),
             identity: Vec::new(),
+            //= ZSSP-SUI-06  the default
             suite: Suite::MlKem1024,
             policy: None,
             give_up_after: Some(Duration::from_secs(60)),
@@ -62,6 +63,8 @@ impl Open {
 
     /// Opens with `suite` instead of [`Suite::MlKem1024`], where the peer accepts nothing else.
     #[must_use]
+    //= ZSSP-SUI-05  exactly one
+    //= ZSSP-SUI-11  chosen per peer
     pub fn suite(mut self, suite: Suite) -> Self {
         self.suite = suite;
         self

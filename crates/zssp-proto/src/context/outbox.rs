@@ -45,6 +45,7 @@ impl Transmit {
         let mut buffer = vec![0; split.buffer_len()].into_boxed_slice();
         buffer[split.headers_len()..].copy_from_slice(packet);
         spread(&mut buffer, &split, envelope.protection.map(|(kid, _)| kid), envelope.nonce);
+        //= ZSSP-HP-03  a hello is not protected
         if let Some((_, key)) = envelope.protection {
             protect(key, &mut buffer, &split);
         }

@@ -121,6 +121,7 @@ impl PendingTable {
         } else {
             None
         };
+        //= ZSSP-DEF-13  not always one and the same slot
         match victim {
             Some(victim) => Some(core::mem::replace(&mut self.entries[victim], pending)),
             None => {

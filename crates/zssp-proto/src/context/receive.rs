@@ -16,6 +16,7 @@ use crate::zfp::{self, Assembly, Cached, Inserted, Outcome, Spares, admitted, un
 
 /// What a datagram led to.
 #[derive(Debug)]
+//= ZSSP-DEF-20  outcomes are named values
 pub enum Received<'a> {
     /// Nothing yet, or nothing that the caller needs to know.
     Nothing,

@@ -42,6 +42,7 @@ pub(super) fn hello(
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
     let pending = respond(task, read, ratchet, kid, from).inspect_err(|_| inner.routes.remove(kid))?;
+    //= ZSSP-ST-04  B2 is entered when X1 was answered
     inner.add_pending(pending, task.now)
 }
 
@@ -75,6 +76,7 @@ fn respond(
 //= ZSSP-RAT-18  none recognised: the zero key
 fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<RatchetState, Fault> {
     for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
+        //= ZSSP-DEF-01  each under its own value
         if let Some(state) = task.find(fingerprint)? {
             return Ok(state);
         }

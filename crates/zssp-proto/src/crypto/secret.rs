@@ -12,6 +12,7 @@ use zeroize::Zeroize;
 /// # use zssp_proto::crypto::Secret;
 /// println!("{:?}", Secret::new([7u8; 32]));
 /// ```
+//= ZSSP-SEC-09  no `Debug`
 pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {
@@ -82,6 +83,13 @@ mod tests {
             other.expose_mut()[i] ^= 1;
             assert!(!secret.ct_eq(&other), "byte {i}");
         }
+    }
+
+    /// That it wipes cannot be seen without unsafe code; that something is done when it goes can.
+    //= ZSSP-SEC-07  secrets are zeroed when dropped
+    #[test]
+    fn dropping_does_something() {
+        assert!(core::mem::needs_drop::<Secret<32>>());
     }
 
     #[test]

@@ -54,6 +54,7 @@ impl Fingerprint {
     /// Bytes of a fingerprint.
     pub const LEN: usize = 32;
     /// Stands for the zero ratchet key: no shared history.
+    //= ZSSP-XK-12  the zero fingerprint stands for the zero key
     pub const ZERO: Self = Self([0; Self::LEN]);
 
     /// The fingerprint with these bytes, as a store kept them.
@@ -73,6 +74,7 @@ impl Fingerprint {
 }
 
 //= ZSSP-RAT-06  fingerprints are compared in constant time
+//= ZSSP-SEC-08  and so are all secrets that are compared
 impl PartialEq for Fingerprint {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -134,6 +136,7 @@ impl fmt::Debug for RatchetState {
 
 /// The one or two states kept for a peer. Two while it is not certain that the peer stored the newer one.
 #[derive(Debug)]
+//= ZSSP-RAT-01  one or two states
 pub struct RatchetPair {
     /// State 1, the newest.
     pub first: RatchetState,
@@ -143,6 +146,7 @@ pub struct RatchetPair {
 
 impl RatchetPair {
     /// What is remembered of a peer never met.
+    //= ZSSP-RAT-07  zero, none
     pub const fn never_met() -> Self {
         Self { first: RatchetState::zero(), second: None }
     }

@@ -133,3 +133,54 @@ impl KeyRing {
         self.epochs().map(|epoch| epoch.local_kid)
     }
 }
+
+#[cfg(all(test, not(loom), any(feature = "aws-lc", feature = "rust-crypto")))]
+mod tests {
+    use super::*;
+    use crate::crypto::{PROVIDERS, Secret};
+    use crate::ratchet::RatchetState;
+
+    fn epoch(first_counter: u64) -> KeyEpoch {
+        let directed = || Directed { send: Secret::zero(), receive: Secret::zero() };
+        let keys =
+            HandshakeKeys { ratchet: RatchetState::zero(), key_exchange: directed(), transport: directed() };
+        let kid = KeyId::new([1; 4]).unwrap();
+        KeyEpoch::new(PROVIDERS[0], keys, (kid, kid), (first_counter, zssp_sim::Clock::new().now()))
+    }
+
+    //= ZSSP-ST-30  2^30 uses start a rekey early
+    //= ZSSP-ST-31  2^32 - 1 uses of one key end the session
+    #[test]
+    fn a_key_is_used_2_pow_32_minus_1_times() {
+        for first in [0, 5, 1 << 40] {
+            let epoch = epoch(first);
+            for (uses, expected) in [
+                (0, KeyUse::Good),
+                ((1 << 30) - 1, KeyUse::Good),
+                (1 << 30, KeyUse::RekeyDue),
+                ((1 << 30) + 1, KeyUse::Good),
+                ((1 << 32) - 2, KeyUse::Good),
+                ((1 << 32) - 1, KeyUse::UsedUp),
+                (u64::MAX - first, KeyUse::UsedUp),
+            ] {
+                assert_eq!(epoch.account(first + uses, 16), expected, "use {uses} from {first} on");
+                assert_eq!(epoch.is_rekey_due(first + uses), uses > 1 << 30);
+                assert_eq!(epoch.is_used_up(first + uses), uses >= (1 << 32) - 1);
+            }
+        }
+    }
+
+    //= ZSSP-ST-30  2^34 blocks start a rekey early
+    #[test]
+    fn a_key_seals_2_pow_34_blocks_before_another_is_due() {
+        let epoch = epoch(0);
+        let half = 16 << 33;
+        assert_eq!(epoch.account(0, half - 16), KeyUse::Good);
+        assert_eq!(epoch.account(1, half), KeyUse::Good);
+        assert!(!epoch.is_rekey_due(2));
+        // A started block counts as one, and one thread only is told.
+        assert_eq!(epoch.account(2, 1), KeyUse::RekeyDue);
+        assert_eq!(epoch.account(3, half), KeyUse::Good);
+        assert!(epoch.is_rekey_due(4));
+    }
+}

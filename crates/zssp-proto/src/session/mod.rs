@@ -53,6 +53,7 @@ impl SessionId {
 ///
 /// [`Context::close`]: crate::Context::close
 #[derive(Clone)]
+//= ZSSP-DEF-06  the last handle frees memory and takes no lock
 pub struct Session(pub(crate) Arc<Shared>);
 
 impl Session {

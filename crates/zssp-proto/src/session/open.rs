@@ -28,6 +28,8 @@ impl Shared {
     ) -> Result<(SessionId, &'p mut [u8]), Fault> {
         let ring = self.keys.load();
         let epoch = ring.as_ref().and_then(|ring| ring.by_local_kid(kid)).ok_or(Fault::Stale)?;
+        //= ZSSP-HP-07  whatever the header said, the tag decides
+        //= ZSSP-SEC-02  no forgery is accepted
         let payload = epoch.open.open_in_place(&nonce.aead(), &[], packet).map_err(|_| Fault::Forged)?;
         self.commit_counter(nonce)?;
         Ok((self.id, payload))

@@ -61,9 +61,11 @@ impl Session {
     ) -> Result<Sealed, SealError> {
         let split = split(payload_len, mtu)?;
         let needed = split.buffer_len();
+        //= ZSSP-DEF-19  a buffer that is too short is an error
         let buffer = buffer.get_mut(..needed).ok_or(SealError::BufferTooSmall { needed })?;
 
         let ring = self.0.keys.load();
+        //= ZSSP-DEF-04  refused before a counter is taken
         let ring = ring.as_ref().ok_or(SealError::Closed)?;
         let epoch = &ring.current;
         let counter = self.0.next_counter();
@@ -76,9 +78,13 @@ impl Session {
                 return Err(SealError::KeyUsedUp);
             }
         }
+        //= ZSSP-PKT-09  the payload and its tag
         let nonce = PacketNonce::new(PacketType::Payload, counter);
+        //= ZSSP-SEC-01  nothing leaves unsealed
+        //= ZSSP-DEF-11  the prepared key is shared, without a lock
         write(&*epoch.seal, &nonce.aead(), &mut buffer[split.headers_len()..])?;
         spread(buffer, &split, Some(epoch.remote_kid), nonce);
+        //= ZSSP-DEF-10  the header cipher is shared, without a lock
         protect(&*self.0.ingress.header.protect, buffer, &split);
         Ok(Sealed { split, rekey_due: key_use == KeyUse::RekeyDue })
     }

@@ -137,6 +137,8 @@ pub(crate) struct RekeyAnswered {
 
 /// What all states from A3 and S1 on have in common.
 #[derive(Clone)]
+//= ZSSP-ST-25  the application is given it in S1 and S2
+//= ZSSP-ST-26  packets reach it from A3 on
 pub(crate) struct Established {
     pub(crate) shared: Arc<Shared>,
     /// The session's own copy of what the store holds, always equal to it.
@@ -157,6 +159,8 @@ impl HeaderKeys {
 
 impl Phase {
     /// When the state next wants a task to run.
+    //= ZSSP-ST-01  S2 has no deadline, so it sends nothing
+    //= ZSSP-SEC-06  every other state has one
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match self {
             Self::AwaitConfirm(state) => Some(state.timers.next()),

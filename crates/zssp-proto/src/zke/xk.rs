@@ -46,6 +46,7 @@ const fn nonce(packet_type: PacketType, counter: u64) -> [u8; 12] {
 }
 
 /// `init`: what both sides know before the first packet.
+//= ZSSP-XK-04  init
 fn start(
     provider: &dyn Provider,
     suite: Suite,
@@ -59,6 +60,7 @@ fn start(
 }
 
 /// Header keys, known from X1 on.
+//= ZSSP-XK-06  header keys after X1
 fn header_keys(provider: &dyn Provider, noise: &SymmetricState, role: Role) -> Directed {
     Directed::from_pair(&noise.ask(provider, Ask::HeaderKeys), role)
 }
@@ -83,6 +85,7 @@ pub(crate) struct Opening<'a> {
 
 impl AwaitResponse {
     /// Writes X1 without the ZCP response that follows it on the wire.
+    //= ZSSP-XK-05  X1
     pub(crate) fn send_hello(
         provider: &dyn Provider,
         opening: &Opening<'_>,
@@ -154,6 +157,7 @@ pub(crate) struct SendCompletion {
 
 impl SendCompletion {
     /// Writes X3 and derives the session's keys.
+    //= ZSSP-XK-08  X3
     pub(crate) fn send_completion(
         mut self,
         provider: &dyn Provider,
@@ -227,10 +231,12 @@ impl SendResponse {
             let ephemeral = *x1.e;
             return Ok(Self { noise, suite, ephemeral, kem_public, kid, fingerprints, header_keys });
         }
+        //= ZSSP-SUI-09  none fits: an authentication failure
         Err(XkError::Unauthentic)
     }
 
     /// Writes X2 with the recognised ratchet state, or the zero state. `kid` names the key under which X3 will arrive.
+    //= ZSSP-XK-07  X2
     pub(crate) fn send_response(
         mut self,
         provider: &dyn Provider,

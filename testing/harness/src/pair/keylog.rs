@@ -22,6 +22,8 @@ struct Keys {
     header: Option<[u8; 32]>,
     /// The latest key that sealed a packet of each type.
     seal: HashMap<u8, [u8; 32]>,
+    /// Sealing keys that were made and not dropped yet.
+    sealing_keys: usize,
     /// What the generator yields for the next key ids.
     kids: VecDeque<[u8; 4]>,
     random: Xoshiro256PlusPlus,
@@ -65,6 +67,7 @@ impl KeyLog {
             header: None,
             seal: HashMap::new(),
             kids: VecDeque::new(),
+            sealing_keys: 0,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
         };
         Self { provider, keys: Arc::new(Mutex::new(keys)) }
@@ -82,6 +85,11 @@ impl KeyLog {
             self.provider.protect_key(&Secret::new(key)).protect(core::slice::from_mut(block));
         }
         datagram
+    }
+
+    /// How many sealing keys exist at this moment.
+    pub fn sealing_keys(&self) -> usize {
+        self.keys().sealing_keys
     }
 
     /// Has the generator yield `kids`, one after the other, when a key id is drawn.
@@ -156,6 +164,7 @@ impl Provider for KeyLog {
     }
 
     fn seal_key(&self, key: &Secret<32>) -> Box<dyn SealKey> {
+        self.keys().sealing_keys += 1;
         Box::new(LoggedSealKey {
             key: *key.expose(),
             seal: self.provider.seal_key(key),
@@ -187,6 +196,12 @@ struct LoggedSealKey {
 impl LoggedSealKey {
     fn log(&self, nonce: &Nonce) {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).seal.insert(nonce[3], self.key);
+    }
+}
+
+impl Drop for LoggedSealKey {
+    fn drop(&mut self) {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner).sealing_keys -= 1;
     }
 }
 

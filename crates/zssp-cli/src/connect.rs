@@ -1,0 +1,97 @@
+//! From a peer's name to a connection with it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
+
+use tokio::{task::JoinSet, time::sleep};
+use zssp::{ConnectError, Connection, Endpoint, SecretKey};
+
+use crate::{
+    args::Target,
+    exit::{Exit, Failure},
+    public_key_text::PublicKeyText,
+};
+
+/// A name with several addresses is tried at the next one when the last has not answered for so long.
+const HEAD_START: Duration = Duration::from_millis(750);
+/// Addresses of one name that are tried at most.
+const MAX_ADDRESSES: usize = 6;
+
+/// Connects to whichever of the target's addresses answers first.
+pub(crate) async fn connect(key: SecretKey, to: &Target, patience: Duration) -> Result<Connection, Failure> {
+    let addresses = resolve(to).await?;
+    let ours = PublicKeyText(key.public_key());
+    let mut attempts = JoinSet::new();
+    for (position, address) in (0u32..).zip(addresses.iter().copied()) {
+        let (key, peer) = (key.clone(), to.key.0);
+        attempts.spawn(async move {
+            sleep(HEAD_START * position).await;
+            attempt(key, address, peer, patience).await
+        });
+    }
+    let mut last = Failure::new(Exit::Unreachable, no_answer(to, &addresses, patience));
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(ConnectError::Refused)) => return Err(Failure::new(Exit::Refused, refused(to, &ours))),
+            Ok(Err(ConnectError::TimedOut)) | Err(_) => {}
+            Ok(Err(other)) => {
+                last = Failure::new(Exit::Local, format!("cannot connect to {}: {other}", to.host))
+            }
+        }
+    }
+    Err(last)
+}
+
+async fn attempt(
+    key: SecretKey,
+    address: SocketAddr,
+    peer: zssp::PublicKey,
+    patience: Duration,
+) -> Result<Connection, ConnectError> {
+    let any: IpAddr =
+        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let endpoint = Endpoint::builder(key)
+        .connect_timeout(patience)
+        .give_up_after(patience)
+        .bind(SocketAddr::new(any, 0))
+        .await
+        .map_err(|error| ConnectError::Local(error.to_string().into()))?;
+    endpoint.connect(address, peer).await
+}
+
+async fn resolve(to: &Target) -> Result<Vec<SocketAddr>, Failure> {
+    let unknown =
+        |why: String| Failure::new(Exit::Unreachable, format!("the host `{}` is not known: {why}", to.host));
+    let found = tokio::net::lookup_host((to.host.as_str(), to.port))
+        .await
+        .map_err(|error| unknown(error.to_string()))?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) && addresses.len() < MAX_ADDRESSES {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() { Err(unknown("it has no address".into())) } else { Ok(addresses) }
+}
+
+fn refused(to: &Target, ours: &PublicKeyText) -> String {
+    let host = &to.host;
+    format!(
+        "{host} refused us: it does not know our key, or serves as many senders as it can. Its operator can let us in \
+         with\n  --allow {ours}"
+    )
+}
+
+fn no_answer(to: &Target, addresses: &[SocketAddr], patience: Duration) -> String {
+    let tried = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    format!(
+        "no answer from {tried} within {} s. Is `zssp receive` running there, and does UDP port {} get through? \
+         Is this its public key? (A receiver with another key stays silent.)\n  {}",
+        patience.as_secs(),
+        to.port,
+        to.key
+    )
+}

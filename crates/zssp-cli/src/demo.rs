@@ -1,0 +1,284 @@
+//! `zssp demo`: both peers in one process, a transfer over loopback UDP, and what it took.
+//!
+//! Only the ends differ from a real transfer: the contents are made up as they are read, and thrown away when they are
+//! verified.
+
+use std::{
+    io::{self, Read},
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
+
+use indicatif::{HumanBytes, HumanCount};
+use tokio::{task::spawn_blocking, time::timeout};
+use zssp::{Connection, ConnectionStats, Endpoint, EndpointStats, SecretKey};
+
+use crate::{
+    args,
+    console::{Console, rate},
+    exit::{Exit, Failure},
+    interrupt::Interrupt,
+    progress::{Progress, Tally},
+    public_key_text::PublicKeyText,
+    transfer::{
+        message::{Attributes, Mode},
+        names::{Name, NamePath},
+        receiver,
+        refusal::Refusal,
+        run::{self, Broken},
+        sender::{Event, Outcome, Sender},
+        sink::{Sink, SinkFile},
+        source::{Opened, Plan, Source},
+    },
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What UDP and IPv4 put in front of each datagram.
+const UDP_IP: u64 = 28;
+
+/// The two peers.
+struct Pair {
+    alice: Endpoint,
+    bob: Endpoint,
+}
+
+/// A pair with a connection between them.
+struct Connected {
+    alice: Connection,
+    bob: Connection,
+}
+
+pub(crate) async fn demo(args: &args::Demo, console: &Console) -> Result<Exit, Failure> {
+    let mut interrupt = Interrupt::install()?;
+    tokio::select! {
+        result = show(args.size, console, interrupt.clone()) => result,
+        exit = interrupt.wait() => Ok(exit),
+    }
+}
+
+async fn show(size: u64, console: &Console, interrupt: Interrupt) -> Result<Exit, Failure> {
+    console.summary("Two peers in one process, over UDP on the loopback interface.\n");
+
+    let (alice, bob) = (new_key()?, new_key()?);
+    let short = |key: &SecretKey| PublicKeyText(key.public_key()).short();
+    let keys = format!("{} and {}", short(&alice), short(&bob));
+    line(console, "keys", format_args!("{keys}, made for this"));
+
+    let pair = Pair { alice: bind(alice).await?, bob: bind(bob).await? };
+    let begin = Instant::now();
+    let connected = pair.connect().await?;
+    let took = begin.elapsed();
+    let (there, back) = pair.traffic();
+    let total = there.and(back);
+    line(console, "handshake", format_args!("{} with {}", milliseconds(took), connected.alice.suite()));
+    line(
+        console,
+        "",
+        format_args!(
+            "{} datagrams there, {} back, {} in all",
+            there.datagrams,
+            back.datagrams,
+            HumanBytes(total.bytes)
+        ),
+    );
+
+    let tally = transfer(&connected, size, console, interrupt).await?;
+    let verified = tally.files == 1 && tally.bytes == size;
+    let how = if verified { "verified with BLAKE3 at the other end" } else { "NOT verified" };
+    let speed = HumanBytes(rate(size, tally.elapsed));
+    line(
+        console,
+        "transfer",
+        format_args!("{} in {:.2} s, {speed}/s, {how}", HumanBytes(size), tally.elapsed.as_secs_f64()),
+    );
+    // The last acknowledgements and the goodbye are part of it.
+    let _ = timeout(PATIENCE, connected.alice.close(0, b"done")).await;
+    let (there_in_all, back_in_all) = pair.traffic();
+    report_wire(
+        console,
+        size,
+        [there_in_all.since(there), back_in_all.since(back)],
+        &connected.alice.stats(),
+    );
+
+    if !verified {
+        return Err(Failure::new(Exit::Failed, "the contents did not arrive as they were sent"));
+    }
+    console.summary(
+        "\nNext: `zssp keygen FILE` on two machines, then `zssp receive --help` on one and `zssp send --help` on the other.",
+    );
+    Ok(Exit::Done)
+}
+
+fn new_key() -> Result<SecretKey, Failure> {
+    SecretKey::generate().map_err(|error| Failure::new(Exit::Local, error.to_string()))
+}
+
+async fn bind(key: SecretKey) -> Result<Endpoint, Failure> {
+    let address = (Ipv4Addr::LOCALHOST, 0);
+    Endpoint::bind(address, key).await.map_err(|error| Failure::new(Exit::Local, error.to_string()))
+}
+
+impl Pair {
+    async fn connect(&self) -> Result<Connected, Failure> {
+        let failure =
+            |error: zssp::ConnectError| Failure::new(Exit::Failed, format!("no handshake: {error}"));
+        let accept = async {
+            match self.bob.accept().await {
+                Some(incoming) => incoming.accept().await,
+                None => Err(zssp::ConnectError::EndpointClosed),
+            }
+        };
+        let both = async {
+            tokio::try_join!(self.alice.connect(self.bob.local_addr(), self.bob.public_key()), accept)
+        };
+        let (alice, bob) = timeout(PATIENCE, both)
+            .await
+            .map_err(|_| Failure::new(Exit::Unreachable, "no handshake in time, on the loopback interface"))?
+            .map_err(failure)?;
+        Ok(Connected { alice, bob })
+    }
+
+    /// What went from Alice to Bob, and back.
+    fn traffic(&self) -> (Traffic, Traffic) {
+        (self.bob.stats().into(), self.alice.stats().into())
+    }
+}
+
+/// What came out of the network at one end.
+#[derive(Clone, Copy)]
+struct Traffic {
+    datagrams: u64,
+    /// Of UDP payload.
+    bytes: u64,
+}
+
+impl From<EndpointStats> for Traffic {
+    fn from(stats: EndpointStats) -> Self {
+        Self { datagrams: stats.datagrams_received, bytes: stats.bytes_received }
+    }
+}
+
+impl Traffic {
+    fn since(self, before: Self) -> Self {
+        Self { datagrams: self.datagrams - before.datagrams, bytes: self.bytes - before.bytes }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { datagrams: self.datagrams + other.datagrams, bytes: self.bytes + other.bytes }
+    }
+}
+
+async fn transfer(
+    connected: &Connected,
+    size: u64,
+    console: &Console,
+    interrupt: Interrupt,
+) -> Result<Tally, Failure> {
+    let (there, here) = (connected.bob.channel(), connected.alice.channel());
+    let mut progress = Progress::new(console, "transfer", size);
+    let interrupted = interrupt.clone();
+    let receiving =
+        spawn_blocking(move || run::receive(&there, Void, PATIENCE, interrupted, |_: receiver::Event| {}));
+    let path =
+        NamePath::root(Name::new(b"demo").map_err(|error| Failure::new(Exit::Local, error.to_string()))?);
+    let sending = spawn_blocking(move || {
+        let plan = Plan { files: [(path, size)].into(), bytes: size, ..Plan::default() };
+        let sender = Sender::new(Noise { size }, plan, run::message_size(&here));
+        let result = run::send(&here, sender, interrupt, |event| match event {
+            Event::Streamed { bytes } => progress.advance(bytes),
+            Event::Stored { size, .. } => progress.stored(size),
+            Event::Failed { .. } | Event::NotReached { .. } => progress.failed(1),
+        });
+        (progress.tally(), result)
+    });
+    let panicked = |panic: tokio::task::JoinError| Failure::new(Exit::Local, panic.to_string());
+    let broken = |broken: Broken| Failure::new(broken.exit(), broken.to_string());
+    let (tally, outcome) = sending.await.map_err(panicked)?;
+    if let Outcome::Refused(why) = outcome.map_err(broken)? {
+        return Err(Failure::new(Exit::Failed, why.to_string()));
+    }
+    receiving.await.map_err(panicked)?.map_err(broken)?;
+    Ok(tally)
+}
+
+fn report_wire(console: &Console, size: u64, [there, back]: [Traffic; 2], stats: &ConnectionStats) {
+    let wire = there.bytes + there.datagrams * UDP_IP;
+    let more = (wire as f64 / size.max(1) as f64 - 1.0) * 100.0;
+    line(
+        console,
+        "on the wire",
+        format_args!(
+            "{} datagrams there, {}: {more:.1} % more than the contents, with UDP and IP headers",
+            HumanCount(there.datagrams),
+            HumanBytes(there.bytes)
+        ),
+    );
+    line(
+        console,
+        "",
+        format_args!(
+            "{} datagrams back, {}: acknowledgements",
+            HumanCount(back.datagrams),
+            HumanBytes(back.bytes)
+        ),
+    );
+    let rtt = stats.rtt.map_or(String::new(), |rtt| format!("; round trip {}", milliseconds(rtt)));
+    let sent = HumanCount(stats.messages_sent);
+    line(
+        console,
+        "messages",
+        format_args!("{sent}, of those {} sent again{rtt}", HumanCount(stats.messages_resent)),
+    );
+}
+
+fn line(console: &Console, title: &str, text: std::fmt::Arguments<'_>) {
+    console.summary(format_args!("{title:>12}  {text}"));
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.2} ms", time.as_secs_f64() * 1e3)
+}
+
+/// A file of noise: the same for the same size, and nothing a compressor or a cache could help with.
+struct Noise {
+    size: u64,
+}
+
+impl Source for Noise {
+    type File = io::Take<blake3::OutputReader>;
+
+    fn open(&mut self, _path: &NamePath) -> io::Result<Opened<Self::File>> {
+        let file = blake3::Hasher::new().update(b"zssp demo").finalize_xof().take(self.size);
+        Ok(Opened {
+            file,
+            size: self.size,
+            attributes: Attributes { mode: Mode::READ_WRITE, modified: None },
+        })
+    }
+}
+
+/// Verified contents end here.
+struct Void;
+
+impl Sink for Void {
+    type File = Self;
+
+    fn make_directory(&mut self, _path: &NamePath, _mode: Mode) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn create(&mut self, _path: &NamePath, _attributes: &Attributes) -> Result<Self, Refusal> {
+        Ok(Self)
+    }
+}
+
+impl SinkFile for Void {
+    fn write(&mut self, _contents: &[u8]) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn commit(self) -> Result<(), Refusal> {
+        Ok(())
+    }
+}

@@ -1,0 +1,84 @@
+//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second ends at once.
+
+use tokio::sync::watch;
+
+use crate::exit::Exit;
+
+/// Tells everybody who waits that the user wants an end.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupt(watch::Receiver<Option<Exit>>);
+
+impl Interrupt {
+    /// Starts listening for signals.
+    pub(crate) fn install() -> std::io::Result<Self> {
+        let (tell, told) = watch::channel(None);
+        let mut signals = Signals::new()?;
+        tokio::spawn(async move {
+            tell.send_replace(Some(signals.next().await));
+            let again = signals.next().await;
+            // What is unfinished keeps its temporary name.
+            std::process::exit(again as i32);
+        });
+        Ok(Self(told))
+    }
+
+    /// Resolves when the user wants an end, with the exit code for it.
+    pub(crate) async fn wait(&mut self) -> Exit {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(exit) => exit.unwrap_or(Exit::Interrupted),
+            // The task that listens lives as long as the runtime.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Whether the user wants an end.
+    pub(crate) fn requested(&self) -> Option<Exit> {
+        *self.0.borrow()
+    }
+}
+
+#[cfg(test)]
+impl Interrupt {
+    /// Never requested.
+    pub(crate) fn none() -> Self {
+        Self(watch::channel(None).1)
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.interrupt.recv() => Exit::Interrupted,
+            _ = self.terminate.recv() => Exit::Terminated,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Exit {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Exit::Interrupted,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}

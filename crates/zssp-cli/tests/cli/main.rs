@@ -1,0 +1,9 @@
+//! The `zssp` command as a user uses it: real processes, real UDP on the loopback interface.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking, in its helpers too")]
+
+mod endings;
+mod harness;
+mod keys;
+mod storage;
+mod transfers;

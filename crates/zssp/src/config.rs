@@ -1,0 +1,286 @@
+//! How an endpoint is set up, and what its limits cost.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::ToSocketAddrs;
+use zssp_proto::crypto::Provider;
+use zssp_proto::{Context, Limits, MemoryStore, Open, RatchetStore, Session, Suite};
+
+use crate::connection::Settings;
+use crate::endpoint::Endpoint;
+use crate::error::BindError;
+use crate::key::{SecretKey, default_provider};
+use crate::link::Udp;
+
+/// Messages under way in one direction of a channel. Both ends must agree on it, so it is no setting.
+pub(crate) const WINDOW: u32 = 128;
+
+/// Settings of an [`Endpoint`], each with a default that is safe to leave alone.
+///
+/// ```
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use zssp::{Endpoint, SecretKey};
+/// let endpoint = Endpoint::builder(SecretKey::generate()?)
+///     .identity("alice@example")
+///     .connect_timeout(Duration::from_secs(5))
+///     .bind("0.0.0.0:0")
+///     .await?;
+/// # Ok(()) }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+/// ```
+#[must_use = "nothing is bound until `bind` is called"]
+pub struct Builder {
+    key: SecretKey,
+    provider: Arc<dyn Provider>,
+    store: Arc<dyn RatchetStore>,
+    suites: Vec<Suite>,
+    limits: Limits,
+    config: Config,
+}
+
+/// What the endpoint keeps of its settings.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) identity: Vec<u8>,
+    pub(crate) suite: Suite,
+    pub(crate) mtu: usize,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) give_up_after: Duration,
+    pub(crate) send_buffer: usize,
+    pub(crate) datagram_buffer: usize,
+    pub(crate) socket_buffer: usize,
+    pub(crate) receive_tasks: usize,
+    pub(crate) workers: usize,
+    pub(crate) handshake_queue: usize,
+    pub(crate) incoming_queue: usize,
+    pub(crate) attempts: usize,
+}
+
+impl Builder {
+    pub(crate) fn new(key: SecretKey) -> Self {
+        Self {
+            key,
+            provider: default_provider(),
+            store: Arc::new(MemoryStore::new()),
+            suites: vec![Suite::MlKem1024, Suite::Kyber1024],
+            limits: Limits::default(),
+            config: Config {
+                identity: Vec::new(),
+                suite: Suite::MlKem1024,
+                mtu: 1400,
+                connect_timeout: Duration::from_secs(30),
+                give_up_after: Duration::from_secs(30),
+                send_buffer: 4 << 20,
+                datagram_buffer: 2 << 20,
+                socket_buffer: 4 << 20,
+                receive_tasks: 1,
+                workers: std::thread::available_parallelism().map_or(1, usize::from),
+                handshake_queue: 128,
+                incoming_queue: 128,
+                attempts: 1024,
+            },
+        }
+    }
+
+    /// Where ratchet states live. The default, [`MemoryStore`], forgets them when the process ends: then a stolen static
+    /// key is not held off by what the two peers went through together before.
+    pub fn store(mut self, store: impl RatchetStore + 'static) -> Self {
+        self.store = Arc::new(store);
+        self
+    }
+
+    /// The cryptographic library; AWS-LC by default.
+    pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
+        self.provider = provider;
+        self
+    }
+
+    /// The suites peers may connect with; [`Suite::MlKem1024`] and [`Suite::Kyber1024`] by default. Connections of our
+    /// own use the first.
+    pub fn suites(mut self, suites: impl Into<Vec<Suite>>) -> Self {
+        self.suites = suites.into();
+        self.config.suite = self.suites.first().copied().unwrap_or(Suite::MlKem1024);
+        self
+    }
+
+    /// Bounds of the memory that sessions, handshakes and strangers take; see [`Limits`].
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What this endpoint says about itself to those it connects to, besides its key: up to
+    /// [`Open::MAX_IDENTITY_LEN`] bytes, encrypted. Empty by default.
+    pub fn identity(mut self, identity: impl Into<Vec<u8>>) -> Self {
+        self.config.identity = identity.into();
+        self
+    }
+
+    /// Bytes of UDP payload in each datagram, 1400 by default: that fits Ethernet with room for a tunnel.
+    ///
+    /// Every address on the path must carry it, IP and UDP headers on top; where one does not, everything larger than
+    /// one smaller datagram is lost. 1232 is safe on any IPv6 path. Up to 65,000 works over loopback and jumbo frames
+    /// carry about 8900.
+    pub fn mtu(mut self, mtu: usize) -> Self {
+        self.config.mtu = mtu;
+        self
+    }
+
+    /// How long [`Endpoint::connect`] tries; 30 s by default. A new hello goes out every second, wholly new keys every
+    /// ten.
+    pub fn connect_timeout(mut self, time: Duration) -> Self {
+        self.config.connect_timeout = time;
+        self
+    }
+
+    /// How long a peer may be silent while it owes an answer, until the connection ends with
+    /// [`TimedOut`](crate::CloseReason::TimedOut); 30 s by default. A connection on which nothing is under way is silent
+    /// by nature and stays.
+    pub fn give_up_after(mut self, time: Duration) -> Self {
+        self.config.give_up_after = time;
+        self
+    }
+
+    /// Bytes of messages a connection accepts before they are answered; 4 MiB by default. It bounds the throughput
+    /// to this much a round trip. A connection takes this much memory only when the application fills it.
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.config.send_buffer = bytes;
+        self
+    }
+
+    /// Bytes of datagrams that may wait, for the socket and again for the application; 2 MiB each by default.
+    pub fn datagram_buffer(mut self, bytes: usize) -> Self {
+        self.config.datagram_buffer = bytes;
+        self
+    }
+
+    /// Bytes of the socket's buffers in the system; 4 MiB each by default, or what the system grants of that (on Linux
+    /// `net.core.rmem_max` and `net.core.wmem_max`).
+    pub fn socket_buffer(mut self, bytes: usize) -> Self {
+        self.config.socket_buffer = bytes;
+        self
+    }
+
+    /// Tasks that take packets from the socket, 1 by default, each with 1 MiB of buffers. Packets of one connection may
+    /// then be opened on several cores at once.
+    pub fn receive_tasks(mut self, count: usize) -> Self {
+        self.config.receive_tasks = count;
+        self
+    }
+
+    /// Handshakes computed at the same time, by default as many as there are cores, and how many steps of handshakes
+    /// may wait for that, 128 by default. Steps beyond are dropped and counted; their senders repeat them.
+    pub fn handshakes(mut self, at_once: usize, waiting: usize) -> Self {
+        (self.config.workers, self.config.handshake_queue) = (at_once, waiting);
+        self
+    }
+
+    /// Proven peers that may wait for [`Endpoint::accept`], 128 by default, at about 10 KiB each. Those beyond are
+    /// ignored and counted; they try again.
+    pub fn incoming_queue(mut self, count: usize) -> Self {
+        self.config.incoming_queue = count;
+        self
+    }
+
+    /// Attempts to connect that may be under way, 1024 by default.
+    pub fn attempts(mut self, count: usize) -> Self {
+        self.config.attempts = count;
+        self
+    }
+
+    /// Binds the socket and starts the endpoint. `address` is an IP address with a port, or text of one: `[::]:9993` for
+    /// both IPv4 and IPv6, `0.0.0.0:9993` for IPv4 alone; port 0 for any free one. Of a name's addresses, the first that
+    /// can be bound is taken.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with its IO and time drivers enabled.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, nothing is bound.
+    pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Endpoint, BindError> {
+        let Self { key, provider, store, suites, limits, config } = self;
+        let config = config.checked()?;
+        let addresses = tokio::net::lookup_host(address).await.map_err(BindError::Address)?;
+        let mut failure = BindError::Address(io::ErrorKind::NotFound.into());
+        for address in addresses {
+            match Udp::bind(address, config.socket_buffer) {
+                Ok(link) => {
+                    let context = Context::builder(key.clone().into_static(), provider)
+                        .accept(suites)
+                        .limits(limits)
+                        .mtu(config.mtu.min(HANDSHAKE_MTU))
+                        .build()
+                        .map_err(|error| BindError::Config(error.to_string().into()))?;
+                    return Ok(Endpoint::start(key.public_key(), context, store, link, config));
+                }
+                Err(reason) => failure = BindError::Socket { address, reason },
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// The largest datagram of a handshake: what every IPv6 path carries.
+const HANDSHAKE_MTU: usize = 1232;
+
+/// The largest UDP payload over IPv4.
+const MAX_MTU: usize = crate::link::MAX_SEND;
+
+impl Config {
+    fn checked(mut self) -> Result<Self, BindError> {
+        let refuse = |why: String| Err(BindError::Config(why.into()));
+        if self.mtu > MAX_MTU {
+            return refuse(format!("an MTU of {} is above what a UDP datagram carries, {MAX_MTU}", self.mtu));
+        }
+        if Session::sealed_len(1, self.mtu).is_err() {
+            return refuse(format!(
+                "an MTU of {} is too small: use 1232, which every IPv6 path carries",
+                self.mtu
+            ));
+        }
+        if self.identity.len() > Open::MAX_IDENTITY_LEN {
+            let (len, max) = (self.identity.len(), Open::MAX_IDENTITY_LEN);
+            return refuse(format!("the identity has {len} bytes, at most {max} fit"));
+        }
+        // One payload must fit each buffer; and a semaphore counts in 32 bits.
+        let range = Session::max_payload_len(self.mtu) + 1024..=u32::MAX as usize;
+        for buffer in [&mut self.send_buffer, &mut self.datagram_buffer] {
+            *buffer = (*buffer).clamp(*range.start(), *range.end());
+        }
+        for count in [&mut self.receive_tasks, &mut self.workers, &mut self.handshake_queue] {
+            *count = (*count).clamp(1, 1 << 16);
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn connection_settings(&self) -> Settings {
+        Settings {
+            mtu: self.mtu,
+            max_payload: Session::max_payload_len(self.mtu),
+            // A power of two in range, checked where it is defined.
+            window: WINDOW_CAPACITY,
+            give_up_after: self.give_up_after,
+            datagram_buffer: self.datagram_buffer,
+        }
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("key", &self.key)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+const WINDOW_CAPACITY: seqex::Capacity = match seqex::Capacity::new(WINDOW) {
+    Ok(capacity) => capacity,
+    Err(_) => panic!("the window is not a power of two"),
+};

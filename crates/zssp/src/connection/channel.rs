@@ -1,0 +1,249 @@
+//! A reliable channel and its messages.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use seqex::encoding::MESSAGE_OVERHEAD;
+use seqex::{Order, Token};
+use tokio::sync::oneshot;
+
+use super::shared::Shared;
+use super::state::{Arrived, Sending};
+use super::{Connection, closed_reason};
+use crate::error::{CloseReason, RequestError, SendError};
+use crate::wait::until;
+
+/// What a message costs of the send buffer besides its bytes.
+const MESSAGE_COST: usize = 64;
+
+/// A reliable channel: messages arrive exactly once, and each is answered exactly once.
+///
+/// Which way of sending to choose:
+///
+/// | | arrives | order | answer |
+/// |---|---|---|---|
+/// | [`send`](Self::send) | always | as it comes: nothing waits for a lost one | none to see |
+/// | [`send_ordered`](Self::send_ordered) | always | after everything sent before it, one at a time | none to see |
+/// | [`request`](Self::request) | always | as it comes | the peer's reply |
+/// | [`Connection::send_datagram`] | perhaps | as it comes | none |
+///
+/// # Flow control
+/// A message occupies the sender's window until the receiving application has *answered* it: by replying, or by
+/// dropping the [`Message`]. A receiver that stops calling [`receive`](Self::receive), or keeps the messages, therefore
+/// stops the sender, and never holds more than the window's [`MAX_MESSAGES`](Self::MAX_MESSAGES) messages. The same
+/// window carries the answers: a side that holds all of the peer's messages unanswered cannot send either, so keep
+/// receiving while you send.
+///
+/// Clones are handles of the same channel; each message goes to one of those that receive.
+#[derive(Debug, Clone)]
+pub struct Channel {
+    connection: Connection,
+}
+
+impl Channel {
+    /// Messages under way in one direction at most; both ends count on it.
+    pub const MAX_MESSAGES: u32 = crate::config::WINDOW;
+
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+
+    /// The connection this channel belongs to.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// Bytes one message may have: 48 fragments of the endpoint's MTU, less what seals and names it.
+    ///
+    /// For bulk, large messages cost the least per byte; on a road that loses packets, smaller ones cost less to
+    /// repeat, since one lost fragment costs its message.
+    pub fn max_message_size(&self) -> usize {
+        self.shared().settings.max_payload - MESSAGE_OVERHEAD
+    }
+
+    /// Sends `data`, which may overtake other messages and be overtaken.
+    ///
+    /// Resolves when the message was accepted; from then on it is sent, and repeated until it is answered, unless the
+    /// connection ends otherwise than by [`close`](Connection::close). Waits while the send buffer is full.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the message was not accepted.
+    pub async fn send(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
+        self.put(Order::Unordered, data.into(), None).await
+    }
+
+    /// Sends `data`, to be delivered after every message sent before it, of either kind.
+    ///
+    /// The peer receives ordered messages one at a time: the next when the one before is dropped, replied to or
+    /// [released](Message::release). Otherwise as [`send`](Self::send).
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the message was not accepted.
+    pub async fn send_ordered(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
+        self.put(Order::Ordered, data.into(), None).await
+    }
+
+    /// Sends `data` and waits for the peer's reply to this very message.
+    ///
+    /// # Errors
+    /// [`RequestError::NoReply`] when the peer's application took the message and dropped it.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves: the request may or may not have been sent; a late reply is acknowledged for you and
+    /// discarded.
+    pub async fn request(&self, data: impl Into<Bytes>) -> Result<Bytes, RequestError> {
+        let (answer, reply) = oneshot::channel();
+        self.put(Order::Unordered, data.into(), Some(answer)).await?;
+        match reply.await {
+            Ok(reply) => Ok(reply),
+            Err(_) => Err(match self.shared().look(|state| state.ended().cloned()) {
+                Some(reason) => RequestError::Send(SendError::Closed(reason)),
+                None => RequestError::NoReply,
+            }),
+        }
+    }
+
+    /// The next message of the peer; `None` when the connection has ended.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, no message was taken.
+    pub async fn receive(&self) -> Option<Message> {
+        let shared = self.shared();
+        let arrived = until(&shared.inbox, || {
+            let (arrived, more, ended) =
+                shared.look(|state| (state.take_message(), state.has_messages(), state.ended().is_some()));
+            if more {
+                shared.inbox.notify_one();
+            }
+            arrived.map(Some).or(ended.then_some(None))
+        });
+        let Arrived { token, data, answers } = arrived.await?;
+        Some(Message { shared: shared.clone(), token: Some(token), data, in_reply_to: answers })
+    }
+
+    /// Waits until the peer's application has answered everything that was sent on this channel.
+    ///
+    /// # Errors
+    /// Why the connection ended, if it did before that.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only waits.
+    pub async fn flush(&self) -> Result<(), CloseReason> {
+        let shared = self.shared();
+        let outcome = until(&shared.changed, || {
+            shared.look(|state| match (state.ended(), state.is_drained()) {
+                (Some(reason), _) => Some(Err(reason.clone())),
+                (None, true) => Some(Ok(())),
+                (None, false) => None,
+            })
+        });
+        outcome.await
+    }
+
+    async fn put(
+        &self,
+        order: Order,
+        data: Bytes,
+        answer: Option<oneshot::Sender<Bytes>>,
+    ) -> Result<(), SendError> {
+        let (len, max) = (data.len(), self.max_message_size());
+        if len > max {
+            return Err(SendError::TooLarge { len, max });
+        }
+        let shared = self.shared();
+        // A message larger than the whole buffer waits until that is empty.
+        let cost = (len + MESSAGE_COST).min(shared.endpoint.config.send_buffer);
+        match shared.send_space.acquire_many(u32::try_from(cost).unwrap_or(u32::MAX)).await {
+            Ok(permit) => permit.forget(),
+            Err(_) => return Err(SendError::Closed(closed_reason(shared))),
+        }
+        let message = Sending { data, cost, answer };
+        shared.with(|state, effects| state.send(Instant::now(), order, message, effects))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.connection.shared()
+    }
+}
+
+/// A message of the peer. It is answered exactly once: by [`reply`](Self::reply), or by dropping it, which tells the
+/// peer that it was dealt with.
+///
+/// As long as it lives it takes one place of the sender's window, and an ordered one keeps the next ordered one from
+/// being received.
+#[derive(Debug)]
+#[must_use = "dropping it tells the peer that it was dealt with"]
+pub struct Message {
+    shared: Arc<Shared>,
+    /// Taken when it is answered.
+    token: Option<Token>,
+    data: Bytes,
+    in_reply_to: Option<Bytes>,
+}
+
+impl Message {
+    /// What the peer sent.
+    pub fn data(&self) -> &Bytes {
+        &self.data
+    }
+
+    /// What the peer sent; the message is answered by this.
+    pub fn into_data(self) -> Bytes {
+        self.data.clone()
+    }
+
+    /// The message of ours that the peer replied to with this one, if it was not a [`request`](Channel::request):
+    /// its bytes as they were sent.
+    pub fn in_reply_to(&self) -> Option<&Bytes> {
+        self.in_reply_to.as_ref()
+    }
+
+    /// Whether it was sent in order.
+    pub fn is_ordered(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| token.order() == Order::Ordered)
+    }
+
+    /// Lets the next ordered message be received before this one is answered. Without effect on an unordered one.
+    pub fn release(&self) {
+        if let Some(token) = &self.token {
+            self.shared.with(|state, effects| state.release(Instant::now(), token, effects));
+        }
+    }
+
+    /// Answers with `data`. There is always room for a reply, so this does not wait for anything.
+    ///
+    /// # Errors
+    /// See [`SendError`]; if the reply is too large, the message is answered without one.
+    ///
+    /// # Cancel safety
+    /// It resolves when polled for the first time; dropped before that, the message was answered without a reply.
+    pub async fn reply(mut self, data: impl Into<Bytes>) -> Result<(), SendError> {
+        let data = data.into();
+        let (len, max) = (data.len(), self.shared.settings.max_payload - MESSAGE_OVERHEAD);
+        if len > max {
+            return Err(SendError::TooLarge { len, max });
+        }
+        match self.token.take() {
+            Some(token) => {
+                self.shared.with(|state, effects| state.reply(Instant::now(), token, data, effects))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        if let Some(token) = self.token.take() {
+            let len = self.data.len();
+            self.shared.with(|state, effects| state.acknowledge(Instant::now(), token, len, effects));
+        }
+    }
+}

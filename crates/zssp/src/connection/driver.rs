@@ -1,0 +1,117 @@
+//! The way out: one task per connection that seals and sends.
+//!
+//! 1. Under the connection's mutex, *sequential*: choose what goes, as heads and shared bytes.
+//! 2. Without it, *parallel* to everything: seal into a send batch, which joins datagrams into runs.
+//! 3. A system call per run; wait for the socket where it is full.
+//!
+//! The task sleeps until somebody changes something or a deadline comes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::Sleep;
+
+use super::outgoing::Outgoing;
+use super::shared::Shared;
+use super::state::Step;
+use crate::endpoint::SEND_BATCH;
+use crate::error::CloseReason;
+use crate::link::SendBatch;
+
+/// How long to sleep when there is no deadline at all.
+const FOREVER: Duration = Duration::from_secs(24 * 3600);
+
+/// Runs a connection to its end.
+pub(crate) async fn drive(shared: Arc<Shared>) {
+    // Also when the runtime is shut down and this task just dropped: the endpoint's table would keep it alive.
+    let _leave = Leave(shared.clone());
+    let mut payloads = Vec::new();
+    let mut sleep = Box::pin(tokio::time::sleep(FOREVER));
+    loop {
+        let now = Instant::now();
+        let step = shared.with(|state, effects| state.poll_transmit(now, SEND_BATCH, &mut payloads, effects));
+        if !payloads.is_empty() {
+            send(&shared, &mut payloads).await;
+        }
+        match step {
+            // Lets others run now and then; in between, the next round may start at once.
+            Step::Again => tokio::task::coop::consume_budget().await,
+            Step::Over => break,
+            Step::Wait(deadline) => {
+                let deadline = deadline.unwrap_or_else(|| now + FOREVER);
+                wait(&shared, sleep.as_mut(), deadline).await;
+            }
+        }
+    }
+}
+
+/// Takes the connection out of its endpoint when its driver ends, in whatever way.
+struct Leave(Arc<Shared>);
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.0.handle_session_end(CloseReason::EndpointClosed);
+        self.0.endpoint.remove(&self.0);
+    }
+}
+
+async fn wait(shared: &Shared, mut sleep: std::pin::Pin<&mut Sleep>, deadline: Instant) {
+    let deadline = tokio::time::Instant::from_std(deadline);
+    if sleep.deadline() != deadline {
+        sleep.as_mut().reset(deadline);
+    }
+    tokio::select! {
+        () = shared.driver.notified() => {}
+        () = sleep => {}
+    }
+}
+
+async fn send(shared: &Shared, payloads: &mut Vec<Outgoing>) {
+    let endpoint = &shared.endpoint;
+    let mut batch = endpoint.batches.take();
+    let mut refused = 0;
+    for payload in payloads.drain(..) {
+        let sealed = match seal(shared, &payload, &mut batch) {
+            // An empty batch has room for the largest payload, so the second time is the last.
+            Sealing::Full => {
+                refused += batch.flush(&endpoint.link, shared.remote).await;
+                seal(shared, &payload, &mut batch)
+            }
+            sealed => sealed,
+        };
+        if let Sealing::Failed(reason) = sealed {
+            shared.handle_session_end(CloseReason::Session(reason));
+        }
+    }
+    refused += batch.flush(&endpoint.link, shared.remote).await;
+    endpoint.counters.send_errors.add(refused);
+    endpoint.batches.put(batch);
+}
+
+enum Sealing {
+    Done,
+    Failed(&'static str),
+    Full,
+}
+
+fn seal(shared: &Shared, payload: &Outgoing, batch: &mut SendBatch) -> Sealing {
+    use zssp_proto::SealError;
+    let tail = batch.tail();
+    match shared.session.seal_parts(&payload.parts(), shared.settings.mtu, tail) {
+        Ok(sealed) => {
+            let mut runs = [(0, 0); 2];
+            for (place, (run, segment)) in runs.iter_mut().zip(sealed.runs(tail)) {
+                *place = (run.len(), segment);
+            }
+            for (len, segment) in runs.into_iter().filter(|&(len, _)| len > 0) {
+                batch.push(len, segment);
+            }
+            Sealing::Done
+        }
+        Err(SealError::BufferTooSmall { .. }) => Sealing::Full,
+        // The end of the session is told by its own event, with its reason.
+        Err(SealError::Closed) => Sealing::Done,
+        Err(SealError::KeyUsedUp) => Sealing::Failed("its keys are used up"),
+        Err(_) => Sealing::Failed("a payload could not be sealed"),
+    }
+}

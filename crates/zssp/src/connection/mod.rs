@@ -1,0 +1,199 @@
+//! A connection as applications see it.
+
+mod acks;
+mod channel;
+mod close;
+mod driver;
+mod flight;
+mod outgoing;
+mod shared;
+mod state;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use zssp_proto::{PublicKey, Suite};
+
+pub use channel::{Channel, Message};
+pub(crate) use driver::drive;
+pub(crate) use shared::{Inbound, Shared};
+pub(crate) use state::Settings;
+
+use crate::error::{CloseReason, SendError, TrySendError};
+use crate::frame::DATAGRAM_OVERHEAD;
+use crate::stats::ConnectionStats;
+use crate::wait::until;
+
+/// A secure connection with one peer, whose key is proven.
+///
+/// Clones are handles of the same connection. When the last of them (and of its [`Channel`]s) is dropped, the
+/// connection is closed as by [`close`](Self::close) with code 0: in the background, after what was accepted for
+/// sending has been answered.
+///
+/// ```
+/// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
+/// let channel = connection.channel();
+/// channel.send("reliable").await?;
+/// let reply = channel.request("what time is it?").await?;
+/// connection.send_datagram("perhaps").await?;
+/// println!("{} says {reply:?}", connection.remote_address());
+/// connection.close(0, b"done").await;
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Connection(Arc<Handle>);
+
+/// What the application holds; the driver and the endpoint hold [`Shared`] itself.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close(0, b"");
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(Arc::new(Handle(shared)))
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
+    }
+
+    /// The peer's static key, proven by the handshake.
+    pub fn peer_key(&self) -> PublicKey {
+        self.shared().session.peer_key()
+    }
+
+    /// Where the peer's packets come from and ours go to.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.shared().remote
+    }
+
+    /// The cryptography in use.
+    pub fn suite(&self) -> Suite {
+        self.shared().session.suite()
+    }
+
+    /// What happened so far, in numbers.
+    pub fn stats(&self) -> ConnectionStats {
+        self.shared().look(|state| state.stats())
+    }
+
+    /// The connection's reliable channel. There is one; every call gives a handle of it.
+    pub fn channel(&self) -> Channel {
+        Channel::new(self.clone())
+    }
+
+    /// Bytes one datagram may have: 48 fragments of the endpoint's MTU, less what seals it.
+    pub fn max_datagram_size(&self) -> usize {
+        self.shared().settings.max_payload - DATAGRAM_OVERHEAD
+    }
+
+    /// Sends `data` sealed, and once: it may be lost, doubled never, and may be overtaken.
+    ///
+    /// Resolves when it is queued; waits while the queue is full, which empties as fast as the socket takes it.
+    /// Datagrams are not subject to congestion control: whoever sends many over a real network paces them.
+    /// One lost fragment loses the whole datagram.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the datagram was not queued.
+    pub async fn send_datagram(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
+        let data = self.checked(data.into())?;
+        let shared = self.shared();
+        match shared.datagram_space.acquire_many(self.datagram_cost(&data)).await {
+            Ok(permit) => permit.forget(),
+            Err(_) => return Err(SendError::Closed(closed_reason(shared))),
+        }
+        shared.with(|state, effects| state.send_datagram(data, effects))
+    }
+
+    /// As [`send_datagram`](Self::send_datagram), but gives up where that would wait.
+    ///
+    /// # Errors
+    /// See [`TrySendError`].
+    pub fn try_send_datagram(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
+        use tokio::sync::TryAcquireError;
+        let data = self.checked(data.into())?;
+        let shared = self.shared();
+        match shared.datagram_space.try_acquire_many(self.datagram_cost(&data)) {
+            Ok(permit) => permit.forget(),
+            Err(TryAcquireError::Closed) => return Err(SendError::Closed(closed_reason(shared)).into()),
+            Err(TryAcquireError::NoPermits) => return Err(TrySendError::Full),
+        }
+        Ok(shared.with(|state, effects| state.send_datagram(data, effects))?)
+    }
+
+    /// The next datagram of the peer.
+    ///
+    /// Datagrams that come while [`Builder::datagram_buffer`](crate::Builder::datagram_buffer) bytes of them wait are
+    /// dropped and counted.
+    ///
+    /// # Errors
+    /// Why the connection ended.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, no datagram was taken.
+    pub async fn read_datagram(&self) -> Result<Bytes, CloseReason> {
+        let shared = self.shared();
+        let outcome = until(&shared.datagrams, || {
+            let (datagram, more, ended) = shared.look(|state| {
+                (state.take_received_datagram(), state.has_datagrams(), state.ended().cloned())
+            });
+            if more {
+                shared.datagrams.notify_one();
+            }
+            datagram.map(Ok).or(ended.map(Err))
+        });
+        outcome.await
+    }
+
+    /// Closes the connection and waits until that is done.
+    ///
+    /// What was accepted for sending before is still sent, and answered by the peer's application; then the peer is
+    /// told `code` (for programs) and `reason` (for people, cut to [`MAX_REASON`](crate::frame::MAX_REASON) bytes) in
+    /// a sealed payload, repeated until it confirms. Nothing new is accepted meanwhile. Yields
+    /// [`CloseReason::Local`] when everything was answered, and otherwise what came between: the peer closed first, or
+    /// stopped answering.
+    ///
+    /// # Cancel safety
+    /// Closing starts with the first poll, and goes on in the background when this is dropped.
+    pub async fn close(&self, code: u32, reason: &[u8]) -> CloseReason {
+        self.shared().close(code, reason);
+        self.closed().await
+    }
+
+    /// Waits until the connection has ended, and says why.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only waits.
+    pub async fn closed(&self) -> CloseReason {
+        until(&self.shared().changed, || self.close_reason()).await
+    }
+
+    /// Why the connection has ended, if it has.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.shared().look(|state| state.ended().cloned())
+    }
+
+    fn checked(&self, data: Bytes) -> Result<Bytes, SendError> {
+        let (len, max) = (data.len(), self.max_datagram_size());
+        if len > max { Err(SendError::TooLarge { len, max }) } else { Ok(data) }
+    }
+
+    /// The buffer is never smaller than the largest datagram.
+    fn datagram_cost(&self, data: &Bytes) -> u32 {
+        u32::try_from(state::datagram_cost(data.len())).unwrap_or(u32::MAX)
+    }
+}
+
+/// Why a connection whose send buffer is closed has ended.
+fn closed_reason(shared: &Shared) -> CloseReason {
+    shared.look(|state| state.ended().cloned()).unwrap_or(CloseReason::Local)
+}

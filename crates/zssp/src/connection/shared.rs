@@ -1,0 +1,148 @@
+//! What everyone who has to do with one connection shares.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{Notify, Semaphore};
+use zssp_proto::{Session, SessionId};
+
+use super::state::{Effects, Settings, State};
+use crate::endpoint;
+use crate::error::CloseReason;
+use crate::sync::{RankedMutex, rank};
+
+/// A connection, seen from inside.
+///
+/// All state is under one mutex, held for short computations only. Sealing, opening and the socket are outside.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) session: Session,
+    pub(crate) remote: SocketAddr,
+    pub(crate) endpoint: Arc<endpoint::Shared>,
+    pub(super) settings: Settings,
+    state: RankedMutex<{ rank::CONNECTION }, State>,
+    /// Wakes the driver.
+    pub(super) driver: Notify,
+    /// Wakes one who waits for a message.
+    pub(super) inbox: Notify,
+    /// Wakes one who waits for a datagram.
+    pub(super) datagrams: Notify,
+    /// Wakes all who wait for the end, or for everything to be answered.
+    pub(super) changed: Notify,
+    /// Bytes of messages that may yet be accepted. Closed when the connection ends.
+    pub(super) send_space: Semaphore,
+    /// Bytes of datagrams that may yet be accepted. Closed when the connection ends.
+    pub(super) datagram_space: Semaphore,
+}
+
+impl Shared {
+    pub(crate) fn new(endpoint: Arc<endpoint::Shared>, session: Session, remote: SocketAddr) -> Self {
+        let settings = endpoint.config.connection_settings();
+        Self {
+            session,
+            remote,
+            settings,
+            state: RankedMutex::new(State::new(Instant::now(), settings, endpoint.buffers.clone())),
+            driver: Notify::new(),
+            inbox: Notify::new(),
+            datagrams: Notify::new(),
+            changed: Notify::new(),
+            send_space: Semaphore::new(endpoint.config.send_buffer),
+            datagram_space: Semaphore::new(endpoint.config.datagram_buffer),
+            endpoint,
+        }
+    }
+
+    /// Works on the state, then tells those who wait for what has changed.
+    pub(super) fn with<T>(&self, work: impl FnOnce(&mut State, &mut Effects) -> T) -> T {
+        let mut effects = Effects::default();
+        let result = work(&mut self.state.lock(), &mut effects);
+        self.tell(effects);
+        result
+    }
+
+    /// Looks at the state, or takes something out of it that nobody else needs to hear of.
+    pub(super) fn look<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock())
+    }
+
+    /// Takes in an authentic payload.
+    pub(crate) fn handle_payload(&self, now: Instant, payload: &[u8]) {
+        self.with(|state, effects| state.handle_payload(now, payload, effects));
+    }
+
+    /// The session below is gone.
+    pub(crate) fn handle_session_end(&self, reason: CloseReason) {
+        self.with(|state, effects| state.handle_session_end(reason, effects));
+    }
+
+    /// Starts closing.
+    pub(crate) fn close(&self, code: u32, reason: &[u8]) {
+        self.with(|state, effects| state.close(Instant::now(), code, reason, effects));
+    }
+
+    fn tell(&self, effects: Effects) {
+        let Effects { freed, datagrams_freed, answers, dropped, driver, inbox, datagrams, changed, ended } =
+            effects;
+        if freed > 0 {
+            self.send_space.add_permits(freed);
+        }
+        if datagrams_freed > 0 {
+            self.datagram_space.add_permits(datagrams_freed);
+        }
+        for (answer, reply) in answers {
+            if let Some(reply) = reply {
+                // Whoever asked may have stopped waiting; the reply is acknowledged already.
+                let _ = answer.send(reply);
+            }
+        }
+        drop(dropped);
+        if driver {
+            self.driver.notify_one();
+        }
+        if inbox {
+            self.inbox.notify_one();
+        }
+        if datagrams {
+            self.datagrams.notify_one();
+        }
+        //= ZSSP-SEQ-20  every waiter hears of the end
+        if ended {
+            self.send_space.close();
+            self.datagram_space.close();
+            self.inbox.notify_waiters();
+            self.datagrams.notify_waiters();
+        }
+        if changed {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+/// A connection that payloads of one batch go to: who waits is told once, when this is dropped.
+pub(crate) struct Inbound {
+    shared: Arc<Shared>,
+    effects: Effects,
+}
+
+impl Inbound {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, effects: Effects::default() }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.shared.session.id()
+    }
+
+    /// Takes in an authentic payload.
+    pub(crate) fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
+        self.shared.state.lock().handle_payload(now, payload, &mut self.effects);
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        self.shared.tell(std::mem::take(&mut self.effects));
+    }
+}

@@ -1,0 +1,371 @@
+//! Two states on a road with a virtual clock: no socket, no sleep.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use seqex::{Capacity, Order};
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::connection::outgoing::Outgoing;
+
+const MS: Duration = Duration::from_millis(1);
+/// One way.
+const LATENCY: Duration = Duration::from_millis(5);
+
+struct End {
+    state: State,
+    /// What is to be received, and when.
+    inbound: VecDeque<(Instant, Vec<u8>)>,
+    deadline: Option<Instant>,
+    over: bool,
+    freed: usize,
+    answers: Vec<(oneshot::Sender<Bytes>, Option<Bytes>)>,
+    ended: usize,
+}
+
+impl End {
+    fn new(now: Instant, settings: Settings) -> Self {
+        Self {
+            state: State::new(now, settings, Arc::new(Buffers::default())),
+            inbound: VecDeque::new(),
+            deadline: Some(now),
+            over: false,
+            freed: 0,
+            answers: Vec::new(),
+            ended: 0,
+        }
+    }
+
+    /// Works on the state as `Shared::with` does: a driver that is told looks at once.
+    fn with<T>(&mut self, now: Instant, work: impl FnOnce(&mut State, &mut Effects) -> T) -> T {
+        let mut effects = Effects::default();
+        let result = work(&mut self.state, &mut effects);
+        self.freed += effects.freed;
+        self.answers.extend(effects.answers);
+        self.ended += usize::from(effects.ended);
+        if effects.driver {
+            self.deadline = Some(now);
+        }
+        result
+    }
+
+    fn send(&mut self, now: Instant, order: Order, data: &[u8]) -> Result<(), SendError> {
+        let message = Sending { data: Bytes::copy_from_slice(data), cost: data.len(), answer: None };
+        self.with(now, |state, effects| state.send(now, order, message, effects))
+    }
+
+    /// Takes and acknowledges the next message.
+    fn receive(&mut self, now: Instant) -> Option<Bytes> {
+        let arrived = self.state.take_message()?;
+        self.with(now, |state, effects| state.acknowledge(now, arrived.token, arrived.data.len(), effects));
+        Some(arrived.data)
+    }
+}
+
+struct Pair {
+    now: Instant,
+    ends: [End; 2],
+    /// Whether the payload of that number, from that side, is lost.
+    lost: Box<dyn FnMut(usize, usize) -> bool>,
+    sent: [usize; 2],
+}
+
+fn settings() -> Settings {
+    Settings {
+        mtu: 1400,
+        max_payload: 60_000,
+        window: Capacity::default(),
+        give_up_after: Duration::from_secs(30),
+        datagram_buffer: 10_000,
+    }
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self::with(settings())
+    }
+
+    fn with(settings: Settings) -> Self {
+        let now = Instant::now();
+        let ends = [End::new(now, settings), End::new(now, settings)];
+        Self { now, ends, lost: Box::new(|_, _| false), sent: [0; 2] }
+    }
+
+    /// Lets things happen until nothing is left to happen, or `limit` has passed. `eager` sides receive what comes.
+    fn drive(&mut self, limit: Duration, eager: [bool; 2], received: &mut [Vec<Bytes>; 2]) {
+        let end = self.now + limit;
+        loop {
+            for side in 0..2 {
+                self.step(side);
+                while eager[side]
+                    && let Some(data) = self.ends[side].receive(self.now)
+                {
+                    received[side].push(data);
+                }
+            }
+            let next = self.ends.iter().filter(|end| !end.over).flat_map(|end| end.deadline);
+            let next =
+                next.chain(self.ends.iter().flat_map(|end| end.inbound.front().map(|(at, _)| *at))).min();
+            match next {
+                Some(next) if next <= end => self.now = self.now.max(next),
+                _ => break,
+            }
+        }
+    }
+
+    fn step(&mut self, side: usize) {
+        let now = self.now;
+        while let Some((_, payload)) = self.ends[side].inbound.pop_front_if(|(at, _)| *at <= now) {
+            self.ends[side].with(now, |state, effects| state.handle_payload(now, &payload, effects));
+        }
+        while !self.ends[side].over && self.ends[side].deadline.is_some_and(|deadline| deadline <= now) {
+            let mut out: Vec<Outgoing> = Vec::new();
+            let step = self.ends[side]
+                .with(now, |state, effects| state.poll_transmit(now, 50_000, &mut out, effects));
+            match step {
+                Step::Again => {}
+                Step::Over => self.ends[side].over = true,
+                Step::Wait(deadline) => {
+                    assert!(deadline.is_none_or(|deadline| deadline > now), "it would spin");
+                    self.ends[side].deadline = deadline;
+                }
+            }
+            for payload in out {
+                let turn = self.sent[side];
+                self.sent[side] += 1;
+                if (self.lost)(side, turn) {
+                    continue;
+                }
+                self.ends[1 - side].inbound.push_back((now + LATENCY, payload.parts().concat()));
+            }
+        }
+    }
+
+    fn settle(&mut self) -> [Vec<Bytes>; 2] {
+        let mut received = [Vec::new(), Vec::new()];
+        self.drive(Duration::from_secs(600), [true, true], &mut received);
+        received
+    }
+}
+
+//= ZSSP-SEQ-19  the round trip is measured
+#[test]
+fn messages_cross_in_order_and_give_their_room_back() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    for number in 0..200u8 {
+        pair.ends[0].send(now, Order::Ordered, &[number; 1000]).unwrap();
+    }
+    let [_, there] = pair.settle();
+    let numbers: Vec<u8> = there.iter().map(|data| data[0]).collect();
+    assert_eq!(numbers, (0..200).collect::<Vec<u8>>());
+    assert_eq!(pair.ends[0].freed, 200_000);
+    assert!(pair.ends[0].state.is_drained());
+    let stats = pair.ends[0].state.stats();
+    assert_eq!((stats.messages_sent, stats.messages_resent, stats.bytes_in_flight), (200, 0, 0));
+    let rtt = stats.rtt.unwrap();
+    assert!((2 * LATENCY..2 * LATENCY + 5 * MS).contains(&rtt), "{rtt:?}");
+    assert!(stats.congestion_window > 14_000, "a window in use grows");
+}
+
+//= ZSSP-ENC-02  sixty answers are a range
+#[test]
+fn acknowledgements_travel_together() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    for _ in 0..60 {
+        pair.ends[0].send(now, Order::Unordered, &[1; 100]).unwrap();
+    }
+    pair.settle();
+    assert!(pair.sent[1] <= 5, "{} payloads to acknowledge 60 that came at once", pair.sent[1]);
+}
+
+#[test]
+fn a_silent_connection_sends_nothing_and_sets_no_timer() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    pair.ends[0].send(now, Order::Unordered, b"once").unwrap();
+    pair.settle();
+    let sent = pair.sent;
+    assert_eq!([pair.ends[0].deadline, pair.ends[1].deadline], [None, None]);
+    pair.now += Duration::from_secs(3600);
+    pair.settle();
+    assert_eq!(pair.sent, sent);
+}
+
+#[test]
+fn a_receiver_that_does_not_take_messages_stops_the_sender_and_is_waited_for() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    for number in 0..1000u32 {
+        pair.ends[0].send(now, Order::Unordered, &number.to_be_bytes()).unwrap();
+    }
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(Duration::from_secs(300), [true, false], &mut received);
+    assert!(pair.ends[1].state.inbox.len() <= 64, "never more than the window");
+    assert!(
+        pair.ends[0].state.ended().is_none(),
+        "the peer says it is alive: {:?}",
+        pair.ends[0].state.ended()
+    );
+    let [_, there] = pair.settle();
+    assert_eq!(there.len(), 1000);
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_given_up() {
+    let mut pair = Pair::new();
+    pair.lost = Box::new(|side, _| side == 0);
+    let start = pair.now;
+    pair.ends[0].send(start, Order::Unordered, b"hello?").unwrap();
+    pair.settle();
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::TimedOut));
+    assert!(pair.ends[0].over);
+    assert_eq!(pair.ends[0].ended, 1);
+    assert_eq!(pair.now - start, settings().give_up_after);
+}
+
+#[test]
+fn closing_waits_for_the_answers_then_says_so_until_confirmed() {
+    let mut pair = Pair::new();
+    // The first close and the first confirmation are lost.
+    pair.lost = Box::new(|_, turn| turn == 1);
+    let now = pair.now;
+    pair.ends[0].send(now, Order::Ordered, b"promised").unwrap();
+    pair.ends[0].with(now, |state, effects| state.close(now, 5, b"bye", effects));
+    assert_eq!(pair.ends[0].send(now, Order::Ordered, b"more"), Err(SendError::Closed(CloseReason::Local)));
+    let [_, there] = pair.settle();
+    assert_eq!(there, [Bytes::from_static(b"promised")]);
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Local));
+    assert_eq!(pair.ends[1].state.ended(), Some(&CloseReason::Peer { code: 5, reason: b"bye"[..].into() }));
+    assert!(pair.ends[0].over && pair.ends[1].over);
+}
+
+#[test]
+fn answers_are_sent_before_the_close() {
+    let mut pair = Pair::new();
+    let start = pair.now;
+    pair.ends[1].send(start, Order::Unordered, b"to be answered").unwrap();
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(LATENCY, [false, false], &mut received);
+    let now = pair.now;
+    assert!(pair.ends[0].receive(now).is_some());
+    pair.ends[0].with(now, |state, effects| state.close(now, 0, b"", effects));
+    pair.settle();
+    assert_eq!(pair.ends[1].freed, b"to be answered".len(), "answered, not given up");
+}
+
+#[test]
+fn a_peer_that_answers_nothing_is_waited_for_and_then_told() {
+    let mut pair = Pair::new();
+    let start = pair.now;
+    pair.ends[0].send(start, Order::Unordered, b"never answered").unwrap();
+    pair.ends[0].with(start, |state, effects| state.close(start, 4, b"", effects));
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(Duration::from_secs(60), [false, false], &mut received);
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::TimedOut));
+    assert!(matches!(pair.ends[1].state.ended(), Some(CloseReason::Peer { code: 4, .. })));
+    assert!(pair.ends[0].over && pair.ends[1].over);
+}
+
+#[test]
+fn what_is_not_answered_when_the_peer_closes_is_given_back() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let (answer, _reply) = oneshot::channel();
+    let request = Sending { data: Bytes::from_static(b"question"), cost: 8, answer: Some(answer) };
+    pair.ends[0].with(now, |state, effects| state.send(now, Order::Unordered, request, effects)).unwrap();
+    pair.ends[1].with(now, |state, effects| state.close(now, 1, b"", effects));
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(Duration::from_secs(10), [false, false], &mut received);
+    assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Peer { code: 1, .. })));
+    assert!(pair.ends[0].answers.is_empty(), "it was dropped with the request, not answered");
+}
+
+//= ZSSP-ENC-05  an unknown first byte, an unknown kind, a channel that does not exist
+#[test]
+fn what_breaks_the_rules_ends_the_connection() {
+    for payload in [&b""[..], &[0xFF, 1, 2], &[0x20], &[0x10, 0, 1, 0, 0, 0, 0, 9], &[0xD1, 0]] {
+        let mut pair = Pair::new();
+        let now = pair.now;
+        pair.ends[0].with(now, |state, effects| state.handle_payload(now, payload, effects));
+        assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))), "{payload:02x?}");
+        pair.settle();
+        assert!(pair.ends[0].over);
+        let told = pair.ends[1].state.ended();
+        assert!(matches!(told, Some(CloseReason::Peer { code: frame::PROTOCOL_VIOLATION, .. })), "{told:?}");
+    }
+}
+
+#[test]
+fn datagrams_are_kept_up_to_the_buffer_and_counted_beyond() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    for _ in 0..20 {
+        let data = Bytes::from(vec![9; 1000]);
+        pair.ends[0].with(now, |state, effects| state.send_datagram(data, effects)).unwrap();
+    }
+    pair.settle();
+    let there = &mut pair.ends[1].state;
+    assert_eq!(there.stats().datagrams_dropped, 11);
+    let kept = std::iter::from_fn(|| there.take_received_datagram()).count();
+    assert_eq!((kept, there.datagrams_in_bytes), (9, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Whatever is lost, all arrives once and in order, and nothing stays behind.
+    #[test]
+    fn everything_arrives_whatever_is_lost(
+        seed in any::<u64>(),
+        percent in 0u64..40,
+        counts in proptest::array::uniform2(1usize..150),
+        len in 1usize..3000,
+    ) {
+        let mut pair = Pair::with(Settings { give_up_after: Duration::from_secs(3600), ..settings() });
+        let mut random = seed;
+        pair.lost = Box::new(move |_, _| {
+            // A linear congruential step (Knuth's MMIX); its high bits are random enough.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % 100 < percent
+        });
+        let now = pair.now;
+        for (side, &count) in counts.iter().enumerate() {
+            for number in 0..count {
+                let mut data = vec![0; len];
+                data[0] = u8::try_from(number).unwrap();
+                pair.ends[side].send(now, Order::Ordered, &data).unwrap();
+            }
+        }
+        let received = pair.settle();
+        for (side, &count) in counts.iter().enumerate() {
+            let numbers: Vec<usize> = received[1 - side].iter().map(|data| usize::from(data[0])).collect();
+            prop_assert_eq!(&numbers, &(0..count).collect::<Vec<_>>());
+            prop_assert_eq!(pair.ends[side].state.ended(), None);
+            prop_assert!(pair.ends[side].state.is_drained());
+            prop_assert_eq!(pair.ends[side].state.flight.bytes(), 0);
+            prop_assert_eq!(pair.ends[side].freed, count * len);
+        }
+    }
+
+    #[test]
+    fn no_payload_panics(payloads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..60), 1..20)) {
+        let mut pair = Pair::new();
+        let now = pair.now;
+        for number in 0..20u8 {
+            pair.ends[0].send(now, Order::Ordered, &[number]).unwrap();
+        }
+        for mut payload in payloads {
+            // Mostly frames of the right kind, so that the interesting paths are met.
+            if let Some(kind) = payload.first_mut() {
+                *kind = 0x10 | (*kind & 0x0B);
+            }
+            pair.ends[0].with(now, |state, effects| state.handle_payload(now, &payload, effects));
+            pair.step(0);
+        }
+    }
+}

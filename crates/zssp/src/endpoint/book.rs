@@ -1,0 +1,93 @@
+//! What the endpoint waits for: answers to its attempts, and the application's decisions.
+
+use std::collections::{HashMap, VecDeque};
+
+use tokio::sync::oneshot;
+use zssp_proto::{Authorize, SessionId};
+
+use crate::connection::Connection;
+use crate::error::ConnectError;
+
+/// Bytes of payloads kept for a connection that is a moment from being ready. The peer repeats what is reliable.
+const EARLY_BYTES: usize = 256 * 1024;
+
+/// Attempts under way and peers that wait.
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    attempts: HashMap<SessionId, Attempt>,
+    incoming: VecDeque<Authorize>,
+    closed: bool,
+}
+
+/// Who wants to know how an attempt ends.
+pub(crate) type Done = oneshot::Sender<Result<Connection, ConnectError>>;
+
+/// An attempt to connect.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    pub(crate) done: Done,
+    /// Payloads that came before the event that the session is there.
+    pub(crate) early: Vec<Box<[u8]>>,
+    early_bytes: usize,
+}
+
+impl Book {
+    pub(crate) fn attempts(&self) -> usize {
+        self.attempts.len()
+    }
+
+    pub(crate) fn begin(&mut self, id: SessionId, done: Done) {
+        self.attempts.insert(id, Attempt { done, early: Vec::new(), early_bytes: 0 });
+    }
+
+    pub(crate) fn finish(&mut self, id: SessionId) -> Option<Attempt> {
+        self.attempts.remove(&id)
+    }
+
+    /// Whether the payload is kept for an attempt about to succeed.
+    pub(crate) fn keep_early(&mut self, id: SessionId, payload: &[u8]) -> Early {
+        let Some(attempt) = self.attempts.get_mut(&id) else { return Early::Unknown };
+        if attempt.early_bytes + payload.len() > EARLY_BYTES {
+            return Early::TooMuch;
+        }
+        attempt.early_bytes += payload.len();
+        attempt.early.push(payload.into());
+        Early::Kept
+    }
+
+    /// Queues a peer for the application; gives it back where `limit` of them wait.
+    pub(crate) fn announce(&mut self, peer: Authorize, limit: usize) -> Result<(), Authorize> {
+        if self.closed || self.incoming.len() >= limit {
+            return Err(peer);
+        }
+        self.incoming.push_back(peer);
+        Ok(())
+    }
+
+    pub(crate) fn next_incoming(&mut self) -> Option<Authorize> {
+        self.incoming.pop_front()
+    }
+
+    pub(crate) fn has_incoming(&self) -> bool {
+        !self.incoming.is_empty()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Takes nobody any more, and hands out everybody who waits.
+    pub(crate) fn close(&mut self) -> (HashMap<SessionId, Attempt>, VecDeque<Authorize>) {
+        self.closed = true;
+        (std::mem::take(&mut self.attempts), std::mem::take(&mut self.incoming))
+    }
+}
+
+/// What became of a payload that came before its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Early {
+    Kept,
+    TooMuch,
+    /// No such attempt, or not any more.
+    Unknown,
+}

@@ -1,0 +1,169 @@
+//! The dear path: handshakes run on the blocking pool, a bounded number at a time.
+//!
+//! Steps that the network asks for wait in a bounded queue and are dropped where that is full. What this side asks
+//! for (connecting, accepting, timers) waits for its turn instead.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+use zssp_proto::{EndReason, Event, Handshake, Outbox, Session, SessionId};
+
+use super::Shared;
+use crate::connection::{self, Connection};
+use crate::error::{CloseReason, ConnectError};
+
+impl Shared {
+    /// Runs a step the network asked for, or drops it.
+    pub(super) fn try_submit(self: &Arc<Self>, handshake: Handshake) {
+        let Ok(queued) = self.queue.clone().try_acquire_owned() else {
+            self.counters.handshakes_dropped.add(1);
+            return;
+        };
+        let shared = self.clone();
+        self.runtime.spawn(async move {
+            if let Some(worker) = shared.worker().await {
+                drop(shared.spawn(handshake, worker).await);
+            }
+            drop(queued);
+        });
+    }
+
+    /// Runs a step of our own when its turn comes. Yields the connection it made, if it made one nobody else waits for.
+    pub(super) async fn submit(self: &Arc<Self>, handshake: Handshake) -> Option<Connection> {
+        let worker = self.worker().await?;
+        self.spawn(handshake, worker).await.ok().flatten()
+    }
+
+    /// `None` when the endpoint has stopped.
+    pub(super) async fn worker(&self) -> Option<OwnedSemaphorePermit> {
+        self.workers.clone().acquire_owned().await.ok()
+    }
+
+    pub(super) fn spawn(
+        self: &Arc<Self>,
+        handshake: Handshake,
+        worker: OwnedSemaphorePermit,
+    ) -> JoinHandle<Option<Connection>> {
+        let shared = self.clone();
+        self.runtime.spawn_blocking(move || {
+            let connection = shared.run(handshake);
+            drop(worker);
+            shared.timer.notify_one();
+            connection
+        })
+    }
+
+    fn run(self: &Arc<Self>, handshake: Handshake) -> Option<Connection> {
+        let mut outbox = Outbox::default();
+        if handshake.run(Instant::now(), &*self.store, &mut outbox).is_err() {
+            self.counters.faults.add(1);
+        }
+        let mut accepted = None;
+        for event in outbox.events.drain(..) {
+            match event {
+                Event::Authorize(peer) => self.announce(peer),
+                Event::Ended { id, reason } => self.ended(id, reason),
+                Event::Established { session, .. } => accepted = self.established(session).or(accepted),
+                Event::Downgraded { .. } => self.counters.downgrades.add(1),
+                Event::StoreFailed { .. } => self.counters.store_failures.add(1),
+                // Whatever a later version adds is a fact nobody here waits for.
+                _ => {}
+            }
+        }
+        for transmit in outbox.transmits.drain(..) {
+            let Some(to) = transmit.to().socket_addr() else { continue };
+            for (mut run, segment) in transmit.runs() {
+                // A full socket loses a handshake packet like a full network does: it is sent again.
+                let sent = self.link.try_send(to, &mut run, segment);
+                self.counters.send_errors.add(u64::from(sent.is_err()));
+            }
+        }
+        accepted
+    }
+
+    fn announce(&self, peer: zssp_proto::Authorize) {
+        let refused = self.book.lock().announce(peer, self.config.incoming_queue);
+        match refused {
+            Ok(()) => self.arrivals.notify_one(),
+            Err(peer) => {
+                peer.ignore();
+                self.counters.incoming_dropped.add(1);
+            }
+        }
+    }
+
+    /// Makes the connection. Yields it unless an attempt waits for it.
+    fn established(self: &Arc<Self>, session: Session) -> Option<Connection> {
+        let id = session.id();
+        let Some(remote) = session.address().socket_addr() else {
+            // Only UDP addresses are ever handed to the context.
+            self.context.close(id);
+            return None;
+        };
+        let shared = Arc::new(connection::Shared::new(self.clone(), session, remote));
+        self.table.insert(shared.clone());
+        let (attempt, closed) = {
+            let mut book = self.book.lock();
+            (book.finish(id), book.is_closed())
+        };
+        for payload in attempt.iter().flat_map(|attempt| &attempt.early) {
+            shared.handle_payload(Instant::now(), payload);
+        }
+        self.runtime.spawn(connection::drive(shared.clone()));
+        if closed {
+            shared.handle_session_end(CloseReason::EndpointClosed);
+        }
+        let connection = Connection::new(shared);
+        match attempt {
+            Some(attempt) => {
+                // An attempt given up in this moment drops the connection, which closes it.
+                let _ = attempt.done.send(Ok(connection));
+                None
+            }
+            None => Some(connection),
+        }
+    }
+
+    fn ended(&self, id: SessionId, reason: EndReason) {
+        let attempt = self.book.lock().finish(id);
+        if let Some(attempt) = attempt {
+            let _ = attempt.done.send(Err(match reason {
+                EndReason::Conflict => ConnectError::Replaced,
+                EndReason::Rejected => ConnectError::Refused,
+                _ => ConnectError::TimedOut,
+            }));
+        }
+        if let Some(connection) = self.table.find(id) {
+            connection.handle_session_end(match reason {
+                EndReason::Conflict => CloseReason::Replaced,
+                EndReason::Expired => CloseReason::Session("the peer never confirmed it"),
+                EndReason::Rejected => CloseReason::Session("the peer took back its consent"),
+                _ => CloseReason::TimedOut,
+            });
+        }
+    }
+
+    /// Runs what is due in the context, when it is due, until the endpoint stops.
+    pub(super) async fn watch_deadlines(self: Arc<Self>) {
+        // Room first: so what is due waits in the context, and not in a queue of ours.
+        while let Some(worker) = self.worker().await {
+            if let Some(handshake) = self.context.expired(Instant::now()) {
+                drop(self.spawn(handshake, worker));
+                continue;
+            }
+            drop(worker);
+            let changed = self.timer.notified();
+            match self.context.next_deadline() {
+                None => changed.await,
+                Some(deadline) => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = tokio::time::sleep_until(deadline.into()) => {}
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! A peer at the door.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use zssp_proto::{Authorize, PublicKey, Suite};
+
+use super::Shared;
+use crate::connection::Connection;
+use crate::error::ConnectError;
+
+/// A peer that wants to connect and has proven its key: the application's decision.
+///
+/// The peer waits ten seconds before it starts over; an answer after that leads nowhere. Dropping this ignores the
+/// peer, which then keeps trying until its own time is up: refuse those whom you do not want.
+///
+/// ```
+/// # async fn example(endpoint: zssp::Endpoint, friends: Vec<zssp::PublicKey>) {
+/// while let Some(incoming) = endpoint.accept().await {
+///     if !friends.contains(&incoming.peer_key()) {
+///         incoming.refuse();
+///         continue;
+///     }
+///     tokio::spawn(async move {
+///         let Ok(connection) = incoming.accept().await else { return };
+///         let channel = connection.channel();
+///         while let Some(message) = channel.receive().await {
+///             let echo = message.data().clone();
+///             let _ = message.reply(echo).await;
+///         }
+///     });
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it ignores the peer"]
+pub struct Incoming {
+    peer: Authorize,
+    endpoint: Arc<Shared>,
+}
+
+impl Incoming {
+    pub(super) fn new(peer: Authorize, endpoint: Arc<Shared>) -> Self {
+        Self { peer, endpoint }
+    }
+
+    /// The peer's static key. That it holds the secret half is proven.
+    pub fn peer_key(&self) -> PublicKey {
+        self.peer.peer_key()
+    }
+
+    /// What the peer says about itself, whatever that is worth: up to 4096 bytes.
+    pub fn identity(&self) -> &[u8] {
+        self.peer.identity()
+    }
+
+    /// Where its packets come from.
+    pub fn remote_address(&self) -> SocketAddr {
+        // The endpoint hands only socket addresses to the context.
+        self.peer.address().socket_addr().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)))
+    }
+
+    /// The cryptography it wants to use.
+    pub fn suite(&self) -> Suite {
+        self.peer.suite()
+    }
+
+    /// Accepts the peer.
+    ///
+    /// # Errors
+    /// [`ConnectError::TimedOut`] when the decision came too late or the ratchet store failed, [`ConnectError::Replaced`]
+    /// when another connection with the same peer came first.
+    ///
+    /// # Cancel safety
+    /// Dropped before the first poll, the peer is ignored; dropped later, the connection is closed as soon as it is
+    /// there.
+    pub async fn accept(self) -> Result<Connection, ConnectError> {
+        let Self { peer, endpoint } = self;
+        if endpoint.book.lock().is_closed() {
+            return Err(ConnectError::EndpointClosed);
+        }
+        let name = peer.peer_key();
+        endpoint.submit(peer.accept(name)).await.ok_or(ConnectError::TimedOut)
+    }
+
+    /// Refuses the peer and tells it so, in an authenticated packet.
+    pub fn refuse(self) {
+        let Self { peer, endpoint } = self;
+        let refusal = peer.refuse();
+        let runtime = endpoint.runtime.clone();
+        runtime.spawn(async move { drop(endpoint.submit(refusal).await) });
+    }
+
+    /// Leaves the peer without an answer, like dropping this does.
+    pub fn ignore(self) {
+        self.peer.ignore();
+    }
+}

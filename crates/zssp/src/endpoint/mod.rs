@@ -1,0 +1,326 @@
+//! The endpoint: one socket, many connections.
+
+mod batches;
+mod book;
+mod handshakes;
+mod incoming;
+mod receive;
+mod table;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use tokio::net::ToSocketAddrs;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use zssp_proto::{Address, Context, Open, OpenError, PublicKey, RatchetStore, SessionId};
+
+pub(crate) use batches::{Batches, SEND_BATCH};
+use book::Book;
+pub use incoming::Incoming;
+use table::Table;
+
+use crate::buffers::Buffers;
+use crate::config::{Builder, Config};
+use crate::connection::{self, Connection};
+use crate::error::{BindError, ConnectError};
+use crate::key::SecretKey;
+use crate::link::Udp;
+use crate::stats::{Counters, EndpointStats};
+use crate::sync::{RankedMutex, rank};
+use crate::wait::until;
+
+/// A UDP socket that connects to peers and is connected to, known by its key.
+///
+/// Clones are handles of the same endpoint. When the last of them is dropped, nobody new gets in; connections that
+/// are up live on, and the socket closes with the last of them.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use zssp::{Endpoint, SecretKey};
+///
+/// let server = Endpoint::bind("127.0.0.1:0", SecretKey::generate()?).await?;
+/// let (address, key) = (server.local_addr(), server.public_key());
+/// tokio::spawn(async move {
+///     let incoming = server.accept().await.expect("open");
+///     let connection = incoming.accept().await.expect("accepted");
+///     let message = connection.channel().receive().await.expect("a message");
+///     message.reply("hello yourself").await.expect("replied");
+///     connection.closed().await;
+/// });
+///
+/// let client = Endpoint::bind("127.0.0.1:0", SecretKey::generate()?).await?;
+/// let connection = client.connect(address, key).await?;
+/// assert_eq!(connection.channel().request("hello").await?, "hello yourself");
+/// connection.close(0, b"done").await;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Endpoint(Arc<Owner>);
+
+/// What the application holds; tasks hold [`Shared`] itself.
+struct Owner(Arc<Shared>);
+
+/// An endpoint, seen from inside.
+pub(crate) struct Shared {
+    public_key: PublicKey,
+    pub(crate) config: Config,
+    pub(crate) link: Udp,
+    pub(crate) counters: Counters,
+    pub(crate) batches: Batches,
+    pub(crate) buffers: Arc<Buffers>,
+    context: Context,
+    store: Arc<dyn RatchetStore>,
+    table: Table,
+    book: RankedMutex<{ rank::ENDPOINT }, Book>,
+    /// Wakes one who waits for a peer.
+    arrivals: Notify,
+    /// Wakes all who wait for the last connection to go.
+    idle: Notify,
+    /// Wakes the task that watches the context's deadlines.
+    timer: Notify,
+    /// Steps of handshakes that may wait.
+    queue: Arc<Semaphore>,
+    /// Steps of handshakes that may be computed. Closed when the endpoint stops.
+    workers: Arc<Semaphore>,
+    /// No handle is left, or it was closed: with the last connection everything stops.
+    released: AtomicBool,
+    stop: watch::Sender<bool>,
+    /// Where tasks run, whichever thread starts them.
+    runtime: Handle,
+}
+
+impl Endpoint {
+    /// An endpoint with the usual settings: see [`Builder::bind`] for `address`.
+    ///
+    /// # Errors
+    /// See [`BindError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with its IO and time drivers enabled.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, nothing is bound.
+    pub async fn bind(address: impl ToSocketAddrs, key: SecretKey) -> Result<Self, BindError> {
+        Self::builder(key).bind(address).await
+    }
+
+    /// Settings to be changed before binding.
+    pub fn builder(key: SecretKey) -> Builder {
+        Builder::new(key)
+    }
+
+    pub(crate) fn start(
+        public_key: PublicKey,
+        context: Context,
+        store: Arc<dyn RatchetStore>,
+        link: Udp,
+        config: Config,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            public_key,
+            link,
+            counters: Counters::default(),
+            buffers: Arc::new(Buffers::default()),
+            batches: Batches::new(config.connection_settings().max_payload),
+            context,
+            store,
+            table: Table::default(),
+            book: RankedMutex::default(),
+            arrivals: Notify::new(),
+            idle: Notify::new(),
+            timer: Notify::new(),
+            queue: Arc::new(Semaphore::new(config.handshake_queue)),
+            workers: Arc::new(Semaphore::new(config.workers)),
+            released: AtomicBool::new(false),
+            stop: watch::Sender::new(false),
+            runtime: Handle::current(),
+            config,
+        });
+        for _ in 0..shared.config.receive_tasks {
+            shared.runtime.spawn(receive::receive(shared.clone(), shared.stop.subscribe()));
+        }
+        shared.runtime.spawn(shared.clone().watch_deadlines());
+        Self(Arc::new(Owner(shared)))
+    }
+
+    /// Where the socket is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared().link.local_addr()
+    }
+
+    /// The key by which peers know this endpoint.
+    pub fn public_key(&self) -> PublicKey {
+        self.shared().public_key
+    }
+
+    /// What happened so far, in numbers.
+    pub fn stats(&self) -> EndpointStats {
+        let shared = self.shared();
+        shared.counters.snapshot(shared.table.len())
+    }
+
+    /// Connects to the owner of `peer_key` at `address`. Nobody else can answer: only the owner of that key can read
+    /// even the first packet.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the attempt is given up; a connection that came about in that moment is closed.
+    pub async fn connect(
+        &self,
+        address: SocketAddr,
+        peer_key: PublicKey,
+    ) -> Result<Connection, ConnectError> {
+        let shared = self.shared();
+        if !shared.link.reaches(address) {
+            return Err(ConnectError::AddressFamily(address));
+        }
+        let open = Open::to(peer_key, Address::from(address))
+            .identity(shared.config.identity.clone())
+            .suite(shared.config.suite)
+            .give_up_after(shared.config.connect_timeout);
+        let (done, outcome) = oneshot::channel();
+        let (id, handshake) = {
+            // One guard from counting to noting down, so that the limit holds whoever else connects.
+            let mut book = shared.book.lock();
+            if book.is_closed() {
+                return Err(ConnectError::EndpointClosed);
+            }
+            if book.attempts() >= shared.config.attempts {
+                return Err(ConnectError::TooManyAttempts);
+            }
+            let opened = shared.context.open(Instant::now(), open).map_err(|error| match error {
+                OpenError::TooManySessions => ConnectError::TooManyAttempts,
+                other => ConnectError::Local(other.to_string().into()),
+            })?;
+            book.begin(opened.0, done);
+            opened
+        };
+        let attempt = GiveUp { shared, id };
+        drop(shared.submit(handshake).await);
+        let outcome = outcome.await.unwrap_or(Err(ConnectError::EndpointClosed));
+        drop(attempt);
+        outcome
+    }
+
+    /// The next peer that has proven its key; `None` once the endpoint is closed.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, nobody was taken from the queue.
+    pub async fn accept(&self) -> Option<Incoming> {
+        let shared = self.shared();
+        let peer = until(&shared.arrivals, || {
+            let (next, more, closed) = {
+                let mut book = shared.book.lock();
+                (book.next_incoming(), book.has_incoming(), book.is_closed())
+            };
+            if more {
+                shared.arrivals.notify_one();
+            }
+            next.map(Some).or(closed.then_some(None))
+        });
+        Some(Incoming::new(peer.await?, shared.clone()))
+    }
+
+    /// Closes every connection as [`Connection::close`] does, and takes nobody new: attempts under way and peers that
+    /// wait are given up. Returns at once; [`wait_idle`](Self::wait_idle) waits for the end.
+    pub fn close(&self, code: u32, reason: &[u8]) {
+        let shared = self.shared();
+        shared.shut_door();
+        for connection in shared.table.all() {
+            connection.close(code, reason);
+        }
+    }
+
+    /// Waits until there is no connection any more. Call it after [`close`](Self::close) and before the process ends, so
+    /// that what was promised still goes out and peers are told.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only waits.
+    pub async fn wait_idle(&self) {
+        let shared = self.shared();
+        until(&shared.idle, || (shared.table.len() == 0).then_some(())).await;
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.0.0
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.shut_door();
+    }
+}
+
+impl Shared {
+    /// Lets nobody in any more, and stops everything if nobody is in.
+    fn shut_door(&self) {
+        let (attempts, incoming) = self.book.lock().close();
+        for (id, attempt) in attempts {
+            self.context.close(id);
+            let _ = attempt.done.send(Err(ConnectError::EndpointClosed));
+        }
+        drop(incoming);
+        self.arrivals.notify_waiters();
+        self.released.store(true, Ordering::SeqCst);
+        if self.table.len() == 0 {
+            self.halt();
+        }
+    }
+
+    /// A connection is over.
+    pub(crate) fn remove(&self, connection: &connection::Shared) {
+        self.context.close(connection.session.id());
+        if self.table.remove(connection) == 0 {
+            self.idle.notify_waiters();
+            if self.released.load(Ordering::SeqCst) {
+                self.halt();
+            }
+        }
+    }
+
+    /// Ends the endpoint's tasks.
+    fn halt(&self) {
+        self.stop.send_replace(true);
+        self.workers.close();
+        self.timer.notify_one();
+    }
+}
+
+/// Gives up an attempt when whoever waited for it is gone.
+struct GiveUp<'a> {
+    shared: &'a Arc<Shared>,
+    id: SessionId,
+}
+
+impl Drop for GiveUp<'_> {
+    fn drop(&mut self) {
+        let waiting = self.shared.book.lock().finish(self.id);
+        if waiting.is_some() {
+            self.shared.context.close(self.id);
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.shared(), f)
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("local_addr", &self.link.local_addr())
+            .field("public_key", &self.public_key)
+            .field("connections", &self.table.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! What can go wrong, one type per operation.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// The endpoint could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The address text is not an IP address with a port, nor a name that resolves to one.
+    #[error("no address to listen on: {0}; write it as IP:PORT, such as 0.0.0.0:9993 or [::]:9993")]
+    Address(#[source] io::Error),
+    /// A setting is out of its range or contradicts another.
+    #[error("{0}")]
+    Config(Box<str>),
+    /// The system refused the socket.
+    #[error("cannot listen on {address}: {reason}{}", advice(.reason))]
+    Socket {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        reason: io::Error,
+    },
+}
+
+fn advice(reason: &io::Error) -> &'static str {
+    match reason.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has this port: stop it, or use port 0 for any free one"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "; this machine has no such address: 0.0.0.0 stands for all it has"
+        }
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need privileges: choose a higher one",
+        io::ErrorKind::Unsupported => "; without IPv6 on this machine, use 0.0.0.0 in place of [::]",
+        _ => "",
+    }
+}
+
+/// There is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address belongs to the other IP family than the socket.
+    #[error("{0} cannot be reached from this socket: bind to [::] to speak both IPv4 and IPv6")]
+    AddressFamily(SocketAddr),
+    /// This endpoint was closed.
+    #[error("the endpoint is closed")]
+    EndpointClosed,
+    /// This side cannot even begin: the key is this endpoint's own, for example.
+    #[error("cannot connect: {0}")]
+    Local(Box<str>),
+    /// The peer answered, and does not want this endpoint: it does not know its key, or is full.
+    #[error("the peer refused: does it know this endpoint's public key?")]
+    Refused,
+    /// Another connection with the same peer took this one's place before it came about.
+    #[error("another connection with the same peer took the place of this attempt")]
+    Replaced,
+    /// Nobody answered in time: nobody listens there, the key is not the peer's, or the network loses everything.
+    #[error("no answer in time: is the address right, and the public key the one of that peer?")]
+    TimedOut,
+    /// As many attempts as the endpoint allows are under way.
+    #[error("too many attempts to connect are under way")]
+    TooManyAttempts,
+}
+
+/// A message was not accepted for sending. What had been accepted before is not affected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection has ended, or is being closed.
+    #[error("the connection is closed: {0}")]
+    Closed(CloseReason),
+    /// The message is larger than one payload can be.
+    #[error("the message has {len} bytes, at most {max} fit into one")]
+    TooLarge {
+        /// The bytes given.
+        len: usize,
+        /// The bytes that fit, see [`Connection::max_datagram_size`](crate::Connection::max_datagram_size) and
+        /// [`Channel::max_message_size`](crate::Channel::max_message_size).
+        max: usize,
+    },
+}
+
+/// A datagram was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySendError {
+    /// The queue is full: wait with [`Connection::send_datagram`](crate::Connection::send_datagram), or drop it.
+    #[error("the send queue is full")]
+    Full,
+    /// It will never be taken.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// A request has no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The peer's application took the request and dropped it without a reply.
+    #[error("the peer took the request and did not reply")]
+    NoReply,
+    /// It was not accepted, or the connection ended before the reply came.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// This endpoint was closed.
+    #[error("the endpoint was closed")]
+    EndpointClosed,
+    /// This side closed it.
+    #[error("closed by this side")]
+    Local,
+    /// The peer closed it.
+    #[error("closed by the peer with code {code}{}", text(.reason))]
+    Peer {
+        /// The peer's code, for programs.
+        code: u32,
+        /// The peer's reason, for people; whatever bytes it sent.
+        reason: Box<[u8]>,
+    },
+    /// The peer sent an authentic payload that does not follow the protocol.
+    #[error("the peer violated the protocol: {0}")]
+    Protocol(&'static str),
+    /// The session below ended: its keys wore out, or rekeying failed.
+    #[error("the session ended: {0}")]
+    Session(&'static str),
+    /// A newer session with the same peer took its place.
+    #[error("a newer connection with the same peer took its place")]
+    Replaced,
+    /// The peer stopped answering.
+    #[error("the peer stopped answering")]
+    TimedOut,
+}
+
+fn text(reason: &[u8]) -> String {
+    if reason.is_empty() { String::new() } else { format!(": {}", reason.escape_ascii()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_what_to_do() {
+        let address = "[::]:0".parse().unwrap();
+        let error = BindError::Socket { address, reason: io::ErrorKind::AddrInUse.into() };
+        assert!(error.to_string().contains("use port 0"), "{error}");
+        let reason = CloseReason::Peer { code: 7, reason: b"full\n"[..].into() };
+        assert_eq!(reason.to_string(), "closed by the peer with code 7: full\\n");
+    }
+}

@@ -1,0 +1,135 @@
+//! Sealed packets on their way to one address, gathered so that few system calls send them.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use super::{SendError, Udp};
+
+/// A buffer of datagrams in runs of equal size.
+///
+/// Packets are sealed straight into [`SendBatch::tail`] and joined to the run before them wherever segmentation
+/// offload allows: equal datagrams, the last of a run may be shorter.
+pub(crate) struct SendBatch {
+    memory: Box<[u8]>,
+    runs: Vec<Run>,
+    filled: usize,
+    sent: usize,
+}
+
+struct Run {
+    bytes: Range<usize>,
+    segment: usize,
+}
+
+impl Run {
+    /// Whether datagrams of `segment` bytes, `len` bytes in all, may follow in the same system call.
+    fn takes(&self, len: usize, segment: usize) -> bool {
+        let whole = self.bytes.len().is_multiple_of(self.segment);
+        whole && (segment == self.segment || (len == segment && segment < self.segment))
+    }
+}
+
+impl SendBatch {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { memory: vec![0; capacity].into_boxed_slice(), runs: Vec::new(), filled: 0, sent: 0 }
+    }
+
+    /// The room that is left.
+    pub(crate) fn tail(&mut self) -> &mut [u8] {
+        &mut self.memory[self.filled..]
+    }
+
+    /// The next `len` bytes of the tail are datagrams of `segment` bytes, the last may be shorter.
+    pub(crate) fn push(&mut self, len: usize, segment: usize) {
+        let start = self.filled;
+        self.filled += len;
+        match self.runs.last_mut() {
+            Some(run) if run.takes(len, segment) => run.bytes.end = self.filled,
+            _ => self.runs.push(Run { bytes: start..self.filled, segment: segment.max(1) }),
+        }
+    }
+
+    /// Sends everything, waiting for the socket where it must, and empties the batch. Yields how many system
+    /// calls the system refused.
+    ///
+    /// Cancel safe: what was not sent is sent by the next call.
+    pub(crate) async fn flush(&mut self, link: &Udp, to: SocketAddr) -> u64 {
+        let mut refused = 0;
+        while let Some(run) = self.runs.get(self.sent) {
+            let mut bytes = &self.memory[run.bytes.clone()];
+            let outcome = link.try_send(to, &mut bytes, run.segment);
+            let left = bytes.len();
+            match outcome {
+                Ok(()) => self.sent += 1,
+                Err(SendError::Busy) => {
+                    let run = &mut self.runs[self.sent];
+                    run.bytes.start = run.bytes.end - left;
+                    if link.writable().await.is_err() {
+                        refused += 1;
+                        self.sent += 1;
+                    }
+                }
+                Err(SendError::Failed) => {
+                    refused += 1;
+                    let run = &mut self.runs[self.sent];
+                    run.bytes.start = run.bytes.end - left;
+                    if left == 0 {
+                        self.sent += 1;
+                    }
+                }
+            }
+        }
+        self.runs.clear();
+        (self.filled, self.sent) = (0, 0);
+        refused
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runs(pushes: &[(usize, usize)]) -> Vec<(usize, usize)> {
+        let mut batch = SendBatch::new(1 << 16);
+        for &(len, segment) in pushes {
+            batch.push(len, segment);
+        }
+        batch.runs.iter().map(|run| (run.bytes.len(), run.segment)).collect()
+    }
+
+    #[test]
+    fn equal_packets_join() {
+        assert_eq!(runs(&[(100, 100), (100, 100), (300, 100)]), [(500, 100)]);
+    }
+
+    #[test]
+    fn a_shorter_packet_ends_its_run() {
+        assert_eq!(runs(&[(100, 100), (60, 60), (60, 60)]), [(160, 100), (60, 60)]);
+        assert_eq!(runs(&[(250, 100), (100, 100)]), [(250, 100), (100, 100)]);
+    }
+
+    #[test]
+    fn a_longer_packet_or_a_run_of_others_starts_anew() {
+        assert_eq!(runs(&[(60, 60), (100, 100)]), [(60, 60), (100, 100)]);
+        assert_eq!(runs(&[(200, 100), (180, 90)]), [(200, 100), (180, 90)]);
+    }
+
+    #[tokio::test]
+    async fn what_was_pushed_arrives_datagram_by_datagram() {
+        let link = Udp::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap();
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        let mut batch = SendBatch::new(1 << 16);
+        for (fill, len, segment) in [(1, 250, 100), (2, 100, 100), (3, 100, 100), (4, 70, 70)] {
+            batch.tail()[..len].fill(fill);
+            batch.push(len, segment);
+        }
+        assert_eq!(batch.flush(&link, peer.local_addr().unwrap()).await, 0);
+        let mut buffer = [0; 2000];
+        for (fill, len) in [(1, 100), (1, 100), (1, 50), (2, 100), (3, 100), (4, 70)] {
+            let (received, _) = peer.recv_from(&mut buffer).unwrap();
+            assert_eq!(received, len);
+            assert!(buffer[..len].iter().all(|&byte| byte == fill));
+        }
+    }
+}

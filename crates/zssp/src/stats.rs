@@ -1,0 +1,115 @@
+//! What happened, in numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// A connection's numbers since it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionStats {
+    /// Payloads sealed and sent, of any kind.
+    pub payloads_sent: u64,
+    /// Authentic payloads received.
+    pub payloads_received: u64,
+    /// Bytes in the payloads sent, before sealing.
+    pub bytes_sent: u64,
+    /// Bytes in the payloads received.
+    pub bytes_received: u64,
+    /// Messages of channels transmitted, repetitions included.
+    pub messages_sent: u64,
+    /// Messages transmitted again.
+    pub messages_resent: u64,
+    /// Transmissions of messages taken for lost.
+    pub messages_lost: u64,
+    /// Times that nothing at all came back for a whole time-out.
+    pub timeouts: u64,
+    /// Datagrams that arrived while as many as the buffer holds waited for the application, and were dropped.
+    pub datagrams_dropped: u64,
+    /// The smoothed round trip, once there was one.
+    pub rtt: Option<Duration>,
+    /// The shortest round trip.
+    pub min_rtt: Option<Duration>,
+    /// Bytes of messages that may be under way.
+    pub congestion_window: u64,
+    /// Bytes of messages that are under way.
+    pub bytes_in_flight: u64,
+}
+
+/// An endpoint's numbers since it was bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointStats {
+    /// Connections that are up.
+    pub connections: usize,
+    /// UDP datagrams received.
+    pub datagrams_received: u64,
+    /// Bytes in them, without the headers of UDP and IP.
+    pub bytes_received: u64,
+    /// Datagrams that were none of ours, forged, replayed, damaged or late.
+    pub faults: u64,
+    /// Steps of handshakes that came while as many as allowed were being computed, and were dropped.
+    pub handshakes_dropped: u64,
+    /// Proven peers that came while as many as allowed waited for [`Endpoint::accept`](crate::Endpoint::accept),
+    /// and were ignored.
+    pub incoming_dropped: u64,
+    /// Payloads that came for a session nobody has any more, or too many before its connection was ready.
+    pub payloads_dropped: u64,
+    /// Times the system refused to send. Counts as loss.
+    pub send_errors: u64,
+    /// Times the system failed to receive.
+    pub receive_errors: u64,
+    /// Times a peer had lost the ratchet state that this side remembered, or somebody who has stolen its key pretended
+    /// so. Rare in honest operation: look into it.
+    pub downgrades: u64,
+    /// Times the ratchet store failed. The handshakes concerned are tried again by their resends.
+    pub store_failures: u64,
+}
+
+/// A number that several threads add to.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        if count != 0 {
+            self.0.fetch_add(count, Relaxed);
+        }
+    }
+
+    pub(crate) fn load(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// The endpoint's counters.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) datagrams_received: Counter,
+    pub(crate) bytes_received: Counter,
+    pub(crate) faults: Counter,
+    pub(crate) handshakes_dropped: Counter,
+    pub(crate) incoming_dropped: Counter,
+    pub(crate) payloads_dropped: Counter,
+    pub(crate) send_errors: Counter,
+    pub(crate) receive_errors: Counter,
+    pub(crate) downgrades: Counter,
+    pub(crate) store_failures: Counter,
+}
+
+impl Counters {
+    pub(crate) fn snapshot(&self, connections: usize) -> EndpointStats {
+        EndpointStats {
+            connections,
+            datagrams_received: self.datagrams_received.load(),
+            bytes_received: self.bytes_received.load(),
+            faults: self.faults.load(),
+            handshakes_dropped: self.handshakes_dropped.load(),
+            incoming_dropped: self.incoming_dropped.load(),
+            payloads_dropped: self.payloads_dropped.load(),
+            send_errors: self.send_errors.load(),
+            receive_errors: self.receive_errors.load(),
+            downgrades: self.downgrades.load(),
+            store_failures: self.store_failures.load(),
+        }
+    }
+}
