@@ -144,6 +144,9 @@ fn publish(
     task.inner.routes.set(kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
     task.inner.free(dropped);
     // Fragments that were waiting under a key id that is gone are looked after under this one.
-    task.inner.timers.lock().schedule(Owner::Reassembly(kid), task.now);
+    let waiting = shared.ingress.reassembly.lock().next_deadline();
+    if let Some(deadline) = waiting {
+        task.inner.timers.lock().schedule(Owner::Reassembly(kid), deadline);
+    }
     Ok(())
 }
