@@ -144,6 +144,142 @@ fn publish(
     task.inner.routes.set(kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
     task.inner.free(dropped);
     // Fragments that were waiting under a key id that is gone are looked after under this one.
-    task.inner.timers.lock().schedule(Owner::Reassembly(kid), task.now);
+    let waiting = shared.ingress.reassembly.lock().next_deadline();
+    if let Some(deadline) = waiting {
+        task.inner.timers.lock().schedule(Owner::Reassembly(kid), deadline);
+    }
     Ok(())
+}
+
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use zssp_sim::Clock;
+
+    use crate::context::{Context, EndReason, Event, Handshake, Open, Outbox, Received, Scratch};
+    use crate::identity::StaticKey;
+    use crate::ratchet::{MemoryStore, RatchetStore};
+    use crate::session::{SealError, Session};
+    use crate::{Address, LinkAddress};
+
+    struct Peer {
+        context: Context,
+        store: MemoryStore,
+        sessions: Vec<Session>,
+        ended: Vec<EndReason>,
+        sent: Vec<Vec<u8>>,
+    }
+
+    impl Peer {
+        fn new() -> Self {
+            #[cfg(feature = "aws-lc")]
+            let provider = std::sync::Arc::new(crate::crypto::AwsLc);
+            #[cfg(not(feature = "aws-lc"))]
+            let provider = std::sync::Arc::new(crate::crypto::RustCrypto);
+            let key = StaticKey::generate(&*provider).unwrap();
+            let context = Context::builder(key, provider).mtu(9000).build().unwrap();
+            let store = MemoryStore::new();
+            Self { context, store, sessions: Vec::new(), ended: Vec::new(), sent: Vec::new() }
+        }
+
+        fn run(&mut self, now: Instant, work: Handshake) {
+            let mut outbox = Outbox::default();
+            work.run(now, &self.store, &mut outbox).unwrap();
+            let transmits = outbox.transmits.iter();
+            self.sent.extend(transmits.flat_map(|transmit| transmit.datagrams()).map(<[u8]>::to_vec));
+            for event in outbox.events {
+                match event {
+                    Event::Authorize(authorize) => {
+                        let key = authorize.peer_key();
+                        self.run(now, authorize.accept(key));
+                    }
+                    Event::Ended { reason, .. } => self.ended.push(reason),
+                    Event::Established { session, .. } => self.sessions.push(session),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+
+        fn meet_deadlines(&mut self, now: Instant) {
+            while let Some(work) = self.context.expired(now) {
+                self.run(now, work);
+            }
+        }
+    }
+
+    fn here() -> Address {
+        Address::Link(LinkAddress::new(b"here").unwrap())
+    }
+
+    /// Both read what the other sent until nothing is under way.
+    fn settle(now: Instant, peers: &mut [Peer; 2]) {
+        let mut receiver = 0;
+        while peers.iter().any(|peer| !peer.sent.is_empty()) {
+            receiver = 1 - receiver;
+            for mut datagram in core::mem::take(&mut peers[1 - receiver].sent) {
+                let (peer, mut scratch) = (&mut peers[receiver], Scratch::new());
+                let received = peer.context.receive(now, here(), &mut datagram, &mut scratch);
+                if let Ok(Received::Handshake(work)) = received {
+                    peer.run(now, work);
+                }
+            }
+        }
+    }
+
+    fn established(now: Instant) -> [Peer; 2] {
+        let mut peers = [Peer::new(), Peer::new()];
+        let open = Open::to(peers[1].context.public_key(), here());
+        let (_, work) = peers[0].context.open(now, open).unwrap();
+        peers[0].run(now, work);
+        settle(now, &mut peers);
+        peers
+    }
+
+    fn keys(peers: &[Peer; 2]) -> u64 {
+        peers[0].store.load(&peers[1].context.public_key().into()).unwrap().first.chain_length()
+    }
+
+    /// The use of a key that reaches the bound has the session rekey at once, whoever's it is.
+    //= ZSSP-ST-30  2^30 uses of one key start a rekey early
+    //= ZSSP-ST-14  R1 is entered by key use
+    #[test]
+    fn a_key_that_was_used_often_is_replaced() {
+        let now = Clock::new().now();
+        for side in [0, 1] {
+            let mut peers = established(now);
+            let session = peers[side].sessions[0].clone();
+            let uses = (1 << 30) - 2;
+            session.0.advance_counter(uses);
+            peers[1 - side].sessions[0].0.expect_counter(uses);
+            let mut buffer = [0; 100];
+            let rekey_due: Vec<bool> =
+                (0..4).map(|_| session.seal(b"often", 1280, &mut buffer).unwrap().is_rekey_due()).collect();
+            assert_eq!(rekey_due.iter().filter(|due| **due).count(), 1, "{rekey_due:?}");
+            assert!(peers[side].context.next_deadline().unwrap() <= now);
+            peers[side].meet_deadlines(now);
+            settle(now, &mut peers);
+            assert_eq!(keys(&peers), 2);
+            assert!(peers[side].context.next_deadline().unwrap() > now + Duration::from_secs(3000));
+            assert!(!session.seal(b"seldom", 1280, &mut buffer).unwrap().is_rekey_due());
+        }
+    }
+
+    //= ZSSP-ST-31  2^32 - 1 uses of one key end the session
+    #[test]
+    fn a_key_that_is_used_up_ends_the_session() {
+        let now = Clock::new().now();
+        let mut peers = established(now);
+        let session = peers[0].sessions[0].clone();
+        session.0.advance_counter((1 << 32) - 2);
+        let mut buffer = [0; 100];
+        assert!(session.seal(b"the last", 1280, &mut buffer).is_ok());
+        for _ in 0..3 {
+            assert_eq!(session.seal(b"one more", 1280, &mut buffer), Err(SealError::KeyUsedUp));
+        }
+        peers[0].meet_deadlines(now);
+        assert_eq!(peers[0].ended, [EndReason::KeyUsedUp]);
+        assert_eq!(peers[0].context.stats().key_ids, 0);
+        assert_eq!(session.seal(b"ended", 1280, &mut buffer), Err(SealError::Closed));
+    }
 }

@@ -15,6 +15,10 @@ const REKEY_USES: u64 = 1 << 30;
 /// AES blocks under one key after which a new one is agreed on: at this volume the advantage of whoever would tell
 /// GCM from an ideal cipher is 2^-57 (RFC 9001 appendix B).
 const REKEY_BLOCKS: u64 = 1 << 34;
+/// How often it is said again that a key's bounds are reached, in uses and in blocks. Once is not enough: a session that
+/// is just confirming its key cannot agree on another.
+const REMIND_USES: u64 = 1 << 20;
+const REMIND_BLOCKS: u64 = 1 << 24;
 
 /// The keys that one handshake or rekeying agreed on. Immutable.
 pub(crate) struct KeyEpoch {
@@ -41,7 +45,7 @@ pub(crate) struct KeyEpoch {
 pub(crate) enum KeyUse {
     /// Yes.
     Good,
-    /// Yes, and with this very packet it became time for another key.
+    /// Yes, and with this very packet it became time for another key, or it has been for a while.
     RekeyDue,
     /// No, the key is used up.
     UsedUp,
@@ -70,27 +74,39 @@ impl KeyEpoch {
     //= ZSSP-ST-30  2^30 uses or 2^34 blocks start a rekey early
     //= ZSSP-ST-31  2^32 - 1 uses of a key end the session
     pub(crate) fn account(&self, counter: u64, len: usize) -> KeyUse {
-        // The ring is loaded before the counter is taken, so the counter is not from before the epoch.
-        let uses = counter.saturating_sub(self.first_counter);
-        if uses >= MAX_KEY_USES {
+        let before = self.uses(counter);
+        if before >= MAX_KEY_USES {
             return KeyUse::UsedUp;
         }
         let more = len.div_ceil(16) as u64;
         let blocks = self.blocks.fetch_add(more, Ordering::Relaxed);
-        let volume = blocks < REKEY_BLOCKS && REKEY_BLOCKS <= blocks + more;
-        if uses == REKEY_USES || volume { KeyUse::RekeyDue } else { KeyUse::Good }
+        let due = passes(before, 1, (REKEY_USES, REMIND_USES))
+            || passes(blocks, more, (REKEY_BLOCKS, REMIND_BLOCKS));
+        if due { KeyUse::RekeyDue } else { KeyUse::Good }
     }
 
-    /// Whether the key's bounds call for another one.
+    /// Whether the key's bounds call for another one, when the next packet will have this counter.
     pub(crate) fn is_rekey_due(&self, counter: u64) -> bool {
-        counter.saturating_sub(self.first_counter) > REKEY_USES
-            || self.blocks.load(Ordering::Relaxed) >= REKEY_BLOCKS
+        self.uses(counter) >= REKEY_USES || self.blocks.load(Ordering::Relaxed) >= REKEY_BLOCKS
+    }
+
+    /// Uses of the key before the packet with this counter. The ring is loaded before the counter is taken, so the
+    /// counter is not from before the epoch.
+    fn uses(&self, counter: u64) -> u64 {
+        counter.saturating_sub(self.first_counter)
     }
 
     /// Whether nothing can be sealed under the key any more.
     pub(crate) fn is_used_up(&self, counter: u64) -> bool {
-        counter.saturating_sub(self.first_counter) >= MAX_KEY_USES
+        self.uses(counter) >= MAX_KEY_USES
     }
+}
+
+/// Whether the step from `value` to `value + more` reaches `bound`, or another multiple of `interval` beyond it.
+/// `bound` is a multiple itself.
+const fn passes(value: u64, more: u64, (bound, interval): (u64, u64)) -> bool {
+    let after = value + more;
+    after >= bound && value / interval != after / interval
 }
 
 /// The epochs in use: the one that seals, and one that only opens. That is the one before it, for late packets; or,
@@ -136,51 +152,73 @@ impl KeyRing {
 
 #[cfg(all(test, not(loom), any(feature = "aws-lc", feature = "rust-crypto")))]
 mod tests {
+    use zssp_sim::Clock;
+
     use super::*;
     use crate::crypto::{PROVIDERS, Secret};
     use crate::ratchet::RatchetState;
 
+    /// An epoch that begins at this counter.
     fn epoch(first_counter: u64) -> KeyEpoch {
         let directed = || Directed { send: Secret::zero(), receive: Secret::zero() };
         let keys =
             HandshakeKeys { ratchet: RatchetState::zero(), key_exchange: directed(), transport: directed() };
-        let kid = KeyId::new([1; 4]).unwrap();
-        KeyEpoch::new(PROVIDERS[0], keys, (kid, kid), (first_counter, zssp_sim::Clock::new().now()))
+        let kids = [[1; 4], [2; 4]].map(|kid| KeyId::new(kid).unwrap());
+        KeyEpoch::new(PROVIDERS[0], keys, (kids[0], kids[1]), (first_counter, Clock::new().now()))
     }
 
-    //= ZSSP-ST-30  2^30 uses start a rekey early
-    //= ZSSP-ST-31  2^32 - 1 uses of one key end the session
+    //= ZSSP-ST-30  2^30 uses
+    //= ZSSP-ST-31  2^32 - 1 uses
     #[test]
-    fn a_key_is_used_2_pow_32_minus_1_times() {
-        for first in [0, 5, 1 << 40] {
+    fn uses_of_a_key_are_counted_from_its_first_packet() {
+        for first in [0, 1, 1 << 40] {
             let epoch = epoch(first);
             for (uses, expected) in [
                 (0, KeyUse::Good),
-                ((1 << 30) - 1, KeyUse::Good),
-                (1 << 30, KeyUse::RekeyDue),
-                ((1 << 30) + 1, KeyUse::Good),
-                ((1 << 32) - 2, KeyUse::Good),
-                ((1 << 32) - 1, KeyUse::UsedUp),
-                (u64::MAX - first, KeyUse::UsedUp),
+                (REKEY_USES - 2, KeyUse::Good),
+                (REKEY_USES - 1, KeyUse::RekeyDue),
+                (REKEY_USES, KeyUse::Good),
+                (REKEY_USES + REMIND_USES - 2, KeyUse::Good),
+                (REKEY_USES + REMIND_USES - 1, KeyUse::RekeyDue),
+                (MAX_KEY_USES - 1, KeyUse::Good),
+                (MAX_KEY_USES, KeyUse::UsedUp),
+                (MAX_KEY_USES + 1, KeyUse::UsedUp),
             ] {
-                assert_eq!(epoch.account(first + uses, 16), expected, "use {uses} from {first} on");
-                assert_eq!(epoch.is_rekey_due(first + uses), uses > 1 << 30);
-                assert_eq!(epoch.is_used_up(first + uses), uses >= (1 << 32) - 1);
+                assert_eq!(epoch.account(first + uses, 0), expected, "{uses} uses before");
             }
+            assert!(!epoch.is_rekey_due(first + REKEY_USES - 1));
+            assert!(epoch.is_rekey_due(first + REKEY_USES));
+            assert!(!epoch.is_used_up(first + MAX_KEY_USES - 1));
+            assert!(epoch.is_used_up(first + MAX_KEY_USES));
         }
     }
 
-    //= ZSSP-ST-30  2^34 blocks start a rekey early
+    //= ZSSP-ST-30  2^34 blocks
     #[test]
-    fn a_key_seals_2_pow_34_blocks_before_another_is_due() {
+    fn blocks_under_a_key_are_counted() {
         let epoch = epoch(0);
-        let half = 16 << 33;
-        assert_eq!(epoch.account(0, half - 16), KeyUse::Good);
-        assert_eq!(epoch.account(1, half), KeyUse::Good);
+        epoch.blocks.store(REKEY_BLOCKS - 3, Ordering::Relaxed);
+        assert_eq!(epoch.account(1, 17), KeyUse::Good, "two blocks");
         assert!(!epoch.is_rekey_due(2));
-        // A started block counts as one, and one thread only is told.
-        assert_eq!(epoch.account(2, 1), KeyUse::RekeyDue);
-        assert_eq!(epoch.account(3, half), KeyUse::Good);
-        assert!(epoch.is_rekey_due(4));
+        assert_eq!(epoch.account(2, 1), KeyUse::RekeyDue, "one more");
+        assert!(epoch.is_rekey_due(3));
+        assert_eq!(epoch.account(3, 1000), KeyUse::Good, "said once");
+        epoch.blocks.store(REKEY_BLOCKS + REMIND_BLOCKS - 1, Ordering::Relaxed);
+        assert_eq!(epoch.account(4, 5000), KeyUse::RekeyDue, "and again later");
+        assert_eq!(epoch.account(5, 0), KeyUse::Good, "nothing was sealed");
+    }
+
+    #[test]
+    fn a_ring_keeps_the_two_newest() {
+        let ring = KeyRing::new(epoch(0));
+        let first = Arc::as_ptr(&ring.current);
+        let ring = ring.with_next(epoch(5));
+        assert_eq!(Arc::as_ptr(&ring.current), first, "the next one only opens");
+        let next = ring.other.clone().unwrap();
+        let ring = ring.switched_to(next.clone());
+        let [current, other] = ring.epochs().map(Arc::as_ptr).collect::<Vec<_>>()[..] else {
+            panic!("two epochs")
+        };
+        assert_eq!((current, other), (Arc::as_ptr(&next), first));
     }
 }

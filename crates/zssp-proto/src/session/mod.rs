@@ -185,6 +185,18 @@ impl Shared {
         self.send_counter.load(Ordering::Relaxed)
     }
 
+    /// Has the next packet be so many later, as if they had been sealed.
+    #[cfg(test)]
+    pub(crate) fn advance_counter(&self, uses: u64) {
+        self.send_counter.store(first_counter(self.role) + uses, Ordering::Relaxed);
+    }
+
+    /// Has the peer's packets be as far, as if they had been received.
+    #[cfg(test)]
+    pub(crate) fn expect_counter(&self, counter: u64) {
+        self.window.raise(counter);
+    }
+
     /// Whether the bounds of the key in use call for another one.
     pub(crate) fn is_rekey_due(&self) -> bool {
         self.keys.load().as_ref().is_some_and(|ring| ring.current.is_rekey_due(self.counter()))

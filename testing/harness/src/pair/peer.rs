@@ -356,6 +356,11 @@ impl Peer {
         core::mem::take(&mut self.outgoing)
     }
 
+    /// Has `datagram` leave for `to` with whatever else waits to enter the network.
+    pub fn put_back(&mut self, to: Node, datagram: Vec<u8>) {
+        self.outgoing.push((to, datagram));
+    }
+
     pub(super) fn set_now(&mut self, now: Instant) {
         self.now = now;
     }
