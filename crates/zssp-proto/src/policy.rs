@@ -28,6 +28,7 @@ pub struct Policy {
 }
 
 impl Policy {
+    //= ZSSP-FLG-07  none or all of them; the two interoperate
     /// None of the flags is set. The default.
     pub const OPPORTUNISTIC: Self = Self {
         hellos: Hellos::FromAnybody,

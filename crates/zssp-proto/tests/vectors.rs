@@ -131,6 +131,19 @@ fn replay_directory(directory: &Path, report: impl Fn(&str)) -> usize {
 //= ZSSP-RAT-20  `downgrade`
 //= ZSSP-RAT-22  `initiator-lost`
 //= ZSSP-FLG-05  `rejected`
+//= ZSSP-KK-01  the scenarios `rekey`
+//= ZSSP-KK-02  the scenarios `rekey`
+//= ZSSP-KK-03  the scenarios `rekey`
+//= ZSSP-KK-04  the scenarios `rekey`
+//= ZSSP-KK-05  the scenarios `rekey`
+//= ZSSP-KK-06  the scenarios `rekey`
+//= ZSSP-KK-07  the scenarios `rekey`
+//= ZSSP-PKT-06  the scenarios `rekey`
+//= ZSSP-PKT-07  the scenarios `rekey`
+//= ZSSP-SUI-17  the scenarios `rekey`
+//= ZSSP-ZCP-12  `challenge`, as Alice reads it
+//= ZSSP-ZCP-14  `challenge`, her answer
+//= ZSSP-FLG-06  flags of each side
 #[test]
 fn recorded_sessions_are_replayed_byte_for_byte() {
     let directory = vectors::directory();

@@ -58,6 +58,7 @@ impl Authorize {
         self.request.state.suite
     }
 
+    //= ZSSP-ONE-01  the application says who a peer is
     /// Accepts the session. `name` is the peer as this application knows it, under which its ratchet is stored:
     /// usually its key.
     ///

@@ -86,6 +86,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
 }
 
 /// Bob has challenged X1: does the work and sends X1 again with the response to it.
+//= ZSSP-DEF-08  nothing is locked while it searches
 //= ZSSP-ZCP-16  the state is out while the search lasts, so there is one at a time
 pub(super) fn challenged(
     task: &mut Task<'_>,

@@ -70,6 +70,7 @@ impl Open {
         self
     }
 
+    //= ZSSP-FLG-06  settable per peer
     /// The security flags for this peer, of which flag 2 is the initiator's; the context's by default.
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {

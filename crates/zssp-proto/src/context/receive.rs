@@ -276,6 +276,7 @@ impl Context {
 }
 
 impl Inner {
+    //= ZSSP-SEC-05  three hashes, where a hello without a challenge costs public-key operations
     /// The datagram that challenges a hello; `None` when its response passes. At most three hashes either way.
     fn challenge(&self, now: Instant, from: Address, hello: &[u8]) -> Result<Option<[u8; REPLY_LEN]>, Fault> {
         let hello = Hello::parse(hello).map_err(|_| Fault::Malformed)?;

@@ -37,6 +37,7 @@ pub(super) fn start(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
 }
 
 /// K1: sends K2 and enters R2.
+//= ZSSP-ST-16  R2 sends K2, the outer layer resealed
 pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
     let Opened { taken, epoch, body } = opened;
     let inner = task.inner;
@@ -123,6 +124,8 @@ pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
     control::send(task, &shared, &ring.current, (packet_type, &packet))
 }
 
+/// The new keys, for the packets of the same session: its header keys stay.
+//= ZSSP-KK-06  header keys are kept
 fn new_epoch(task: &Task<'_>, shared: &Shared, keys: HandshakeKeys, kids: (KeyId, KeyId)) -> KeyEpoch {
     KeyEpoch::new(task.inner.provider(), keys, kids, (shared.counter(), task.now))
 }

@@ -230,6 +230,7 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy)
 }
 
 /// Makes the session, whose ratchet is written already.
+//= ZSSP-ST-08  X3 read: S1, which sends C1
 fn establish(
     task: &mut Task<'_>,
     request: Request,

@@ -37,6 +37,7 @@ pub(crate) struct HandshakeKeys {
 
 /// What both sides derive when the last packet is read, after XK and after KK alike. `used` is the ratchet state that
 /// went into it.
+//= ZSSP-KK-04  with y in Bob's place
 //= ZSSP-XK-09  the ratchet
 //= ZSSP-XK-10  key-exchange and transport keys
 pub(crate) fn derive(

@@ -24,6 +24,7 @@ const fn nonce(packet_type: PacketType) -> [u8; 12] {
 }
 
 /// `init`.
+//= ZSSP-KK-01  both static keys
 //= ZSSP-SUI-17  one name for all suites
 fn start(provider: &dyn Provider, starter: &PublicKey, answerer: &PublicKey) -> SymmetricState {
     let mut noise = SymmetricState::new(Suite::REKEY_NAME);
@@ -39,6 +40,8 @@ pub(crate) struct AwaitFinish {
 }
 
 impl AwaitFinish {
+    //= ZSSP-KK-02  psk0; e; es; ss; the new key id
+    //= ZSSP-PKT-06  the ephemeral key, then the sealed key id
     /// Writes the inner K1. `kid` names the key under which the next packets to x will come.
     pub(crate) fn send_start(
         provider: &dyn Provider,
@@ -122,6 +125,8 @@ impl SendFinish {
         Ok(Self { noise, ephemeral: *k1.e, kid })
     }
 
+    //= ZSSP-KK-03  e; ee; se; the new key id
+    //= ZSSP-PKT-07  the ephemeral key, then the sealed key id
     /// Writes the inner K2 and derives the new keys. `kid` names the key under which the next packets to y will come.
     pub(crate) fn send_finish(
         mut self,
