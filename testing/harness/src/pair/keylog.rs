@@ -27,6 +27,10 @@ struct Keys {
     /// What the generator yields for the next key ids.
     kids: VecDeque<[u8; 4]>,
     random: Xoshiro256PlusPlus,
+    /// How many hashes were computed.
+    hashes: u64,
+    /// What is done after each.
+    on_hash: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -69,6 +73,8 @@ impl KeyLog {
             kids: VecDeque::new(),
             sealing_keys: 0,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
+            hashes: 0,
+            on_hash: None,
         };
         Self { provider, keys: Arc::new(Mutex::new(keys)) }
     }
@@ -95,6 +101,16 @@ impl KeyLog {
     /// Has the generator yield `kids`, one after the other, when a key id is drawn.
     pub fn draw_next(&self, kids: impl IntoIterator<Item = [u8; 4]>) {
         self.keys().kids.extend(kids);
+    }
+
+    /// How many hashes were computed so far.
+    pub fn hashes(&self) -> u64 {
+        self.keys().hashes
+    }
+
+    /// Has `action` happen in the middle of each computation of a hash.
+    pub fn on_hash(&self, action: impl Fn() + Send + Sync + 'static) {
+        self.keys().on_hash = Some(Arc::new(action));
     }
 
     /// `plaintext` sealed as a packet of `packet_type`, under the key with which this peer last sealed one of type
@@ -132,6 +148,13 @@ impl Provider for KeyLog {
     }
 
     fn sha512(&self, parts: &[&[u8]]) -> [u8; 64] {
+        let mut keys = self.keys();
+        keys.hashes += 1;
+        let on_hash = keys.on_hash.clone();
+        drop(keys);
+        if let Some(on_hash) = on_hash {
+            on_hash();
+        }
         self.provider.sha512(parts)
     }
 
