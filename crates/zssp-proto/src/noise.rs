@@ -19,6 +19,7 @@ pub(crate) enum Ask {
 }
 
 impl Ask {
+    //= ZSSP-KDF-06  one label for each
     const fn label(self) -> &'static [u8] {
         match self {
             Self::HeaderKeys => b"ASKH",
@@ -37,6 +38,7 @@ pub(crate) struct SymmetricState {
 
 impl SymmetricState {
     /// `h = ck = name`, zero-padded.
+    //= ZSSP-SUI-15  the name, zero-padded to 64 bytes
     pub(crate) fn new(name: &'static str) -> Self {
         let mut hash = [0; 64];
         for (to, from) in hash.iter_mut().zip(name.as_bytes()) {
@@ -64,6 +66,7 @@ impl SymmetricState {
     }
 
     /// An `e` token: in a PSK pattern it goes into the hash and into the key.
+    //= ZSSP-XK-01  MixHash(e) and MixKey(e)
     pub(crate) fn mix_ephemeral(&mut self, provider: &dyn Provider, public: &[u8]) {
         self.mix_hash(provider, public);
         self.mix_key(provider, public);
@@ -80,7 +83,9 @@ impl SymmetricState {
         let start = packet.len();
         packet.resize(start + plaintext.len() + TAG_LEN, 0);
         let output = &mut packet[start..];
+        //= ZSSP-XK-02  the associated data is h
         provider.seal_key(&self.key).seal(nonce, &self.hash, plaintext, output)?;
+        //= ZSSP-XK-03  the ciphertext is hashed, with its tag
         self.mix_hash(provider, output);
         Ok(())
     }
@@ -99,11 +104,13 @@ impl SymmetricState {
     }
 
     /// `GetAsk`: two keys from `h` and `ck` of this moment.
+    //= ZSSP-KDF-05  KDF(h, label, ck, 2)
     pub(crate) fn ask(&self, provider: &dyn Provider, ask: Ask) -> [Secret<64>; 2] {
         kbkdf(provider, &self.hash, ask.label(), self.chaining_key.expose())
     }
 
     /// `Split`: the transport keys, that of the packets to the initiator first.
+    //= ZSSP-KDF-07  KDF("", "ZSSP", ck, 2)
     pub(crate) fn split(&self, provider: &dyn Provider) -> [Secret<64>; 2] {
         kbkdf(provider, &[], LABEL, self.chaining_key.expose())
     }

@@ -22,6 +22,9 @@ impl Suite {
     pub(crate) const REKEY_NAME: &'static str = "Noise_KKpsk0_P384_AESGCM_SHA512";
 
     /// The Noise name of the first contact, the initial `h` and `ck`.
+    //= ZSSP-SUI-12  Kyber1024 as published
+    //= ZSSP-SUI-13  MlKem1024
+    //= ZSSP-SUI-14  Zssp04 as the first
     pub const fn handshake_name(self) -> &'static str {
         match self {
             Self::Kyber1024 | Self::Zssp04 => "Noise_XKhfs+psk2_P384+Kyber1024_AESGCM_SHA512",

@@ -55,6 +55,7 @@ impl Handshake {
     /// # Errors
     /// A [`Fault`] when the packet that caused the work led nowhere: for statistics, there is nothing to be done about
     /// it. Handle the outbox all the same.
+    //= ZSSP-DEF-07  no foreign code under a lock
     pub fn run(self, now: Instant, store: &dyn RatchetStore, outbox: &mut Outbox) -> Result<(), Fault> {
         let inner = &self.context.0;
         let mut task = Task { inner, now, store, outbox };

@@ -123,6 +123,7 @@ impl Context {
     }
 
     /// When [`expired`](Self::expired) next has something to do. Changes when handshakes are run.
+    //= ZSSP-ST-32  timers are local, against the caller's clock
     pub fn next_deadline(&self) -> Option<Instant> {
         self.0.timers.lock().next_deadline()
     }

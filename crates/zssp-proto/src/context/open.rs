@@ -39,6 +39,7 @@ impl Open {
             address,
             name: PeerName::from(peer),
             identity: Vec::new(),
+            //= ZSSP-SUI-06  unless the application says otherwise
             suite: Suite::MlKem1024,
             policy: None,
             give_up_after: Some(Duration::from_secs(60)),
@@ -62,6 +63,8 @@ impl Open {
 
     /// Opens with `suite` instead of [`Suite::MlKem1024`], where the peer accepts nothing else.
     #[must_use]
+    //= ZSSP-SUI-05  with one suite
+    //= ZSSP-SUI-11  pinned per peer
     pub fn suite(mut self, suite: Suite) -> Self {
         self.suite = suite;
         self
@@ -69,6 +72,7 @@ impl Open {
 
     /// The security flags for this peer, of which flag 2 is the initiator's; the context's by default.
     #[must_use]
+    //= ZSSP-FLG-06  per peer, for the initiator
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
         self

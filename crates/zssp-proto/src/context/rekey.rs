@@ -37,6 +37,7 @@ pub(super) fn start(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
 }
 
 /// K1: sends K2 and enters R2.
+//= ZSSP-ST-16  R2 is entered when K1 was read
 pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
     let Opened { taken, epoch, body } = opened;
     let inner = task.inner;
@@ -123,6 +124,7 @@ pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
     control::send(task, &shared, &ring.current, (packet_type, &packet))
 }
 
+//= ZSSP-KK-06  an epoch has no header keys, the session keeps its own
 fn new_epoch(task: &Task<'_>, shared: &Shared, keys: HandshakeKeys, kids: (KeyId, KeyId)) -> KeyEpoch {
     KeyEpoch::new(task.inner.provider(), keys, kids, (shared.counter(), task.now))
 }
@@ -152,6 +154,7 @@ fn publish(
 }
 
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+#[allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 mod tests {
     use std::time::{Duration, Instant};
 

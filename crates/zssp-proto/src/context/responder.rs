@@ -20,6 +20,7 @@ use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phas
 use crate::zke::{self, xk};
 
 /// Reads X1 and answers with X2.
+//= ZSSP-ST-04  B2 is entered when Bob read X1, and sends X2 once
 pub(super) fn hello(
     task: &mut Task<'_>,
     nonce: PacketNonce,
@@ -73,6 +74,7 @@ fn respond(
 /// The first of Alice's ratchet states that the store knows, or the zero state.
 //= ZSSP-RAT-17  rf1 is looked up, then rf2
 //= ZSSP-RAT-18  none recognised: the zero key
+//= ZSSP-DEF-01  each under its own value
 fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<RatchetState, Fault> {
     for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
         if let Some(state) = task.find(fingerprint)? {
@@ -228,6 +230,7 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy)
 }
 
 /// Makes the session, whose ratchet is written already.
+//= ZSSP-ST-08  S1 is entered when Bob read X3, and sends C1
 fn establish(
     task: &mut Task<'_>,
     request: Request,

@@ -119,6 +119,7 @@ impl Routes {
     }
 
     /// Calls `read` with the route of `kid`. Nothing is locked, and no count shared with other threads is touched.
+    //= ZSSP-DEF-12  no lock, no shared count
     pub(crate) fn with<T>(&self, kid: KeyId, read: impl FnOnce(&Route) -> T) -> Option<T> {
         self.map.pin().get(&kid).map(read)
     }
@@ -129,6 +130,7 @@ impl Routes {
     }
 
     /// Takes a key id that nothing else in the context has, neither a session nor a handshake.
+    //= ZSSP-DEF-14  reserved from here on
     pub(crate) fn reserve(&self, provider: &dyn Provider) -> Result<KeyId, ProviderError> {
         loop {
             let mut bytes = [0; 4];

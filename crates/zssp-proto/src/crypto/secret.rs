@@ -12,6 +12,7 @@ use zeroize::Zeroize;
 /// # use zssp_proto::crypto::Secret;
 /// println!("{:?}", Secret::new([7u8; 32]));
 /// ```
+//= ZSSP-SEC-09  there is no Debug
 pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {

@@ -18,6 +18,7 @@ use crate::identity::PublicKey;
 ///
 /// Usually the static key; a key and an identity where one machine is many peers.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+//= ZSSP-ONE-01  what a peer is, the application says
 pub struct PeerName(Arc<[u8]>);
 
 impl PeerName {
@@ -71,6 +72,7 @@ impl Fingerprint {
 }
 
 //= ZSSP-RAT-06  fingerprints are compared in constant time
+//= ZSSP-SEC-08  and so are secrets, which have no ==
 impl PartialEq for Fingerprint {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
@@ -99,6 +101,7 @@ impl RatchetState {
     }
 
     /// No shared history: zero key, zero fingerprint, chain length 0.
+    //= ZSSP-XK-12  the zero fingerprint stands for the zero key
     pub const fn zero() -> Self {
         Self::new(Secret::zero(), Fingerprint::ZERO, 0)
     }
@@ -132,6 +135,7 @@ impl fmt::Debug for RatchetState {
 
 /// The one or two states kept for a peer. Two while it is not certain that the peer stored the newer one.
 #[derive(Debug)]
+//= ZSSP-RAT-01  one or two states
 pub struct RatchetPair {
     /// State 1, the newest.
     pub first: RatchetState,
@@ -141,6 +145,7 @@ pub struct RatchetPair {
 
 impl RatchetPair {
     /// What is remembered of a peer never met.
+    //= ZSSP-RAT-07  zero, none
     pub const fn never_met() -> Self {
         Self { first: RatchetState::zero(), second: None }
     }

@@ -151,6 +151,7 @@ impl KeyRing {
 }
 
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+#[allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 mod tests {
     use zssp_sim::Clock;
 

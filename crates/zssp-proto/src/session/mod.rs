@@ -53,6 +53,7 @@ impl SessionId {
 ///
 /// [`Context::close`]: crate::Context::close
 #[derive(Clone)]
+//= ZSSP-DEF-06  dropping one does nothing
 pub struct Session(pub(crate) Arc<Shared>);
 
 impl Session {
@@ -112,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) address: RankedMutex<{ rank::ADDRESS }, Address>,
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.
+    //= ZSSP-DEF-11  no pool of contexts: the keys themselves are shared
     keys: ArcSwapOption<KeyRing>,
     /// Told when the key's bounds are reached.
     context: Weak<Inner>,

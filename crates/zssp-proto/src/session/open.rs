@@ -20,6 +20,7 @@ impl Shared {
 
     /// Opens a payload in place.
     //= ZSSP-RPL-02  the counter is recorded only after the packet proved authentic
+    //= ZSSP-ST-26  received in A3, S1, S2, R1 and R2, which have keys
     pub(crate) fn open_payload<'p>(
         &self,
         kid: KeyId,
@@ -28,6 +29,7 @@ impl Shared {
     ) -> Result<(SessionId, &'p mut [u8]), Fault> {
         let ring = self.keys.load();
         let epoch = ring.as_ref().and_then(|ring| ring.by_local_kid(kid)).ok_or(Fault::Stale)?;
+        //= ZSSP-SEC-02  a forgery ends here
         let payload = epoch.open.open_in_place(&nonce.aead(), &[], packet).map_err(|_| Fault::Forged)?;
         self.commit_counter(nonce)?;
         Ok((self.id, payload))

@@ -61,8 +61,11 @@ impl Session {
     ) -> Result<Sealed, SealError> {
         let split = split(payload_len, mtu)?;
         let needed = split.buffer_len();
+        //= ZSSP-DEF-19  too short is an error
         let buffer = buffer.get_mut(..needed).ok_or(SealError::BufferTooSmall { needed })?;
 
+        //= ZSSP-ST-25  a session can be sealed with in S1, S2, R1 and R2 only
+        //= ZSSP-DEF-04  without one no counter is used up
         let ring = self.0.keys.load();
         let ring = ring.as_ref().ok_or(SealError::Closed)?;
         let epoch = &ring.current;
@@ -76,6 +79,8 @@ impl Session {
                 return Err(SealError::KeyUsedUp);
             }
         }
+        //= ZSSP-PKT-09  type 8, under the session's counter
+        //= ZSSP-SEC-01  nothing leaves that is not sealed
         let nonce = PacketNonce::new(PacketType::Payload, counter);
         write(&*epoch.seal, &nonce.aead(), &mut buffer[split.headers_len()..])?;
         spread(buffer, &split, Some(epoch.remote_kid), nonce);

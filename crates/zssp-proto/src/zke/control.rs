@@ -5,6 +5,7 @@ use crate::crypto::{Forged, Provider, ProviderError, Secret, TAG_LEN};
 use crate::wire::PacketNonce;
 
 /// The packet of `body`.
+//= ZSSP-KK-05  K1 and K2 once more, with empty associated data
 pub(crate) fn seal(
     provider: &dyn Provider,
     key: &Secret<32>,

@@ -137,6 +137,8 @@ pub(crate) struct RekeyAnswered {
 
 /// What all states from A3 and S1 on have in common.
 #[derive(Clone)]
+//= ZSSP-RAT-14  the copy equals what was stored
+//= ZSSP-DEF-02  also after state 2 or a downgrade
 pub(crate) struct Established {
     pub(crate) shared: Arc<Shared>,
     /// The session's own copy of what the store holds, always equal to it.
@@ -144,6 +146,7 @@ pub(crate) struct Established {
 }
 
 /// Header protection, both directions.
+//= ZSSP-DEF-10  keys without a lock
 pub(crate) struct HeaderKeys {
     pub(crate) protect: Box<dyn ProtectKey>,
     pub(crate) unprotect: Box<dyn UnprotectKey>,
@@ -157,6 +160,8 @@ impl HeaderKeys {
 
 impl Phase {
     /// When the state next wants a task to run.
+    //= ZSSP-SEC-06  every state has a timer of its own
+    //= ZSSP-ST-01  S2 has none but that of its key
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match self {
             Self::AwaitConfirm(state) => Some(state.timers.next()),

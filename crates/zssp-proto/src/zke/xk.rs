@@ -46,6 +46,7 @@ const fn nonce(packet_type: PacketType, counter: u64) -> [u8; 12] {
 }
 
 /// `init`: what both sides know before the first packet.
+//= ZSSP-XK-04  name, Alice's kid, Bob's static key
 fn start(
     provider: &dyn Provider,
     suite: Suite,
@@ -59,6 +60,7 @@ fn start(
 }
 
 /// Header keys, known from X1 on.
+//= ZSSP-XK-06  the first is for the packets to Alice
 fn header_keys(provider: &dyn Provider, noise: &SymmetricState, role: Role) -> Directed {
     Directed::from_pair(&noise.ask(provider, Ask::HeaderKeys), role)
 }
@@ -83,6 +85,7 @@ pub(crate) struct Opening<'a> {
 
 impl AwaitResponse {
     /// Writes X1 without the ZCP response that follows it on the wire.
+    //= ZSSP-XK-05  e, es, e1, both fingerprints
     pub(crate) fn send_hello(
         provider: &dyn Provider,
         opening: &Opening<'_>,
@@ -154,6 +157,7 @@ pub(crate) struct SendCompletion {
 
 impl SendCompletion {
     /// Writes X3 and derives the session's keys.
+    //= ZSSP-XK-08  s, se, identity
     pub(crate) fn send_completion(
         mut self,
         provider: &dyn Provider,
@@ -194,6 +198,8 @@ pub(crate) struct SendResponse {
 impl SendResponse {
     /// Reads X1 under the first of `suites` whose e1 tag fits.
     //= ZSSP-SUI-08  es is the same under every name, so a wrong suite costs hashing only
+    //= ZSSP-SUI-09  no suite fits: an authentication failure
+    //= ZSSP-SUI-10  the one that fits is the session's
     pub(crate) fn read_hello(
         provider: &dyn Provider,
         key: &StaticKey,
@@ -231,6 +237,7 @@ impl SendResponse {
     }
 
     /// Writes X2 with the recognised ratchet state, or the zero state. `kid` names the key under which X3 will arrive.
+    //= ZSSP-XK-07  e, ee, ekem1, the KEM secret, the ratchet key, Bob's kid
     pub(crate) fn send_response(
         mut self,
         provider: &dyn Provider,
