@@ -3,6 +3,7 @@
 /// What is wrong with a packet, or with its moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
+//= ZSSP-DEF-20  outcomes are named values
 pub enum Fault {
     /// Another task is working on the session's state; the peer's resend will be read.
     #[error("the session is busy with another handshake packet")]

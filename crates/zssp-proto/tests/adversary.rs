@@ -82,6 +82,7 @@ fn may_change_state(place: usize, position: usize) -> bool {
 //= ZSSP-ST-18  a failure inside a Noise handshake: the timeout transition at once
 //= ZSSP-ST-19  any other is as if the packet had never come
 //= ZSSP-PKT-14  the header's counter must match
+//= ZSSP-DEF-03  a failed handshake restarts in every build: the debug and the release one run this
 #[test]
 fn a_bit_flipped_anywhere_in_any_packet() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);

@@ -69,6 +69,7 @@ impl Authorize {
 
     /// [`accept`](Self::accept)s the session with security flags for this peer, of which flags 3 and 4 are the
     /// responder's.
+    //= ZSSP-FLG-06  per peer, for the responder
     pub fn accept_with(self, name: impl Into<PeerName>, policy: Policy) -> Handshake {
         self.decide(Decision::Accept { name: name.into(), policy: Some(policy) })
     }

@@ -51,6 +51,7 @@ pub struct ContextBuilder {
 
 impl ContextBuilder {
     pub(super) fn new(key: StaticKey, provider: Arc<dyn Provider>) -> Self {
+        //= ZSSP-SUI-07  the configured set
         let suites = vec![Suite::MlKem1024, Suite::Kyber1024];
         Self {
             key,

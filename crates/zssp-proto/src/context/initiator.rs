@@ -37,6 +37,7 @@ pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> 
 }
 
 /// Sends a new X1 and enters A1.
+//= ZSSP-ST-02  A1 sends X1, again every second
 fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
     let attempt = taken.phase().attempt().ok_or(Fault::Stale)?.clone();
     let open = &attempt.open;
@@ -102,6 +103,7 @@ pub(super) fn challenged(
         return Err(Fault::Stale);
     }
     //= ZSSP-ZCP-14  the search
+    //= ZSSP-DEF-08  nothing is locked
     let response = zcp::respond(provider, &packet.challenge).map_err(|_| Fault::Provider)?;
     let mut random = [0; 2];
     provider.random(&mut random).map_err(|_| Fault::Provider)?;
@@ -118,6 +120,7 @@ pub(super) fn challenged(
 }
 
 /// Reads X2 and sends X3.
+//= ZSSP-ST-06  A3 is entered when Alice read X2, and sends X3, again every second
 pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Result<(), Fault> {
     let (inner, now) = (task.inner, task.now);
     let provider = inner.provider();
@@ -209,6 +212,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
 /// A failure inside the handshake ends A1 at once, as its timeout would. The next X1 is not sent sooner than a resend
 /// would be: nobody who spoils answers can make this side work faster than that.
 //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
+//= ZSSP-DEF-03  in every build
 fn start_over(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
     let Phase::AwaitResponse(state) = taken.phase() else { return Err(Fault::Stale) };
     let at = state.made + RESEND;

@@ -73,6 +73,7 @@ impl Open {
     //= ZSSP-FLG-06  settable per peer
     /// The security flags for this peer, of which flag 2 is the initiator's; the context's by default.
     #[must_use]
+    //= ZSSP-FLG-06  per peer, for the initiator
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
         self

@@ -32,6 +32,7 @@ pub struct Transmit {
 /// How a packet's header is made.
 pub(crate) struct Envelope<'a> {
     pub(crate) to: Address,
+    //= ZSSP-HP-03  hellos and challenges are not protected
     /// The receiver's key id and the key that protects the header; `None` for a hello.
     pub(crate) protection: Option<(KeyId, &'a dyn ProtectKey)>,
     pub(crate) nonce: PacketNonce,

@@ -103,6 +103,7 @@ impl PendingTable {
     /// Adds a handshake. When the table is full, the one that `random` points at has to go and is returned: which
     /// one that is cannot be aimed at. A source that has more than its share already makes room for itself.
     #[must_use = "the handshake that had to go must be ended"]
+    //= ZSSP-DEF-13  a random one
     pub(crate) fn insert(&mut self, pending: Arc<Pending>, random: u64) -> Option<Arc<Pending>> {
         let is_same = |other: &&Arc<Pending>| other.source == pending.source;
         let share = (self.capacity / SHARES).max(1);

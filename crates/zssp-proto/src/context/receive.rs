@@ -196,6 +196,7 @@ impl Context {
     }
 
     /// A packet that is whole: payloads are opened here, the rest is handshake work.
+    //= ZSSP-HP-07  the header says where to go; the packet itself must be authentic
     fn whole<'a>(
         &self,
         route: &Route,
@@ -250,6 +251,7 @@ impl Context {
             }
         };
         drop(hellos);
+        //= ZSSP-SEC-05  a flood costs hashes only
         if self.0.demands_response(now)
             && let Some(challenge) = self.0.challenge(now, from, &bytes)?
         {

@@ -155,6 +155,7 @@ fn publish(
 }
 
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+#[allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 mod tests {
     use std::time::{Duration, Instant};
 

@@ -20,6 +20,7 @@ use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phas
 use crate::zke::{self, xk};
 
 /// Reads X1 and answers with X2.
+//= ZSSP-ST-04  B2 is entered when Bob read X1, and sends X2 once
 pub(super) fn hello(
     task: &mut Task<'_>,
     nonce: PacketNonce,
@@ -74,6 +75,7 @@ fn respond(
 /// The first of Alice's ratchet states that the store knows, or the zero state.
 //= ZSSP-RAT-17  rf1 is looked up, then rf2
 //= ZSSP-RAT-18  none recognised: the zero key
+//= ZSSP-DEF-01  each under its own value
 fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<RatchetState, Fault> {
     for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
         //= ZSSP-DEF-01  each under its own value

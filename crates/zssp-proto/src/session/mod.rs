@@ -113,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) address: RankedMutex<{ rank::ADDRESS }, Address>,
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.
+    //= ZSSP-DEF-11  no pool of contexts: the keys themselves are shared
     keys: ArcSwapOption<KeyRing>,
     /// Told when the key's bounds are reached.
     context: Weak<Inner>,

@@ -64,6 +64,8 @@ impl Session {
         //= ZSSP-DEF-19  a buffer that is too short is an error
         let buffer = buffer.get_mut(..needed).ok_or(SealError::BufferTooSmall { needed })?;
 
+        //= ZSSP-ST-25  a session can be sealed with in S1, S2, R1 and R2 only
+        //= ZSSP-DEF-04  without one no counter is used up
         let ring = self.0.keys.load();
         //= ZSSP-DEF-04  refused before a counter is taken
         let ring = ring.as_ref().ok_or(SealError::Closed)?;

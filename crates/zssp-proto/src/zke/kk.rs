@@ -26,6 +26,7 @@ const fn nonce(packet_type: PacketType) -> [u8; 12] {
 /// `init`.
 //= ZSSP-KK-01  both static keys
 //= ZSSP-SUI-17  one name for all suites
+//= ZSSP-KK-01  name, then both static keys, the starter's first
 fn start(provider: &dyn Provider, starter: &PublicKey, answerer: &PublicKey) -> SymmetricState {
     let mut noise = SymmetricState::new(Suite::REKEY_NAME);
     noise.mix_hash(provider, starter.as_bytes());
@@ -43,6 +44,7 @@ impl AwaitFinish {
     //= ZSSP-KK-02  psk0; e; es; ss; the new key id
     //= ZSSP-PKT-06  the ephemeral key, then the sealed key id
     /// Writes the inner K1. `kid` names the key under which the next packets to x will come.
+    //= ZSSP-KK-02  the ratchet key, e, es, ss, x's kid
     pub(crate) fn send_start(
         provider: &dyn Provider,
         peers: &Peers<'_>,
@@ -90,6 +92,7 @@ impl AwaitFinish {
         let mut kid = [0; 4];
         noise.decrypt_and_hash(provider, &nonce(PacketType::RekeyFinish), k2.kid, &mut kid)?;
         let kid = KeyId::new(kid).ok_or(XkError::Unauthentic)?;
+        //= ZSSP-KK-04  as after the first handshake, y in Bob's place
         Ok((derive(provider, &noise, Role::Initiator, ratchet), kid))
     }
 }
@@ -128,6 +131,7 @@ impl SendFinish {
     //= ZSSP-KK-03  e; ee; se; the new key id
     //= ZSSP-PKT-07  the ephemeral key, then the sealed key id
     /// Writes the inner K2 and derives the new keys. `kid` names the key under which the next packets to y will come.
+    //= ZSSP-KK-03  e, ee, se, y's kid
     pub(crate) fn send_finish(
         mut self,
         provider: &dyn Provider,

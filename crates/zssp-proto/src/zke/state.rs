@@ -146,6 +146,7 @@ pub(crate) struct Established {
 }
 
 /// Header protection, both directions.
+//= ZSSP-DEF-10  keys without a lock
 pub(crate) struct HeaderKeys {
     pub(crate) protect: Box<dyn ProtectKey>,
     pub(crate) unprotect: Box<dyn UnprotectKey>,

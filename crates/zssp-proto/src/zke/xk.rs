@@ -198,6 +198,8 @@ pub(crate) struct SendResponse {
 impl SendResponse {
     /// Reads X1 under the first of `suites` whose e1 tag fits.
     //= ZSSP-SUI-08  es is the same under every name, so a wrong suite costs hashing only
+    //= ZSSP-SUI-09  no suite fits: an authentication failure
+    //= ZSSP-SUI-10  the one that fits is the session's
     pub(crate) fn read_hello(
         provider: &dyn Provider,
         key: &StaticKey,

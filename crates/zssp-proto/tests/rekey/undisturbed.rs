@@ -34,6 +34,8 @@ fn a_key_lasts_for_50_to_60_minutes() {
 //= ZSSP-ST-16  R2 is entered when K1 was read, and sends K2
 //= ZSSP-ST-11  S1 is entered when K2 was read, and sends C1
 //= ZSSP-ST-24  C1 in R2 moves to S2
+//= ZSSP-PKT-06  K1
+//= ZSSP-PKT-07  K2
 //= ZSSP-KK-01  both sides hash the same beginning
 //= ZSSP-KK-02  K1
 //= ZSSP-KK-03  K2
