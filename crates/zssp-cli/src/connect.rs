@@ -51,7 +51,11 @@ async fn attempt(
 ) -> Result<Connection, ConnectError> {
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    // There is one connection per peer: with this the receiver tells apart two commands that use one key.
+    let mut identity = [0; 16];
+    getrandom::fill(&mut identity).map_err(|error| ConnectError::Local(error.to_string().into()))?;
     let endpoint = Endpoint::builder(key)
+        .identity(identity)
         .connect_timeout(patience)
         .give_up_after(patience)
         .bind(SocketAddr::new(any, 0))

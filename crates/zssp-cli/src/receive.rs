@@ -11,7 +11,7 @@ use tokio::{
     task::{JoinSet, spawn_blocking},
     time::timeout,
 };
-use zssp::{Connection, Endpoint, Incoming, PublicKey};
+use zssp::{Connection, Endpoint, Incoming, PeerName, PublicKey};
 
 use crate::{
     args::{self, Allowed, DEFAULT_PORT},
@@ -130,7 +130,9 @@ impl Service {
     async fn take(self: Arc<Self>, incoming: Incoming) -> Option<Exit> {
         let peer = PublicKeyText(incoming.peer_key()).short();
         let address = incoming.remote_address();
-        let connection = match incoming.accept().await {
+        // The same key may send twice at once: each command says of itself that it is another.
+        let name = PeerName::new(&[&incoming.peer_key().as_bytes()[..], incoming.identity()].concat());
+        let connection = match incoming.accept_as(name).await {
             Ok(connection) => connection,
             Err(error) => {
                 self.console

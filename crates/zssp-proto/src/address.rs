@@ -50,6 +50,17 @@ impl Address {
         }
         bytes
     }
+
+    /// What one sender cannot easily have many of: the IP address, of IPv6 the half that is routed to a site.
+    pub(crate) fn source(self) -> [u8; 32] {
+        let mut bytes = self.to_hash_input();
+        match self {
+            Self::Link(_) => {}
+            Self::Socket(SocketAddr::V4(_)) => bytes[17..19].fill(0),
+            Self::Socket(SocketAddr::V6(_)) => bytes[9..19].fill(0),
+        }
+        bytes
+    }
 }
 
 impl From<SocketAddr> for Address {

@@ -3,6 +3,7 @@
 /// What is wrong with a packet, or with its moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
+//= ZSSP-DEF-20  outcomes are named values
 pub enum Fault {
     /// Another task is working on the session's state; the peer's resend will be read.
     #[error("the session is busy with another handshake packet")]
@@ -34,6 +35,10 @@ pub enum Fault {
     /// The packet is not one that the state it is addressed to can read.
     #[error("unexpected packet")]
     Unexpected,
+    /// The policy leaves the peer without an answer: its hello names no ratchet state of ours, or a session that this
+    /// side opened at the same time survives.
+    #[error("left without an answer by policy")]
+    Unwelcome,
     /// No state has this key id.
     #[error("unknown key id")]
     UnknownKeyId,

@@ -109,12 +109,14 @@ mod error;
 pub mod fuzzing;
 mod identity;
 mod noise;
+mod policy;
 mod ratchet;
 mod session;
 mod suite;
 mod sync;
 mod timers;
 pub mod wire;
+mod zcp;
 mod zfp;
 mod zke;
 
@@ -125,9 +127,12 @@ pub use context::{
 };
 pub use error::Fault;
 pub use identity::{PublicKey, StaticKey};
+pub use policy::{Downgrade, Hellos, Policy, Rejection};
 pub use ratchet::{
-    Fingerprint, MemoryStore, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap,
+    Fingerprint, MemoryStore, OneTimePassword, PasswordError, PeerName, RatchetPair, RatchetState,
+    RatchetStore, StoreError, Swap,
 };
 pub use session::{SealError, Sealed, Session, SessionId};
 pub use suite::Suite;
+pub use zcp::Challenging;
 pub use zke::keys::Role;

@@ -20,7 +20,13 @@ pub enum Suite {
 }
 
 impl Suite {
+    /// The Noise name of every rekeying, whatever the suite.
+    pub(crate) const REKEY_NAME: &'static str = "Noise_KKpsk0_P384_AESGCM_SHA512";
+
     /// The Noise name of the first contact, the initial `h` and `ck`.
+    //= ZSSP-SUI-12  Kyber1024 as published
+    //= ZSSP-SUI-13  MlKem1024
+    //= ZSSP-SUI-14  Zssp04 as the first
     pub const fn handshake_name(self) -> &'static str {
         match self {
             //= ZSSP-SUI-12  Kyber1024

@@ -25,10 +25,16 @@ pub(crate) mod rank {
     pub(crate) const PHASE: u8 = 20;
     /// The table of responder handshakes.
     pub(crate) const PENDING_TABLE: u8 = 30;
+    /// Who has which session with whom.
+    pub(crate) const PEERS: u8 = 31;
     /// The table of sessions.
-    pub(crate) const SESSIONS: u8 = 31;
+    pub(crate) const SESSIONS: u8 = 32;
     /// The deadlines of a context.
     pub(crate) const TIMERS: u8 = 40;
+    /// How fast hellos come.
+    pub(crate) const LOAD: u8 = 47;
+    /// The salts of challenges.
+    pub(crate) const SALTS: u8 = 48;
     /// Incomplete hellos.
     pub(crate) const HELLOS: u8 = 49;
     /// One session's incomplete packets.

@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use zssp_harness::pair::{Answer, Happening, Pair, Setup};
-use zssp_proto::{BuildError, Context, EndReason, Fault, Open, OpenError, Session, Suite};
+use zssp_proto::{
+    BuildError, Challenging, Context, EndReason, Fault, Open, OpenError, PeerName, Session, Suite,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -18,15 +20,20 @@ fn open_to(peer: &zssp_harness::pair::Peer) -> Open {
 //= ZSSP-DEF-13  and not always in one and the same slot
 #[test]
 fn strangers_make_room_for_each_other() {
-    let mut setup = Setup::default();
+    let mut setup = Setup { challenging: Challenging::Off, ..Setup::default() };
     setup.limits.pending_handshakes = 4;
     let mut pair = Pair::with(1, &setup);
     pair.bob.answer = Answer::Later;
-    for _ in 0..60 {
-        // Each time a stranger.
-        pair.alice.forget_everyone();
-        pair.alice.open(&pair.bob);
-        pair.settle();
+    for stranger in 100..160u16 {
+        // Everybody comes from somewhere else.
+        let name = PeerName::new(&stranger.to_be_bytes());
+        pair.alice.open_with(open_to(&pair.bob).name(name)).unwrap();
+        for _ in 0..2 {
+            let sent = pair.alice.take_outgoing();
+            sent.into_iter().for_each(|(_, datagram)| pair.bob.receive(stranger, datagram));
+            let sent = pair.bob.take_outgoing();
+            sent.into_iter().for_each(|(_, datagram)| pair.alice.receive(2, datagram));
+        }
     }
     let stats = pair.bob.stats();
     assert_eq!((stats.pending_handshakes, stats.key_ids, stats.pending_evicted), (4, 4, 56));
@@ -204,19 +211,21 @@ fn there_are_as_many_sessions_as_the_limits_say() {
     let mut setup = Setup::default();
     setup.limits.sessions = 2;
     let mut pair = Pair::with(1, &setup);
-    for _ in 0..2 {
-        pair.alice.open(&pair.bob);
-        pair.settle();
+    for name in [b"one", b"two"] {
+        pair.alice.open_with(open_to(&pair.bob).name(PeerName::new(name))).unwrap();
     }
     let open = open_to(&pair.bob);
     assert_eq!(pair.alice.open_with(open).err(), Some(OpenError::TooManySessions));
 
-    // On Bob's side too: two are accepted, the third is not, and leaves nothing behind.
-    pair.alice.sessions.iter().for_each(|session| pair.alice.context.close(session.id()));
+    // On Bob's side too: his own attempt takes the only place, and Alice leaves nothing behind.
+    setup.limits.sessions = 1;
+    let mut pair = Pair::with(1, &setup);
+    pair.alice.answer = Answer::Ignore;
+    pair.bob.open_with(open_to(&pair.alice).name(PeerName::new(b"another"))).unwrap();
     pair.alice.open_with(open_to(&pair.bob).give_up_after(5 * SECOND)).unwrap();
     pair.drive_for(20 * SECOND);
     let stats = pair.bob.stats();
-    assert_eq!((stats.sessions, stats.key_ids, stats.pending_handshakes), (2, 2, 0));
+    assert_eq!((stats.sessions, stats.key_ids, stats.pending_handshakes), (1, 1, 0));
     assert!(pair.bob.take_faults().contains(&Fault::Full));
 }
 
@@ -270,7 +279,7 @@ fn the_default_suite() {
 fn ambiguous_suites_and_tiny_mtus_are_refused_when_building() {
     let key = || zssp_proto::StaticKey::generate(zssp_proto::crypto::PROVIDERS[0]).unwrap();
     let builder = || {
-        let provider = zssp_harness::pair::KeyLog::new(zssp_proto::crypto::PROVIDERS[0]);
+        let provider = zssp_harness::pair::KeyLog::new(zssp_proto::crypto::PROVIDERS[0], 1);
         Context::builder(key(), std::sync::Arc::new(provider))
     };
     for suites in
@@ -295,7 +304,8 @@ fn a_key_id_belongs_to_one_handshake() {
     pair.settle();
     // The same one again, then zero, then another: only the last will do.
     pair.bob.keys.draw_next([first, [0; 4], second]);
-    let other = pair.alice.open(&pair.bob);
+    let another = |pair: &Pair| open_to(&pair.bob).name(PeerName::new(b"another"));
+    let other = pair.alice.open_with(another(&pair)).unwrap();
     pair.pump();
     pair.deliver(None);
     pair.alice.context.close(other);
@@ -307,7 +317,7 @@ fn a_key_id_belongs_to_one_handshake() {
     let to_bob: Vec<&[u8]> = pair.sent_by(1).into_iter().map(|datagram| &datagram[..4]).collect();
     assert_eq!(to_bob, [&[0; 4][..], &first, &[0; 4], &first], "X1, X3, X1, C2");
     pair.bob.keys.draw_next([first]);
-    let other = pair.alice.open(&pair.bob);
+    let other = pair.alice.open_with(another(&pair)).unwrap();
     pair.pump();
     pair.deliver(None);
     pair.alice.context.close(other);

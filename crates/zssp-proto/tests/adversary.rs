@@ -9,7 +9,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use zssp_harness::pair::{Forgery, Happening, Pair, Peer, Pool, Setup, hostile};
-use zssp_proto::{Fault, Stats};
+use zssp_proto::{Challenging, Fault, Stats};
 use zssp_sim::seeds;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ fn observe(peer: &Peer) -> Observed {
 /// A pair in which the datagram number `place` of the handshake, or a payload, is just about to be received: it is
 /// returned and does not arrive by itself.
 fn about_to_receive(place: usize) -> (Pair, Vec<u8>) {
-    let mut pair = Pair::new(1);
+    let mut pair = Pair::with(1, &Setup { challenging: Challenging::Off, ..Setup::default() });
     pair.alice.open(&pair.bob);
     for _ in 0..place.min(5) {
         pair.pump();
@@ -82,6 +82,7 @@ fn may_change_state(place: usize, position: usize) -> bool {
 //= ZSSP-ST-18  a failure inside a Noise handshake: the timeout transition at once
 //= ZSSP-ST-19  any other is as if the packet had never come
 //= ZSSP-PKT-14  the header's counter must match
+//= ZSSP-DEF-03  a failed handshake restarts in every build: the debug and the release one run this
 #[test]
 fn a_bit_flipped_anywhere_in_any_packet() {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -260,9 +261,8 @@ fn everything_recorded_is_replayed() {
         // The hellos among them were answered, and are forgotten.
         pair.drive_for(15 * SECOND);
         for peer in [&pair.alice, &pair.bob] {
-            let seen = observe(peer);
-            assert_eq!((seen.sessions, seen.key_ids, seen.pending, seen.reassembly_bytes), (1, 1, 0, 0));
-            assert_eq!(seen.deadline, None);
+            assert_eq!(observe(peer).sessions, 1);
+            peer.assert_at_rest("after replays");
         }
         assert!(pair.talk());
     });
@@ -352,11 +352,13 @@ fn every_field_of_a_header_matters() {
     for reserved in [1, 128, 255] {
         assert_eq!(insider(|honest| Forgery { reserved, ..honest }), refused(Fault::Forged));
     }
-    for packet_type in [0, 1, 2, 4, 5, 6, 7, 9, 10, 255] {
+    for packet_type in [0, 1, 2, 4, 6, 7, 9, 10, 255] {
         let outcome = insider(|honest| Forgery { packet_type, ..honest });
         assert_eq!(outcome, refused(Fault::Unexpected), "{packet_type}");
     }
-    assert_eq!(insider(|honest| Forgery { packet_type: 3, ..honest }), refused(Fault::Forged));
+    for packet_type in [3, 5] {
+        assert_eq!(insider(|honest| Forgery { packet_type, ..honest }), refused(Fault::Forged));
+    }
     assert_eq!(insider(|honest| Forgery { counter: 1001, ..honest }), refused(Fault::Forged));
     assert_eq!(insider(|honest| Forgery { kid: [1; 4], ..honest }), refused(Fault::UnknownKeyId));
 }
@@ -374,7 +376,10 @@ fn without_a_key_id_there_are_only_hellos() {
             pair.bob.receive(1, datagram);
         }
     }
-    assert!(pair.bob.take_faults().iter().all(|fault| *fault == Fault::Unexpected));
+    let faults = pair.bob.take_faults();
+    // A challenge has one length.
+    assert_eq!(faults[24..27], [Fault::Malformed; 3]);
+    assert!(faults[..24].iter().chain(&faults[27..]).all(|fault| *fault == Fault::Unexpected));
     // A hello whose counter is not the end of its tag, and one that is right in everything but its content.
     for counter in [0u8, 1] {
         let mut datagram = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, counter];

@@ -191,11 +191,12 @@ fn nothing_is_stuck_whatever_the_applications_do() {
                     peer.context.close(session.id());
                 }
             }
+            // Refused while there is an attempt already.
             if random.random_bool(0.3) {
-                pair.alice.open(&pair.bob);
+                let _ = pair.alice.open_with(Open::to(pair.bob.public_key(), pair.bob.address()));
             }
             if random.random_bool(0.3) {
-                pair.bob.open(&pair.alice);
+                let _ = pair.bob.open_with(Open::to(pair.alice.public_key(), pair.alice.address()));
             }
             pair.drive_for(random.random_range(0..3000) * MS);
         }

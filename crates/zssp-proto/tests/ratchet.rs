@@ -74,7 +74,10 @@ fn the_pair_after_every_transition() {
     assert_eq!((newer.0, alice[1], bob), (2, new, vec![new]), "Alice read X2");
     assert_eq!(deliver(&mut pair), (vec![newer, new], vec![newer]), "Bob read X3");
     assert_eq!(deliver(&mut pair), (vec![newer], vec![newer]), "Alice read C1");
-    assert!(pair.alice.take_happenings().iter().all(|it| matches!(it, Happening::Established(_))));
+    let replaced = |it: &Happening| matches!(it, Happening::Ended(EndReason::Replaced { .. }));
+    let happenings = pair.alice.take_happenings();
+    assert!(happenings.iter().all(|it| matches!(it, Happening::Established(_)) || replaced(it)));
+    assert_eq!(happenings.iter().filter(|it| replaced(it)).count(), 1);
 }
 
 /// Who remembers what, and what comes of it. A session comes about in every case, since no flag forbids it.
@@ -144,6 +147,8 @@ fn a_peer_that_lost_its_disk_is_met_again_with_a_warning() {
     let mut pair = Pair::established(1, &Setup::default());
     pair.bob.forget_everyone();
     pair.bob.restart();
+    pair.alice.restart();
+    pair.alice.take_happenings();
     pair.alice.open(&pair.bob);
     pair.settle();
     assert_eq!(
@@ -153,6 +158,7 @@ fn a_peer_that_lost_its_disk_is_met_again_with_a_warning() {
     assert!(pair.talk());
 
     // And from there on without one.
+    pair.alice.restart();
     pair.alice.open(&pair.bob);
     pair.settle();
     assert_eq!(pair.alice.take_happenings(), [Happening::Established(Role::Initiator)]);

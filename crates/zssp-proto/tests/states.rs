@@ -1,4 +1,4 @@
-//! Every state that is built against every type of packet (PROTOCOL 5.3): what comes of it, as one table.
+//! Every state against every type of packet (PROTOCOL 5.3): what comes of it, as one table.
 #![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use zssp_harness::pair::{Forgery, Happening, Pair, Peer, Setup};
 
-/// States by the number of packets that were delivered before, and who is in them.
-const STATES: [(&str, usize, Who); 6] = [
-    ("A1", 1, Who::Alice),
-    ("B2", 2, Who::Bob),
-    ("A3", 3, Who::Alice),
-    ("S1", 4, Who::Bob),
-    ("S2 Alice", 5, Who::Alice),
-    ("S2 Bob", 5, Who::Bob),
+/// The states, how to get there, and who is in them.
+const STATES: [(&str, Way, Who); 10] = [
+    ("A1", Way::Delivered(1), Who::Alice),
+    ("B2", Way::Delivered(2), Who::Bob),
+    ("A3", Way::Delivered(3), Who::Alice),
+    ("S1", Way::Delivered(4), Who::Bob),
+    ("S2 Alice", Way::Delivered(5), Who::Alice),
+    ("S2 Bob", Way::Delivered(5), Who::Bob),
+    ("R1 Alice", Way::Started, Who::Alice),
+    ("R1 Bob", Way::Started, Who::Bob),
+    ("R2 Alice", Way::Answered, Who::Alice),
+    ("R2 Bob", Way::Answered, Who::Bob),
 ];
 
 /// Every type there is, the first there is not, and the length of its body.
@@ -34,29 +38,40 @@ const PACKETS: [(&str, u8, usize); 11] = [
 /// What becomes of a packet that came under the state's key id with a header that is right.
 ///
 /// *forged*: its content is not authentic. *genuine*: it is what the peer would send, in this moment or another; a dash
-/// where there are no keys yet that could have made it. A number of datagrams is what is sent in answer.
+/// where there are no keys yet that could have made it. A point: unexpected, so dropped. A number of datagrams is what is sent in answer.
 const TABLE: &str = "
-                   A1             B2             A3             S1             S2 Alice       S2 Bob
-X1 forged          Unexpected     Unexpected     Unexpected     Unexpected     Unexpected     Unexpected
-X2 forged          Forged +1      Unexpected     Unexpected     Unexpected     Unexpected     Unexpected
-X2 genuine         +1             -              -              -              -              -
-X3 forged          Unexpected     Forged         Unexpected     Unexpected     Unexpected     Unexpected
-X3 genuine         -              asks opens +1  -              -              -              -
-C1 forged          Unexpected     Unexpected     Forged         Forged         Forged         Forged
-C1 genuine         -              -              opens +1       +1             +1             +1
-C2 forged          Unexpected     Unexpected     Unexpected     Forged         Unexpected     Unexpected
-C2 genuine         -              -              Unexpected     ok             Unexpected     Unexpected
-K1 forged          Unexpected     Unexpected     Unexpected     Unexpected     Unexpected     Unexpected
-K1 genuine         -              -              Unexpected     Unexpected     Unexpected     Unexpected
-K2 forged          Unexpected     Unexpected     Unexpected     Unexpected     Unexpected     Unexpected
-K2 genuine         -              -              Unexpected     Unexpected     Unexpected     Unexpected
-D forged           Unexpected     Unexpected     Forged         Unexpected     Unexpected     Unexpected
-D genuine          -              -              Rejected       Unexpected     Unexpected     Unexpected
-P forged           Unexpected     Unexpected     Forged         Forged         Forged         Forged
-P genuine          -              -              delivers       delivers       delivers       delivers
-challenge forged   Unexpected     Unexpected     Unexpected     Unexpected     Unexpected     Unexpected
-type 10 forged     Unexpected     Unexpected     Unexpected     Unexpected     Unexpected     Unexpected
+                  A1      B2             A3        S1        S2 Alice  S2 Bob    R1 Alice  R1 Bob    R2 Alice  R2 Bob
+X1 forged         .       .              .         .         .         .         .         .         .         .
+X2 forged         Forged  .              .         .         .         .         .         .         .         .
+X2 genuine        +1      -              -         -         -         -         -         -         -         -
+X3 forged         .       Forged         .         .         .         .         .         .         .         .
+X3 genuine        -       asks opens +1  -         -         -         -         -         -         -         -
+C1 forged         .       .              Forged    Forged    Forged    Forged    Forged    Forged    Forged    Forged
+C1 genuine        -       -              opens +1  +1        +1        +1        +1        +1        +1        +1
+C2 forged         .       .              .         Forged    .         .         .         .         .         .
+C2 genuine        -       -              .         ok        .         .         .         .         .         .
+K1 forged         .       .              .         .         Forged    Forged    .         Forged    .         .
+K1 genuine        -       -              .         .         +1        +1        .         +1        .         .
+K2 forged         .       .              .         .         .         .         Forged    Forged    .         .
+K2 genuine        -       -              .         .         .         .         +1        +1        .         .
+D forged          .       .              Forged    .         .         .         .         .         .         .
+D genuine         -       -              Rejected  .         .         .         .         .         .         .
+P forged          .       .              Forged    Forged    Forged    Forged    Forged    Forged    Forged    Forged
+P genuine         -       -              delivers  delivers  delivers  delivers  delivers  delivers  delivers  delivers
+challenge forged  .       .              .         .         .         .         .         .         .         .
+type 10 forged    .       .              .         .         .         .         .         .         .         .
 ";
+
+/// What comes before a state.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The peer has started to rekey, and this side has read K1.
+    Answered,
+    /// So many packets of the first handshake were delivered.
+    Delivered(usize),
+    /// This side has started to rekey, and the peer has read K1.
+    Started,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Who {
@@ -64,25 +79,48 @@ enum Who {
     Bob,
 }
 
+impl Who {
+    const fn other(self) -> Self {
+        match self {
+            Self::Alice => Self::Bob,
+            Self::Bob => Self::Alice,
+        }
+    }
+}
+
 /// A pair one of whom is in a state.
 struct Moment {
     pair: Pair,
+    way: Way,
     who: Who,
     /// The key id under which that one is addressed.
     kid: [u8; 4],
-    /// The packet that an honest peer sends next: X2, X3, C1 or C2.
+    /// The packet that an honest peer sends next: X2, X3, C1, C2 or K2.
     next: Option<Vec<u8>>,
 }
 
 impl Moment {
-    fn reach((_, delivered, who): (&str, usize, Who)) -> Self {
+    fn reach((_, way, who): (&str, Way, Who)) -> Self {
+        let delivered = if let Way::Delivered(delivered) = way { delivered } else { 5 };
         let mut pair = Pair::with(1, &Setup::default());
         pair.alice.open(&pair.bob);
         for _ in 0..delivered {
             pair.pump();
             assert!(pair.deliver(None));
         }
-        let mut moment = Self { pair, who, kid: [0; 4], next: None };
+        let mut moment = Self { pair, way, who, kid: [0; 4], next: None };
+        match way {
+            Way::Answered => {
+                moment.peer().rekey();
+                moment.pass(who.other());
+                moment.pass(who);
+            }
+            Way::Delivered(_) => {}
+            Way::Started => {
+                moment.subject().rekey();
+                moment.pass(who);
+            }
+        }
         let sent = moment.peer().take_outgoing();
         moment.next = sent.into_iter().next().map(|(_, datagram)| datagram);
         // From then on the key id is in every datagram; before X2 it is in the hello.
@@ -100,11 +138,26 @@ impl Moment {
             moment.peer().send(b"lost");
             moment.peer().take_outgoing();
         }
-        for peer in [&mut moment.pair.alice, &mut moment.pair.bob] {
+        moment.forget();
+        moment
+    }
+
+    /// What `from` has sent arrives, and nothing else.
+    fn pass(&mut self, from: Who) {
+        let (sender, receiver) = match from {
+            Who::Alice => (&mut self.pair.alice, &mut self.pair.bob),
+            Who::Bob => (&mut self.pair.bob, &mut self.pair.alice),
+        };
+        for (_, datagram) in sender.take_outgoing() {
+            receiver.receive(sender.node, datagram);
+        }
+    }
+
+    fn forget(&mut self) {
+        for peer in [&mut self.pair.alice, &mut self.pair.bob] {
             peer.take_faults();
             peer.take_happenings();
         }
-        moment
     }
 
     /// The one in the state.
@@ -133,17 +186,30 @@ impl Moment {
     }
 
     fn genuine(&mut self, (_, packet_type, len): (&str, u8, usize)) -> Option<Vec<u8>> {
-        let (delivered, kid) = (self.next.clone(), self.kid);
+        let (next, kid) = (self.next.clone(), self.kid);
         match packet_type {
-            1 if self.pair.wire.len() == 1 => delivered,
-            2 if self.pair.wire.len() == 2 => delivered,
+            1 if self.way == Way::Delivered(1) => next,
+            2 if self.way == Way::Delivered(2) => next,
+            6 if self.way == Way::Started => next,
+            5 if matches!(self.way, Way::Delivered(5) | Way::Started) => {
+                let way = self.way;
+                *self = Self::reach(("S2", Way::Delivered(5), self.who));
+                if way == Way::Started {
+                    // Both start at once: the peer has not read K1.
+                    self.subject().rekey();
+                    self.subject().take_outgoing();
+                }
+                self.peer().rekey();
+                let sent = self.peer().take_outgoing();
+                sent.into_iter().next().map(|(_, datagram)| datagram)
+            }
             3..=8 => {
-                let like = if packet_type == 8 {
-                    8
-                } else if self.who == Who::Alice {
-                    3
-                } else {
-                    4
+                // Control packets are sealed with the key of the latest confirmation, which is the peer's own where it
+                // has sent one.
+                let like = match (packet_type, self.way, self.who) {
+                    (8, ..) => 8,
+                    (_, Way::Answered, _) | (_, _, Who::Alice) => 3,
+                    (_, _, Who::Bob) => 4,
                 };
                 let plaintext = vec![0; len - 16];
                 let body = self.peer().keys.seal(like, packet_type, 1000, &plaintext)?;
@@ -185,12 +251,28 @@ impl Moment {
     }
 }
 
+/// Rows of cells as text, each column as wide as it must be.
+fn table(rows: &[Vec<String>]) -> String {
+    let widths: Vec<usize> =
+        (0..rows[0].len()).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap()).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}  "));
+        format!("{}\n", cells.collect::<String>().trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+//= ZSSP-ST-11  S1 is entered when the rekey starter read K2
 //= ZSSP-ST-12  S2 is entered when C1 or C2 was read
+//= ZSSP-ST-14  R1 sends K1
+//= ZSSP-ST-16  R2 is entered when K1 was read
 //= ZSSP-ST-18  a failure inside a Noise handshake: the timeout transition at once
 //= ZSSP-DEF-03  a failed handshake is restarted in every build
 //= ZSSP-ST-19  any other authentication failure is as if the packet had never come
-//= ZSSP-ST-21  a valid C1 is always answered
-//= ZSSP-ST-26  payloads are received in A3, S1 and S2
+//= ZSSP-ST-20  K1 in R1: Bob of the first handshake gives way, Alice does not
+//= ZSSP-ST-21  a valid C1 is always answered in S1 and S2
+//= ZSSP-ST-22  and in R1 and R2
+//= ZSSP-ST-26  payloads are received in A3, S1, S2, R1 and R2
 //= ZSSP-RPL-04  X2 in A1 only
 //= ZSSP-RPL-05  X3 in B2 only
 //= ZSSP-RPL-09  hello and challenge with kid 0 only
@@ -198,34 +280,25 @@ impl Moment {
 //= ZSSP-HP-07  a header that passed by luck leads nowhere
 #[test]
 fn every_state_and_every_packet() {
-    let mut table = format!("{:19}", "");
-    for (state, _, _) in STATES {
-        table += &format!("{state:15}");
-    }
+    let mut rows = vec![vec![String::new()]];
+    rows[0].extend(STATES.map(|(state, ..)| state.to_string()));
     for packet in PACKETS {
         for variant in ["forged", "genuine"] {
-            let mut row = format!("\n{:19}", format!("{} {variant}", packet.0));
-            let mut made = false;
+            let mut row = vec![format!("{} {variant}", packet.0)];
             for state in STATES {
                 let mut moment = Moment::reach(state);
                 let datagram =
                     if variant == "forged" { Some(moment.forged(packet)) } else { moment.genuine(packet) };
-                let outcome = match datagram {
-                    Some(datagram) => {
-                        made = true;
-                        moment.outcome(datagram)
-                    }
-                    None => "-".into(),
-                };
+                let outcome = datagram.map_or_else(|| "-".into(), |datagram| moment.outcome(datagram));
                 let ends = outcome.contains("Rejected");
                 assert_ne!(moment.goes_on(), ends, "{} {variant} in {}", packet.0, state.0);
-                row += &format!("{outcome:15}");
+                row.push(outcome.replace("Unexpected", "."));
             }
-            if made {
-                table += row.trim_end();
+            if row[1..].iter().any(|outcome| outcome != "-") {
+                rows.push(row);
             }
         }
     }
-    let table: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    let table = table(&rows);
     assert!(table == TABLE.trim_start_matches('\n'), "it is now:\n{table}");
 }

@@ -1,8 +1,9 @@
-//! One session, many threads: four seal and four open at once, and every payload arrives exactly once.
+//! One session, many threads that seal, open and rekey at once: every payload arrives exactly once.
 #![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -72,7 +73,7 @@ fn receive(
 ) {
     let mut scratch = Scratch::new();
     let deliver = |received: Result<Received<'_>, Fault>| match received {
-        Ok(Received::Nothing) => false,
+        Ok(Received::Nothing | Received::Reply(_)) => false,
         Ok(Received::Payload { bytes, .. }) => {
             delivered.lock().unwrap().push(bytes.to_vec());
             true
@@ -139,7 +140,7 @@ fn every_payload_arrives_exactly_once() {
             pair.drive_for(Duration::from_secs(6));
             let stats = pair.bob.stats();
             assert_eq!((stats.key_ids, stats.sessions, stats.reassembly_bytes), (1, 1, 0));
-            assert_eq!(pair.bob.next_deadline(), None);
+            assert!(pair.bob.is_idle());
             assert!(pair.talk());
         });
     }
@@ -227,4 +228,193 @@ fn run((peer, now): (&Peer, Instant), work: Handshake, (number, round): (u8, u8)
         }
     }
     outbox.transmits.iter().flat_map(|transmit| transmit.datagrams()).map(<[u8]>::to_vec).collect()
+}
+
+/// One direction of a session that is being rekeyed.
+struct Lane<'a> {
+    session: &'a Session,
+    receiver: &'a Context,
+    /// Where the sender is.
+    from: Address,
+    progress: [Progress; LANE],
+}
+
+/// Senders of a lane, and receivers.
+const LANE: usize = 2;
+
+/// What one sender has sealed, and how often each of it was delivered.
+#[derive(Default)]
+struct Progress {
+    sealed: AtomicU32,
+    delivered: Mutex<Vec<u32>>,
+}
+
+impl Progress {
+    fn note(&self, number: u32) {
+        let mut delivered = self.delivered.lock().unwrap();
+        let number = number as usize;
+        if delivered.len() <= number {
+            delivered.resize(number + 1, 0);
+        }
+        delivered[number] += 1;
+    }
+
+    /// Whether everything that was sealed up to now has arrived by some later time.
+    fn arrives(&self) -> impl Fn() -> bool {
+        let sealed = self.sealed.load(Ordering::SeqCst) as usize;
+        move || {
+            let delivered = self.delivered.lock().unwrap();
+            delivered.len() >= sealed && delivered[..sealed].iter().all(|times| *times > 0)
+        }
+    }
+}
+
+impl<'a> Lane<'a> {
+    fn new(from: &'a Peer, to: &'a Peer) -> Self {
+        let progress = Default::default();
+        Self { session: from.session(), receiver: &to.context, from: from.address(), progress }
+    }
+
+    /// Seals payloads until all rekeyings are done.
+    fn send(&self, sender: usize, receivers: &[SyncSender<Vec<u8>>], done: &AtomicBool) {
+        let mut random = Xoshiro256PlusPlus::seed_from_u64(sender as u64);
+        let mut buffer = vec![0; Session::sealed_len(8000, 400).unwrap()];
+        let mut number = 0;
+        while !done.load(Ordering::SeqCst) {
+            let len = if random.random_bool(0.8) {
+                random.random_range(8..300)
+            } else {
+                random.random_range(8..7500)
+            };
+            self.progress[sender].sealed.fetch_add(1, Ordering::SeqCst);
+            let payload = payload(sender as u32, number, len);
+            let sealed = self.session.seal(&payload, 400, &mut buffer).unwrap();
+            for datagram in sealed.datagrams(&buffer) {
+                receivers[random.random_range(0..LANE)].send(datagram.to_vec()).unwrap();
+            }
+            number += 1;
+        }
+    }
+
+    /// Opens them.
+    fn receive(&self, clock: &Clock, datagrams: &Receiver<Vec<u8>>) {
+        let mut scratch = Scratch::new();
+        let deliver = |received: Result<Received<'_>, Fault>| match received.unwrap() {
+            Received::Nothing => false,
+            Received::Payload { bytes, .. } => {
+                let (sender, rest) = bytes.split_first_chunk().unwrap();
+                let number = u32::from_be_bytes(*rest.first_chunk().unwrap());
+                let sender = u32::from_be_bytes(*sender);
+                assert_eq!(bytes, payload(sender, number, bytes.len()));
+                self.progress[sender as usize].note(number);
+                true
+            }
+            other => panic!("{other:?}"),
+        };
+        while let Ok(first) = datagrams.recv() {
+            for mut datagram in core::iter::once(first).chain(datagrams.try_iter().take(IN_FLIGHT)) {
+                deliver(self.receiver.receive(clock.now(), self.from, &mut datagram, &mut scratch));
+            }
+            while deliver(self.receiver.flush(clock.now(), &mut scratch)) {}
+        }
+    }
+}
+
+/// Tells all other threads to end when this one panics.
+struct EndOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for EndOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+/// `starter` and `answerer` agree on another key, their packets undisturbed.
+fn rekey(starter: &Peer, answerer: &Peer, now: Instant) {
+    let work = starter.context.rekey(starter.session().id()).unwrap();
+    let mut scratches = [Scratch::new(), Scratch::new()];
+    let peers = [starter, answerer];
+    let run = |peer: &Peer, work: Handshake| {
+        let mut outbox = Outbox::default();
+        work.run(now, &*peer.store, &mut outbox).unwrap();
+        assert!(outbox.events.is_empty());
+        let transmits = outbox.transmits.iter();
+        transmits.flat_map(|transmit| transmit.datagrams()).map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    let mut datagrams = run(starter, work);
+    let mut receiver = 0;
+    let mut packets = 0;
+    while let Some(mut datagram) = datagrams.pop() {
+        receiver = 1 - receiver;
+        packets += 1;
+        let from = peers[1 - receiver].address();
+        let context = &peers[receiver].context;
+        let received = context.receive(now, from, &mut datagram, &mut scratches[receiver]);
+        let Ok(Received::Handshake(work)) = received else { panic!("{received:?}") };
+        datagrams = run(peers[receiver], work);
+    }
+    assert_eq!(packets, 4, "K1, K2, C1, C2");
+}
+
+/// Two threads seal and two open in each direction, while another one rekeys fifty times.
+//= ZSSP-ST-27  the two newest keys stay readable
+//= ZSSP-ST-28  sending switches when the key is confirmed
+//= ZSSP-ST-29  one counter for all keys
+#[test]
+fn payloads_flow_without_loss_while_the_session_rekeys() {
+    const REKEYINGS: u32 = 50;
+    seeds::run(2, |seed| {
+        let mut pair = Pair::established(seed, &setup());
+        let (alice, bob) = (&pair.alice, &pair.bob);
+        let lanes = [Lane::new(alice, bob), Lane::new(bob, alice)];
+        let (clock, done) = (Clock::new(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            for lane in &lanes {
+                let (inputs, outputs): (Vec<_>, Vec<_>) = (0..LANE).map(|_| sync_channel(IN_FLIGHT)).unzip();
+                for datagrams in outputs {
+                    let clock = &clock;
+                    let done = &done;
+                    scope.spawn(move || {
+                        let _end = EndOnPanic(done);
+                        lane.receive(clock, &datagrams);
+                    });
+                }
+                for sender in 0..LANE {
+                    let (inputs, done) = (inputs.clone(), &done);
+                    scope.spawn(move || {
+                        let _end = EndOnPanic(done);
+                        lane.send(sender, &inputs, done);
+                    });
+                }
+            }
+            let _end = EndOnPanic(&done);
+            for rekeying in 0..REKEYINGS {
+                let (starter, answerer) = if rekeying % 3 == 0 { (alice, bob) } else { (bob, alice) };
+                rekey(starter, answerer, clock.now());
+                // Two keys are readable: what was sealed under the older one must not be on its way any more.
+                for progress in lanes.iter().flat_map(|lane| &lane.progress) {
+                    let arrives = progress.arrives();
+                    while !arrives() {
+                        assert!(!done.load(Ordering::SeqCst), "another thread has panicked");
+                        thread::yield_now();
+                    }
+                }
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        for progress in lanes.iter().flat_map(|lane| &lane.progress) {
+            let (sealed, delivered) =
+                (progress.sealed.load(Ordering::SeqCst), progress.delivered.lock().unwrap());
+            assert!(sealed >= REKEYINGS);
+            assert_eq!(*delivered, vec![1; sealed as usize], "each once");
+        }
+        let stored = pair.alice.store.remembered(pair.bob.public_key());
+        assert_eq!(stored.first.chain_length(), u64::from(1 + REKEYINGS));
+        (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
+        // Deadlines of fragments that have found their packet.
+        pair.drive_for(Duration::from_secs(6));
+        pair.assert_steady("after fifty keys");
+    });
 }

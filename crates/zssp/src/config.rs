@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::net::ToSocketAddrs;
 use zssp_proto::crypto::Provider;
-use zssp_proto::{Context, Limits, MemoryStore, Open, RatchetStore, Session, Suite};
+use zssp_proto::{Challenging, Context, Limits, MemoryStore, Open, Policy, RatchetStore, Session, Suite};
 
 use crate::connection::Settings;
 use crate::endpoint::Endpoint;
@@ -38,6 +38,8 @@ pub struct Builder {
     store: Arc<dyn RatchetStore>,
     suites: Vec<Suite>,
     limits: Limits,
+    policy: Policy,
+    challenging: Challenging,
     config: Config,
 }
 
@@ -67,6 +69,8 @@ impl Builder {
             store: Arc::new(MemoryStore::new()),
             suites: vec![Suite::MlKem1024, Suite::Kyber1024],
             limits: Limits::default(),
+            policy: Policy::default(),
+            challenging: Challenging::default(),
             config: Config {
                 identity: Vec::new(),
                 suite: Suite::MlKem1024,
@@ -89,6 +93,20 @@ impl Builder {
     /// key is not held off by what the two peers went through together before.
     pub fn store(mut self, store: impl RatchetStore + 'static) -> Self {
         self.store = Arc::new(store);
+        self
+    }
+
+    /// How strictly the ratchet is held to; [`Policy::OPPORTUNISTIC`] by default. [`Policy::PERSISTENT`] needs a store
+    /// that survives restarts, such as [`Redb`](crate::Redb).
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// When peers that connect must first prove their address and some work; [`Challenging::Automatic`] by default,
+    /// which begins when handshakes come faster than they are computed.
+    pub fn challenging(mut self, challenging: Challenging) -> Self {
+        self.challenging = challenging;
         self
     }
 
@@ -204,7 +222,7 @@ impl Builder {
     /// # Cancel safety
     /// Dropped before it resolves, nothing is bound.
     pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Endpoint, BindError> {
-        let Self { key, provider, store, suites, limits, config } = self;
+        let Self { key, provider, store, suites, limits, policy, challenging, config } = self;
         let config = config.checked()?;
         let addresses = tokio::net::lookup_host(address).await.map_err(BindError::Address)?;
         let mut failure = BindError::Address(io::ErrorKind::NotFound.into());
@@ -214,6 +232,8 @@ impl Builder {
                     let context = Context::builder(key.clone().into_static(), provider)
                         .accept(suites)
                         .limits(limits)
+                        .policy(policy)
+                        .challenging(challenging)
                         .mtu(config.mtu.min(HANDSHAKE_MTU))
                         .build()
                         .map_err(|error| BindError::Config(error.to_string().into()))?;

@@ -42,6 +42,9 @@ fn advice(reason: &io::Error) -> &'static str {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
+    /// This endpoint is connecting to that peer already; wait for that attempt instead.
+    #[error("this endpoint is connecting to that peer already")]
+    AlreadyConnecting,
     /// The address belongs to the other IP family than the socket.
     #[error("{0} cannot be reached from this socket: bind to [::] to speak both IPv4 and IPv6")]
     AddressFamily(SocketAddr),
@@ -54,7 +57,8 @@ pub enum ConnectError {
     /// The peer answered, and does not want this endpoint: it does not know its key, or is full.
     #[error("the peer refused: does it know this endpoint's public key?")]
     Refused,
-    /// Another connection with the same peer took this one's place before it came about.
+    /// Another connection with the same peer took this one's place before it came about: the peer was connecting at the
+    /// same moment, and of the two it is its connection that lives. [`Endpoint::accept`](crate::Endpoint::accept) has it.
     #[error("another connection with the same peer took the place of this attempt")]
     Replaced,
     /// Nobody answered in time: nobody listens there, the key is not the peer's, or the network loses everything.

@@ -64,7 +64,11 @@ pub use error::{BindError, CloseReason, ConnectError, RequestError, SendError, T
 pub use key::{KeyError, SecretKey, public_key};
 pub use stats::{ConnectionStats, EndpointStats};
 pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
-pub use zssp_proto::{Limits, MemoryStore, PublicKey, RatchetStore, Suite};
+pub use zssp_proto::{
+    Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, RatchetStore, Suite,
+};
+/// A ratchet store in one file, which survives restarts and crashes.
+pub use zssp_store::Redb;
 
 pub use bytes::Bytes;
 

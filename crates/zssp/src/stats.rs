@@ -61,6 +61,10 @@ pub struct EndpointStats {
     /// Times a peer had lost the ratchet state that this side remembered, or somebody who has stolen its key pretended
     /// so. Rare in honest operation: look into it.
     pub downgrades: u64,
+    /// Peers that had lost their ratchet and were refused for it, as the policy says.
+    pub downgrades_refused: u64,
+    /// Challenges sent to strangers who had not proven their address.
+    pub challenges: u64,
     /// Times the ratchet store failed. The handshakes concerned are tried again by their resends.
     pub store_failures: u64,
 }
@@ -93,6 +97,8 @@ pub(crate) struct Counters {
     pub(crate) send_errors: Counter,
     pub(crate) receive_errors: Counter,
     pub(crate) downgrades: Counter,
+    pub(crate) downgrades_refused: Counter,
+    pub(crate) challenges: Counter,
     pub(crate) store_failures: Counter,
 }
 
@@ -109,6 +115,8 @@ impl Counters {
             send_errors: self.send_errors.load(),
             receive_errors: self.receive_errors.load(),
             downgrades: self.downgrades.load(),
+            downgrades_refused: self.downgrades_refused.load(),
+            challenges: self.challenges.load(),
             store_failures: self.store_failures.load(),
         }
     }

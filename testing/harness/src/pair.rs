@@ -60,10 +60,18 @@ impl Pair {
     /// # Panics
     /// As [`new`](Self::new), and when the setup is not one that a context accepts.
     pub fn with(seed: u64, setup: &Setup) -> Self {
+        Self::between(seed, setup, setup)
+    }
+
+    /// Two peers who never met, Alice with one setup and Bob with the other.
+    ///
+    /// # Panics
+    /// As [`with`](Self::with).
+    pub fn between(seed: u64, alice: &Setup, bob: &Setup) -> Self {
         let clock = Clock::new();
         Self {
-            alice: Peer::new(1, seed, setup, clock.now()),
-            bob: Peer::new(2, seed, setup, clock.now()),
+            alice: Peer::new(1, seed, alice, clock.now()),
+            bob: Peer::new(2, seed, bob, clock.now()),
             network: Network::new(seed),
             wire: Vec::new(),
             clock,

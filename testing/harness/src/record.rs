@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use zssp_proto::crypto::{Provider, ProviderError};
-use zssp_proto::{Session, StaticKey};
+use zssp_proto::{Policy, Session, StaticKey};
 use zssp_sim::vectors::{Event, Flags, RatchetPair, RatchetState, Scenario, Sides, Who};
 
 use crate::side::{Setup, Side, Verdict};
@@ -119,6 +119,7 @@ pub fn record(plan: &Plan, variant: &str, provider: &Arc<dyn Provider>) -> Resul
             static_secret: *keys.of(who).secret().expose(),
             peer: *keys.of(who.peer()).public().as_bytes(),
             ratchets: plan.ratchets.of(who).clone(),
+            policy: Policy::default(),
             verdict: plan.verdict,
             script: None,
         };

@@ -2,36 +2,20 @@
 
 use core::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zssp_proto::crypto::Provider;
-use zssp_sim::vectors::{Event, Op, RatchetPair, Scenario, Who};
+use zssp_sim::vectors::{Event, Op, Scenario, Who};
 
 use crate::script::Script;
-use crate::side::{Setup, Side, Verdict};
+use crate::side::{Setup, Side, Verdict, policy};
 use crate::trace::{Divergence, compare};
 
-/// How much of a scenario can be replayed with what is built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Nothing.
-    Nothing(Reason),
-    /// The first so many events.
-    UpTo(usize, Reason),
-    /// Everything.
-    Whole,
-}
-
-/// Why a scenario, or the rest of one, cannot be replayed.
+/// Why a scenario cannot be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// Bob challenges the hello.
-    Challenge,
-    /// A security flag decides the outcome.
-    Flag(&'static str),
     /// A packet is lost, and the recorded clock is not known.
     Loss,
-    /// The session rekeys.
-    Rekey,
     /// The variant is not one of [`VARIANTS`](crate::VARIANTS).
     Variant,
 }
@@ -39,85 +23,63 @@ pub enum Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Challenge => f.write_str("it challenges"),
-            Self::Flag(name) => write!(f, "its flag {name} decides the outcome"),
             Self::Loss => f.write_str("it loses packets"),
-            Self::Rekey => f.write_str("it rekeys"),
             Self::Variant => f.write_str("its variant is unknown"),
         }
     }
 }
 
-/// How much of `scenario` can be replayed. Computed from what is in it, whatever it is called.
-pub fn scope(scenario: &Scenario) -> Scope {
+/// Why `scenario` cannot be replayed, if it cannot. Computed from what is in it, whatever it is called.
+pub fn skipped(scenario: &Scenario) -> Option<Reason> {
     if crate::suite(&scenario.variant).is_none() {
-        return Scope::Nothing(Reason::Variant);
+        return Some(Reason::Variant);
     }
-    if scenario.flags.bob.challenge {
-        return Scope::Nothing(Reason::Challenge);
-    }
-    if scenario.events.iter().any(|event| matches!(event.op, Op::Send { dropped: true, .. })) {
-        return Scope::Nothing(Reason::Loss);
-    }
-    if let Some(flag) = decisive_flag(scenario) {
-        return Scope::Nothing(Reason::Flag(flag));
-    }
-    match rekeying(&scenario.events) {
-        Some(start) => Scope::UpTo(start, Reason::Rekey),
-        None => Scope::Whole,
-    }
+    let is_lost = |event: &Event| matches!(event.op, Op::Send { dropped: true, .. });
+    scenario.events.iter().any(is_lost).then_some(Reason::Loss)
 }
 
-/// The flag without which the session would have gone on differently. Most are set where they change nothing. What
-/// Bob's application decides is not among them: it decides in a replay too.
-fn decisive_flag(scenario: &Scenario) -> Option<&'static str> {
-    let (alice, bob) = (&scenario.initial_ratchets.alice, &scenario.initial_ratchets.bob);
-    let recognised = named(alice).any(|fingerprint| named(bob).any(|other| other == fingerprint));
-    if recognised {
-        return None;
-    }
-    let flags = &scenario.flags;
-    if flags.bob.hello_requires_recognized_ratchet {
-        return Some("hello_requires_recognized_ratchet");
-    }
-    if flags.alice.initiator_disallows_downgrade && named(alice).count() > 0 {
-        return Some("initiator_disallows_downgrade");
-    }
-    if flags.bob.responder_disallows_downgrade && named(bob).count() > 0 {
-        return Some("responder_disallows_downgrade");
-    }
-    None
+/// Whether a side starts rekeying with event `index`: it generates an ephemeral key pair that no packet of the peer's
+/// asks for, and not its first.
+fn starts_rekeying(events: &[Event], index: usize) -> bool {
+    let is_generated = |event: &&Event| matches!(event.op, Op::P384Keypair { .. });
+    let event = &events[index];
+    let before = &events[..index];
+    is_generated(&event)
+        && before.iter().filter(is_generated).any(|earlier| earlier.who == event.who)
+        && !before.last().is_some_and(|last| matches!(last.op, Op::Send { .. }))
 }
 
-/// The fingerprints of a pair that are not zero.
-fn named(pair: &RatchetPair) -> impl Iterator<Item = &[u8; 32]> {
-    let states = core::iter::once(&pair.state1).chain(&pair.state2);
-    states.map(|state| &state.fingerprint).filter(|fingerprint| **fingerprint != [0; 32])
+/// Whether Bob sends a challenge here.
+fn is_challenge(event: &Event) -> bool {
+    // A key id of zero in the header, and type 9.
+    let is_type_9 = |datagram: &Vec<u8>| datagram.starts_with(&[0; 4]) && datagram.get(7) == Some(&9);
+    matches!(&event.op, Op::Send { fragments, .. } if fragments.first().is_some_and(is_type_9))
 }
 
-/// Where the first side generates its second ephemeral key pair.
-fn rekeying(events: &[Event]) -> Option<usize> {
-    let mut generated = [0; 2];
-    events.iter().position(|event| {
-        let count = &mut generated[usize::from(event.who == Who::Bob)];
-        *count += usize::from(matches!(event.op, Op::P384Keypair { .. }));
-        *count > 1
-    })
+/// Whether the last packet was a challenge.
+fn is_challenge_answered(before: &[Event]) -> bool {
+    before.last().is_some_and(is_challenge)
+}
+
+/// Whether Bob, played by our core, would have to answer a hello with a challenge. Its mac comes from a salt that was
+/// not recorded: our Bob does not challenge, and hears of the hello when its response has come.
+fn is_challenged(who: Who, after: &[Event]) -> bool {
+    who == Who::Bob
+        && after.iter().find(|event| matches!(event.op, Op::Send { .. })).is_some_and(is_challenge)
 }
 
 /// Has our core play `who` with the cryptography of `provider`, and the recording the other side. Everything our side
-/// sends, stores, tells and keys its ciphers with has to be what was recorded, as far as [`scope`] says.
+/// sends, stores, tells and keys its ciphers with has to be what was recorded, unless it is [`skipped`].
 ///
 /// # Errors
 /// The first difference.
 pub fn replay(scenario: &Scenario, who: Who, provider: Arc<dyn Provider>) -> Result<(), Divergence> {
     let malformed = |what: &str| Divergence(format!("not a session: {what}"));
     let suite = crate::suite(&scenario.variant).ok_or_else(|| malformed("unknown variant"))?;
-    let (events, is_whole) = match scope(scenario) {
-        Scope::Nothing(reason) => return Err(Divergence(format!("not replayed: {reason}"))),
-        Scope::UpTo(count, _) => (&scenario.events[..count], false),
-        Scope::Whole => (&scenario.events[..], true),
-    };
+    let events = &scenario.events[..];
+    if let Some(reason) = skipped(scenario) {
+        return Err(Divergence(format!("not replayed: {reason}")));
+    }
     let (static_secret, _) = static_pair(events, who).ok_or_else(|| malformed("no static key"))?;
     let (_, peer) = static_pair(events, who.peer()).ok_or_else(|| malformed("no static key of the peer"))?;
     let setup = Setup {
@@ -127,6 +89,7 @@ pub fn replay(scenario: &Scenario, who: Who, provider: Arc<dyn Provider>) -> Res
         static_secret,
         peer,
         ratchets: scenario.initial_ratchets.of(who).clone(),
+        policy: policy(scenario.flags.of(who)),
         verdict: Verdict::of(&scenario.flags.bob),
         script: Some(Script::of(who, events)),
     };
@@ -135,9 +98,17 @@ pub fn replay(scenario: &Scenario, who: Who, provider: Arc<dyn Provider>) -> Res
         // Only Bob was told it, so a session that did not come that far needs none.
         side.open(identity(events).unwrap_or(&[]));
     }
-    for event in events {
+    for (index, event) in events.iter().enumerate() {
+        let before = &events[..index];
         match &event.op {
-            Op::Send { fragments, .. } if event.who != who => {
+            Op::P384Keypair { .. } if event.who == who && starts_rekeying(events, index) => {
+                side.wait(Duration::from_secs(3600));
+            }
+            //= ZSSP-ZCP-14  the hello again, with the response to the challenge
+            Op::Send { .. } if event.who == who && is_challenge_answered(before) => {
+                side.wait(Duration::from_secs(1));
+            }
+            Op::Send { fragments, .. } if event.who != who && !is_challenged(who, &events[index + 1..]) => {
                 fragments.iter().for_each(|datagram| side.receive(datagram));
             }
             Op::SendPayload { payload } if event.who == who => side.send_payload(payload),
@@ -145,13 +116,16 @@ pub fn replay(scenario: &Scenario, who: Who, provider: Arc<dyn Provider>) -> Res
         }
     }
 
-    let recorded: Vec<Op> =
-        events.iter().filter(|event| event.who == who).map(|event| event.op.clone()).collect();
+    let own = events.iter().enumerate().filter(|(_, event)| event.who == who);
+    let recorded: Vec<Op> = own
+        .filter(|(index, event)| !is_challenge(event) && !events.get(index + 1).is_some_and(is_challenge))
+        .map(|(_, event)| event.op.clone())
+        .collect();
     compare(&recorded, &side.take_trace())?;
     if !side.is_spent() {
         return Err(Divergence("not every recorded key was used".into()));
     }
-    if is_whole && side.remembered() != *scenario.final_ratchets.of(who) {
+    if side.remembered() != *scenario.final_ratchets.of(who) {
         return Err(Divergence("other ratchets remain".into()));
     }
     Ok(())

@@ -33,7 +33,7 @@ pub struct Encapsulated {
 }
 
 impl Script {
-    /// What `who` drew in `events`. Key ids and `pow` were not recorded; they are read from Alice's packets.
+    /// What `who` drew in `events`. Key ids and `pow` were not recorded; they are read from the packets.
     pub fn of(who: Who, events: &[Event]) -> Self {
         let mut script = Self::default();
         // Alice's last one is what Bob encapsulates to.
@@ -42,8 +42,8 @@ impl Script {
             if let Op::KemKeypair { secret, .. } = &event.op {
                 kem = Some(secret);
             }
-            if let (Who::Alice, Op::Send { fragments, .. }) = (event.who, &event.op) {
-                script.read_packet(who, fragments);
+            if let Op::Send { fragments, .. } = &event.op {
+                script.read_packet(event.who == who, fragments);
             }
             if event.who != who {
                 continue;
@@ -73,20 +73,20 @@ impl Script {
             && self.pows.is_empty()
     }
 
-    /// Reads what `who` drew from a packet of Alice's: a hello carries her own key id and `pow`, and the first packet
-    /// under a key id carries Bob's.
-    fn read_packet(&mut self, who: Who, fragments: &[Vec<u8>]) {
+    /// Reads what a side drew from a packet: its own hello carries its key id and `pow`, and each packet of the peer's
+    /// comes under one of its key ids.
+    fn read_packet(&mut self, own: bool, fragments: &[Vec<u8>]) {
         let Some(kid) = fragments.first().and_then(|fragment| fragment.first_chunk::<4>()) else { return };
-        let is_hello = *kid == [0; 4];
-        match who {
-            Who::Alice if is_hello => {
-                let packet: Vec<u8> =
-                    fragments.iter().filter_map(|f| f.get(HEADER_LEN..)).flatten().copied().collect();
-                self.kids.extend(packet.first_chunk::<4>().copied());
-                self.pows.extend(packet.last_chunk::<8>().copied());
-            }
-            Who::Bob if !is_hello && self.kids.is_empty() => self.kids.push_back(*kid),
-            Who::Alice | Who::Bob => {}
+        let without_kid = *kid == [0; 4];
+        // Of what comes without a key id, type 0 is a hello and 9 a challenge.
+        if own && without_kid && fragments[0].get(7) == Some(&0) {
+            let packet: Vec<u8> =
+                fragments.iter().filter_map(|f| f.get(HEADER_LEN..)).flatten().copied().collect();
+            // The same hello with another response has the same key id.
+            self.kids.extend(packet.first_chunk::<4>().filter(|kid| !self.kids.contains(kid)).copied());
+            self.pows.extend(packet.last_chunk::<8>().copied());
+        } else if !own && !without_kid && !self.kids.contains(kid) {
+            self.kids.push_back(*kid);
         }
     }
 }

@@ -1,11 +1,12 @@
 //! One peer in memory, driven a datagram at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use zssp_proto::crypto::{Provider, Secret};
 use zssp_proto::{
-    Address, Context, EndReason, Event, Handshake, LinkAddress, Open, Outbox, PeerName, PublicKey, Received,
-    Role, Scratch, Session, StaticKey, Suite,
+    Address, Context, Downgrade, EndReason, Event, Handshake, Hellos, LinkAddress, Open, Outbox, PeerName,
+    Policy, PublicKey, Received, Rejection, Role, Scratch, Session, StaticKey, Suite,
 };
 use zssp_sim::Clock;
 use zssp_sim::vectors::{Flags, Op, RatchetPair, Seen, Who};
@@ -30,6 +31,8 @@ pub struct Setup {
     pub peer: [u8; 49],
     /// What it remembers of the peer.
     pub ratchets: RatchetPair,
+    /// The security flags.
+    pub policy: Policy,
     /// What Bob answers to whoever asks.
     pub verdict: Verdict,
     /// What is drawn instead of fresh keys.
@@ -58,9 +61,24 @@ impl Verdict {
     }
 }
 
+/// The policy that a recording's flags stand for.
+pub fn policy(flags: &Flags) -> Policy {
+    let downgrade = |refused| if refused { Downgrade::Refuse } else { Downgrade::Warn };
+    let mut policy = Policy::OPPORTUNISTIC;
+    if flags.hello_requires_recognized_ratchet {
+        policy.hellos = Hellos::WithKnownRatchet;
+    }
+    policy.as_initiator = downgrade(flags.initiator_disallows_downgrade);
+    policy.as_responder = downgrade(flags.responder_disallows_downgrade);
+    if flags.responder_silently_rejects {
+        policy.rejection = Rejection::Silent;
+    }
+    policy
+}
+
 /// A peer. What it does is written to its trace, and what it sends waits in [`take_sent`](Self::take_sent).
 ///
-/// Its clock stands still: nothing is sent again, and nothing ends by itself.
+/// Its clock moves only in [`wait`](Self::wait): nothing is sent again, and nothing ends by itself.
 pub struct Side {
     who: Who,
     suite: Suite,
@@ -83,14 +101,18 @@ impl Side {
     /// # Panics
     /// When a key is not valid or the MTU is too small.
     pub fn new(setup: Setup, provider: Arc<dyn Provider>) -> Self {
-        let Setup { who, suite, mtu, static_secret, peer, ratchets, verdict, script } = setup;
+        let Setup { who, suite, mtu, static_secret, peer, ratchets, policy, verdict, script } = setup;
         let key = StaticKey::from_secret(&Secret::new(static_secret), &*provider).expect("a static key");
         let peer = PublicKey::from_bytes(peer, &*provider).expect("a public key");
         let trace = Trace::default();
         trace.push(Op::P384StaticKeypair { public: *key.public().as_bytes(), secret: static_secret });
         let tap = Arc::new(Tap::new(provider, script, trace.clone()));
-        let context =
-            Context::builder(key, tap.clone()).accept(accepted(suite)).mtu(mtu).build().expect("settings");
+        let context = Context::builder(key, tap.clone())
+            .accept(accepted(suite))
+            .policy(policy)
+            .mtu(mtu)
+            .build()
+            .expect("settings");
         Self {
             who,
             suite,
@@ -118,6 +140,14 @@ impl Side {
         }
     }
 
+    /// Lets time pass, and does what is due then.
+    pub fn wait(&mut self, time: Duration) {
+        self.clock.advance(time);
+        while let Some(handshake) = self.context.expired(self.clock.now()) {
+            self.run(handshake, None);
+        }
+    }
+
     /// Reads one datagram of the peer's.
     pub fn receive(&mut self, datagram: &[u8]) {
         let kid = datagram.first_chunk::<4>().copied();
@@ -125,6 +155,7 @@ impl Side {
         match self.context.receive(now, from, &mut datagram, &mut self.scratch) {
             Ok(Received::Handshake(handshake)) => self.run(handshake, kid),
             Ok(Received::Nothing) => {}
+            Ok(Received::Reply(challenge)) => self.send(vec![challenge.to_vec()]),
             Ok(Received::Payload { bytes, .. }) => {
                 self.trace.push(Op::Event(Seen::Data { payload: bytes.to_vec() }));
             }
@@ -215,6 +246,7 @@ impl Side {
             Event::Downgraded { .. } if self.who == Who::Bob => {}
             Event::Downgraded { .. } => self.trace.push(Op::Event(Seen::DowngradedRatchetKey)),
             Event::Ended { reason: EndReason::Rejected, .. } => self.trace.push(Op::Event(Seen::Rejected)),
+            Event::DowngradeRefused { .. } => self.fault("FailedAuth"),
             Event::Established { session, role } => {
                 assert_eq!((session.suite(), session.peer_key()), (self.suite, self.peer));
                 self.session = Some(session);

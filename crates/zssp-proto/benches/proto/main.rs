@@ -14,6 +14,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that fails has nothing to say")]
 #![allow(clippy::disallowed_methods, reason = "measuring is what the clock is for")]
 
+mod flood;
 mod floor;
 mod handshake;
 mod measure;
@@ -34,4 +35,8 @@ fn main() {
     threads::scaling(&mut report);
     report.section("packets of 1400 bytes to one of many sessions, each packet to another");
     sessions::many(&mut report);
+    report.section(
+        "a hello from a stranger, and what its sender pays for a challenge (with the making of its hello)",
+    );
+    flood::strangers(&mut report);
 }

@@ -5,6 +5,7 @@ use super::pending::{AwaitCompletion, Pending};
 use super::{Context, Inner};
 use crate::address::Address;
 use crate::identity::PublicKey;
+use crate::policy::Policy;
 use crate::ratchet::PeerName;
 use crate::suite::Suite;
 use crate::zke::xk;
@@ -28,7 +29,7 @@ pub(super) struct Request {
 
 /// What the application decided.
 pub(super) enum Decision {
-    Accept(PeerName),
+    Accept { name: PeerName, policy: Option<Policy> },
     Refuse,
 }
 
@@ -57,15 +58,24 @@ impl Authorize {
         self.request.state.suite
     }
 
+    //= ZSSP-ONE-01  the application says who a peer is
     /// Accepts the session. `name` is the peer as this application knows it, under which its ratchet is stored:
     /// usually its key.
     ///
     /// Run the handshake that this returns: it checks and writes the ratchet and confirms the session to the peer.
     pub fn accept(self, name: impl Into<PeerName>) -> Handshake {
-        self.decide(Decision::Accept(name.into()))
+        self.decide(Decision::Accept { name: name.into(), policy: None })
     }
 
-    /// Refuses the session and tells the peer so, in an authenticated packet.
+    /// [`accept`](Self::accept)s the session with security flags for this peer, of which flags 3 and 4 are the
+    /// responder's.
+    //= ZSSP-FLG-06  per peer, for the responder
+    pub fn accept_with(self, name: impl Into<PeerName>, policy: Policy) -> Handshake {
+        self.decide(Decision::Accept { name: name.into(), policy: Some(policy) })
+    }
+
+    /// Refuses the session and tells the peer so, in an authenticated packet; unless the context's policy rejects
+    /// silently.
     pub fn refuse(self) -> Handshake {
         self.decide(Decision::Refuse)
     }

@@ -3,8 +3,10 @@ use std::sync::Arc;
 use super::{Context, Inner};
 use crate::crypto::{Provider, ProviderError};
 use crate::identity::StaticKey;
+use crate::policy::Policy;
 use crate::suite::Suite;
 use crate::wire::MIN_MTU;
+use crate::zcp::Challenging;
 
 /// How much memory strangers and the network can make a context hold, and how many sessions it keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,17 +40,28 @@ impl Default for Limits {
 /// Settings of a [`Context`]; see [`Context::builder`].
 #[derive(Debug)]
 pub struct ContextBuilder {
-    key: StaticKey,
-    provider: Arc<dyn Provider>,
-    suites: Vec<Suite>,
-    limits: Limits,
-    mtu: usize,
+    pub(super) key: StaticKey,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) suites: Vec<Suite>,
+    pub(super) limits: Limits,
+    pub(super) policy: Policy,
+    pub(super) challenging: Challenging,
+    pub(super) mtu: usize,
 }
 
 impl ContextBuilder {
     pub(super) fn new(key: StaticKey, provider: Arc<dyn Provider>) -> Self {
+        //= ZSSP-SUI-07  the configured set
         let suites = vec![Suite::MlKem1024, Suite::Kyber1024];
-        Self { key, provider, suites, limits: Limits::default(), mtu: 1280 }
+        Self {
+            key,
+            provider,
+            suites,
+            limits: Limits::default(),
+            policy: Policy::default(),
+            challenging: Challenging::default(),
+            mtu: 1280,
+        }
     }
 
     /// The suites in which peers may open sessions, the likeliest first; [`Suite::MlKem1024`] and
@@ -64,6 +77,21 @@ impl ContextBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The security flags; [`Policy::OPPORTUNISTIC`] by default.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// When initiators must prove their address and some work; [`Challenging::Automatic`] by default. Never where the
+    /// policy answers only those whose ratchet is known: strangers hear nothing there.
+    #[must_use]
+    pub fn challenging(mut self, challenging: Challenging) -> Self {
+        self.challenging = challenging;
         self
     }
 
@@ -87,8 +115,7 @@ impl ContextBuilder {
         if self.suites.contains(&Suite::Kyber1024) && self.suites.contains(&Suite::Zssp04) {
             return Err(BuildError::AmbiguousSuites);
         }
-        let inner = Inner::new(self.key, self.provider, self.suites, self.limits, self.mtu)?;
-        Ok(Context(Arc::new(inner)))
+        Ok(Context(Arc::new(Inner::new(self)?)))
     }
 }
 

@@ -4,12 +4,12 @@ use std::time::Instant;
 use super::authorize::{Decision, Request};
 use super::outbox::Outbox;
 use super::pending::Pending;
-use super::{Context, confirm, initiator, responder};
+use super::{Context, confirm, control, initiator, rekey, responder};
 use crate::address::Address;
 use crate::error::Fault;
 use crate::ratchet::RatchetStore;
-use crate::wire::{KeyId, PacketNonce};
-use crate::zke::state::Cell;
+use crate::wire::{ChallengePacket, KeyId, PacketNonce};
+use crate::zke::state::{Cell, Phase};
 
 /// A piece of handshake work: up to a millisecond of public-key operations and a durable write.
 ///
@@ -31,7 +31,9 @@ pub(super) struct Packet {
 }
 
 pub(super) enum Work {
-    /// C1, C2, D for a session.
+    /// A challenge to our X1.
+    Challenge { cell: Arc<Cell>, packet: ChallengePacket },
+    /// C1, C2, D, K1 or K2 for a session.
     Control { cell: Arc<Cell>, packet: Packet },
     /// X3 for B2.
     Completion { pending: Arc<Pending>, packet: Packet },
@@ -39,6 +41,8 @@ pub(super) enum Work {
     Decide { request: Box<Request>, decision: Decision },
     /// X1 from anybody.
     Hello { nonce: PacketNonce, bytes: Box<[u8]>, from: Address },
+    /// The application wants another key.
+    Rekey { cell: Arc<Cell> },
     /// X2 for A1.
     Response { cell: Arc<Cell>, packet: Packet },
     /// A session's deadline has come.
@@ -56,12 +60,14 @@ impl Handshake {
         let inner = &self.context.0;
         let mut task = Task { inner, now, store, outbox };
         match self.work {
-            Work::Control { cell, packet } => confirm::control(&mut task, &cell, &packet),
+            Work::Challenge { cell, packet } => initiator::challenged(&mut task, &cell, &packet),
+            Work::Control { cell, packet } => control::read(&mut task, &cell, &packet),
             Work::Completion { pending, packet } => responder::completion(&mut task, pending, &packet),
             Work::Decide { request, decision } => responder::decide(&mut task, *request, decision),
             Work::Hello { nonce, bytes, from } => responder::hello(&mut task, nonce, &bytes, from),
+            Work::Rekey { cell } => rekey_now(&mut task, &cell),
             Work::Response { cell, packet } => initiator::response(&mut task, &cell, &packet),
-            Work::Timer { cell } => initiator::timer(&mut task, &cell),
+            Work::Timer { cell } => timer(&mut task, &cell),
         }
     }
 }
@@ -70,15 +76,43 @@ impl core::fmt::Debug for Handshake {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("Handshake(")?;
         f.write_str(match self.work {
+            Work::Challenge { .. } => "challenge",
             Work::Control { .. } => "control",
             Work::Completion { .. } => "completion",
             Work::Decide { .. } => "decision",
             Work::Hello { .. } => "hello",
+            Work::Rekey { .. } => "rekey",
             Work::Response { .. } => "response",
             Work::Timer { .. } => "timer",
         })?;
         f.write_str(")")
     }
+}
+
+/// A session's deadline has come: resend, start over, rekey, or end.
+fn timer(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
+    let taken = cell.take(task.inner)?;
+    if let Some(reason) = taken.phase().is_over(task.now) {
+        drop(taken);
+        task.inner.end(cell, task.outbox, reason);
+        return Ok(());
+    }
+    match taken.phase() {
+        Phase::AwaitConfirm(_) | Phase::AwaitResponse(_) | Phase::Opening(_) => {
+            initiator::timer(task, cell, taken)
+        }
+        Phase::Confirming(_) => confirm::timer(task, taken),
+        Phase::RekeyAnswered(_) | Phase::RekeyStarted(_) => rekey::timer(task, taken),
+        Phase::Steady(state) if state.wants_rekey(task.now) => rekey::start(task, taken),
+        // The deadline of a state that was over by the time somebody came to it.
+        Phase::Busy | Phase::Closed | Phase::Steady(_) => taken.adjust(|_| ()),
+    }
+}
+
+/// The application wants another key.
+fn rekey_now(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
+    let taken = cell.take(task.inner)?;
+    rekey::start(task, taken)
 }
 
 /// What a piece of work works with.

@@ -1,49 +1,43 @@
 //! Alice: A1 and A3 (PROTOCOL 5.2, 5.3).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::handshake::{Packet, Task};
-use super::outbox::{EndReason, Envelope, Event, Transmit};
+use super::outbox::{Envelope, Event, Transmit};
 use super::routes::{Ingress, Route};
-use super::{Inner, confirm};
+use super::{Inner, control};
 use crate::error::Fault;
+use crate::policy::Downgrade;
 use crate::ratchet::{Fingerprint, RatchetPair, RatchetState, Swap};
-use crate::session::{KeyEpoch, NewSession, Shared};
-use crate::wire::{Challenge, Completion, Hello, PacketNonce, PacketType, Response};
+use crate::session::{KeyEpoch, NewSession, Shared, first_counter};
+use crate::wire::{Challenge, ChallengePacket, Completion, Hello, PacketNonce, PacketType, Response};
+use crate::zcp;
 use crate::zke::keys::Role;
 use crate::zke::state::{
-    ATTEMPT, AwaitConfirm, AwaitResponse, Cell, Established, HeaderKeys, Phase, Taken, Timers,
+    ATTEMPT, AwaitConfirm, AwaitResponse, Cell, Established, HeaderKeys, Opening, Phase, RESEND, Taken,
+    Timers,
 };
 use crate::zke::xk::{self, XkError};
 
-/// A session's deadline has come: resend, start over, or end.
-pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
-    let taken = cell.take(task.inner)?;
-    let attempt = taken.phase().attempt();
-    if attempt.and_then(|attempt| attempt.give_up).is_some_and(|give_up| give_up <= task.now) {
-        drop(taken);
-        task.inner.end(cell, task.outbox, EndReason::TimedOut);
-        return Ok(());
-    }
+/// A1's and A3's deadlines: the packet again, or a new X1.
+pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
     match taken.phase() {
         Phase::AwaitConfirm(state) if state.timers.expire > task.now => {
             task.outbox.transmits.push(state.completion.clone());
-            Inner::resent(taken, task.now)
         }
         Phase::AwaitResponse(state) if state.timers.expire > task.now => {
-            task.outbox.transmits.push(state.hello.clone());
-            Inner::resent(taken, task.now)
+            task.outbox.transmits.push(task.inner.hello_transmit(state)?);
         }
         //= ZSSP-ST-03  a wholly new X1 after 10 s in A1
         //= ZSSP-ST-07  and after 10 s in A3
-        Phase::AwaitConfirm(_) | Phase::AwaitResponse(_) | Phase::Opening(_) => hello(task, cell, taken),
-        Phase::Confirming(_) => confirm::timer(task, cell, taken),
-        // The deadline of a state that was over by the time somebody came to it.
-        Phase::Busy | Phase::Closed | Phase::Steady(_) => taken.adjust(|_| ()),
+        _ => return hello(task, cell, taken),
     }
+    taken.resent(task.now)
 }
 
 /// Sends a new X1 and enters A1.
+//= ZSSP-ST-02  A1 sends X1, again every second
 fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
     let attempt = taken.phase().attempt().ok_or(Fault::Stale)?.clone();
     let open = &attempt.open;
@@ -62,7 +56,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     };
     let made = xk::AwaitResponse::send_hello(provider, &opening)
         .map_err(Fault::from)
-        .and_then(|(xk, keys, packet)| Ok((xk, keys, inner.hello_transmit(open.address, packet)?)));
+        .and_then(|(xk, keys, packet)| Ok((xk, keys, inner.with_first_response(packet)?)));
     let (xk, keys, hello) = match made {
         Ok(made) => made,
         Err(fault) => {
@@ -80,28 +74,53 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let header = Arc::new(HeaderKeys::new(provider, &keys));
     let ingress = Arc::new(Ingress::new(header.clone()));
     let timers = Timers::start(now, ATTEMPT);
-    let next =
-        AwaitResponse { attempt: attempt.clone(), xk, kid, header, pair, hello: hello.clone(), timers };
+    let attempt = attempt.clone();
+    let next = AwaitResponse { attempt, xk, kid, header, pair, hello, made: now, timers };
+    let transmit = inner.hello_transmit(&next);
     //= ZSSP-ST-02  A1 is entered
-    let committed = taken.commit(Phase::AwaitResponse(Box::new(next)));
-    if let Some(old_kid) = old_kid {
-        inner.routes.remove(old_kid);
+    taken.commit(Phase::AwaitResponse(Box::new(next)))?;
+    inner.free(old_kid);
+    inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
+    inner.forget_if_closed(cell, kid);
+    task.outbox.transmits.push(transmit?);
+    Ok(())
+}
+
+/// Bob has challenged X1: does the work and sends X1 again with the response to it.
+//= ZSSP-DEF-08  nothing is locked while it searches
+//= ZSSP-ZCP-16  the state is out while the search lasts, so there is one at a time
+pub(super) fn challenged(
+    task: &mut Task<'_>,
+    cell: &Arc<Cell>,
+    packet: &ChallengePacket,
+) -> Result<(), Fault> {
+    let provider = task.inner.provider();
+    let taken = cell.take(task.inner)?;
+    let Phase::AwaitResponse(state) = taken.phase() else { return Err(Fault::Stale) };
+    let hello = Hello::parse(&state.hello).map_err(|_| Fault::Malformed)?;
+    //= ZSSP-ZCP-13  a challenge that does not echo her pow is ignored
+    if state.kid != packet.kid || hello.response.pow != packet.challenge.pow {
+        return Err(Fault::Stale);
     }
-    match committed {
-        Ok(()) => {
-            inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
-            inner.forget_if_closed(cell, kid);
-            task.outbox.transmits.push(hello);
-            Ok(())
+    //= ZSSP-ZCP-14  the search
+    //= ZSSP-DEF-08  nothing is locked
+    let response = zcp::respond(provider, &packet.challenge).map_err(|_| Fault::Provider)?;
+    let mut random = [0; 2];
+    provider.random(&mut random).map_err(|_| Fault::Provider)?;
+    //= ZSSP-ZCP-15  again after a random 50..250 ms
+    let wait = Duration::from_millis(50 + u64::from(u16::from_be_bytes(random)) % 201);
+    let resend = task.now + wait;
+    taken.adjust(|phase| {
+        if let Phase::AwaitResponse(state) = phase {
+            state.hello.truncate(Hello::LEN - Challenge::LEN);
+            state.hello.extend_from_slice(&response.to_bytes());
+            state.timers.resend = resend;
         }
-        Err(fault) => {
-            inner.routes.remove(kid);
-            Err(fault)
-        }
-    }
+    })
 }
 
 /// Reads X2 and sends X3.
+//= ZSSP-ST-06  A3 is entered when Alice read X2, and sends X3, again every second
 pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Result<(), Fault> {
     let (inner, now) = (task.inner, task.now);
     let provider = inner.provider();
@@ -124,14 +143,16 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let (used, completion) = match state.xk.read_response(provider, &x2, candidates) {
         Ok(read) => read,
         Err(XkError::Provider) => return Err(Fault::Provider),
-        Err(XkError::Unauthentic) => {
-            //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
-            //= ZSSP-DEF-03  the work is done in every build
-            hello(task, cell, taken)?;
-            return Err(Fault::Forged);
-        }
+        //= ZSSP-DEF-03  the work is done in every build
+        Err(XkError::Unauthentic) => return start_over(task, cell, taken),
     };
     let downgraded = used.fingerprint().is_zero() && fallback.is_some();
+    //= ZSSP-FLG-02  a downgrade is refused where the policy says so
+    let policy = open.policy.unwrap_or(inner.policy);
+    if downgraded && policy.as_initiator == Downgrade::Refuse {
+        task.outbox.events.push(Event::DowngradeRefused { peer: cell.peer });
+        return start_over(task, cell, taken);
+    }
     let remote_kid = completion.kid;
     let (body, keys) = completion.send_completion(provider, &inner.key, &open.identity, used)?;
 
@@ -154,9 +175,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     )
     .map_err(|_| Fault::Malformed)?;
     if task.compare_and_swap(&cell.name, &state.pair, &pair)? == Swap::Conflict {
-        drop(taken);
-        inner.end(cell, task.outbox, EndReason::Conflict);
-        return Err(Fault::Stale);
+        return control::lost(task, cell, taken);
     }
 
     let new = NewSession {
@@ -166,8 +185,10 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         suite: open.suite,
         address: packet.from,
         header: state.header.clone(),
+        context: Arc::downgrade(inner),
     };
-    let epoch = KeyEpoch::new(provider, keys, (packet.kid, remote_kid), 0);
+    let epoch =
+        KeyEpoch::new(provider, keys, (packet.kid, remote_kid), (first_counter(Role::Initiator), now));
     let shared = Arc::new(Shared::new(new, epoch));
     //= ZSSP-ST-06  A3 is entered when Alice read X2
     let next = AwaitConfirm {
@@ -188,18 +209,42 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     Ok(())
 }
 
+/// A failure inside the handshake ends A1 at once, as its timeout would. The next X1 is not sent sooner than a resend
+/// would be: nobody who spoils answers can make this side work faster than that.
+//= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
+//= ZSSP-DEF-03  in every build
+fn start_over(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
+    let Phase::AwaitResponse(state) = taken.phase() else { return Err(Fault::Stale) };
+    let at = state.made + RESEND;
+    if at <= task.now {
+        hello(task, cell, taken)?;
+    } else {
+        let (attempt, kid) = (state.attempt.clone(), state.kid);
+        taken.commit(Phase::Opening(Opening { attempt, at }))?;
+        task.inner.routes.remove(kid);
+    }
+    Err(Fault::Forged)
+}
+
 impl Inner {
-    /// X1 with the first ZCP response: no counter, no mac, a random `pow` (PROTOCOL 4).
-    //= ZSSP-ZCP-02  zero counter, zero mac, random pow
-    //= ZSSP-ZCP-03  appended after the handshake hash was taken
-    fn hello_transmit(&self, to: crate::Address, mut packet: Vec<u8>) -> Result<Transmit, Fault> {
+    /// X1 with the first ZCP response: no counter, no mac, a random `pow`.
+    //= ZSSP-ZCP-01  a response is appended to every hello
+    //= ZSSP-ZCP-02  the first one
+    //= ZSSP-ZCP-03  after everything that is hashed
+    fn with_first_response(&self, mut hello: Vec<u8>) -> Result<Vec<u8>, Fault> {
         let mut pow = [0; 8];
         self.provider().random(&mut pow).map_err(|_| Fault::Provider)?;
-        packet.extend_from_slice(&Challenge { counter: 0, mac: [0; 16], pow }.to_bytes());
+        hello.extend_from_slice(&Challenge { counter: 0, mac: [0; 16], pow }.to_bytes());
+        Ok(hello)
+    }
+
+    /// X1's datagrams.
+    fn hello_transmit(&self, state: &AwaitResponse) -> Result<Transmit, Fault> {
         //= ZSSP-PKT-11  the counter in the header is the end of the fingerprints' tag
-        let counter = Hello::parse(&packet).map_err(|_| Fault::Malformed)?.header_counter();
+        let counter = Hello::parse(&state.hello).map_err(|_| Fault::Malformed)?.header_counter();
         let nonce = PacketNonce::new(PacketType::Hello, counter);
-        Transmit::new(&Envelope { to, protection: None, nonce, mtu: self.mtu }, &packet)
+        let to = state.attempt.open.address;
+        Transmit::new(&Envelope { to, protection: None, nonce, mtu: self.mtu }, &state.hello)
             .map_err(|_| Fault::Malformed)
     }
 }

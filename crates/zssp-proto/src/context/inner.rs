@@ -1,32 +1,42 @@
 //! What a context's parts share, and the few steps that touch several of them.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::builder::Limits;
+use super::builder::ContextBuilder;
 use super::handshake::Task;
+use super::load::Load;
 use super::open::{Open, OpenError};
 use super::outbox::{EndReason, Event, Outbox};
+use super::peers::{Peers, Precedence, Side};
 use super::pending::{Pending, PendingTable};
 use super::routes::{Route, Routes};
 use super::sessions::Sessions;
 use super::stats::{Drops, Stats};
 use crate::crypto::{Provider, ProviderError, Secret};
 use crate::error::Fault;
-use crate::identity::StaticKey;
+use crate::identity::{PublicKey, StaticKey};
+use crate::policy::{Hellos, Policy};
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, StoreError, Swap};
 use crate::session::SessionId;
 use crate::suite::Suite;
 use crate::sync::{RankedMutex, rank};
 use crate::timers::Timers;
 use crate::wire::{Completion, KeyId, MAX_FRAGMENTS};
+use crate::zcp::{Challenger, Challenging};
 use crate::zfp::{self, Budget, HelloCache};
-use crate::zke::state::{ATTEMPT, Attempt, Cell, Opening, Phase, RESEND, Taken};
+use crate::zke::state::{
+    ATTEMPT, Attempt, Cell, Established, Opening, Phase, REKEY, REKEY_JITTER, RESEND, Steady,
+};
 
 pub(crate) struct Inner {
     provider: Arc<dyn Provider>,
     pub(super) key: StaticKey,
     pub(super) suites: Vec<Suite>,
+    pub(super) policy: Policy,
+    challenging: Challenging,
+    pub(super) challenger: Challenger,
+    pub(super) load: RankedMutex<{ rank::LOAD }, Load>,
     pub(super) mtu: usize,
     max_sessions: usize,
     pub(super) session_reassembly: zfp::Limits,
@@ -34,6 +44,7 @@ pub(crate) struct Inner {
     pub(super) routes: Routes,
     pub(super) hellos: RankedMutex<{ rank::HELLOS }, HelloCache>,
     pub(super) pending: RankedMutex<{ rank::PENDING_TABLE }, PendingTable>,
+    pub(super) peers: RankedMutex<{ rank::PEERS }, Peers>,
     pub(super) sessions: RankedMutex<{ rank::SESSIONS }, Sessions>,
     pub(super) timers: RankedMutex<{ rank::TIMERS }, Timers<Owner>>,
     pub(super) drops: Drops,
@@ -51,13 +62,9 @@ pub(super) enum Owner {
 }
 
 impl Inner {
-    pub(super) fn new(
-        key: StaticKey,
-        provider: Arc<dyn Provider>,
-        suites: Vec<Suite>,
-        limits: Limits,
-        mtu: usize,
-    ) -> Result<Self, ProviderError> {
+    pub(super) fn new(builder: ContextBuilder) -> Result<Self, ProviderError> {
+        let ContextBuilder { key, provider, suites, limits, policy, challenging, mtu } = builder;
+        let challenger = Challenger::new(&*provider)?;
         let mut salt = Secret::zero();
         provider.random(salt.expose_mut())?;
         let budget = Arc::new(Budget::new(limits.reassembly_bytes));
@@ -65,6 +72,10 @@ impl Inner {
             provider,
             key,
             suites,
+            policy,
+            challenging,
+            challenger,
+            load: RankedMutex::new(Load::default()),
             mtu,
             max_sessions: limits.sessions,
             session_reassembly: zfp::Limits {
@@ -76,6 +87,7 @@ impl Inner {
             routes: Routes::new(),
             hellos: RankedMutex::new(HelloCache::new(limits.hello_bytes, salt)),
             pending: RankedMutex::new(PendingTable::new(limits.pending_handshakes)),
+            peers: RankedMutex::new(Peers::default()),
             sessions: RankedMutex::new(Sessions::default()),
             timers: RankedMutex::new(Timers::new()),
             drops: Drops::default(),
@@ -119,6 +131,11 @@ impl Inner {
         let phase = Phase::Opening(Opening { attempt, at });
         let cell =
             self.add_session(|id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
+        let begun = self.peers.lock().begin(&cell.name, cell.id);
+        if let Err(id) = begun {
+            self.dismantle(&cell);
+            return Err(OpenError::AlreadyOpening { id });
+        }
         self.schedule(cell.id, at);
         Ok(cell)
     }
@@ -128,17 +145,27 @@ impl Inner {
         if sessions.len() >= self.max_sessions { None } else { sessions.insert(make) }
     }
 
-    /// Puts the state of A1 or A3 back after its packet was sent again.
-    pub(super) fn resent(taken: Taken<'_>, now: Instant) -> Result<(), Fault> {
-        let resend = now + RESEND;
-        taken.adjust(|phase| match phase {
-            Phase::AwaitConfirm(state) => state.timers.resend = resend,
-            Phase::AwaitResponse(state) => state.timers.resend = resend,
-            _ => {}
-        })
+    /// S2, until it is time to rekey.
+    //= ZSSP-ST-13  after a uniformly random 50..60 min
+    pub(super) fn steady(&self, established: Established, now: Instant) -> Phase {
+        let mut random = [0; 8];
+        // Without randomness all sessions rekey at the same moment, which is no reason to lose one.
+        let jitter = match self.provider().random(&mut random) {
+            Ok(()) => u64::from_be_bytes(random) % REKEY_JITTER.as_millis() as u64,
+            Err(ProviderError) => 0,
+        };
+        let rekey = now + REKEY + Duration::from_millis(jitter);
+        Phase::Steady(Steady { established, rekey })
     }
 
-    pub(super) fn schedule(&self, id: SessionId, deadline: Instant) {
+    /// Frees key ids.
+    pub(super) fn free(&self, kids: impl IntoIterator<Item = KeyId>) {
+        for kid in kids {
+            self.routes.remove(kid);
+        }
+    }
+
+    pub(crate) fn schedule(&self, id: SessionId, deadline: Instant) {
         self.timers.lock().schedule(Owner::Session(id), deadline);
     }
 
@@ -194,22 +221,41 @@ impl Inner {
         let Some(phase) = cell.close() else { return false };
         self.release(&phase);
         self.timers.lock().cancel(Owner::Session(cell.id));
+        self.peers.lock().ended(&cell.name, cell.id);
         self.sessions.lock().remove(cell.id);
         true
+    }
+
+    /// Whose session survives when both sides open at once.
+    pub(super) fn precedence(&self, peer: &PublicKey) -> Precedence {
+        Precedence(if self.key.public() > *peer { Side::Here } else { Side::There })
+    }
+
+    /// A session is open, and takes the place of what there is with that peer.
+    pub(super) fn opened(&self, cell: &Cell, opened_by: Side, outbox: &mut Outbox) {
+        let replaced = self.peers.lock().opened(&cell.name, cell.id, opened_by);
+        for id in replaced.into_iter().flatten() {
+            let replaced = self.sessions.lock().find(id);
+            if let Some(replaced) = replaced {
+                self.end(&replaced, outbox, EndReason::Replaced { by: cell.id });
+            }
+        }
     }
 
     /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What a
     /// task holds of it is released when the task finds the session closed.
     pub(crate) fn release(&self, phase: &Phase) {
-        if let Phase::AwaitResponse(state) = phase {
-            self.routes.remove(state.kid);
-        }
+        self.free(phase.reserved_kid());
         if let Some(established) = phase.established() {
-            for kid in established.shared.local_kids() {
-                self.routes.remove(kid);
-            }
+            self.free(established.shared.local_kids());
             established.shared.end();
         }
+    }
+
+    /// Whether a hello that has just arrived must prove itself before it is read.
+    //= ZSSP-ZCP-17  where a known ratchet is required, there are no challenges
+    pub(super) fn demands_response(&self, now: Instant) -> bool {
+        self.policy.hellos == Hellos::FromAnybody && self.load.lock().demands_response(now, self.challenging)
     }
 
     /// Enters B2.
@@ -220,7 +266,13 @@ impl Inner {
         let kid = pending.kid;
         self.routes.set(kid, Route::Pending(pending.clone()));
         self.timers.lock().schedule(Owner::Pending(kid), now + ATTEMPT);
-        let evicted = self.pending.lock().insert(pending, u64::from_be_bytes(random));
+        let mut table = self.pending.lock();
+        let evicted = table.insert(pending, u64::from_be_bytes(random));
+        let is_filling = table.is_filling();
+        drop(table);
+        if is_filling {
+            self.load.lock().overloaded(now);
+        }
         if let Some(evicted) = evicted {
             self.drops.pending_evicted.add(1);
             self.timers.lock().cancel(Owner::Pending(evicted.kid));

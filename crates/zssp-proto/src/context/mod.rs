@@ -9,13 +9,17 @@
 mod authorize;
 mod builder;
 mod confirm;
+mod control;
 mod handshake;
 mod initiator;
 mod inner;
+mod load;
 mod open;
 mod outbox;
+mod peers;
 mod pending;
 mod receive;
+mod rekey;
 mod responder;
 mod routes;
 mod sessions;
@@ -102,6 +106,20 @@ impl Context {
     /// for it, so say goodbye in a payload before. An id that is over already is ignored.
     pub fn close(&self, id: SessionId) {
         self.0.close(id);
+    }
+
+    /// Agrees with the peer on another key now, instead of after 50 to 60 minutes or when the key's bounds are reached.
+    /// Payloads flow meanwhile. `None` when there is no such session; running the handshake leads nowhere when the
+    /// session is not open or is rekeying already.
+    pub fn rekey(&self, id: SessionId) -> Option<Handshake> {
+        let cell = self.0.sessions.lock().find(id)?;
+        Some(Handshake { context: self.clone(), work: Work::Rekey { cell } })
+    }
+
+    /// Says that handshake work had to be dropped because there is too much of it. Hellos are challenged for the next
+    /// seconds, if challenges are automatic.
+    pub fn report_overload(&self, now: Instant) {
+        self.0.load.lock().overloaded(now);
     }
 
     /// When [`expired`](Self::expired) next has something to do. Changes when handshakes are run.

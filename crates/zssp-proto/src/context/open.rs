@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::identity::PublicKey;
+use crate::policy::Policy;
 use crate::ratchet::PeerName;
+use crate::session::SessionId;
 use crate::suite::Suite;
 use crate::wire::SealedIdentity;
 
@@ -22,6 +24,7 @@ pub struct Open {
     pub(crate) name: PeerName,
     pub(crate) identity: Vec<u8>,
     pub(crate) suite: Suite,
+    pub(crate) policy: Option<Policy>,
     pub(crate) give_up_after: Option<Duration>,
 }
 
@@ -38,6 +41,7 @@ impl Open {
             identity: Vec::new(),
             //= ZSSP-SUI-06  the default
             suite: Suite::MlKem1024,
+            policy: None,
             give_up_after: Some(Duration::from_secs(60)),
         }
     }
@@ -66,6 +70,15 @@ impl Open {
         self
     }
 
+    //= ZSSP-FLG-06  settable per peer
+    /// The security flags for this peer, of which flag 2 is the initiator's; the context's by default.
+    #[must_use]
+    //= ZSSP-FLG-06  per peer, for the initiator
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
     /// Ends the attempt when no session came about in this time; 60 s by default. `None` tries for ever, with a new
     /// hello every ten seconds.
     #[must_use]
@@ -79,6 +92,12 @@ impl Open {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// A session with a peer of this name is being opened already.
+    #[error("a session with this peer is being opened already")]
+    AlreadyOpening {
+        /// Its id.
+        id: SessionId,
+    },
     /// The identity is larger than [`Open::MAX_IDENTITY_LEN`].
     #[error("the identity is above {} bytes", Open::MAX_IDENTITY_LEN)]
     IdentityTooLarge,

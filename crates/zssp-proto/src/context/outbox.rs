@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use crate::crypto::ProtectKey;
+use crate::identity::PublicKey;
 use crate::ratchet::StoreError;
 use crate::session::{Sealed, Session, SessionId};
 use crate::wire::{KeyId, PacketNonce};
@@ -25,12 +26,13 @@ pub struct Outbox {
 pub struct Transmit {
     to: Address,
     buffer: Box<[u8]>,
-    layout: Sealed,
+    split: Split,
 }
 
 /// How a packet's header is made.
 pub(crate) struct Envelope<'a> {
     pub(crate) to: Address,
+    //= ZSSP-HP-03  hellos and challenges are not protected
     /// The receiver's key id and the key that protects the header; `None` for a hello.
     pub(crate) protection: Option<(KeyId, &'a dyn ProtectKey)>,
     pub(crate) nonce: PacketNonce,
@@ -48,7 +50,7 @@ impl Transmit {
         if let Some((_, key)) = envelope.protection {
             protect(key, &mut buffer, &split);
         }
-        Ok(Self { to: envelope.to, buffer, layout: Sealed { split } })
+        Ok(Self { to: envelope.to, buffer, split })
     }
 
     /// Where to.
@@ -58,13 +60,13 @@ impl Transmit {
 
     /// The datagrams, each by itself.
     pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        self.layout.datagrams(&self.buffer)
+        Sealed::of(self.split).datagrams(&self.buffer)
     }
 
     /// The datagrams as at most two runs of equal length, for segmented sends: the bytes of a run and the length of
     /// one datagram in it.
     pub fn runs(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        self.layout.runs(&self.buffer)
+        Sealed::of(self.split).runs(&self.buffer)
     }
 }
 
@@ -72,7 +74,7 @@ impl core::fmt::Debug for Transmit {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Transmit")
             .field("to", &self.to)
-            .field("datagrams", &self.layout.count())
+            .field("datagrams", &self.split.count())
             .field("bytes", &self.buffer.len())
             .finish()
     }
@@ -89,6 +91,12 @@ pub enum Event {
     Downgraded {
         /// The session.
         id: SessionId,
+    },
+    /// The peer has lost its ratchet, or somebody who has stolen its static key pretends so; the policy refuses a session
+    /// that starts from the zero state. Presetting a one-time password on both sides lets the peer in again.
+    DowngradeRefused {
+        /// The peer's static key.
+        peer: PublicKey,
     },
     /// A session has ended; its id will not be used again.
     Ended {
@@ -117,10 +125,18 @@ pub enum Event {
 pub enum EndReason {
     /// Another session with the peer has written the ratchet since, and won.
     Conflict,
-    /// The peer did not confirm the session within 60 s.
+    /// The peer did not answer within 60 s when a key had to be confirmed or agreed on.
     Expired,
+    /// The session's key was used as often as is safe, and the peer did not agree on another in time.
+    KeyUsedUp,
     /// The peer refused.
     Rejected,
+    /// There is one session per peer, and a newer one took this one's place; or both sides were opening one, and the
+    /// peer's was the one to survive.
+    Replaced {
+        /// The session that took the place.
+        by: SessionId,
+    },
     /// No session came about in the time given by [`Open::give_up_after`](super::Open::give_up_after).
     TimedOut,
 }

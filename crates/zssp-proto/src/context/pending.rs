@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::peers::Moment;
 use super::routes::Ingress;
 use crate::address::Address;
 use crate::suite::Suite;
@@ -15,6 +16,10 @@ pub(crate) struct Pending {
     /// The key id under which X3 will come, and the session's later.
     pub(crate) kid: KeyId,
     pub(crate) ingress: Ingress,
+    /// When X1 was answered.
+    pub(super) since: Moment,
+    /// Who could have sent it: see [`Address::source`].
+    source: [u8; 32],
     state: RankedMutex<{ rank::PENDING }, State>,
 }
 
@@ -39,9 +44,11 @@ enum State {
 }
 
 impl Pending {
-    pub(crate) fn new(kid: KeyId, state: AwaitCompletion) -> Self {
+    pub(super) fn new(kid: KeyId, since: Moment, state: AwaitCompletion) -> Self {
         Self {
             kid,
+            since,
+            source: state.address.source(),
             ingress: Ingress::new(state.header.clone()),
             state: RankedMutex::new(State::AwaitCompletion(Box::new(state))),
         }
@@ -79,6 +86,9 @@ impl Pending {
     }
 }
 
+/// How many sources it takes to fill the table.
+const SHARES: usize = 8;
+
 /// All responder handshakes of a context.
 pub(crate) struct PendingTable {
     capacity: usize,
@@ -91,16 +101,40 @@ impl PendingTable {
     }
 
     /// Adds a handshake. When the table is full, the one that `random` points at has to go and is returned: which
-    /// one that is cannot be aimed at.
+    /// one that is cannot be aimed at. A source that has more than its share already makes room for itself.
     #[must_use = "the handshake that had to go must be ended"]
+    //= ZSSP-DEF-13  a random one
     pub(crate) fn insert(&mut self, pending: Arc<Pending>, random: u64) -> Option<Arc<Pending>> {
-        if self.entries.len() < self.capacity {
-            self.entries.push(pending);
-            return None;
-        }
+        let is_same = |other: &&Arc<Pending>| other.source == pending.source;
+        let share = (self.capacity / SHARES).max(1);
+        // Nobody can have more than a share before there are as many handshakes.
+        let own = if self.entries.len() < share { 0 } else { self.entries.iter().filter(is_same).count() };
+        let victim = if own >= share {
+            let chosen = (random % own as u64) as usize;
+            self.entries
+                .iter()
+                .enumerate()
+                .filter(|(_, other)| is_same(other))
+                .nth(chosen)
+                .map(|(place, _)| place)
+        } else if self.entries.len() >= self.capacity {
+            Some((random % self.entries.len() as u64) as usize)
+        } else {
+            None
+        };
         //= ZSSP-DEF-13  not always one and the same slot
-        let victim = (random % self.entries.len() as u64) as usize;
-        Some(core::mem::replace(&mut self.entries[victim], pending))
+        match victim {
+            Some(victim) => Some(core::mem::replace(&mut self.entries[victim], pending)),
+            None => {
+                self.entries.push(pending);
+                None
+            }
+        }
+    }
+
+    /// Whether there is not much room left.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.entries.len() * 4 > self.capacity * 3
     }
 
     /// Removes the handshake of `kid`.

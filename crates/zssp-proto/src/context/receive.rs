@@ -11,7 +11,7 @@ use super::{Context, Inner};
 use crate::address::Address;
 use crate::error::Fault;
 use crate::session::SessionId;
-use crate::wire::{FragmentHeader, KeyId, PacketNonce, PacketType};
+use crate::wire::{ChallengePacket, FragmentHeader, HEADER_LEN, Hello, KeyId, PacketNonce, PacketType};
 use crate::zfp::{self, Assembly, Cached, Inserted, Outcome, Spares, admitted, unprotect};
 
 /// What a datagram led to.
@@ -32,7 +32,13 @@ pub enum Received<'a> {
     },
     /// Handshake work, to be run elsewhere.
     Handshake(Handshake),
+    /// A datagram to be sent back to where this one came from: a challenge (PROTOCOL 4). It is a thirtieth of what a
+    /// hello takes, so nobody is flooded by way of it.
+    Reply([u8; REPLY_LEN]),
 }
+
+/// Bytes of a [`Received::Reply`].
+const REPLY_LEN: usize = HEADER_LEN + ChallengePacket::LEN;
 
 /// What one receiving thread keeps between datagrams: the packets whose fragments are just coming in, and emptied
 /// buffers. One per thread; it allocates nothing in the steady state.
@@ -190,6 +196,7 @@ impl Context {
     }
 
     /// A packet that is whole: payloads are opened here, the rest is handshake work.
+    //= ZSSP-HP-07  the header says where to go; the packet itself must be authentic
     fn whole<'a>(
         &self,
         route: &Route,
@@ -230,8 +237,8 @@ impl Context {
         let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
         //= ZSSP-RPL-09  only hellos and challenges come without a key id
         let packet_type = admitted(zfp::Route::Stranger, header.nonce).ok_or(Fault::Unexpected)?;
-        if packet_type != PacketType::Hello {
-            return Err(Fault::Unexpected);
+        if packet_type == PacketType::Challenge {
+            return self.challenged(&header, chunk);
         }
         let mut hellos = self.0.hellos.lock();
         let bytes = match hellos.insert(now, &from.to_hash_input(), &header, chunk) {
@@ -244,12 +251,55 @@ impl Context {
             }
         };
         drop(hellos);
+        //= ZSSP-SEC-05  a flood costs hashes only
+        if self.0.demands_response(now)
+            && let Some(challenge) = self.0.challenge(now, from, &bytes)?
+        {
+            return Ok(Received::Reply(challenge));
+        }
         let work = Work::Hello { nonce: header.nonce, bytes, from };
+        Ok(Received::Handshake(Handshake { context: self.clone(), work }))
+    }
+
+    /// A challenge, which names the key id of our hello.
+    fn challenged(&self, header: &FragmentHeader, chunk: &[u8]) -> Result<Received<'static>, Fault> {
+        let packet = ChallengePacket::parse(chunk).map_err(|_| Fault::Malformed)?;
+        if header.count != 1 {
+            return Err(Fault::Malformed);
+        }
+        let cell = self.0.routes.with(packet.kid, |route| match route {
+            Route::AwaitResponse { cell, .. } => Some(cell.clone()),
+            _ => None,
+        });
+        let cell = cell.flatten().ok_or(Fault::UnknownKeyId)?;
+        let work = Work::Challenge { cell, packet };
         Ok(Received::Handshake(Handshake { context: self.clone(), work }))
     }
 }
 
 impl Inner {
+    //= ZSSP-SEC-05  three hashes, where a hello without a challenge costs public-key operations
+    /// The datagram that challenges a hello; `None` when its response passes. At most three hashes either way.
+    fn challenge(&self, now: Instant, from: Address, hello: &[u8]) -> Result<Option<[u8; REPLY_LEN]>, Fault> {
+        let hello = Hello::parse(hello).map_err(|_| Fault::Malformed)?;
+        let (provider, address) = (self.provider(), from.to_hash_input());
+        let fault = |_| Fault::Provider;
+        if self.challenger.passes(provider, now, &address, &hello.response).map_err(fault)? {
+            return Ok(None);
+        }
+        let challenge =
+            self.challenger.challenge(provider, now, &address, hello.response.pow).map_err(fault)?;
+        let mut counter = [0; 8];
+        provider.random(&mut counter).map_err(fault)?;
+        //= ZSSP-ZCP-11  type 9, kid 0, a random counter, unprotected
+        let nonce = PacketNonce::new(PacketType::Challenge, u64::from_be_bytes(counter));
+        let header = FragmentHeader { kid: None, number: 0, count: 1, nonce }.emit();
+        //= ZSSP-ZCP-12  Alice's kid, then the challenge
+        let mut datagram = header.to_vec();
+        ChallengePacket { kid: hello.kid, challenge }.emit(&mut datagram);
+        Ok(datagram.try_into().ok())
+    }
+
     /// Joins a fragment with those of the same batch; the packet, when it is whole.
     fn join(
         &self,

@@ -6,18 +6,21 @@ use super::authorize::{Authorize, Decision, Request};
 use super::confirm;
 use super::handshake::{Packet, Task};
 use super::outbox::{Envelope, Event, Transmit};
+use super::peers::{Admission, Side};
 use super::pending::{AwaitCompletion, Pending};
 use super::routes::Route;
 use crate::address::Address;
 use crate::error::Fault;
+use crate::policy::{Downgrade, Hellos, Policy, Rejection};
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
-use crate::session::{KeyEpoch, NewSession, Session, Shared};
+use crate::session::{KeyEpoch, NewSession, Session, Shared, first_counter};
 use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
 use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
 use crate::zke::{self, xk};
 
 /// Reads X1 and answers with X2.
+//= ZSSP-ST-04  B2 is entered when Bob read X1, and sends X2 once
 pub(super) fn hello(
     task: &mut Task<'_>,
     nonce: PacketNonce,
@@ -33,6 +36,10 @@ pub(super) fn hello(
     }
     let read = xk::SendResponse::read_hello(provider, &inner.key, &inner.suites, &x1)?;
     let ratchet = recognise(task, &read.fingerprints)?;
+    //= ZSSP-FLG-01  silence for strangers
+    if inner.policy.hellos == Hellos::WithKnownRatchet && ratchet.fingerprint().is_zero() {
+        return Err(Fault::Unwelcome);
+    }
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
     let pending = respond(task, read, ratchet, kid, from).inspect_err(|_| inner.routes.remove(kid))?;
@@ -61,12 +68,14 @@ fn respond(
         mtu: inner.mtu,
     };
     task.outbox.transmits.push(Transmit::new(&envelope, &packet).map_err(|_| Fault::Malformed)?);
-    Ok(Pending::new(kid, AwaitCompletion { xk, remote_kid, suite, address: from, header }))
+    let since = inner.peers.lock().moment();
+    Ok(Pending::new(kid, since, AwaitCompletion { xk, remote_kid, suite, address: from, header }))
 }
 
 /// The first of Alice's ratchet states that the store knows, or the zero state.
 //= ZSSP-RAT-17  rf1 is looked up, then rf2
 //= ZSSP-RAT-18  none recognised: the zero key
+//= ZSSP-DEF-01  each under its own value
 fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<RatchetState, Fault> {
     for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
         //= ZSSP-DEF-01  each under its own value
@@ -103,82 +112,150 @@ pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Pa
 /// Does what the application decided.
 pub(super) fn decide(task: &mut Task<'_>, request: Request, decision: Decision) -> Result<(), Fault> {
     match decision {
-        Decision::Accept(name) => accept(task, request, name),
-        Decision::Refuse => refuse(task, &request),
+        Decision::Accept { name, policy } => {
+            let policy = policy.unwrap_or(task.inner.policy);
+            accept(task, request, name, policy)
+        }
+        Decision::Refuse => refuse(task, &request, task.inner.policy.rejection),
     }
 }
 
-/// Sends D.
-//= ZSSP-FLG-05  a refused Alice is told
-fn refuse(task: &mut Task<'_>, request: &Request) -> Result<(), Fault> {
+/// Sends D, or nothing.
+fn refuse(task: &mut Task<'_>, request: &Request, rejection: Rejection) -> Result<(), Fault> {
     let (inner, state) = (task.inner, &request.state);
     if !inner.forget(&request.pending) {
         return Err(Fault::Stale);
     }
+    //= ZSSP-FLG-04  rejected silently
+    //= ZSSP-FLG-05  otherwise a refused Alice is told
+    if rejection == Rejection::Silent {
+        return Ok(());
+    }
     // The session that never was would have begun with this counter.
     let nonce = PacketNonce::new(PacketType::Rejection, 0);
     let key = &request.completion.keys.key_exchange.send;
-    let tag = zke::confirm::seal(inner.provider(), key, nonce).map_err(|_| Fault::Provider)?;
+    let tag = zke::control::seal(inner.provider(), key, nonce, &[]).map_err(|_| Fault::Provider)?;
     let protection = Some((state.remote_kid, &*state.header.protect));
     let envelope = Envelope { to: state.address, protection, nonce, mtu: inner.mtu };
     task.outbox.transmits.push(Transmit::new(&envelope, &tag).map_err(|_| Fault::Malformed)?);
     Ok(())
 }
 
+/// What is to be done with a peer that the application has accepted.
+enum Verdict {
+    /// It gets no answer.
+    Forget(Fault),
+    /// It is refused: it has lost its ratchet.
+    Refuse,
+    /// It gets its session.
+    Welcome {
+        /// Whether it has lost its ratchet.
+        downgraded: bool,
+    },
+}
+
+/// Compares the ratchet state that the peer used with what the store holds, and settles who gives way if both sides
+/// opened at once. A session that gives way must not have touched the ratchet, so this comes before writing it.
+fn judge(
+    task: &Task<'_>,
+    request: &Request,
+    old: &RatchetPair,
+    (name, policy): (&PeerName, Policy),
+) -> Verdict {
+    // Asked after loading: if this handshake was forgotten, another session may have come about since, whose ratchet
+    // must not be replaced by that of a session that never will be.
+    //= ZSSP-DEF-09  an answer that comes too late changes nothing
+    if request.pending.is_over() {
+        return Verdict::Forget(Fault::Stale);
+    }
+    let used = request.state.xk.ratchet.fingerprint();
+    let known = old.contains(used);
+    //= ZSSP-RAT-21  the state used must be one of hers
+    if !known && !used.is_zero() {
+        return Verdict::Forget(Fault::Forged);
+    }
+    //= ZSSP-RAT-22  a downgrade is refused or warned of
+    //= ZSSP-FLG-03  as the policy says
+    if !known && policy.as_responder == Downgrade::Refuse {
+        return Verdict::Refuse;
+    }
+    let precedence = task.inner.precedence(&request.completion.initiator);
+    let admission = task.inner.peers.lock().admit(name, request.pending.since, precedence);
+    match admission {
+        Admission::Admitted => Verdict::Welcome { downgraded: !known },
+        Admission::Yield => Verdict::Forget(Fault::Unwelcome),
+    }
+}
+
 /// Checks and writes the ratchet, enters S1 and sends C1.
-fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), Fault> {
+fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy) -> Result<(), Fault> {
     let inner = task.inner;
-    let Request { pending, state, completion } = request;
-    let used = &state.xk.ratchet;
     let old = match task.load(&name) {
         Ok(old) => old,
         // The next copy of X3 asks the application again.
         Err(fault) => {
-            pending.put_back(state);
+            request.pending.put_back(request.state);
             return Err(fault);
         }
     };
-    // Asked after loading: if this handshake was forgotten, another session may have come about since, whose ratchet
-    // must not be replaced by that of a session that never will be.
-    //= ZSSP-DEF-09  an answer that comes too late changes nothing
-    if pending.is_over() {
-        return Err(Fault::Stale);
-    }
-    let downgraded = used.fingerprint().is_zero() && !old.contains(&Fingerprint::ZERO);
-    //= ZSSP-RAT-21  the state used must be one of hers
-    if !used.fingerprint().is_zero() && !old.contains(used.fingerprint()) {
-        inner.forget(&pending);
-        return Err(Fault::Forged);
-    }
+    let downgraded = match judge(task, &request, &old, (&name, policy)) {
+        Verdict::Forget(fault) => {
+            inner.forget(&request.pending);
+            return Err(fault);
+        }
+        Verdict::Refuse => {
+            task.outbox.events.push(Event::DowngradeRefused { peer: request.completion.initiator });
+            return refuse(task, &request, policy.rejection);
+        }
+        Verdict::Welcome { downgraded } => downgraded,
+    };
 
     //= ZSSP-RAT-10  state 1 is the new one, state 2 none
-    let new = RatchetPair { first: completion.keys.ratchet.duplicate(), second: None };
+    let new = RatchetPair { first: request.completion.keys.ratchet.duplicate(), second: None };
     match task.compare_and_swap(&name, &old, &new) {
         Ok(Swap::Stored) => {}
         Ok(Swap::Conflict) => {
-            inner.forget(&pending);
+            inner.forget(&request.pending);
             return Err(Fault::Stale);
         }
         Err(fault) => {
-            pending.put_back(state);
+            request.pending.put_back(request.state);
             return Err(fault);
         }
     }
+    let cell = establish(task, request, name, new)?;
+    inner.opened(&cell, Side::There, task.outbox);
+    if downgraded {
+        task.outbox.events.push(Event::Downgraded { id: cell.id });
+    }
+    Ok(())
+}
+
+/// Makes the session, whose ratchet is written already.
+//= ZSSP-ST-08  X3 read: S1, which sends C1
+fn establish(
+    task: &mut Task<'_>,
+    request: Request,
+    name: PeerName,
+    pair: RatchetPair,
+) -> Result<Arc<Cell>, Fault> {
+    let inner = task.inner;
+    let Request { pending, state, completion } = request;
     // From here on the key id belongs to the session. A handshake that was forgotten meanwhile, because the
     // application took too long, is over: Alice will open again, with the ratchet state she stored at X2.
     if !inner.take_over(&pending) {
         return Err(Fault::Stale);
     }
-
-    let peer = completion.initiator;
-    let epoch = KeyEpoch::new(inner.provider(), completion.keys, (pending.kid, state.remote_kid), 0);
+    let (peer, role, remote_kid) = (completion.initiator, Role::Responder, state.remote_kid);
+    let begin = (first_counter(role), task.now);
+    let epoch = KeyEpoch::new(inner.provider(), completion.keys, (pending.kid, remote_kid), begin);
     let (suite, address, header) = (state.suite, state.address, state.header);
-    let pair = Arc::new(new);
-    //= ZSSP-ST-08  S1 is entered when Bob read X3
+    let context = Arc::downgrade(inner);
+    let pair = Arc::new(pair);
     let timers = Timers::start(task.now, CONFIRM);
     let mut shared = None;
     let cell = inner.add_session(|id| {
-        let new = NewSession { id, peer, role: Role::Responder, suite, address, header };
+        let new = NewSession { id, peer, role, suite, address, header, context };
         let established = Established { shared: Arc::new(Shared::new(new, epoch)), pair };
         shared = Some(established.shared.clone());
         let phase = Phase::Confirming(Confirming { established, timers });
@@ -190,11 +267,8 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName) -> Result<(), F
     };
     inner.routes.set(pending.kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
     inner.schedule(cell.id, timers.resend);
-
-    task.outbox.events.push(Event::Established { session: Session(shared.clone()), role: Role::Responder });
-    if downgraded {
-        //= ZSSP-RAT-22  accepted with a warning
-        task.outbox.events.push(Event::Downgraded { id: cell.id });
-    }
-    confirm::send(task, &shared, PacketType::Confirmation)
+    task.outbox.events.push(Event::Established { session: Session(shared.clone()), role });
+    let ring = shared.ring().ok_or(Fault::Stale)?;
+    confirm::send_confirmation(task, &shared, &ring.current)?;
+    Ok(cell)
 }

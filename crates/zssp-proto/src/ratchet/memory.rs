@@ -1,5 +1,6 @@
 use core::fmt;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use super::{Fingerprint, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap};
 use crate::sync::{RankedMutex, rank};
@@ -15,21 +16,29 @@ pub struct MemoryStore {
 #[derive(Default)]
 struct Tables {
     pairs: HashMap<PeerName, RatchetPair>,
-    /// Whose state a fingerprint names. Hashed with a key of its own, so the time a look-up takes tells nothing.
-    owners: HashMap<[u8; Fingerprint::LEN], PeerName>,
+    /// Whose state a fingerprint names: one peer's, unless a one-time password was used twice. Hashed with a key of
+    /// its own, so the time a look-up takes tells nothing.
+    owners: HashMap<[u8; Fingerprint::LEN], Vec<PeerName>>,
 }
 
 impl Tables {
     fn put(&mut self, peer: &PeerName, pair: RatchetPair) {
-        for state in pair.states().filter(|state| !state.fingerprint().is_zero()) {
-            self.owners.insert(*state.fingerprint().as_bytes(), peer.clone());
-        }
-        let Some(replaced) = self.pairs.insert(peer.clone(), pair) else { return };
-        for state in replaced.states() {
-            let kept = self.pairs.get(peer).is_some_and(|pair| pair.contains(state.fingerprint()));
-            if !kept {
-                self.owners.remove(state.fingerprint().as_bytes());
+        if let Some(replaced) = self.pairs.remove(peer) {
+            for state in replaced.states() {
+                self.disown(state.fingerprint(), peer);
             }
+        }
+        for state in pair.states().filter(|state| !state.fingerprint().is_zero()) {
+            self.owners.entry(*state.fingerprint().as_bytes()).or_default().push(peer.clone());
+        }
+        self.pairs.insert(peer.clone(), pair);
+    }
+
+    fn disown(&mut self, fingerprint: &Fingerprint, peer: &PeerName) {
+        let Entry::Occupied(mut owners) = self.owners.entry(*fingerprint.as_bytes()) else { return };
+        owners.get_mut().retain(|owner| owner != peer);
+        if owners.get().is_empty() {
+            owners.remove();
         }
     }
 }
@@ -59,7 +68,7 @@ impl RatchetStore for MemoryStore {
 
     fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
         let tables = self.tables.lock();
-        let owner = tables.owners.get(fingerprint.as_bytes());
+        let owner = tables.owners.get(fingerprint.as_bytes()).and_then(|owners| owners.first());
         let pair = owner.and_then(|peer| tables.pairs.get(peer));
         Ok(pair
             .and_then(|pair| pair.states().find(|state| state.fingerprint() == fingerprint))

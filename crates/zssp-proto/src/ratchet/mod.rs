@@ -1,6 +1,7 @@
 //! The ratchet: what two peers remember of each other between handshakes (PROTOCOL 5.5).
 
 mod memory;
+mod password;
 mod store;
 
 use core::fmt;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 pub use memory::MemoryStore;
+pub use password::{OneTimePassword, PasswordError};
 pub use store::{RatchetStore, StoreError, Swap};
 
 use crate::crypto::Secret;
@@ -18,6 +20,7 @@ use crate::identity::PublicKey;
 ///
 /// Usually the static key; a key and an identity where one machine is many peers.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+//= ZSSP-ONE-01  what a peer is, the application says
 pub struct PeerName(Arc<[u8]>);
 
 impl PeerName {
@@ -101,6 +104,7 @@ impl RatchetState {
     }
 
     /// No shared history: zero key, zero fingerprint, chain length 0.
+    //= ZSSP-XK-12  the zero fingerprint stands for the zero key
     pub const fn zero() -> Self {
         Self::new(Secret::zero(), Fingerprint::ZERO, 0)
     }

@@ -27,7 +27,8 @@ pub trait RatchetStore: Send + Sync {
     /// Replaces the pair of `peer` by `new`, if what is stored is [`RatchetPair::same`] as `old`.
     ///
     /// # Errors
-    /// When the store could not be read or written; nothing has changed then.
+    /// When the store could not be read or written. Nothing has changed then, unless the medium failed while it made
+    /// the change durable: then all of it may be there after all, which the next [`load`](Self::load) tells.
     fn compare_and_swap(
         &self,
         peer: &PeerName,

@@ -9,15 +9,15 @@ mod replay;
 mod seal;
 
 use core::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 
-pub(crate) use keys::{KeyEpoch, KeyRing};
+pub(crate) use keys::{KeyEpoch, KeyRing, KeyUse};
 pub use seal::{SealError, Sealed};
 
 use crate::address::Address;
-use crate::context::Ingress;
+use crate::context::{Ingress, Inner};
 use crate::identity::PublicKey;
 use crate::suite::Suite;
 use crate::sync::{AtomicU64, Ordering, RankedMutex, rank};
@@ -25,6 +25,7 @@ use crate::wire::KeyId;
 use crate::zke::keys::Role;
 use crate::zke::state::HeaderKeys;
 use replay::ReplayWindow;
+pub(crate) use replay::Window;
 
 /// A session's place in its context: a dense index, so that an application's own table can be a plain vector,
 /// and a generation, so that a stale one is never taken for its successor.
@@ -112,7 +113,10 @@ pub(crate) struct Shared {
     pub(crate) address: RankedMutex<{ rank::ADDRESS }, Address>,
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.
+    //= ZSSP-DEF-11  no pool of contexts: the keys themselves are shared
     keys: ArcSwapOption<KeyRing>,
+    /// Told when the key's bounds are reached.
+    context: Weak<Inner>,
     //= ZSSP-ST-29  one counter for all threads, types and keys of a session, never reset
     send_counter: AtomicU64,
     window: ReplayWindow,
@@ -120,7 +124,7 @@ pub(crate) struct Shared {
 
 /// The counter of a session's first packet. Bob's 0 is that of the D that he could have sent in the place of C1.
 //= ZSSP-PKT-10  from 0, or from 1 for Bob
-const fn first_counter(role: Role) -> u64 {
+pub(crate) const fn first_counter(role: Role) -> u64 {
     match role {
         Role::Initiator => 0,
         Role::Responder => 1,
@@ -135,6 +139,7 @@ pub(crate) struct NewSession {
     pub(crate) suite: Suite,
     pub(crate) address: Address,
     pub(crate) header: Arc<HeaderKeys>,
+    pub(crate) context: Weak<Inner>,
 }
 
 impl Shared {
@@ -146,7 +151,8 @@ impl Shared {
             suite: new.suite,
             address: RankedMutex::new(new.address),
             ingress: Ingress::new(new.header),
-            keys: ArcSwapOption::from_pointee(KeyRing { current: Arc::new(epoch), other: None }),
+            keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),
+            context: new.context,
             send_counter: AtomicU64::new(first_counter(new.role)),
             window: ReplayWindow::new(),
         }
@@ -157,19 +163,56 @@ impl Shared {
         self.keys.store(None);
     }
 
-    /// The epoch whose packets carry `kid`.
-    pub(crate) fn epoch(&self, kid: KeyId) -> Option<Arc<KeyEpoch>> {
-        self.keys.load().as_ref().and_then(|ring| ring.by_local_kid(kid).cloned())
+    /// The keys; `None` when the session has ended.
+    pub(crate) fn ring(&self) -> Option<Arc<KeyRing>> {
+        self.keys.load_full()
     }
 
-    /// The epoch in use for sending.
-    pub(crate) fn sending(&self) -> Option<Arc<KeyEpoch>> {
-        self.keys.load().as_ref().map(|ring| ring.current.clone())
+    /// Publishes another ring, and returns the key ids that nothing can be read under any more. Only the task that has
+    /// the session's state does this.
+    pub(crate) fn publish(&self, ring: KeyRing) -> Vec<KeyId> {
+        let kept: Vec<KeyId> = ring.local_kids().collect();
+        let before = self.keys.swap(Some(Arc::new(ring)));
+        before.iter().flat_map(|ring| ring.local_kids()).filter(|kid| !kept.contains(kid)).collect()
     }
 
     /// The key ids under which packets to this session come.
     pub(crate) fn local_kids(&self) -> Vec<KeyId> {
-        self.keys.load().iter().flat_map(|ring| ring.epochs()).map(|epoch| epoch.local_kid).collect()
+        self.keys.load().iter().flat_map(|ring| ring.local_kids()).collect()
+    }
+
+    /// The counter that the next packet will have.
+    pub(crate) fn counter(&self) -> u64 {
+        self.send_counter.load(Ordering::Relaxed)
+    }
+
+    /// Has the next packet be so many later, as if they had been sealed.
+    #[cfg(test)]
+    pub(crate) fn advance_counter(&self, uses: u64) {
+        self.send_counter.store(first_counter(self.role) + uses, Ordering::Relaxed);
+    }
+
+    /// Has the peer's packets be as far, as if they had been received.
+    #[cfg(test)]
+    pub(crate) fn expect_counter(&self, counter: u64) {
+        self.window.raise(counter);
+    }
+
+    /// Whether the bounds of the key in use call for another one.
+    pub(crate) fn is_rekey_due(&self) -> bool {
+        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_rekey_due(self.counter()))
+    }
+
+    /// Whether the key in use is used up.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_used_up(self.counter()))
+    }
+
+    /// Has the session's deadline come at once, for the bounds of its key are reached.
+    pub(crate) fn wake(&self, epoch: &KeyEpoch) {
+        if let Some(context) = self.context.upgrade() {
+            context.schedule(self.id, epoch.since);
+        }
     }
 
     /// The next send counter.

@@ -20,6 +20,7 @@ impl Shared {
 
     /// Opens a payload in place.
     //= ZSSP-RPL-02  the counter is recorded only after the packet proved authentic
+    //= ZSSP-ST-26  received in A3, S1, S2, R1 and R2, which have keys
     pub(crate) fn open_payload<'p>(
         &self,
         kid: KeyId,

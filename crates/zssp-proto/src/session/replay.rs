@@ -136,6 +136,12 @@ impl<const SLOTS: usize> Window<SLOTS> {
         }
     }
 
+    /// Counts everything up to [`Self::WINDOW`] below `highest` as too old from now on, though nothing that high may have
+    /// been received.
+    pub(crate) fn raise(&self, highest: u64) {
+        self.highest.fetch_max(highest.min(Self::LAST), Relaxed);
+    }
+
     // `highest` may be outdated, that is too low. Then a counter may be too far ahead that another thread has just
     // brought within reach, as if this call had come a little earlier; and one that has become too old may pass,
     // which `Place::mark` decides anew. No sum overflows, because `highest` never exceeds `LAST`.

@@ -1,8 +1,8 @@
 //! The way out, every step *parallel*: load the key ring, take a counter, seal the payload in one run, move the
 //! pieces apart, protect all headers in one batch (PROTOCOL 3.2, 3.3, 5.1).
 
+use super::{KeyUse, Session};
 use crate::crypto::{Nonce, ProviderError, SealKey, TAG_LEN};
-use crate::session::Session;
 use crate::wire::{PacketNonce, PacketType};
 use crate::zfp::{Run, Split, SplitError, protect, spread};
 
@@ -64,13 +64,21 @@ impl Session {
         //= ZSSP-DEF-19  a buffer that is too short is an error
         let buffer = buffer.get_mut(..needed).ok_or(SealError::BufferTooSmall { needed })?;
 
+        //= ZSSP-ST-25  a session can be sealed with in S1, S2, R1 and R2 only
+        //= ZSSP-DEF-04  without one no counter is used up
         let ring = self.0.keys.load();
         //= ZSSP-DEF-04  refused before a counter is taken
         let ring = ring.as_ref().ok_or(SealError::Closed)?;
         let epoch = &ring.current;
         let counter = self.0.next_counter();
-        if !epoch.may_seal(counter) {
-            return Err(SealError::KeyUsedUp);
+        let key_use = epoch.account(counter, split.packet_len());
+        match key_use {
+            KeyUse::Good => {}
+            KeyUse::RekeyDue => self.0.wake(epoch),
+            KeyUse::UsedUp => {
+                self.0.wake(epoch);
+                return Err(SealError::KeyUsedUp);
+            }
         }
         //= ZSSP-PKT-09  the payload and its tag
         let nonce = PacketNonce::new(PacketType::Payload, counter);
@@ -80,7 +88,7 @@ impl Session {
         spread(buffer, &split, Some(epoch.remote_kid), nonce);
         //= ZSSP-DEF-10  the header cipher is shared, without a lock
         protect(&*self.0.ingress.header.protect, buffer, &split);
-        Ok(Sealed { split })
+        Ok(Sealed { split, rekey_due: key_use == KeyUse::RekeyDue })
     }
 }
 
@@ -98,10 +106,15 @@ fn split(payload_len: usize, mtu: usize) -> Result<Split, SealError> {
 /// Where the datagrams of a sealed payload lie in its buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sealed {
-    pub(crate) split: Split,
+    split: Split,
+    rekey_due: bool,
 }
 
 impl Sealed {
+    pub(crate) const fn of(split: Split) -> Self {
+        Self { split, rekey_due: false }
+    }
+
     /// Bytes of the buffer that are in use, from its start.
     #[expect(clippy::len_without_is_empty, reason = "there is always a tag")]
     pub const fn len(&self) -> usize {
@@ -113,14 +126,23 @@ impl Sealed {
         self.split.count()
     }
 
+    /// Whether with this packet it became time for another key: [`Context::expired`] has something to do at once,
+    /// which whoever sleeps until [`Context::next_deadline`] cannot know. True about once in 2^30 packets.
+    ///
+    /// [`Context::expired`]: crate::Context::expired
+    /// [`Context::next_deadline`]: crate::Context::next_deadline
+    pub const fn is_rekey_due(&self) -> bool {
+        self.rekey_due
+    }
+
     /// Each datagram by itself.
-    pub fn datagrams<'b>(&self, buffer: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+    pub fn datagrams(self, buffer: &[u8]) -> impl Iterator<Item = &[u8]> {
         self.split.fragments().filter_map(move |range| buffer.get(range))
     }
 
     /// The datagrams as at most two runs of equal length, for segmented sends: each is the bytes of a run and the
     /// length of one datagram in it.
-    pub fn runs<'b>(&self, buffer: &'b [u8]) -> impl Iterator<Item = (&'b [u8], usize)> {
+    pub fn runs(self, buffer: &[u8]) -> impl Iterator<Item = (&[u8], usize)> {
         let mut rest = buffer;
         self.split.runs().map_while(move |Run { datagram_len, count }| {
             let (run, after) = rest.split_at_checked(datagram_len * count)?;

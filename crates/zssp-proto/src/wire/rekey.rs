@@ -17,6 +17,8 @@ impl<'a> Rekey<'a> {
     ///
     /// # Errors
     /// When the length is not [`LEN`](Self::LEN).
+    //= ZSSP-PKT-06  K1 is a sealed message
+    //= ZSSP-PKT-07  and so is K2
     pub fn parse(packet: &'a [u8]) -> Result<Self, Malformed> {
         packet.try_into().map(|body| Self { body }).map_err(|_| Malformed)
     }

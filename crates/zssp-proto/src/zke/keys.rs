@@ -1,5 +1,6 @@
-use crate::crypto::Secret;
-use crate::ratchet::RatchetState;
+use crate::crypto::{Provider, Secret};
+use crate::noise::{Ask, SymmetricState};
+use crate::ratchet::{Fingerprint, RatchetState};
 
 /// Which side of the XK handshake this is. In rekeying the answerer takes the responder's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,4 +33,27 @@ pub(crate) struct HandshakeKeys {
     pub(crate) ratchet: RatchetState,
     pub(crate) key_exchange: Directed,
     pub(crate) transport: Directed,
+}
+
+/// What both sides derive when the last packet is read, after XK and after KK alike. `used` is the ratchet state that
+/// went into it.
+//= ZSSP-KK-04  with y in Bob's place
+//= ZSSP-XK-09  the ratchet
+//= ZSSP-XK-10  key-exchange and transport keys
+pub(crate) fn derive(
+    provider: &dyn Provider,
+    noise: &SymmetricState,
+    role: Role,
+    used: &RatchetState,
+) -> HandshakeKeys {
+    let [key, fingerprint] = noise.ask(provider, Ask::Ratchet);
+    HandshakeKeys {
+        ratchet: RatchetState::new(
+            key.cut(),
+            Fingerprint::new(*fingerprint.cut().expose()),
+            used.chain_length().saturating_add(1),
+        ),
+        key_exchange: Directed::from_pair(&noise.ask(provider, Ask::KeyExchange), role),
+        transport: Directed::from_pair(&noise.split(provider), role),
+    }
 }

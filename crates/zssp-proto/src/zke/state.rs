@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::keys::Directed;
-use super::xk;
-use crate::context::{Inner, Open, Transmit};
+use super::{kk, xk};
+use crate::context::{EndReason, Inner, Open, Transmit};
 use crate::crypto::{ProtectKey, UnprotectKey};
 use crate::error::Fault;
 use crate::identity::PublicKey;
@@ -19,8 +19,11 @@ use crate::wire::KeyId;
 pub(crate) const RESEND: Duration = Duration::from_secs(1);
 /// How long Alice stays in A1 and in A3 with one X1, and Bob in B2.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(10);
-/// How long S1 waits for its confirmation.
+/// How long S1, R1 and R2 wait for the peer.
 pub(crate) const CONFIRM: Duration = Duration::from_secs(60);
+/// How long S2 lasts at least before it rekeys, and how much longer at the most.
+pub(crate) const REKEY: Duration = Duration::from_secs(50 * 60);
+pub(crate) const REKEY_JITTER: Duration = Duration::from_secs(10 * 60);
 
 /// Where a session stands. Each variant owns what exists at that moment, and nothing else does.
 pub(crate) enum Phase {
@@ -36,8 +39,12 @@ pub(crate) enum Phase {
     Confirming(Confirming),
     /// A1 before there is an X1.
     Opening(Opening),
+    /// R2: K2 is on its way.
+    RekeyAnswered(Box<RekeyAnswered>),
+    /// R1: K1 is on its way.
+    RekeyStarted(Box<RekeyStarted>),
     /// S2.
-    Steady(Established),
+    Steady(Steady),
 }
 
 /// When a packet is sent again, and when the state ends.
@@ -77,7 +84,10 @@ pub(crate) struct AwaitResponse {
     pub(crate) header: Arc<HeaderKeys>,
     /// What the store held when X1 was made.
     pub(crate) pair: RatchetPair,
-    pub(crate) hello: Transmit,
+    /// X1 with its response, the last 32 bytes.
+    pub(crate) hello: Vec<u8>,
+    /// When X1 was made.
+    pub(crate) made: Instant,
     pub(crate) timers: Timers,
 }
 
@@ -95,7 +105,37 @@ pub(crate) struct Confirming {
     pub(crate) timers: Timers,
 }
 
-/// What A3, S1 and S2 have in common.
+pub(crate) struct Steady {
+    pub(crate) established: Established,
+    /// When to start rekeying.
+    pub(crate) rekey: Instant,
+}
+
+impl Steady {
+    /// Whether it is time for another key, by the clock or by the key's bounds.
+    pub(crate) fn wants_rekey(&self, now: Instant) -> bool {
+        self.rekey <= now || self.established.shared.is_rekey_due()
+    }
+}
+
+pub(crate) struct RekeyStarted {
+    pub(crate) established: Established,
+    pub(crate) kk: kk::AwaitFinish,
+    /// Reserved for the packets under the new key.
+    pub(crate) kid: KeyId,
+    /// The inner K1; each copy gets a new outer layer.
+    pub(crate) packet: Vec<u8>,
+    pub(crate) timers: Timers,
+}
+
+pub(crate) struct RekeyAnswered {
+    pub(crate) established: Established,
+    /// The inner K2; each copy gets a new outer layer.
+    pub(crate) packet: Vec<u8>,
+    pub(crate) timers: Timers,
+}
+
+/// What all states from A3 and S1 on have in common.
 #[derive(Clone)]
 //= ZSSP-ST-25  the application is given it in S1 and S2
 //= ZSSP-ST-26  packets reach it from A3 on
@@ -106,6 +146,7 @@ pub(crate) struct Established {
 }
 
 /// Header protection, both directions.
+//= ZSSP-DEF-10  keys without a lock
 pub(crate) struct HeaderKeys {
     pub(crate) protect: Box<dyn ProtectKey>,
     pub(crate) unprotect: Box<dyn UnprotectKey>,
@@ -127,7 +168,51 @@ impl Phase {
             Self::AwaitResponse(state) => Some(state.timers.next()),
             Self::Confirming(state) => Some(state.timers.next()),
             Self::Opening(state) => Some(state.at),
-            Self::Busy | Self::Closed | Self::Steady(_) => None,
+            Self::RekeyAnswered(state) => Some(state.timers.next()),
+            Self::RekeyStarted(state) => Some(state.timers.next()),
+            Self::Steady(state) => Some(state.rekey),
+            Self::Busy | Self::Closed => None,
+        }
+    }
+
+    /// The key id that this state alone knows; those of a data path are with its keys.
+    pub(crate) fn reserved_kid(&self) -> Option<KeyId> {
+        match self {
+            Self::AwaitResponse(state) => Some(state.kid),
+            Self::RekeyStarted(state) => Some(state.kid),
+            _ => None,
+        }
+    }
+
+    /// Its resend timer, in the states that send something again.
+    pub(crate) fn timers_mut(&mut self) -> Option<&mut Timers> {
+        match self {
+            Self::AwaitConfirm(state) => Some(&mut state.timers),
+            Self::AwaitResponse(state) => Some(&mut state.timers),
+            Self::Confirming(state) => Some(&mut state.timers),
+            Self::RekeyAnswered(state) => Some(&mut state.timers),
+            Self::RekeyStarted(state) => Some(&mut state.timers),
+            Self::Busy | Self::Closed | Self::Opening(_) | Self::Steady(_) => None,
+        }
+    }
+
+    /// Whether the state ends the session at this moment, and why.
+    pub(crate) fn is_over(&self, now: Instant) -> Option<EndReason> {
+        let expired = |timers: &Timers| timers.expire <= now;
+        match self {
+            //= ZSSP-ST-10  S1 ends the session after 60 s
+            Self::Confirming(state) if expired(&state.timers) => Some(EndReason::Expired),
+            //= ZSSP-ST-15  and so does R1
+            Self::RekeyStarted(state) if expired(&state.timers) => Some(EndReason::Expired),
+            //= ZSSP-ST-17  and R2
+            Self::RekeyAnswered(state) if expired(&state.timers) => Some(EndReason::Expired),
+            _ if self.attempt().and_then(|attempt| attempt.give_up).is_some_and(|at| at <= now) => {
+                Some(EndReason::TimedOut)
+            }
+            _ if self.established().is_some_and(|established| established.shared.is_used_up()) => {
+                Some(EndReason::KeyUsedUp)
+            }
+            _ => None,
         }
     }
 
@@ -137,7 +222,12 @@ impl Phase {
             Self::AwaitConfirm(state) => Some(&state.attempt),
             Self::AwaitResponse(state) => Some(&state.attempt),
             Self::Opening(state) => Some(&state.attempt),
-            Self::Busy | Self::Closed | Self::Confirming(_) | Self::Steady(_) => None,
+            Self::Busy
+            | Self::Closed
+            | Self::Confirming(_)
+            | Self::RekeyAnswered(_)
+            | Self::RekeyStarted(_)
+            | Self::Steady(_) => None,
         }
     }
 
@@ -146,7 +236,9 @@ impl Phase {
         match self {
             Self::AwaitConfirm(state) => Some(&state.established),
             Self::Confirming(state) => Some(&state.established),
-            Self::Steady(established) => Some(established),
+            Self::RekeyAnswered(state) => Some(&state.established),
+            Self::RekeyStarted(state) => Some(&state.established),
+            Self::Steady(state) => Some(&state.established),
             Self::AwaitResponse(_) | Self::Busy | Self::Closed | Self::Opening(_) => None,
         }
     }
@@ -219,6 +311,15 @@ impl Taken<'_> {
                 Err(Fault::Stale)
             }
         }
+    }
+
+    /// Puts the state back after its packet was sent again.
+    pub(crate) fn resent(self, now: Instant) -> Result<(), Fault> {
+        self.adjust(|phase| {
+            if let Some(timers) = phase.timers_mut() {
+                timers.resend = now + RESEND;
+            }
+        })
     }
 
     /// Changes the state a little and puts it back, with its deadline.

@@ -12,7 +12,7 @@ use crate::noise::{Ask, SymmetricState};
 use crate::ratchet::{Fingerprint, RatchetState};
 use crate::suite::Suite;
 use crate::wire::{self, KeyId, PacketNonce, PacketType};
-use crate::zke::keys::{Directed, HandshakeKeys, Role};
+use crate::zke::keys::{Directed, HandshakeKeys, Role, derive};
 
 /// Why a handshake packet led nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,27 +63,6 @@ fn start(
 //= ZSSP-XK-06  header keys after X1
 fn header_keys(provider: &dyn Provider, noise: &SymmetricState, role: Role) -> Directed {
     Directed::from_pair(&noise.ask(provider, Ask::HeaderKeys), role)
-}
-
-/// What both sides derive after X3.
-//= ZSSP-XK-09  the ratchet
-//= ZSSP-XK-10  key-exchange and transport keys
-fn finish(
-    provider: &dyn Provider,
-    noise: &SymmetricState,
-    role: Role,
-    ratchet: &RatchetState,
-) -> HandshakeKeys {
-    let [key, fingerprint] = noise.ask(provider, Ask::Ratchet);
-    HandshakeKeys {
-        ratchet: RatchetState::new(
-            key.cut(),
-            Fingerprint::new(*fingerprint.cut().expose()),
-            ratchet.chain_length().saturating_add(1),
-        ),
-        key_exchange: Directed::from_pair(&noise.ask(provider, Ask::KeyExchange), role),
-        transport: Directed::from_pair(&noise.split(provider), role),
-    }
 }
 
 /// Alice after X1, state A1.
@@ -200,7 +179,7 @@ impl SendCompletion {
         noise.mix_key(provider, se.expose());
 
         noise.encrypt_and_hash(provider, &nonce(PacketType::Completion, 0), identity, &mut packet)?;
-        Ok((packet, finish(provider, noise, Role::Initiator, ratchet)))
+        Ok((packet, derive(provider, noise, Role::Initiator, ratchet)))
     }
 }
 
@@ -219,6 +198,8 @@ pub(crate) struct SendResponse {
 impl SendResponse {
     /// Reads X1 under the first of `suites` whose e1 tag fits.
     //= ZSSP-SUI-08  es is the same under every name, so a wrong suite costs hashing only
+    //= ZSSP-SUI-09  no suite fits: an authentication failure
+    //= ZSSP-SUI-10  the one that fits is the session's
     pub(crate) fn read_hello(
         provider: &dyn Provider,
         key: &StaticKey,
@@ -322,7 +303,7 @@ impl AwaitCompletion {
         let mut identity = vec![0; sealed.len().saturating_sub(TAG_LEN)];
         noise.decrypt_and_hash(provider, &nonce(PacketType::Completion, 0), sealed, &mut identity)?;
 
-        let keys = finish(provider, &noise, Role::Responder, &self.ratchet);
+        let keys = derive(provider, &noise, Role::Responder, &self.ratchet);
         Ok(Completion { initiator, identity, keys })
     }
 }

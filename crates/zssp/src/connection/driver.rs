@@ -105,6 +105,9 @@ fn seal(shared: &Shared, payload: &Outgoing, batch: &mut SendBatch) -> Sealing {
     let tail = batch.tail();
     match shared.session.seal_parts(&payload.parts(), shared.settings.mtu, tail) {
         Ok(sealed) => {
+            if sealed.is_rekey_due() {
+                shared.endpoint.deadlines_changed();
+            }
             let mut runs = [(0, 0); 2];
             for (place, (run, segment)) in runs.iter_mut().zip(sealed.runs(tail)) {
                 *place = (run.len(), segment);

@@ -3,6 +3,7 @@
 //! Steps that the network asks for wait in a bounded queue and are dropped where that is full. What this side asks
 //! for (connecting, accepting, timers) waits for its turn instead.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,8 @@ impl Shared {
     pub(super) fn try_submit(self: &Arc<Self>, handshake: Handshake) {
         let Ok(queued) = self.queue.clone().try_acquire_owned() else {
             self.counters.handshakes_dropped.add(1);
+            // From here on strangers prove themselves first, so that who is real gets through.
+            self.context.report_overload(Instant::now());
             return;
         };
         let shared = self.clone();
@@ -67,6 +70,7 @@ impl Shared {
                 Event::Ended { id, reason } => self.ended(id, reason),
                 Event::Established { session, .. } => accepted = self.established(session).or(accepted),
                 Event::Downgraded { .. } => self.counters.downgrades.add(1),
+                Event::DowngradeRefused { .. } => self.counters.downgrades_refused.add(1),
                 Event::StoreFailed { .. } => self.counters.store_failures.add(1),
                 // Whatever a later version adds is a fact nobody here waits for.
                 _ => {}
@@ -81,6 +85,18 @@ impl Shared {
             }
         }
         accepted
+    }
+
+    /// Sends a challenge back; one that a full socket loses is as if the network had lost it.
+    pub(super) fn send_challenge(&self, to: SocketAddr, challenge: &[u8]) {
+        self.counters.challenges.add(1);
+        let sent = self.link.try_send(to, &mut &challenge[..], challenge.len());
+        self.counters.send_errors.add(u64::from(sent.is_err()));
+    }
+
+    /// Has the deadlines of the context looked at again.
+    pub(crate) fn deadlines_changed(&self) {
+        self.timer.notify_one();
     }
 
     fn announce(&self, peer: zssp_proto::Authorize) {
@@ -133,15 +149,18 @@ impl Shared {
         let attempt = self.book.lock().finish(id);
         if let Some(attempt) = attempt {
             let _ = attempt.done.send(Err(match reason {
-                EndReason::Conflict => ConnectError::Replaced,
+                EndReason::Conflict | EndReason::Replaced { .. } => ConnectError::Replaced,
                 EndReason::Rejected => ConnectError::Refused,
                 _ => ConnectError::TimedOut,
             }));
         }
         if let Some(connection) = self.table.find(id) {
             connection.handle_session_end(match reason {
-                EndReason::Conflict => CloseReason::Replaced,
-                EndReason::Expired => CloseReason::Session("the peer never confirmed it"),
+                EndReason::Conflict | EndReason::Replaced { .. } => CloseReason::Replaced,
+                EndReason::Expired => {
+                    CloseReason::Session("the peer did not answer when a key had to be agreed on")
+                }
+                EndReason::KeyUsedUp => CloseReason::Session("its key was used up before there was another"),
                 EndReason::Rejected => CloseReason::Session("the peer took back its consent"),
                 _ => CloseReason::TimedOut,
             });

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use zssp_proto::{Authorize, PublicKey, Suite};
+use zssp_proto::{Authorize, PeerName, PublicKey, Suite};
 
 use super::Shared;
 use crate::connection::Connection;
@@ -65,7 +65,7 @@ impl Incoming {
         self.peer.suite()
     }
 
-    /// Accepts the peer.
+    /// Accepts the peer, known by its key. There is one connection per peer: this ends the one before it.
     ///
     /// # Errors
     /// [`ConnectError::TimedOut`] when the decision came too late or the ratchet store failed, [`ConnectError::Replaced`]
@@ -75,11 +75,26 @@ impl Incoming {
     /// Dropped before the first poll, the peer is ignored; dropped later, the connection is closed as soon as it is
     /// there.
     pub async fn accept(self) -> Result<Connection, ConnectError> {
+        let name = PeerName::from(self.peer_key());
+        self.accept_as(name).await
+    }
+
+    /// Accepts the peer under a name of the application's own, where its key alone does not say who it is: one machine
+    /// that is several peers, told apart by their [`identity`](Self::identity).
+    ///
+    /// There is one connection per name: accepting this one ends the one before it. The peer's ratchet is stored under
+    /// the name, too.
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    ///
+    /// # Cancel safety
+    /// As [`accept`](Self::accept).
+    pub async fn accept_as(self, name: PeerName) -> Result<Connection, ConnectError> {
         let Self { peer, endpoint } = self;
         if endpoint.book.lock().is_closed() {
             return Err(ConnectError::EndpointClosed);
         }
-        let name = peer.peer_key();
         endpoint.submit(peer.accept(name)).await.ok_or(ConnectError::TimedOut)
     }
 

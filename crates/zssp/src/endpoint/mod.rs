@@ -196,6 +196,7 @@ impl Endpoint {
                 return Err(ConnectError::TooManyAttempts);
             }
             let opened = shared.context.open(Instant::now(), open).map_err(|error| match error {
+                OpenError::AlreadyOpening { .. } => ConnectError::AlreadyConnecting,
                 OpenError::TooManySessions => ConnectError::TooManyAttempts,
                 other => ConnectError::Local(other.to_string().into()),
             })?;

@@ -81,7 +81,10 @@ impl<'a> Batch<'a> {
         for (from, datagram) in batch.datagrams() {
             datagrams += 1;
             bytes += datagram.len() as u64;
-            faults += self.take(context.receive(self.now, from.into(), datagram, scratch)).fault;
+            match context.receive(self.now, from.into(), datagram, scratch) {
+                Ok(Received::Reply(challenge)) => self.shared.send_challenge(from, &challenge),
+                received => faults += self.take(received).fault,
+            }
         }
         loop {
             let outcome = self.take(context.flush(self.now, scratch));

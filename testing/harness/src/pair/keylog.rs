@@ -1,6 +1,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rand::rngs::Xoshiro256PlusPlus;
+use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{
     Encapsulation, InvalidKey, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce, OpenKey, P384_PUBLIC_LEN,
     P384_SECRET_LEN, P384KeyPair, ProtectKey, Provider, ProviderError, SealKey, Secret, TAG_LEN,
@@ -15,7 +17,6 @@ pub struct KeyLog {
     keys: Arc<Mutex<Keys>>,
 }
 
-#[derive(Default)]
 struct Keys {
     /// The latest key that protects headers.
     header: Option<[u8; 32]>,
@@ -25,6 +26,11 @@ struct Keys {
     sealing_keys: usize,
     /// What the generator yields for the next key ids.
     kids: VecDeque<[u8; 4]>,
+    random: Xoshiro256PlusPlus,
+    /// How many hashes were computed.
+    hashes: u64,
+    /// What is done after each.
+    on_hash: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl std::fmt::Debug for Keys {
@@ -58,9 +64,19 @@ impl Forgery<'_> {
 }
 
 impl KeyLog {
-    /// Remembers nothing yet; `provider` does the work.
-    pub fn new(provider: &'static dyn Provider) -> Self {
-        Self { provider, keys: Arc::default() }
+    /// Remembers nothing yet; `provider` does the work. Random bytes come from `seed`, so that whatever happens is the same
+    /// in each run; key pairs do not, as nothing depends on them.
+    pub fn new(provider: &'static dyn Provider, seed: u64) -> Self {
+        let keys = Keys {
+            header: None,
+            seal: HashMap::new(),
+            kids: VecDeque::new(),
+            sealing_keys: 0,
+            random: Xoshiro256PlusPlus::seed_from_u64(seed),
+            hashes: 0,
+            on_hash: None,
+        };
+        Self { provider, keys: Arc::new(Mutex::new(keys)) }
     }
 
     /// The datagram with its header protected as this peer protects its own; unprotected before there is a key.
@@ -87,6 +103,16 @@ impl KeyLog {
         self.keys().kids.extend(kids);
     }
 
+    /// How many hashes were computed so far.
+    pub fn hashes(&self) -> u64 {
+        self.keys().hashes
+    }
+
+    /// Has `action` happen in the middle of each computation of a hash.
+    pub fn on_hash(&self, action: impl Fn() + Send + Sync + 'static) {
+        self.keys().on_hash = Some(Arc::new(action));
+    }
+
     /// `plaintext` sealed as a packet of `packet_type`, under the key with which this peer last sealed one of type
     /// `like`; `None` when it did not yet.
     pub fn seal(&self, like: u8, packet_type: u8, counter: u64, plaintext: &[u8]) -> Option<Vec<u8>> {
@@ -104,7 +130,7 @@ impl KeyLog {
     }
 }
 
-/// Only key ids, sealing and header protection differ from the provider that does the work.
+/// Only random bytes, sealing and header protection differ from the provider that does the work.
 impl Provider for KeyLog {
     fn name(&self) -> &'static str {
         self.provider.name()
@@ -117,10 +143,18 @@ impl Provider for KeyLog {
             *kid = scripted;
             return Ok(());
         }
-        self.provider.random(out)
+        self.keys().random.fill(out);
+        Ok(())
     }
 
     fn sha512(&self, parts: &[&[u8]]) -> [u8; 64] {
+        let mut keys = self.keys();
+        keys.hashes += 1;
+        let on_hash = keys.on_hash.clone();
+        drop(keys);
+        if let Some(on_hash) = on_hash {
+            on_hash();
+        }
         self.provider.sha512(parts)
     }
 

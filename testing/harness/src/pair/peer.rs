@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
-use zssp_proto::crypto::{PROVIDERS, Provider};
+use zssp_proto::crypto::{PROVIDERS, Provider, Secret};
 use zssp_proto::{
-    Address, Authorize, Context, EndReason, Event, Fault, Handshake, Limits, LinkAddress, Open, OpenError,
-    Outbox, Received, Role, Scratch, Session, SessionId, StaticKey, Stats, Suite,
+    Address, Authorize, Challenging, Context, EndReason, Event, Fault, Handshake, Limits, LinkAddress, Open,
+    OpenError, Outbox, PeerName, Policy, Received, Role, Scratch, Session, SessionId, StaticKey, Stats,
+    Suite,
 };
 
 use super::keylog::KeyLog;
@@ -16,13 +17,20 @@ use super::store::FlakyStore;
 /// A node of the simulated network.
 type Node = zssp_sim::Address;
 
-/// What both peers of a pair are made with.
+/// How long a session rests at least between one key and the next, a little less (PROTOCOL 5.3).
+const REST: Duration = Duration::from_secs(45 * 60);
+
+/// What a peer is made with.
 #[derive(Debug, Clone)]
 pub struct Setup {
+    /// When others must prove themselves.
+    pub challenging: Challenging,
     /// Bounds of memory.
     pub limits: Limits,
     /// The largest datagram of any packet. At the default, 9000, every packet of the handshake is one.
     pub mtu: usize,
+    /// The security flags.
+    pub policy: Policy,
     /// `None`: the fastest provider of this build, with the peer's [`Peer::keys`] in front of it.
     pub provider: Option<Arc<dyn Provider>>,
     /// The suites that are accepted.
@@ -32,8 +40,10 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            challenging: Challenging::default(),
             limits: Limits::default(),
             mtu: 9000,
+            policy: Policy::default(),
             provider: None,
             suites: vec![Suite::MlKem1024, Suite::Kyber1024],
         }
@@ -45,6 +55,8 @@ impl Default for Setup {
 pub enum Answer {
     /// It is welcome.
     Accept,
+    /// It is welcome under these flags.
+    AcceptWith(Policy),
     /// It gets no answer.
     Ignore,
     /// The question is put aside until [`Peer::decide`].
@@ -73,6 +85,8 @@ pub enum Happening {
     Asked,
     /// The ratchet states did not fit.
     Downgraded,
+    /// They did not fit, and that is not allowed.
+    DowngradeRefused,
     /// A session has ended by itself.
     Ended(EndReason),
     /// A session is open.
@@ -96,6 +110,8 @@ pub struct Peer {
     pub pool: Pool,
     /// The keys it sent with, unless the setup had a provider of its own.
     pub keys: KeyLog,
+    /// How many keys each of its sessions can read under: 1, from the first rekeying on 2.
+    pub keys_per_session: usize,
     /// Sessions that were established, the latest last; ended ones too.
     pub sessions: Vec<Session>,
     /// What others said about themselves.
@@ -117,8 +133,9 @@ pub struct Peer {
 impl Peer {
     pub(super) fn new(node: Node, seed: u64, setup: &Setup, now: Instant) -> Self {
         let Some(provider) = PROVIDERS.first() else { panic!("this build has no cryptographic provider") };
-        let keys = KeyLog::new(*provider);
-        let key = StaticKey::generate(&keys).unwrap_or_else(|error| panic!("{error}"));
+        let seed = seed << 16 | u64::from(node);
+        let keys = KeyLog::new(*provider, seed);
+        let key = static_key(&keys, seed);
         Self {
             node,
             context: context(&key, setup, &keys),
@@ -126,13 +143,14 @@ impl Peer {
             answer: Answer::Accept,
             pool: Pool::AtOnce,
             keys,
+            keys_per_session: 1,
             sessions: Vec::new(),
             identities: Vec::new(),
             undecided: VecDeque::new(),
             setup: setup.clone(),
             key,
             now,
-            random: Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(node)),
+            random: Xoshiro256PlusPlus::seed_from_u64(seed),
             scratch: Scratch::new(),
             held: VecDeque::new(),
             outgoing: Vec::new(),
@@ -165,6 +183,7 @@ impl Peer {
         self.undecided.clear();
         self.outgoing.clear();
         self.sessions.clear();
+        self.keys_per_session = 1;
     }
 
     /// The disk dies too: nobody is remembered. To be followed by [`restart`](Self::restart).
@@ -189,6 +208,16 @@ impl Peer {
         let (id, handshake) = self.context.open(self.now, open)?;
         self.submit(handshake);
         Ok(id)
+    }
+
+    /// Agrees with the peer on another key for the latest session.
+    ///
+    /// # Panics
+    /// When there is no such session.
+    pub fn rekey(&mut self) {
+        let id = self.session().id();
+        let Some(handshake) = self.context.rekey(id) else { panic!("node {} has no session", self.node) };
+        self.submit(handshake);
     }
 
     /// The latest session.
@@ -227,6 +256,7 @@ impl Peer {
     pub fn receive(&mut self, from: Node, mut datagram: Vec<u8>) {
         match self.context.receive(self.now, address(from), &mut datagram, &mut self.scratch) {
             Ok(Received::Handshake(handshake)) => self.submit(handshake),
+            Ok(Received::Reply(datagram)) => self.outgoing.push((from, datagram.to_vec())),
             Ok(Received::Nothing) => {}
             Ok(Received::Payload { bytes, .. }) => self.payloads.push(bytes.to_vec()),
             Err(fault) => self.faults.push(fault),
@@ -238,7 +268,7 @@ impl Peer {
         loop {
             match self.context.flush(self.now, &mut self.scratch) {
                 Ok(Received::Handshake(handshake)) => self.submit(handshake),
-                Ok(Received::Nothing) => return,
+                Ok(Received::Nothing | Received::Reply(_)) => return,
                 Ok(Received::Payload { bytes, .. }) => self.payloads.push(bytes.to_vec()),
                 Err(fault) => self.faults.push(fault),
             }
@@ -288,15 +318,22 @@ impl Peer {
         self.answer(authorize, answer);
     }
 
-    /// No handshake waits, no fragment is kept, each key id is that of a session, and there is nothing left to do.
+    /// No handshake waits, no fragment is kept, each key id is that of a session, and there is nothing left to do before
+    /// the sessions rekey.
     ///
     /// # Panics
     /// When that is not so; `what` says in which case.
     pub fn assert_at_rest(&self, what: &str) {
         let stats = self.stats();
         assert_eq!((stats.pending_handshakes, stats.reassembly_bytes), (0, 0), "{what}: node {}", self.node);
-        assert_eq!(stats.key_ids, stats.sessions, "{what}: node {}", self.node);
-        assert_eq!(self.next_deadline(), None, "{what}: node {}", self.node);
+        let key_ids = stats.sessions * self.keys_per_session;
+        assert_eq!(stats.key_ids, key_ids, "{what}: node {}", self.node);
+        assert!(self.is_idle(), "{what}: node {}", self.node);
+    }
+
+    /// Whether there is nothing to do before the sessions rekey.
+    pub fn is_idle(&self) -> bool {
+        self.next_deadline().is_none_or(|deadline| deadline > self.now + REST)
     }
 
     /// What happened since the last call.
@@ -317,6 +354,11 @@ impl Peer {
     /// The datagrams sent since the last call that have not entered the network, with their receivers.
     pub fn take_outgoing(&mut self) -> Vec<(Node, Vec<u8>)> {
         core::mem::take(&mut self.outgoing)
+    }
+
+    /// Has `datagram` leave for `to` with whatever else waits to enter the network.
+    pub fn put_back(&mut self, to: Node, datagram: Vec<u8>) {
+        self.outgoing.push((to, datagram));
     }
 
     pub(super) fn set_now(&mut self, now: Instant) {
@@ -350,6 +392,7 @@ impl Peer {
                     continue;
                 }
                 Event::Downgraded { .. } => Happening::Downgraded,
+                Event::DowngradeRefused { .. } => Happening::DowngradeRefused,
                 Event::Ended { reason, .. } => Happening::Ended(reason),
                 Event::Established { session, role } => {
                     self.sessions.push(session);
@@ -369,8 +412,12 @@ impl Peer {
     fn answer(&mut self, authorize: Authorize, answer: Answer) {
         match answer {
             Answer::Accept => {
-                let name = authorize.peer_key();
+                let name = peer_name(authorize.peer_key(), authorize.identity());
                 self.submit(authorize.accept(name));
+            }
+            Answer::AcceptWith(policy) => {
+                let name = peer_name(authorize.peer_key(), authorize.identity());
+                self.submit(authorize.accept_with(name, policy));
             }
             Answer::Ignore => authorize.ignore(),
             Answer::Later => self.undecided.push_back(authorize),
@@ -383,10 +430,25 @@ fn context(key: &StaticKey, setup: &Setup, keys: &KeyLog) -> Context {
     let provider = setup.provider.clone().unwrap_or_else(|| Arc::new(keys.clone()));
     Context::builder(key.clone(), provider)
         .accept(setup.suites.clone())
+        .challenging(setup.challenging)
         .limits(setup.limits)
         .mtu(setup.mtu)
+        .policy(setup.policy)
         .build()
         .unwrap_or_else(|error| panic!("no context: {error}"))
+}
+
+/// The static key that this seed stands for: of two peers, the same one always has the larger.
+fn static_key(provider: &KeyLog, seed: u64) -> StaticKey {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(!seed);
+    let mut secret = [0; 48];
+    loop {
+        random.fill(&mut secret);
+        // Only a scalar above the order of the group is none, which is one in 2^190.
+        if let Ok(key) = StaticKey::from_secret(&Secret::new(secret), provider) {
+            return key;
+        }
+    }
 }
 
 /// The link address of a node.
@@ -401,4 +463,9 @@ fn node(address: Address) -> Node {
         Address::Link(link) => link.as_bytes().try_into().map_or(0, Node::from_be_bytes),
         Address::Socket(_) => 0,
     }
+}
+
+/// Who a peer is: its key, and one of many under that key if it says so.
+fn peer_name(key: zssp_proto::PublicKey, identity: &[u8]) -> PeerName {
+    PeerName::new(&[&key.as_bytes()[..], identity].concat())
 }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -6,18 +7,22 @@ use zssp_proto::{
 };
 
 /// A store that fails when the test says so, and counts what it is asked.
-#[derive(Debug, Default)]
 pub struct FlakyStore {
-    store: MemoryStore,
+    store: Box<dyn RatchetStore>,
     calls: AtomicU32,
     /// The numbers of the calls that fail.
     failing: Mutex<Vec<u32>>,
 }
 
 impl FlakyStore {
-    /// An empty one that does not fail.
+    /// An empty one in memory that does not fail.
     pub fn new() -> Self {
-        Self::default()
+        Self::over(MemoryStore::new())
+    }
+
+    /// `store`, not failing by itself so far.
+    pub fn over(store: impl RatchetStore + 'static) -> Self {
+        Self { store: Box::new(store), calls: AtomicU32::new(0), failing: Mutex::default() }
     }
 
     /// Has the call that comes after `calls` others fail.
@@ -37,19 +42,40 @@ impl FlakyStore {
     }
 
     /// What is remembered of `peer`, read without counting.
+    ///
+    /// # Panics
+    /// When it cannot be read.
     pub fn remembered(&self, peer: impl Into<PeerName>) -> RatchetPair {
-        self.store.load(&peer.into()).unwrap_or_else(|error| panic!("a store in memory failed: {error}"))
+        self.store.load(&peer.into()).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Puts `pair` in place of what is remembered of `peer`, behind everybody's back.
+    ///
+    /// # Panics
+    /// When it cannot.
     pub fn preset(&self, peer: impl Into<PeerName>, pair: RatchetPair) {
-        self.store.preset(peer.into(), pair);
+        let peer = peer.into();
+        let old = self.remembered(peer.clone());
+        let swap = self.store.compare_and_swap(&peer, &old, &pair);
+        assert!(matches!(swap, Ok(Swap::Stored)), "not preset: {swap:?}");
     }
 
-    fn call(&self) -> Result<&MemoryStore, StoreError> {
+    fn call(&self) -> Result<&dyn RatchetStore, StoreError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         let failing = self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if failing.contains(&call) { Err(StoreError::new("the disk is full")) } else { Ok(&self.store) }
+        if failing.contains(&call) { Err(StoreError::new("the disk is full")) } else { Ok(&*self.store) }
+    }
+}
+
+impl Default for FlakyStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for FlakyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FlakyStore({} calls)", self.calls())
     }
 }
 

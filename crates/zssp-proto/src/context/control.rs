@@ -1,0 +1,99 @@
+//! The packets of a session that are not payloads: C1, C2, D, K1, K2. Each is authenticated before anything else.
+
+use std::sync::Arc;
+
+use super::handshake::{Packet, Task};
+use super::outbox::{EndReason, Envelope, Transmit};
+use super::{confirm, rekey};
+use crate::error::Fault;
+use crate::session::{KeyEpoch, KeyUse, Shared};
+use crate::wire::{PacketNonce, PacketType};
+use crate::zke;
+use crate::zke::keys::Role;
+use crate::zke::state::{Cell, Phase, Taken};
+
+/// A control packet that was opened, and the state it came to.
+pub(super) struct Opened<'c> {
+    pub(super) taken: Taken<'c>,
+    /// The epoch under which it came.
+    pub(super) epoch: Arc<KeyEpoch>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Reads a control packet.
+pub(super) fn read(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Result<(), Fault> {
+    use PacketType as T;
+    let packet_type = packet.nonce.packet_type().ok_or(Fault::Malformed)?;
+    let taken = cell.take(task.inner)?;
+    let shared = taken.phase().established().ok_or(Fault::Stale)?.shared.clone();
+    let ring = shared.ring().ok_or(Fault::Stale)?;
+    let epoch = ring.by_local_kid(packet.kid).ok_or(Fault::Stale)?.clone();
+
+    let current = epoch.local_kid == ring.current.local_kid;
+    let expected = match (taken.phase(), packet_type) {
+        (Phase::AwaitConfirm(_), T::Confirmation | T::Rejection) => true,
+        //= ZSSP-ST-21  C1 is answered in S1 and S2
+        //= ZSSP-ST-22  and in R1 and R2
+        (_, T::Confirmation) => true,
+        (Phase::Confirming(_), T::Acknowledgement) | (Phase::RekeyStarted(_), T::RekeyFinish) => current,
+        (Phase::Steady(_), T::RekeyStart) => current,
+        //= ZSSP-ST-20  both started at once: Bob of the first handshake gives way
+        (Phase::RekeyStarted(_), T::RekeyStart) => current && shared.role == Role::Responder,
+        _ => false,
+    };
+    if !expected {
+        return Err(Fault::Unexpected);
+    }
+    //= ZSSP-ST-19  any other authentication failure is as if the packet had never come
+    let key = &epoch.key_exchange.receive;
+    let body = zke::control::open(task.inner.provider(), key, packet.nonce, &packet.bytes)
+        .map_err(|_| Fault::Forged)?;
+    shared.commit_counter(packet.nonce)?;
+    *shared.address.lock() = packet.from;
+
+    let opened = Opened { taken, epoch, body };
+    match packet_type {
+        T::Confirmation => confirm::confirmation(task, cell, opened),
+        T::Acknowledgement => confirm::acknowledgement(task, opened),
+        T::RekeyStart => rekey::start_read(task, cell, opened),
+        T::RekeyFinish => rekey::finish_read(task, cell, opened),
+        _ => {
+            drop(opened);
+            task.inner.end(cell, task.outbox, EndReason::Rejected);
+            Ok(())
+        }
+    }
+}
+
+/// Sends a control packet under the keys of `epoch`.
+//= ZSSP-ST-09  each copy is sealed with a fresh counter
+pub(super) fn send(
+    task: &mut Task<'_>,
+    shared: &Shared,
+    epoch: &KeyEpoch,
+    (packet_type, body): (PacketType, &[u8]),
+) -> Result<(), Fault> {
+    let counter = shared.next_counter();
+    if epoch.account(counter, 0) == KeyUse::UsedUp {
+        return Err(Fault::Stale);
+    }
+    let nonce = PacketNonce::new(packet_type, counter);
+    let packet = zke::control::seal(task.inner.provider(), &epoch.key_exchange.send, nonce, body)
+        .map_err(|_| Fault::Provider)?;
+    let envelope = Envelope {
+        to: *shared.address.lock(),
+        protection: Some((epoch.remote_kid, &*shared.ingress.header.protect)),
+        nonce,
+        mtu: task.inner.mtu,
+    };
+    task.outbox.transmits.push(Transmit::new(&envelope, &packet).map_err(|_| Fault::Malformed)?);
+    Ok(())
+}
+
+/// Another session with the peer has written the ratchet since.
+//= ZSSP-RAT-04  this one ends
+pub(super) fn lost(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
+    drop(taken);
+    task.inner.end(cell, task.outbox, EndReason::Conflict);
+    Err(Fault::Stale)
+}

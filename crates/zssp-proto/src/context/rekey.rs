@@ -1,0 +1,289 @@
+//! R1 and R2: agreeing on the next key while payloads flow under this one (PROTOCOL 5.3, 5.4).
+
+use std::sync::Arc;
+
+use super::confirm;
+use super::control::{self, Opened};
+use super::handshake::Task;
+use super::inner::Owner;
+use super::outbox::EndReason;
+use super::routes::Route;
+use crate::error::Fault;
+use crate::ratchet::{RatchetPair, Swap};
+use crate::session::{KeyEpoch, KeyRing, Shared};
+use crate::wire::{KeyId, PacketType, RekeyBody};
+use crate::zke::keys::HandshakeKeys;
+use crate::zke::kk::{self, Peers};
+use crate::zke::state::{
+    CONFIRM, Cell, Confirming, Established, Phase, RekeyAnswered, RekeyStarted, Taken, Timers,
+};
+use crate::zke::xk::XkError;
+
+/// S2 is over: sends K1 and enters R1.
+//= ZSSP-ST-14  by the rekey timer, by key use, or because the application asks
+pub(super) fn start(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
+    let Phase::Steady(steady) = taken.phase() else { return Err(Fault::Stale) };
+    let (inner, established) = (task.inner, steady.established.clone());
+    let shared = established.shared.clone();
+    let ring = shared.ring().ok_or(Fault::Stale)?;
+    let kid = inner.routes.reserve(inner.provider()).map_err(|_| Fault::Provider)?;
+    let peers = Peers { key: &inner.key, peer: &shared.peer, suite: shared.suite };
+    let made = kk::AwaitFinish::send_start(inner.provider(), &peers, &established.pair.first, kid);
+    let (kk, packet) = made.inspect_err(|_| inner.routes.remove(kid))?;
+    let timers = Timers::start(task.now, CONFIRM);
+    let next = RekeyStarted { established, kk, kid, packet: packet.clone(), timers };
+    taken.commit(Phase::RekeyStarted(Box::new(next)))?;
+    control::send(task, &shared, &ring.current, (PacketType::RekeyStart, &packet))
+}
+
+/// K1: sends K2 and enters R2.
+//= ZSSP-ST-16  R2 sends K2, the outer layer resealed
+pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
+    let Opened { taken, epoch, body } = opened;
+    let inner = task.inner;
+    let provider = inner.provider();
+    let Established { shared, pair } = taken.phase().established().ok_or(Fault::Stale)?.clone();
+    // Both started at once and this side gives way: what it had reserved is free again, once that is certain.
+    let own_kid = match taken.phase() {
+        Phase::RekeyStarted(state) => Some(state.kid),
+        _ => None,
+    };
+    let k1 = RekeyBody::parse(&body).map_err(|_| Fault::Malformed)?;
+    let peers = Peers { key: &inner.key, peer: &shared.peer, suite: shared.suite };
+    let read = kk::SendFinish::read_start(provider, &peers, &pair.first, &k1)?;
+    let remote_kid = read.kid;
+
+    let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
+    let answered = read.send_finish(provider, &peers, &pair.first, kid).map_err(Fault::from).and_then(
+        |(packet, keys)| {
+            //= ZSSP-RAT-11  state 1 is the new one, state 2 the old state 1
+            let new = RatchetPair { first: keys.ratchet.duplicate(), second: Some(pair.first.duplicate()) };
+            Ok((packet, keys, task.compare_and_swap(&cell.name, &pair, &new)?, new))
+        },
+    );
+    let (packet, keys, swap, new) = answered.inspect_err(|_| inner.routes.remove(kid))?;
+    if swap == Swap::Conflict {
+        inner.routes.remove(kid);
+        return control::lost(task, cell, taken);
+    }
+
+    let established = Established { shared: shared.clone(), pair: Arc::new(new) };
+    let timers = Timers::start(task.now, CONFIRM);
+    let next = RekeyAnswered { established, packet: packet.clone(), timers };
+    let next_epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
+    // Readable before K2 goes out, in use only when C1 has come.
+    publish(task, cell, &shared, kid, |ring| ring.with_next(next_epoch))?;
+    taken.commit(Phase::RekeyAnswered(Box::new(next)))?;
+    task.inner.free(own_kid);
+    control::send(task, &shared, &epoch, (PacketType::RekeyFinish, &packet))
+}
+
+/// K2: both sides have the new key. Sends C1 under it and enters S1.
+//= ZSSP-ST-11  the rekey starter has read K2: S1
+pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
+    let Opened { taken, body, .. } = opened;
+    let Phase::RekeyStarted(state) = taken.phase() else { return Err(Fault::Stale) };
+    let Established { shared, pair } = state.established.clone();
+    let (inner, kid) = (task.inner, state.kid);
+    let k2 = RekeyBody::parse(&body).map_err(|_| Fault::Malformed)?;
+    let peers = Peers { key: &inner.key, peer: &shared.peer, suite: shared.suite };
+    let (keys, remote_kid) = match state.kk.read_finish(inner.provider(), &peers, &pair.first, &k2) {
+        Ok(read) => read,
+        Err(XkError::Provider) => return Err(Fault::Provider),
+        //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
+        Err(XkError::Unauthentic) => {
+            drop(taken);
+            inner.end(cell, task.outbox, EndReason::Expired);
+            return Err(Fault::Forged);
+        }
+    };
+    //= ZSSP-RAT-12  state 1 is the new one, state 2 none
+    let new = RatchetPair { first: keys.ratchet.duplicate(), second: None };
+    if task.compare_and_swap(&cell.name, &pair, &new)? == Swap::Conflict {
+        return control::lost(task, cell, taken);
+    }
+
+    let established = Established { shared: shared.clone(), pair: Arc::new(new) };
+    let timers = Timers::start(task.now, CONFIRM);
+    let epoch = Arc::new(new_epoch(task, &shared, keys, (kid, remote_kid)));
+    publish(task, cell, &shared, kid, |ring| ring.switched_to(epoch.clone()))?;
+    taken.commit(Phase::Confirming(Confirming { established, timers }))?;
+    confirm::send_confirmation(task, &shared, &epoch)
+}
+
+/// R1's and R2's deadline: the packet again, under a new outer layer.
+pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
+    let (established, packet_type, packet) = match taken.phase() {
+        Phase::RekeyAnswered(state) => (&state.established, PacketType::RekeyFinish, &state.packet),
+        Phase::RekeyStarted(state) => (&state.established, PacketType::RekeyStart, &state.packet),
+        _ => return Err(Fault::Stale),
+    };
+    let (shared, packet) = (established.shared.clone(), packet.clone());
+    taken.resent(task.now)?;
+    let ring = shared.ring().ok_or(Fault::Stale)?;
+    control::send(task, &shared, &ring.current, (packet_type, &packet))
+}
+
+/// The new keys, for the packets of the same session: its header keys stay.
+//= ZSSP-KK-06  header keys are kept
+fn new_epoch(task: &Task<'_>, shared: &Shared, keys: HandshakeKeys, kids: (KeyId, KeyId)) -> KeyEpoch {
+    KeyEpoch::new(task.inner.provider(), keys, kids, (shared.counter(), task.now))
+}
+
+/// Publishes the ring that `change` makes of the one in use, leads `kid` to the session, and frees the key ids of the
+/// epoch that fell out.
+fn publish(
+    task: &Task<'_>,
+    cell: &Arc<Cell>,
+    shared: &Arc<Shared>,
+    kid: KeyId,
+    change: impl FnOnce(&KeyRing) -> KeyRing,
+) -> Result<(), Fault> {
+    let Some(ring) = shared.ring() else {
+        task.inner.routes.remove(kid);
+        return Err(Fault::Stale);
+    };
+    let dropped = shared.publish(change(&ring));
+    task.inner.routes.set(kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
+    task.inner.free(dropped);
+    // Fragments that were waiting under a key id that is gone are looked after under this one.
+    let waiting = shared.ingress.reassembly.lock().next_deadline();
+    if let Some(deadline) = waiting {
+        task.inner.timers.lock().schedule(Owner::Reassembly(kid), deadline);
+    }
+    Ok(())
+}
+
+#[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+#[allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use zssp_sim::Clock;
+
+    use crate::context::{Context, EndReason, Event, Handshake, Open, Outbox, Received, Scratch};
+    use crate::identity::StaticKey;
+    use crate::ratchet::{MemoryStore, RatchetStore};
+    use crate::session::{SealError, Session};
+    use crate::{Address, LinkAddress};
+
+    struct Peer {
+        context: Context,
+        store: MemoryStore,
+        sessions: Vec<Session>,
+        ended: Vec<EndReason>,
+        sent: Vec<Vec<u8>>,
+    }
+
+    impl Peer {
+        fn new() -> Self {
+            #[cfg(feature = "aws-lc")]
+            let provider = std::sync::Arc::new(crate::crypto::AwsLc);
+            #[cfg(not(feature = "aws-lc"))]
+            let provider = std::sync::Arc::new(crate::crypto::RustCrypto);
+            let key = StaticKey::generate(&*provider).unwrap();
+            let context = Context::builder(key, provider).mtu(9000).build().unwrap();
+            let store = MemoryStore::new();
+            Self { context, store, sessions: Vec::new(), ended: Vec::new(), sent: Vec::new() }
+        }
+
+        fn run(&mut self, now: Instant, work: Handshake) {
+            let mut outbox = Outbox::default();
+            work.run(now, &self.store, &mut outbox).unwrap();
+            let transmits = outbox.transmits.iter();
+            self.sent.extend(transmits.flat_map(|transmit| transmit.datagrams()).map(<[u8]>::to_vec));
+            for event in outbox.events {
+                match event {
+                    Event::Authorize(authorize) => {
+                        let key = authorize.peer_key();
+                        self.run(now, authorize.accept(key));
+                    }
+                    Event::Ended { reason, .. } => self.ended.push(reason),
+                    Event::Established { session, .. } => self.sessions.push(session),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+
+        fn meet_deadlines(&mut self, now: Instant) {
+            while let Some(work) = self.context.expired(now) {
+                self.run(now, work);
+            }
+        }
+    }
+
+    fn here() -> Address {
+        Address::Link(LinkAddress::new(b"here").unwrap())
+    }
+
+    /// Both read what the other sent until nothing is under way.
+    fn settle(now: Instant, peers: &mut [Peer; 2]) {
+        let mut receiver = 0;
+        while peers.iter().any(|peer| !peer.sent.is_empty()) {
+            receiver = 1 - receiver;
+            for mut datagram in core::mem::take(&mut peers[1 - receiver].sent) {
+                let (peer, mut scratch) = (&mut peers[receiver], Scratch::new());
+                let received = peer.context.receive(now, here(), &mut datagram, &mut scratch);
+                if let Ok(Received::Handshake(work)) = received {
+                    peer.run(now, work);
+                }
+            }
+        }
+    }
+
+    fn established(now: Instant) -> [Peer; 2] {
+        let mut peers = [Peer::new(), Peer::new()];
+        let open = Open::to(peers[1].context.public_key(), here());
+        let (_, work) = peers[0].context.open(now, open).unwrap();
+        peers[0].run(now, work);
+        settle(now, &mut peers);
+        peers
+    }
+
+    fn keys(peers: &[Peer; 2]) -> u64 {
+        peers[0].store.load(&peers[1].context.public_key().into()).unwrap().first.chain_length()
+    }
+
+    /// The use of a key that reaches the bound has the session rekey at once, whoever's it is.
+    //= ZSSP-ST-30  2^30 uses of one key start a rekey early
+    //= ZSSP-ST-14  R1 is entered by key use
+    #[test]
+    fn a_key_that_was_used_often_is_replaced() {
+        let now = Clock::new().now();
+        for side in [0, 1] {
+            let mut peers = established(now);
+            let session = peers[side].sessions[0].clone();
+            let uses = (1 << 30) - 2;
+            session.0.advance_counter(uses);
+            peers[1 - side].sessions[0].0.expect_counter(uses);
+            let mut buffer = [0; 100];
+            let rekey_due: Vec<bool> =
+                (0..4).map(|_| session.seal(b"often", 1280, &mut buffer).unwrap().is_rekey_due()).collect();
+            assert_eq!(rekey_due.iter().filter(|due| **due).count(), 1, "{rekey_due:?}");
+            assert!(peers[side].context.next_deadline().unwrap() <= now);
+            peers[side].meet_deadlines(now);
+            settle(now, &mut peers);
+            assert_eq!(keys(&peers), 2);
+            assert!(peers[side].context.next_deadline().unwrap() > now + Duration::from_secs(3000));
+            assert!(!session.seal(b"seldom", 1280, &mut buffer).unwrap().is_rekey_due());
+        }
+    }
+
+    //= ZSSP-ST-31  2^32 - 1 uses of one key end the session
+    #[test]
+    fn a_key_that_is_used_up_ends_the_session() {
+        let now = Clock::new().now();
+        let mut peers = established(now);
+        let session = peers[0].sessions[0].clone();
+        session.0.advance_counter((1 << 32) - 2);
+        let mut buffer = [0; 100];
+        assert!(session.seal(b"the last", 1280, &mut buffer).is_ok());
+        for _ in 0..3 {
+            assert_eq!(session.seal(b"one more", 1280, &mut buffer), Err(SealError::KeyUsedUp));
+        }
+        peers[0].meet_deadlines(now);
+        assert_eq!(peers[0].ended, [EndReason::KeyUsedUp]);
+        assert_eq!(peers[0].context.stats().key_ids, 0);
+        assert_eq!(session.seal(b"ended", 1280, &mut buffer), Err(SealError::Closed));
+    }
+}

@@ -1,0 +1,81 @@
+//! Security flags (PROTOCOL 5.6): what to do when two peers do not remember the same ratchet.
+
+/// How strictly the ratchet is held to. Set for a context, and where possible for a single peer.
+///
+/// | | opportunistic | persistent |
+/// |---|---|---|
+/// | hellos are answered | to anybody | to those whose ratchet is recognised |
+/// | the peer has lost its ratchet | the session goes on from zero, with a warning | there is no session |
+/// | a peer that is not welcome | is told so | hears nothing |
+///
+/// The two interoperate.
+///
+/// # Security
+/// The ratchet holds off whoever has stolen a static key but not what the last session left behind. A peer whose
+/// ratchet was lost, by a reinstallation, say, looks just like that thief. Persistent mode locks both out until an
+/// operator presets a one-time password on both sides; opportunistic mode lets both in and tells the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Policy {
+    /// Flag 1: which hellos are answered at all. A setting of the context; a hello does not say who it is from.
+    pub hellos: Hellos,
+    /// Flag 2: what to do as initiator when the responder has lost the ratchet.
+    pub as_initiator: Downgrade,
+    /// Flag 3: what to do as responder when the initiator has lost the ratchet.
+    pub as_responder: Downgrade,
+    /// Flag 4: what a peer is told that is refused.
+    pub rejection: Rejection,
+}
+
+impl Policy {
+    //= ZSSP-FLG-07  none or all of them; the two interoperate
+    /// None of the flags is set. The default.
+    //= ZSSP-FLG-07  opportunistic mode and persistent mode
+    pub const OPPORTUNISTIC: Self = Self {
+        hellos: Hellos::FromAnybody,
+        as_initiator: Downgrade::Warn,
+        as_responder: Downgrade::Warn,
+        rejection: Rejection::Told,
+    };
+    /// All of the flags are set.
+    pub const PERSISTENT: Self = Self {
+        hellos: Hellos::WithKnownRatchet,
+        as_initiator: Downgrade::Refuse,
+        as_responder: Downgrade::Refuse,
+        rejection: Rejection::Silent,
+    };
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self::OPPORTUNISTIC
+    }
+}
+
+/// Flag 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hellos {
+    /// Everybody is answered.
+    FromAnybody,
+    /// A hello that does not name a ratchet state of ours gets no answer, not even a challenge: the port looks closed
+    /// to strangers. First contact then needs a one-time password on both sides.
+    WithKnownRatchet,
+}
+
+/// Flags 2 and 3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Downgrade {
+    /// There is no session; an [`Event::DowngradeRefused`](crate::Event::DowngradeRefused) says why.
+    Refuse,
+    /// The session goes on from the zero state; an [`Event::Downgraded`](crate::Event::Downgraded) says so.
+    Warn,
+}
+
+/// Flag 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejection {
+    /// It waits until it gives up.
+    Silent,
+    /// It gets D, an authenticated packet.
+    Told,
+}

@@ -1,0 +1,211 @@
+//! The file: private, made whole or not at all.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use redb::backends::FileBackend;
+use redb::{Builder, StorageBackend};
+
+use crate::tables::{Foreign, Tables};
+
+/// Bytes of pages that are kept in memory. Small: a page holds the keys of a dozen peers, and is not wiped when it
+/// leaves the cache; the operating system keeps the file in its own cache anyway.
+const CACHE: usize = 1 << 20;
+
+/// Why a store could not be opened. The text names the file and says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A ratchet store belongs to one process, and in it to one [`Redb`](crate::Redb), at a time.
+    #[error("`{file}`: another process has this ratchet store open; stop it, or use its store")]
+    AlreadyOpen {
+        /// The file.
+        file: String,
+    },
+    /// The file was changed by something else, or the disk lost something it had promised to keep.
+    #[error(
+        "`{file}`: the ratchet store is damaged: {reason}; restore a copy, or move the file away and begin anew"
+    )]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What was found.
+        reason: String,
+    },
+    /// Others can read the keys, or could have.
+    #[error(
+        "`{file}`: others can read this ratchet store (mode {mode:04o}); make it private with: chmod 600 {file}"
+    )]
+    Exposed {
+        /// The file.
+        file: String,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// A version to come wrote the file.
+    #[error(
+        "`{file}`: the ratchet store has format version {version}, which this version does not know; use a newer one"
+    )]
+    Format {
+        /// The file.
+        file: String,
+        /// The version of its format.
+        version: u32,
+    },
+    /// The operating system refused.
+    #[error("`{file}`: {reason}")]
+    Io {
+        /// The file.
+        file: String,
+        /// What it said.
+        #[source]
+        reason: io::Error,
+    },
+    /// There is something else under this name.
+    #[error("`{file}`: this is not a ratchet store; give the store another name")]
+    NotAStore {
+        /// The file.
+        file: String,
+    },
+    /// The random generator failed while a new store was made.
+    #[error("`{file}`: the operating system's random generator failed")]
+    Random {
+        /// The file.
+        file: String,
+    },
+}
+
+/// Opens a store that is there.
+pub(crate) fn open(path: &Path) -> Result<Tables, OpenError> {
+    let io = |reason| OpenError::Io { file: shown(path), reason };
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
+    // Of the file that was opened, whatever the name stands for by now.
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(OpenError::NotAStore { file: shown(path) });
+    }
+    if let Some(mode) = exposed(&metadata) {
+        return Err(OpenError::Exposed { file: shown(path), mode });
+    }
+    let backend = FileBackend::new(file).map_err(|error| failed(path, error.into()))?;
+    tables(backend).map_err(|foreign| failed(path, foreign))
+}
+
+/// Opens the store, and makes one first if there is nothing of that name.
+pub(crate) fn open_or_create(path: &Path) -> Result<Tables, OpenError> {
+    if !path.try_exists().map_err(|reason| OpenError::Io { file: shown(path), reason })? {
+        create(path)?;
+    }
+    open(path)
+}
+
+/// The store in `backend`, or a new one if that is empty.
+pub(crate) fn tables(backend: impl StorageBackend) -> Result<Tables, Foreign> {
+    // Every page is checked once, so that a damaged file is an error now and not a panic later.
+    let database = Builder::new()
+        .set_cache_size(CACHE)
+        .set_check_integrity_on_open(true)
+        .create_with_backend(backend)?;
+    Tables::adopt(database)
+}
+
+/// Makes an empty store under another name and gives it its own when it is whole, so that a crash cannot leave half of
+/// one. Does nothing if somebody else was faster.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let io = |reason| OpenError::Io { file: shown(path), reason };
+    let unfinished = Unfinished(unfinished_name(path));
+    let file = new_private_file(&unfinished.0).map_err(io)?;
+    let backend = FileBackend::new(file).map_err(|error| failed(path, error.into()))?;
+    drop(tables(backend).map_err(|foreign| failed(path, foreign))?);
+    // Unlike a rename, a link never replaces what another process has made meanwhile.
+    match fs::hard_link(&unfinished.0, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        // File systems without links.
+        Err(_) => fs::rename(&unfinished.0, path).map_err(io)?,
+        Ok(()) => {}
+    }
+    drop(unfinished);
+    sync_folder(path).map_err(io)
+}
+
+/// A file that goes away with this value.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // If it stays, it is an empty store that nobody asks for.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn unfinished_name(path: &Path) -> PathBuf {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}-{}.new", process::id(), MADE.fetch_add(1, Relaxed)));
+    name.into()
+}
+
+fn failed(path: &Path, foreign: Foreign) -> OpenError {
+    let file = shown(path);
+    let error = match foreign {
+        Foreign::Failure(error) => error,
+        Foreign::Format(version) => return OpenError::Format { file, version },
+        Foreign::NotAStore => return OpenError::NotAStore { file },
+        Foreign::Random => return OpenError::Random { file },
+    };
+    match error {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
+            OpenError::AlreadyOpen { file }
+        }
+        // What redb says of a file that does not begin like one of its own.
+        redb::Error::Io(reason) if reason.kind() == io::ErrorKind::InvalidData => {
+            OpenError::NotAStore { file }
+        }
+        redb::Error::Io(reason) => OpenError::Io { file, reason },
+        other => OpenError::Damaged { file, reason: other.to_string() },
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+#[cfg(unix)]
+fn new_private_file(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(not(unix))]
+fn new_private_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+/// The mode of a file that others than its owner can read or change.
+#[cfg(unix)]
+fn exposed(metadata: &Metadata) -> Option<u32> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+/// Where there are no such modes, folders protect their files.
+#[cfg(not(unix))]
+fn exposed(_metadata: &Metadata) -> Option<u32> {
+    None
+}
+
+/// Makes the file's name as durable as its content.
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Folders cannot be opened like files here; the file system orders the two by itself.
+#[cfg(not(unix))]
+fn sync_folder(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
