@@ -54,7 +54,7 @@ Examples:
   zssp demo
   zssp demo --size 1GiB";
 
-/// Files over a secure session that is safe from quantum computers.
+/// Files over a secure session whose keys a quantum computer cannot find out later.
 ///
 /// Two machines know each other by their public keys; nothing else is configured.
 #[derive(Debug, Parser)]

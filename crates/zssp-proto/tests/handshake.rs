@@ -372,7 +372,7 @@ fn work_for_a_closed_session_leaves_nothing_behind() {
                 pair.deliver(None);
             }
             pair.alice.context.close(id);
-            pair.bob.sessions.iter().for_each(|session| pair.bob.context.close(session.id()));
+            pair.bob.sessions.iter().for_each(|session| drop(pair.bob.context.close(session.id())));
             for peer in [&mut pair.alice, &mut pair.bob] {
                 if lost {
                     peer.drop_held();

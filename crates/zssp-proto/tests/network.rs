@@ -114,7 +114,7 @@ fn both_are_connected_or_both_have_given_up() {
         );
 
         for peer in [&pair.alice, &pair.bob] {
-            peer.sessions.iter().for_each(|session| peer.context.close(session.id()));
+            peer.sessions.iter().for_each(|session| drop(peer.context.close(session.id())));
             peer.assert_at_rest("closed");
             assert_eq!(peer.stats().key_ids, 0);
         }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use zssp_proto::crypto::Provider;
 use zssp_proto::{
-    Address, Context, Event, Handshake, Limits, LinkAddress, MemoryStore, Open, Outbox, Received, Scratch,
-    Session, StaticKey,
+    Address, Challenging, Context, Event, Handshake, Limits, LinkAddress, MemoryStore, Open, Outbox,
+    Received, Scratch, Session, StaticKey,
 };
 
 /// A side of a session, and the time that its protocol work took.
@@ -29,7 +29,11 @@ impl Peer {
     pub(crate) fn with_limits(name: &[u8], provider: Arc<dyn Provider>, limits: Limits) -> Self {
         let key = StaticKey::generate(&*provider).unwrap();
         Self {
-            context: Context::builder(key, provider).limits(limits).build().unwrap(),
+            context: Context::builder(key, provider)
+                .limits(limits)
+                .challenging(Challenging::Off)
+                .build()
+                .unwrap(),
             address: Address::Link(LinkAddress::new(name).unwrap()),
             scratch: Scratch::new(),
             spent: Duration::ZERO,
@@ -54,6 +58,8 @@ impl Peer {
                         next = Some(authorize.accept(name));
                     }
                     Event::Established { session, .. } => self.established = Some(session),
+                    // There is one session per peer: the one of the round before has ended.
+                    Event::Ended { .. } => {}
                     other => panic!("{other:?}"),
                 }
             }

@@ -209,11 +209,10 @@ impl Inner {
         }
     }
 
-    pub(super) fn close(&self, id: SessionId) {
-        let cell = self.sessions.lock().find(id);
-        if let Some(cell) = cell {
-            self.dismantle(&cell);
-        }
+    /// Ends a session because the application wants it; `None` when it was over already.
+    pub(super) fn close(&self, id: SessionId) -> Option<Event> {
+        let cell = self.sessions.lock().find(id)?;
+        self.dismantle(&cell).then_some(Event::Ended { id, reason: EndReason::Closed })
     }
 
     /// Takes a session out of every table; `true` for the one caller who did.

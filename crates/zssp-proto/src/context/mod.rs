@@ -102,10 +102,13 @@ impl Context {
         Ok((id, Handshake { context: self.clone(), work: Work::Timer { cell } }))
     }
 
-    /// Ends a session, or the attempt to open one, without an event. The peer is not told: the protocol has no packet
-    /// for it, so say goodbye in a payload before. An id that is over already is ignored.
-    pub fn close(&self, id: SessionId) {
-        self.0.close(id);
+    /// Ends a session, or the attempt to open one. The peer is not told: the protocol has no packet for it, so say
+    /// goodbye in a payload before.
+    ///
+    /// Returns the [`Event::Ended`] of the session, for those who handle all events in one place; `None` when it is over
+    /// already.
+    pub fn close(&self, id: SessionId) -> Option<Event> {
+        self.0.close(id)
     }
 
     /// Agrees with the peer on another key now, instead of after 50 to 60 minutes or when the key's bounds are reached.

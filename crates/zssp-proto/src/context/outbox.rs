@@ -119,10 +119,12 @@ pub enum Event {
     },
 }
 
-/// Why a session ended by itself. One that the application closed ends without an event.
+/// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndReason {
+    /// The application closed it.
+    Closed,
     /// Another session with the peer has written the ratchet since, and won.
     Conflict,
     /// The peer did not answer within 60 s when a key had to be confirmed or agreed on.

@@ -163,7 +163,7 @@ mod tests {
         let directed = || Directed { send: Secret::zero(), receive: Secret::zero() };
         let keys =
             HandshakeKeys { ratchet: RatchetState::zero(), key_exchange: directed(), transport: directed() };
-        let kids = [[1; 4], [2; 4]].map(|kid| KeyId::new(kid).unwrap());
+        let kids = [[1; 4], [2; 4]].map(|kid| KeyId::new(kid).expect("not zero"));
         KeyEpoch::new(PROVIDERS[0], keys, (kids[0], kids[1]), (first_counter, Clock::new().now()))
     }
 
