@@ -67,7 +67,6 @@ pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
 pub use zssp_proto::{
     Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, RatchetStore, Suite,
 };
-/// A ratchet store in one file, which survives restarts and crashes.
 pub use zssp_store::Redb;
 
 pub use bytes::Bytes;
@@ -79,3 +78,6 @@ struct Readme;
 
 /// The session protocol underneath: providers of cryptography, and what a ratchet store of one's own needs.
 pub use zssp_proto as proto;
+
+/// The durable ratchet store, and what an operator does with it: list, forget and preset peers.
+pub use zssp_store as store;

@@ -1,0 +1,139 @@
+//! What lies below a connection: one session per peer, challenges, and ratchets that survive.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod common;
+
+use common::{builder, connect, endpoint, run};
+use zssp::proto::crypto::{AwsLc, Provider};
+use zssp::store::OpenError;
+use zssp::{
+    Builder, Challenging, CloseReason, Connection, Endpoint, OneTimePassword, PeerName, Policy, RatchetStore,
+    Redb, SecretKey,
+};
+
+fn builder_of(key: &SecretKey) -> Builder {
+    Endpoint::builder(SecretKey::from_bytes(&key.to_bytes()).unwrap())
+}
+
+async fn talk(here: &Connection, there: &Connection) {
+    here.channel().send("hello").await.unwrap();
+    assert_eq!(there.channel().receive().await.unwrap().into_data(), "hello");
+}
+
+//= ZSSP-ONE-02  accepting a session ends the previous one with that peer
+#[test]
+fn a_peer_that_comes_again_takes_the_place_of_its_old_connection() {
+    run(async {
+        let (client, server) = (endpoint().await, endpoint().await);
+        let (old_here, old_there) = connect(&client, &server).await;
+        talk(&old_here, &old_there).await;
+        let (here, there) = connect(&client, &server).await;
+        assert_eq!(old_there.closed().await, CloseReason::Replaced);
+        assert_eq!(old_here.closed().await, CloseReason::Replaced);
+        talk(&here, &there).await;
+        assert_eq!((client.stats().connections, server.stats().connections), (1, 1));
+    });
+}
+
+//= ZSSP-ONE-01  what a peer is, the application says
+#[test]
+fn one_key_can_be_many_peers() {
+    run(async {
+        let key = SecretKey::generate().unwrap();
+        let server = endpoint().await;
+        let mut pairs = Vec::new();
+        for identity in ["laptop", "phone"] {
+            let client = builder_of(&key).identity(identity).bind("127.0.0.1:0").await.unwrap();
+            let accept = async {
+                let incoming = server.accept().await.unwrap();
+                let name = PeerName::new(incoming.identity());
+                incoming.accept_as(name).await.unwrap()
+            };
+            let (here, there) =
+                tokio::join!(client.connect(server.local_addr(), server.public_key()), accept);
+            pairs.push((client, here.unwrap(), there));
+        }
+        for (_, here, there) in &pairs {
+            talk(here, there).await;
+        }
+        assert_eq!(server.stats().connections, 2);
+    });
+}
+
+//= ZSSP-ONE-03  both open at once: one connection survives, the same on both sides
+#[test]
+fn two_who_connect_at_the_same_moment_have_one_connection() {
+    run(async {
+        for _ in 0..10 {
+            let (a, b) = (endpoint().await, endpoint().await);
+            let accept = |endpoint: Endpoint| async move { endpoint.accept().await?.accept().await.ok() };
+            let (accepted_a, accepted_b) = (tokio::spawn(accept(a.clone())), tokio::spawn(accept(b.clone())));
+            let (from_a, from_b) = tokio::join!(
+                a.connect(b.local_addr(), b.public_key()),
+                b.connect(a.local_addr(), a.public_key())
+            );
+            // Whoever has the larger key keeps its own; the other accepts it.
+            let larger = a.public_key() > b.public_key();
+            let (kept, accepted) = if larger { (from_a, accepted_b) } else { (from_b, accepted_a) };
+            let (here, there) = (kept.unwrap(), accepted.await.unwrap().unwrap());
+            talk(&here, &there).await;
+            talk(&there, &here).await;
+            for endpoint in [&a, &b] {
+                assert_eq!(endpoint.stats().connections, 1);
+                endpoint.close(0, b"");
+            }
+        }
+    });
+}
+
+//= ZSSP-ZCP-04  by configuration
+#[test]
+fn a_challenged_peer_connects() {
+    run(async {
+        let server = builder().challenging(Challenging::Always).bind("127.0.0.1:0").await.unwrap();
+        let client = endpoint().await;
+        let (here, there) = connect(&client, &server).await;
+        talk(&here, &there).await;
+        assert!(server.stats().challenges >= 1);
+    });
+}
+
+/// Two that never met but were given one password, that trust nothing else, and that remember each other over restarts.
+//= ZSSP-RAT-02  durable
+//= ZSSP-FLG-07  persistent mode
+#[test]
+fn persistent_peers_meet_again_after_a_restart() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = [SecretKey::generate().unwrap(), SecretKey::generate().unwrap()];
+        // The file is free again when the last task of the endpoint that had it is gone.
+        let store = async |side: usize| loop {
+            match Redb::open(folder.path().join(format!("{side}.redb"))) {
+                Ok(store) => break store,
+                Err(OpenError::AlreadyOpen { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let provider: &dyn Provider = &AwsLc;
+        let password = OneTimePassword::generate(provider).unwrap().to_text();
+        for side in [0, 1] {
+            let ratchet = OneTimePassword::from_text(&password).unwrap().into_ratchet(provider);
+            let peer = PeerName::from(keys[1 - side].public_key());
+            store(side).await.preset(&peer, ratchet, zssp::store::Overwrite::Refuse).unwrap();
+        }
+        for round in 1..=3 {
+            let bind = async |side: usize| {
+                let builder = builder_of(&keys[side]).store(store(side).await).policy(Policy::PERSISTENT);
+                builder.bind("127.0.0.1:0").await.unwrap()
+            };
+            let (client, server) = (bind(0).await, bind(1).await);
+            let (here, there) = connect(&client, &server).await;
+            talk(&here, &there).await;
+            assert_eq!(here.close(0, b"").await, CloseReason::Local);
+            there.closed().await;
+            drop((here, there, client, server));
+            let pair = store(0).await.load(&PeerName::from(keys[1].public_key())).unwrap();
+            assert_eq!(pair.first.chain_length(), 1 + round);
+        }
+    });
+}
