@@ -18,7 +18,7 @@ use crate::error::Fault;
 use crate::identity::{PublicKey, StaticKey};
 use crate::policy::{Hellos, Policy};
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, StoreError, Swap};
-use crate::session::SessionId;
+use crate::session::{Session, SessionId};
 use crate::suite::Suite;
 use crate::sync::{RankedMutex, rank};
 use crate::timers::Timers;
@@ -232,14 +232,26 @@ impl Inner {
     }
 
     /// A session is open, and takes the place of what there is with that peer.
-    pub(super) fn opened(&self, cell: &Cell, opened_by: Side, outbox: &mut Outbox) {
-        let replaced = self.peers.lock().opened(&cell.name, cell.id, opened_by);
+    ///
+    /// # Errors
+    /// [`Fault::Stale`] when another session was quicker: this one is ending, and the application hears nothing of it
+    /// but that.
+    pub(super) fn opened(
+        &self,
+        cell: &Cell,
+        (session, opened_by): (Session, Side),
+        outbox: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let replaced = self.peers.lock().opened(&cell.name, cell.id, opened_by).ok_or(Fault::Stale)?;
+        let role = session.role();
+        outbox.events.push(Event::Established { session, role });
         for id in replaced.into_iter().flatten() {
             let replaced = self.sessions.lock().find(id);
             if let Some(replaced) = replaced {
                 self.end(&replaced, outbox, EndReason::Replaced { by: cell.id });
             }
         }
+        Ok(())
     }
 
     /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What a

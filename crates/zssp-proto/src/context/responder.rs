@@ -43,7 +43,7 @@ pub(super) fn hello(
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
     let pending = respond(task, read, ratchet, kid, from).inspect_err(|_| inner.routes.remove(kid))?;
     //= ZSSP-ST-04  B2 is entered when X1 was answered
-    inner.add_pending(pending, task.now)
+    inner.add_pending(pending, task.now).inspect_err(|_| inner.routes.remove(kid))
 }
 
 /// Makes X2, and the state that waits for X3.
@@ -221,12 +221,7 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy)
             return Err(fault);
         }
     }
-    let cell = establish(task, request, name, new)?;
-    inner.opened(&cell, Side::There, task.outbox);
-    if downgraded {
-        task.outbox.events.push(Event::Downgraded { id: cell.id });
-    }
-    Ok(())
+    establish(task, request, (name, new), downgraded)
 }
 
 /// Makes the session, whose ratchet is written already.
@@ -234,9 +229,9 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy)
 fn establish(
     task: &mut Task<'_>,
     request: Request,
-    name: PeerName,
-    pair: RatchetPair,
-) -> Result<Arc<Cell>, Fault> {
+    (name, pair): (PeerName, RatchetPair),
+    downgraded: bool,
+) -> Result<(), Fault> {
     let inner = task.inner;
     let Request { pending, state, completion } = request;
     // From here on the key id belongs to the session. A handshake that was forgotten meanwhile, because the
@@ -263,10 +258,14 @@ fn establish(
         inner.routes.remove(pending.kid);
         return Err(Fault::Full);
     };
-    inner.routes.set(pending.kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
     inner.schedule(cell.id, timers.resend);
-    task.outbox.events.push(Event::Established { session: Session(shared.clone()), role });
+    // Before its first packet can be read: nothing can end it that does not find it here.
+    inner.opened(&cell, (Session(shared.clone()), Side::There), task.outbox)?;
+    inner.routes.set(pending.kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
+    inner.forget_if_closed(&cell, pending.kid);
+    if downgraded {
+        task.outbox.events.push(Event::Downgraded { id: cell.id });
+    }
     let ring = shared.ring().ok_or(Fault::Stale)?;
-    confirm::send_confirmation(task, &shared, &ring.current)?;
-    Ok(cell)
+    confirm::send_confirmation(task, &shared, &ring.current)
 }
