@@ -226,7 +226,11 @@ impl Context {
             Route::AwaitResponse { cell, .. } => Work::Response { cell: cell.clone(), packet },
             Route::Pending(pending) => Work::Completion { pending: pending.clone(), packet },
             Route::Reserved => return Err(Fault::UnknownKeyId),
-            Route::Session { cell, .. } => Work::Control { cell: cell.clone(), packet },
+            Route::Session { shared, cell } => {
+                // Here and not when the work is run: a fast session's window does not wait for its turn.
+                let bytes = shared.open_control(self.0.provider(), kid, nonce, &packet.bytes)?;
+                Work::Control { cell: cell.clone(), packet: Packet { bytes, ..packet } }
+            }
         };
         Ok(Received::Handshake(Handshake { context: self.clone(), work }))
     }
