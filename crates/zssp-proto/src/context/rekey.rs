@@ -268,6 +268,21 @@ mod tests {
         }
     }
 
+    /// What a thread keeps holds the last payload that was joined from fragments.
+    //= ZSSP-SEC-09  Debug shows no plaintext
+    #[test]
+    fn what_a_thread_keeps_does_not_show_payloads() {
+        let now = Clock::new().now();
+        let peers = established(now);
+        let mut buffer = [0; 2000];
+        let sealed = peers[0].sessions[0].seal(&[201; 1500], 1280, &mut buffer).unwrap();
+        let mut scratch = Scratch::new();
+        for datagram in sealed.datagrams(&buffer) {
+            peers[1].context.receive(now, here(), &mut datagram.to_vec(), &mut scratch).unwrap();
+        }
+        assert!(!format!("{scratch:?}").contains("201, 201"));
+    }
+
     /// More payloads than the replay window remembers overtake each handshake packet between its arrival and its turn
     /// on the pool.
     //= ZSSP-RPL-02  the counter is recorded when the packet proved authentic, not when it is its turn
