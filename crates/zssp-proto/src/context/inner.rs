@@ -125,7 +125,7 @@ impl Inner {
         }
         let give_up = open.give_up_after.and_then(|time| now.checked_add(time));
         let (peer, name) = (open.peer, open.name.clone());
-        let attempt = Arc::new(Attempt { open, give_up });
+        let attempt = Arc::new(Attempt { open, begun: now, give_up });
         // Should the first handshake be dropped instead of run, the deadline makes up for it.
         let at = now + RESEND;
         let phase = Phase::Opening(Opening { attempt, at });
@@ -229,6 +229,20 @@ impl Inner {
     /// Whose session survives when both sides open at once.
     pub(super) fn precedence(&self, peer: &PublicKey) -> Precedence {
         Precedence(if self.key.public() > *peer { Side::Here } else { Side::There })
+    }
+
+    /// What this side is opening with a peer, if one X1 after the other got no answer: whatever the peer opens then was
+    /// not opened at the same time, and giving way to an attempt at a wrong address would lock the peer out for good.
+    pub(super) fn stalled_attempt(&self, peer: &PeerName, now: Instant) -> Option<SessionId> {
+        let id = self.peers.lock().attempt(peer)?;
+        let cell = self.sessions.lock().find(id)?;
+        let stalled = cell.with_phase(|phase| match phase {
+            Phase::AwaitResponse(_) | Phase::Opening(_) => {
+                phase.attempt().is_some_and(|attempt| attempt.begun + ATTEMPT <= now)
+            }
+            _ => false,
+        });
+        stalled.then_some(id)
     }
 
     /// A session is open, and takes the place of what there is with that peer.

@@ -73,17 +73,25 @@ impl Peers {
         }
     }
 
-    /// Whether a session that the peer began to open at `since` may go on.
-    pub(super) fn admit(&self, peer: &PeerName, since: Moment, precedence: Precedence) -> Admission {
+    /// What this side is opening with the peer.
+    pub(super) fn attempt(&self, peer: &PeerName) -> Option<SessionId> {
+        self.slots.get(peer)?.attempt
+    }
+
+    /// Whether a session that the peer began to open at `since` may go on. `stalled` is an attempt of this side that
+    /// gets nowhere, so that nothing has to give way to it.
+    pub(super) fn admit(
+        &self,
+        peer: &PeerName,
+        (since, precedence): (Moment, Precedence),
+        stalled: Option<SessionId>,
+    ) -> Admission {
         let Some(slot) = self.slots.get(peer) else { return Admission::Admitted };
         let ours_survives = precedence == Precedence(Side::Here);
         // The peer opened it before it knew of ours: both opened at once, and ours was quicker.
         let crossed = slot.open.is_some_and(|open| open.opened_by == Side::Here && since < open.since);
-        if ours_survives && (slot.attempt.is_some() || crossed) {
-            Admission::Yield
-        } else {
-            Admission::Admitted
-        }
+        let attempt = slot.attempt.filter(|attempt| Some(*attempt) != stalled);
+        if ours_survives && (attempt.is_some() || crossed) { Admission::Yield } else { Admission::Admitted }
     }
 
     /// A session is open. Returns those it takes the place of: the one before it, and, where the peer opened it, what
@@ -181,10 +189,12 @@ mod tests {
         let mut peers = Peers::default();
         let theirs = peers.moment();
         assert_eq!(peers.begin(&peer(), id(1)), Ok(()));
-        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::Here)), Admission::Yield);
-        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::There)), Admission::Admitted);
+        assert_eq!(peers.admit(&peer(), (theirs, Precedence(Side::Here)), None), Admission::Yield);
+        assert_eq!(peers.admit(&peer(), (theirs, Precedence(Side::There)), None), Admission::Admitted);
+        let stalled = peers.attempt(&peer());
+        assert_eq!(peers.admit(&peer(), (theirs, Precedence(Side::Here)), stalled), Admission::Admitted);
         peers.ended(&peer(), id(1));
-        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::Here)), Admission::Admitted);
+        assert_eq!(peers.admit(&peer(), (theirs, Precedence(Side::Here)), None), Admission::Admitted);
     }
 
     //= ZSSP-ONE-03  a session that crossed with one that is open already gives way to it
@@ -195,8 +205,8 @@ mod tests {
         assert_eq!(peers.begin(&peer(), id(1)), Ok(()));
         assert_eq!(peers.opened(&peer(), id(1), Side::Here), Some([None, None]));
         let later = peers.moment();
-        assert_eq!(peers.admit(&peer(), crossed, Precedence(Side::Here)), Admission::Yield);
-        assert_eq!(peers.admit(&peer(), crossed, Precedence(Side::There)), Admission::Admitted);
-        assert_eq!(peers.admit(&peer(), later, Precedence(Side::Here)), Admission::Admitted);
+        assert_eq!(peers.admit(&peer(), (crossed, Precedence(Side::Here)), None), Admission::Yield);
+        assert_eq!(peers.admit(&peer(), (crossed, Precedence(Side::There)), None), Admission::Admitted);
+        assert_eq!(peers.admit(&peer(), (later, Precedence(Side::Here)), None), Admission::Admitted);
     }
 }

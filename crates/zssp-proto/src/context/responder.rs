@@ -178,7 +178,8 @@ fn judge(
         return Verdict::Refuse;
     }
     let precedence = task.inner.precedence(&request.completion.initiator);
-    let admission = task.inner.peers.lock().admit(name, request.pending.since, precedence);
+    let stalled = task.inner.stalled_attempt(name, task.now);
+    let admission = task.inner.peers.lock().admit(name, (request.pending.since, precedence), stalled);
     match admission {
         Admission::Admitted => Verdict::Welcome { downgraded: !known },
         Admission::Yield => Verdict::Forget(Fault::Unwelcome),
