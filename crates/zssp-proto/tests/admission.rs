@@ -17,6 +17,18 @@ fn open_to(peer: &zssp_harness::pair::Peer) -> Open {
     Open::to(peer.public_key(), peer.address())
 }
 
+//= ZSSP-ONE-02  the previous session makes room for its successor
+#[test]
+fn a_full_context_lets_a_peer_replace_its_own_session() {
+    let mut setup = Setup::default();
+    setup.limits.sessions = 1;
+    let mut pair = Pair::established(1, &setup);
+    pair.alice.restart();
+    pair.alice.open(&pair.bob);
+    pair.drive_for(5 * SECOND);
+    pair.assert_steady("after a restart");
+}
+
 /// One side tries an address where the other is not any more, and never gives up; the other comes by itself.
 //= ZSSP-ONE-03  what has led nowhere for ten seconds was not opened at once with what comes then
 #[test]

@@ -130,7 +130,7 @@ impl Inner {
         let at = now + RESEND;
         let phase = Phase::Opening(Opening { attempt, at });
         let cell =
-            self.add_session(|id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
+            self.add_session(0, |id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
         let begun = self.peers.lock().begin(&cell.name, cell.id);
         if let Err(id) = begun {
             self.dismantle(&cell);
@@ -140,9 +140,18 @@ impl Inner {
         Ok(cell)
     }
 
-    pub(super) fn add_session(&self, make: impl FnOnce(SessionId) -> Cell) -> Option<Arc<Cell>> {
+    /// Adds a session if there is room for it, or will be when so many others have made room.
+    pub(super) fn add_session(
+        &self,
+        replaceable: usize,
+        make: impl FnOnce(SessionId) -> Cell,
+    ) -> Option<Arc<Cell>> {
         let mut sessions = self.sessions.lock();
-        if sessions.len() >= self.max_sessions { None } else { sessions.insert(make) }
+        if sessions.len().saturating_sub(replaceable) >= self.max_sessions {
+            None
+        } else {
+            sessions.insert(make)
+        }
     }
 
     /// S2, until it is time to rekey.

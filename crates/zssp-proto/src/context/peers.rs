@@ -73,6 +73,12 @@ impl Peers {
         }
     }
 
+    /// How many sessions one that the peer opens would take the place of.
+    pub(super) fn replaceable(&self, peer: &PeerName) -> usize {
+        let slot = self.slots.get(peer);
+        slot.map_or(0, |slot| usize::from(slot.attempt.is_some()) + usize::from(slot.open.is_some()))
+    }
+
     /// What this side is opening with the peer.
     pub(super) fn attempt(&self, peer: &PeerName) -> Option<SessionId> {
         self.slots.get(peer)?.attempt

@@ -248,7 +248,8 @@ fn establish(
     let pair = Arc::new(pair);
     let timers = Timers::start(task.now, CONFIRM);
     let mut shared = None;
-    let cell = inner.add_session(|id| {
+    let replaceable = inner.peers.lock().replaceable(&name);
+    let cell = inner.add_session(replaceable, |id| {
         let new = NewSession { id, peer, role, suite, address, header, context };
         let established = Established { shared: Arc::new(Shared::new(new, epoch)), pair };
         shared = Some(established.shared.clone());
