@@ -156,6 +156,8 @@ fn publish(
 
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
     use std::time::{Duration, Instant};
 
     use zssp_sim::Clock;
