@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use zssp_harness::pair::{Answer, Happening, Pair, Setup};
 use zssp_proto::{
-    BuildError, Challenging, Context, EndReason, Fault, Open, OpenError, PeerName, Session, Suite,
+    Address, BuildError, Challenging, Context, EndReason, Fault, LinkAddress, Open, OpenError, PeerName,
+    Session, Suite,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -14,6 +15,33 @@ const MS: Duration = Duration::from_millis(1);
 
 fn open_to(peer: &zssp_harness::pair::Peer) -> Open {
     Open::to(peer.public_key(), peer.address())
+}
+
+//= ZSSP-ONE-02  the previous session makes room for its successor
+#[test]
+fn a_full_context_lets_a_peer_replace_its_own_session() {
+    let mut setup = Setup::default();
+    setup.limits.sessions = 1;
+    let mut pair = Pair::established(1, &setup);
+    pair.alice.restart();
+    pair.alice.open(&pair.bob);
+    pair.drive_for(5 * SECOND);
+    pair.assert_steady("after a restart");
+}
+
+/// One side tries an address where the other is not any more, and never gives up; the other comes by itself.
+//= ZSSP-ONE-03  what has led nowhere for ten seconds was not opened at once with what comes then
+#[test]
+fn an_attempt_that_gets_nowhere_does_not_keep_the_peer_out() {
+    for seed in 0..4 {
+        let mut pair = Pair::new(seed);
+        let nobody = Address::Link(LinkAddress::new(&9u16.to_be_bytes()).unwrap());
+        pair.bob.open_with(Open::to(pair.alice.public_key(), nobody).give_up_after(None)).unwrap();
+        pair.drive_for(5 * SECOND);
+        pair.alice.open_with(open_to(&pair.bob).give_up_after(None)).unwrap();
+        pair.drive_for(25 * SECOND);
+        assert!(pair.talk(), "{seed}");
+    }
 }
 
 //= ZSSP-ST-05  forgotten earlier when many are pending

@@ -48,13 +48,13 @@ X3 forged         .       Forged         .         .         .         .        
 X3 genuine        -       asks opens +1  -         -         -         -         -         -         -         -
 C1 forged         .       .              Forged    Forged    Forged    Forged    Forged    Forged    Forged    Forged
 C1 genuine        -       -              opens +1  +1        +1        +1        +1        +1        +1        +1
-C2 forged         .       .              .         Forged    .         .         .         .         .         .
+C2 forged         .       .              Forged    Forged    Forged    Forged    Forged    Forged    Forged    Forged
 C2 genuine        -       -              .         ok        .         .         .         .         .         .
-K1 forged         .       .              .         .         Forged    Forged    .         Forged    .         .
+K1 forged         .       .              Forged    Forged    Forged    Forged    Forged    Forged    Forged    Forged
 K1 genuine        -       -              .         .         +1        +1        .         +1        .         .
-K2 forged         .       .              .         .         .         .         Forged    Forged    .         .
+K2 forged         .       .              Forged    Forged    Forged    Forged    Forged    Forged    Forged    Forged
 K2 genuine        -       -              .         .         .         .         +1        +1        .         .
-D forged          .       .              Forged    .         .         .         .         .         .         .
+D forged          .       .              Forged    Forged    Forged    Forged    Forged    Forged    Forged    Forged
 D genuine         -       -              Rejected  .         .         .         .         .         .         .
 P forged          .       .              Forged    Forged    Forged    Forged    Forged    Forged    Forged    Forged
 P genuine         -       -              delivers  delivers  delivers  delivers  delivers  delivers  delivers  delivers

@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use super::control::{self, Opened};
 use super::handshake::Task;
-use super::outbox::Event;
 use super::peers::Side;
 use crate::error::Fault;
 use crate::ratchet::{RatchetPair, Swap};
 use crate::session::{KeyEpoch, Session, Shared};
 use crate::wire::PacketType;
-use crate::zke::keys::Role;
 use crate::zke::state::{Cell, Established, Phase, Taken};
 
 /// C1: the peer has the key.
@@ -26,9 +24,8 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
                 return control::lost(task, cell, taken);
             };
             taken.commit(next)?;
-            let session = Session(shared.clone());
-            task.outbox.events.push(Event::Established { session, role: Role::Initiator });
-            task.inner.opened(cell, Side::Here, task.outbox);
+            let opened = (Session(shared.clone()), Side::Here);
+            task.inner.opened(cell, opened, task.outbox)?;
         }
         //= ZSSP-ST-24  C1 for the next key in R2 moves to S2 and makes that key current
         Phase::RekeyAnswered(_) if !current => {

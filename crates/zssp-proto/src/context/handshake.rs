@@ -21,11 +21,12 @@ pub struct Handshake {
     pub(super) work: Work,
 }
 
-/// A packet of the dear path, whole and not yet authenticated.
+/// A packet of the dear path, whole. X2 and X3 are not yet authenticated.
 pub(super) struct Packet {
     /// The key id it came under.
     pub(super) kid: KeyId,
     pub(super) nonce: PacketNonce,
+    /// The packet; of a session's, the body.
     pub(super) bytes: Vec<u8>,
     pub(super) from: Address,
 }

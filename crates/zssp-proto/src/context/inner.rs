@@ -18,7 +18,7 @@ use crate::error::Fault;
 use crate::identity::{PublicKey, StaticKey};
 use crate::policy::{Hellos, Policy};
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, StoreError, Swap};
-use crate::session::SessionId;
+use crate::session::{Session, SessionId};
 use crate::suite::Suite;
 use crate::sync::{RankedMutex, rank};
 use crate::timers::Timers;
@@ -125,12 +125,12 @@ impl Inner {
         }
         let give_up = open.give_up_after.and_then(|time| now.checked_add(time));
         let (peer, name) = (open.peer, open.name.clone());
-        let attempt = Arc::new(Attempt { open, give_up });
+        let attempt = Arc::new(Attempt { open, begun: now, give_up });
         // Should the first handshake be dropped instead of run, the deadline makes up for it.
         let at = now + RESEND;
         let phase = Phase::Opening(Opening { attempt, at });
         let cell =
-            self.add_session(|id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
+            self.add_session(0, |id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
         let begun = self.peers.lock().begin(&cell.name, cell.id);
         if let Err(id) = begun {
             self.dismantle(&cell);
@@ -140,9 +140,18 @@ impl Inner {
         Ok(cell)
     }
 
-    pub(super) fn add_session(&self, make: impl FnOnce(SessionId) -> Cell) -> Option<Arc<Cell>> {
+    /// Adds a session if there is room for it, or will be when so many others have made room.
+    pub(super) fn add_session(
+        &self,
+        replaceable: usize,
+        make: impl FnOnce(SessionId) -> Cell,
+    ) -> Option<Arc<Cell>> {
         let mut sessions = self.sessions.lock();
-        if sessions.len() >= self.max_sessions { None } else { sessions.insert(make) }
+        if sessions.len().saturating_sub(replaceable) >= self.max_sessions {
+            None
+        } else {
+            sessions.insert(make)
+        }
     }
 
     /// S2, until it is time to rekey.
@@ -230,15 +239,41 @@ impl Inner {
         Precedence(if self.key.public() > *peer { Side::Here } else { Side::There })
     }
 
+    /// What this side is opening with a peer, if one X1 after the other got no answer: whatever the peer opens then was
+    /// not opened at the same time, and giving way to an attempt at a wrong address would lock the peer out for good.
+    pub(super) fn stalled_attempt(&self, peer: &PeerName, now: Instant) -> Option<SessionId> {
+        let id = self.peers.lock().attempt(peer)?;
+        let cell = self.sessions.lock().find(id)?;
+        let stalled = cell.with_phase(|phase| match phase {
+            Phase::AwaitResponse(_) | Phase::Opening(_) => {
+                phase.attempt().is_some_and(|attempt| attempt.begun + ATTEMPT <= now)
+            }
+            _ => false,
+        });
+        stalled.then_some(id)
+    }
+
     /// A session is open, and takes the place of what there is with that peer.
-    pub(super) fn opened(&self, cell: &Cell, opened_by: Side, outbox: &mut Outbox) {
-        let replaced = self.peers.lock().opened(&cell.name, cell.id, opened_by);
+    ///
+    /// # Errors
+    /// [`Fault::Stale`] when another session was quicker: this one is ending, and the application hears nothing of it
+    /// but that.
+    pub(super) fn opened(
+        &self,
+        cell: &Cell,
+        (session, opened_by): (Session, Side),
+        outbox: &mut Outbox,
+    ) -> Result<(), Fault> {
+        let replaced = self.peers.lock().opened(&cell.name, cell.id, opened_by).ok_or(Fault::Stale)?;
+        let role = session.role();
+        outbox.events.push(Event::Established { session, role });
         for id in replaced.into_iter().flatten() {
             let replaced = self.sessions.lock().find(id);
             if let Some(replaced) = replaced {
                 self.end(&replaced, outbox, EndReason::Replaced { by: cell.id });
             }
         }
+        Ok(())
     }
 
     /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What a

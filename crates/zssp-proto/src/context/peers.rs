@@ -73,33 +73,51 @@ impl Peers {
         }
     }
 
-    /// Whether a session that the peer began to open at `since` may go on.
-    pub(super) fn admit(&self, peer: &PeerName, since: Moment, precedence: Precedence) -> Admission {
+    /// How many sessions one that the peer opens would take the place of.
+    pub(super) fn replaceable(&self, peer: &PeerName) -> usize {
+        let slot = self.slots.get(peer);
+        slot.map_or(0, |slot| usize::from(slot.attempt.is_some()) + usize::from(slot.open.is_some()))
+    }
+
+    /// What this side is opening with the peer.
+    pub(super) fn attempt(&self, peer: &PeerName) -> Option<SessionId> {
+        self.slots.get(peer)?.attempt
+    }
+
+    /// Whether a session that the peer began to open at `since` may go on. `stalled` is an attempt of this side that
+    /// gets nowhere, so that nothing has to give way to it.
+    pub(super) fn admit(
+        &self,
+        peer: &PeerName,
+        (since, precedence): (Moment, Precedence),
+        stalled: Option<SessionId>,
+    ) -> Admission {
         let Some(slot) = self.slots.get(peer) else { return Admission::Admitted };
         let ours_survives = precedence == Precedence(Side::Here);
         // The peer opened it before it knew of ours: both opened at once, and ours was quicker.
         let crossed = slot.open.is_some_and(|open| open.opened_by == Side::Here && since < open.since);
-        if ours_survives && (slot.attempt.is_some() || crossed) {
-            Admission::Yield
-        } else {
-            Admission::Admitted
-        }
+        let attempt = slot.attempt.filter(|attempt| Some(*attempt) != stalled);
+        if ours_survives && (attempt.is_some() || crossed) { Admission::Yield } else { Admission::Admitted }
     }
 
     /// A session is open. Returns those it takes the place of: the one before it, and, where the peer opened it, what
-    /// this side was opening itself.
+    /// this side was opening itself. `None` when it is an attempt of this side that has ended meanwhile, or that
+    /// another session has taken the place of.
     //= ZSSP-ONE-02  accepting a session ends the previous one with that peer
     pub(super) fn opened(
         &mut self,
         peer: &PeerName,
         id: SessionId,
         opened_by: Side,
-    ) -> [Option<SessionId>; 2] {
+    ) -> Option<[Option<SessionId>; 2]> {
+        if opened_by == Side::Here && self.slots.get(peer).is_none_or(|slot| slot.attempt != Some(id)) {
+            return None;
+        }
         let since = self.moment();
         let slot = self.slots.entry(peer.clone()).or_default();
         let attempt = slot.attempt.take().filter(|attempt| *attempt != id);
         let before = slot.open.replace(OpenSession { id, opened_by, since }).map(|before| before.id);
-        [before, attempt]
+        Some([before, attempt])
     }
 
     /// A session or an attempt has ended.
@@ -143,15 +161,31 @@ mod tests {
     #[test]
     fn a_new_session_takes_the_place_of_the_one_before() {
         let mut peers = Peers::default();
-        assert_eq!(peers.opened(&peer(), id(1), Side::There), [None, None]);
+        assert_eq!(peers.opened(&peer(), id(1), Side::There), Some([None, None]));
         assert_eq!(peers.begin(&peer(), id(2)), Ok(()));
-        assert_eq!(peers.opened(&peer(), id(2), Side::Here), [Some(id(1)), None]);
+        assert_eq!(peers.opened(&peer(), id(2), Side::Here), Some([Some(id(1)), None]));
         peers.ended(&peer(), id(1));
         assert_eq!(peers.begin(&peer(), id(3)), Ok(()));
-        assert_eq!(peers.opened(&peer(), id(4), Side::There), [Some(id(2)), Some(id(3))]);
+        assert_eq!(peers.opened(&peer(), id(4), Side::There), Some([Some(id(2)), Some(id(3))]));
         peers.ended(&peer(), id(2));
         peers.ended(&peer(), id(3));
         peers.ended(&peer(), id(4));
+        assert!(peers.slots.is_empty());
+    }
+
+    /// Two tasks confirm a session each; whichever comes to this table last, one of them is left.
+    //= ZSSP-ONE-02  one session per peer
+    #[test]
+    fn an_attempt_that_was_replaced_or_closed_replaces_nothing() {
+        let mut peers = Peers::default();
+        assert_eq!(peers.begin(&peer(), id(1)), Ok(()));
+        assert_eq!(peers.opened(&peer(), id(2), Side::There), Some([None, Some(id(1))]));
+        assert_eq!(peers.opened(&peer(), id(1), Side::Here), None);
+        peers.ended(&peer(), id(1));
+        assert_eq!(peers.begin(&peer(), id(3)), Ok(()));
+        peers.ended(&peer(), id(3));
+        assert_eq!(peers.opened(&peer(), id(3), Side::Here), None);
+        peers.ended(&peer(), id(2));
         assert!(peers.slots.is_empty());
     }
 
@@ -161,10 +195,12 @@ mod tests {
         let mut peers = Peers::default();
         let theirs = peers.moment();
         assert_eq!(peers.begin(&peer(), id(1)), Ok(()));
-        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::Here)), Admission::Yield);
-        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::There)), Admission::Admitted);
+        assert_eq!(peers.admit(&peer(), (theirs, Precedence(Side::Here)), None), Admission::Yield);
+        assert_eq!(peers.admit(&peer(), (theirs, Precedence(Side::There)), None), Admission::Admitted);
+        let stalled = peers.attempt(&peer());
+        assert_eq!(peers.admit(&peer(), (theirs, Precedence(Side::Here)), stalled), Admission::Admitted);
         peers.ended(&peer(), id(1));
-        assert_eq!(peers.admit(&peer(), theirs, Precedence(Side::Here)), Admission::Admitted);
+        assert_eq!(peers.admit(&peer(), (theirs, Precedence(Side::Here)), None), Admission::Admitted);
     }
 
     //= ZSSP-ONE-03  a session that crossed with one that is open already gives way to it
@@ -173,10 +209,10 @@ mod tests {
         let mut peers = Peers::default();
         let crossed = peers.moment();
         assert_eq!(peers.begin(&peer(), id(1)), Ok(()));
-        assert_eq!(peers.opened(&peer(), id(1), Side::Here), [None, None]);
+        assert_eq!(peers.opened(&peer(), id(1), Side::Here), Some([None, None]));
         let later = peers.moment();
-        assert_eq!(peers.admit(&peer(), crossed, Precedence(Side::Here)), Admission::Yield);
-        assert_eq!(peers.admit(&peer(), crossed, Precedence(Side::There)), Admission::Admitted);
-        assert_eq!(peers.admit(&peer(), later, Precedence(Side::Here)), Admission::Admitted);
+        assert_eq!(peers.admit(&peer(), (crossed, Precedence(Side::Here)), None), Admission::Yield);
+        assert_eq!(peers.admit(&peer(), (crossed, Precedence(Side::There)), None), Admission::Admitted);
+        assert_eq!(peers.admit(&peer(), (later, Precedence(Side::Here)), None), Admission::Admitted);
     }
 }

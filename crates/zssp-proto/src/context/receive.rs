@@ -56,7 +56,7 @@ impl Scratch {
 }
 
 /// Where a thread joins fragments.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Desk {
     /// Incomplete packets of the batch that is being received, most recent last.
     incomplete: Vec<Incomplete>,
@@ -79,7 +79,13 @@ impl Desk {
     }
 }
 
-#[derive(Debug)]
+//= ZSSP-SEC-09  the payload that was joined last is in `whole`
+impl core::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Desk").field("incomplete", &self.incomplete.len()).finish_non_exhaustive()
+    }
+}
+
 struct Incomplete {
     kid: KeyId,
     /// Where the first fragment here came from.
@@ -227,7 +233,11 @@ impl Context {
             Route::AwaitResponse { cell, .. } => Work::Response { cell: cell.clone(), packet },
             Route::Pending(pending) => Work::Completion { pending: pending.clone(), packet },
             Route::Reserved => return Err(Fault::UnknownKeyId),
-            Route::Session { cell, .. } => Work::Control { cell: cell.clone(), packet },
+            Route::Session { shared, cell } => {
+                // Here and not when the work is run: a fast session's window does not wait for its turn.
+                let bytes = shared.open_control(self.0.provider(), kid, nonce, &packet.bytes)?;
+                Work::Control { cell: cell.clone(), packet: Packet { bytes, ..packet } }
+            }
         };
         Ok(Received::Handshake(Handshake { context: self.clone(), work }))
     }

@@ -48,7 +48,7 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
         Phase::RekeyStarted(state) => Some(state.kid),
         _ => None,
     };
-    let k1 = RekeyBody::parse(&body).map_err(|_| Fault::Malformed)?;
+    let k1 = RekeyBody::parse(body).map_err(|_| Fault::Malformed)?;
     let peers = Peers { key: &inner.key, peer: &shared.peer, suite: shared.suite };
     let read = kk::SendFinish::read_start(provider, &peers, &pair.first, &k1)?;
     let remote_kid = read.kid;
@@ -85,7 +85,7 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     let Phase::RekeyStarted(state) = taken.phase() else { return Err(Fault::Stale) };
     let Established { shared, pair } = state.established.clone();
     let (inner, kid) = (task.inner, state.kid);
-    let k2 = RekeyBody::parse(&body).map_err(|_| Fault::Malformed)?;
+    let k2 = RekeyBody::parse(body).map_err(|_| Fault::Malformed)?;
     let peers = Peers { key: &inner.key, peer: &shared.peer, suite: shared.suite };
     let (keys, remote_kid) = match state.kk.read_finish(inner.provider(), &peers, &pair.first, &k2) {
         Ok(read) => read,
@@ -157,6 +157,8 @@ fn publish(
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
 #[allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
     use std::time::{Duration, Instant};
 
     use zssp_sim::Clock;
@@ -267,6 +269,54 @@ mod tests {
             assert!(peers[side].context.next_deadline().unwrap() > now + Duration::from_secs(3000));
             assert!(!session.seal(b"seldom", 1280, &mut buffer).unwrap().is_rekey_due());
         }
+    }
+
+    /// What a thread keeps holds the last payload that was joined from fragments.
+    //= ZSSP-SEC-09  Debug shows no plaintext
+    #[test]
+    fn what_a_thread_keeps_does_not_show_payloads() {
+        let now = Clock::new().now();
+        let peers = established(now);
+        let mut buffer = [0; 2000];
+        let sealed = peers[0].sessions[0].seal(&[201; 1500], 1280, &mut buffer).unwrap();
+        let mut scratch = Scratch::new();
+        for datagram in sealed.datagrams(&buffer) {
+            peers[1].context.receive(now, here(), &mut datagram.to_vec(), &mut scratch).unwrap();
+        }
+        assert!(!format!("{scratch:?}").contains("201, 201"));
+    }
+
+    /// More payloads than the replay window remembers overtake each handshake packet between its arrival and its turn
+    /// on the pool.
+    //= ZSSP-RPL-02  the counter is recorded when the packet proved authentic, not when it is its turn
+    #[test]
+    fn a_busy_session_rekeys_although_handshake_packets_wait_for_their_turn() {
+        let now = Clock::new().now();
+        let mut peers = established(now);
+        let id = peers[0].sessions[0].id();
+        let work = peers[0].context.rekey(id).unwrap();
+        peers[0].run(now, work);
+        let mut receiver = 1;
+        while !peers[1 - receiver].sent.is_empty() {
+            for mut datagram in core::mem::take(&mut peers[1 - receiver].sent) {
+                let mut scratch = Scratch::new();
+                let context = peers[receiver].context.clone();
+                let received = context.receive(now, here(), &mut datagram, &mut scratch);
+                let Ok(Received::Handshake(work)) = received else { panic!("{received:?}") };
+                for _ in 0..2100 {
+                    let mut buffer = [0; 100];
+                    let sealed = peers[1 - receiver].sessions[0].seal(b"faster", 1280, &mut buffer).unwrap();
+                    let mut scratch = Scratch::new();
+                    let received = context.receive(now, here(), &mut buffer[..sealed.len()], &mut scratch);
+                    assert!(matches!(received, Ok(Received::Payload { .. })));
+                }
+                peers[receiver].run(now, work);
+            }
+            receiver = 1 - receiver;
+        }
+        assert_eq!(keys(&peers), 2);
+        let deadlines = peers.iter().map(|peer| peer.context.next_deadline().unwrap());
+        assert!(deadlines.min().unwrap() > now + Duration::from_secs(3000), "both are certain");
     }
 
     //= ZSSP-ST-31  2^32 - 1 uses of one key end the session

@@ -44,7 +44,7 @@ pub(super) fn hello(
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
     let pending = respond(task, read, ratchet, kid, from).inspect_err(|_| inner.routes.remove(kid))?;
     //= ZSSP-ST-04  B2 is entered when X1 was answered
-    inner.add_pending(pending, task.now)
+    inner.add_pending(pending, task.now).inspect_err(|_| inner.routes.remove(kid))
 }
 
 /// Makes X2, and the state that waits for X3.
@@ -180,7 +180,8 @@ fn judge(
         return Verdict::Refuse;
     }
     let precedence = task.inner.precedence(&request.completion.initiator);
-    let admission = task.inner.peers.lock().admit(name, request.pending.since, precedence);
+    let stalled = task.inner.stalled_attempt(name, task.now);
+    let admission = task.inner.peers.lock().admit(name, (request.pending.since, precedence), stalled);
     match admission {
         Admission::Admitted => Verdict::Welcome { downgraded: !known },
         Admission::Yield => Verdict::Forget(Fault::Unwelcome),
@@ -223,12 +224,7 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy)
             return Err(fault);
         }
     }
-    let cell = establish(task, request, name, new)?;
-    inner.opened(&cell, Side::There, task.outbox);
-    if downgraded {
-        task.outbox.events.push(Event::Downgraded { id: cell.id });
-    }
-    Ok(())
+    establish(task, request, (name, new), downgraded)
 }
 
 /// Makes the session, whose ratchet is written already.
@@ -236,9 +232,9 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy)
 fn establish(
     task: &mut Task<'_>,
     request: Request,
-    name: PeerName,
-    pair: RatchetPair,
-) -> Result<Arc<Cell>, Fault> {
+    (name, pair): (PeerName, RatchetPair),
+    downgraded: bool,
+) -> Result<(), Fault> {
     let inner = task.inner;
     let Request { pending, state, completion } = request;
     // From here on the key id belongs to the session. A handshake that was forgotten meanwhile, because the
@@ -254,7 +250,8 @@ fn establish(
     let pair = Arc::new(pair);
     let timers = Timers::start(task.now, CONFIRM);
     let mut shared = None;
-    let cell = inner.add_session(|id| {
+    let replaceable = inner.peers.lock().replaceable(&name);
+    let cell = inner.add_session(replaceable, |id| {
         let new = NewSession { id, peer, role, suite, address, header, context };
         let established = Established { shared: Arc::new(Shared::new(new, epoch)), pair };
         shared = Some(established.shared.clone());
@@ -265,10 +262,14 @@ fn establish(
         inner.routes.remove(pending.kid);
         return Err(Fault::Full);
     };
-    inner.routes.set(pending.kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
     inner.schedule(cell.id, timers.resend);
-    task.outbox.events.push(Event::Established { session: Session(shared.clone()), role });
+    // Before its first packet can be read: nothing can end it that does not find it here.
+    inner.opened(&cell, (Session(shared.clone()), Side::There), task.outbox)?;
+    inner.routes.set(pending.kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
+    inner.forget_if_closed(&cell, pending.kid);
+    if downgraded {
+        task.outbox.events.push(Event::Downgraded { id: cell.id });
+    }
     let ring = shared.ring().ok_or(Fault::Stale)?;
-    confirm::send_confirmation(task, &shared, &ring.current)?;
-    Ok(cell)
+    confirm::send_confirmation(task, &shared, &ring.current)
 }

@@ -152,6 +152,8 @@ impl KeyRing {
 
 #[cfg(all(test, not(loom), any(feature = "aws-lc", feature = "rust-crypto")))]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
     use zssp_sim::Clock;
 
     use super::*;

@@ -2,8 +2,10 @@
 //! the replay window decide (PROTOCOL 3.4, 5.1). Every step is *parallel*.
 
 use super::{SessionId, Shared};
+use crate::crypto::Provider;
 use crate::error::Fault;
 use crate::wire::{KeyId, PacketNonce};
+use crate::zke::control;
 
 impl Shared {
     /// Whether a packet with this nonce may still be delivered; asked before anything of it is stored.
@@ -14,7 +16,7 @@ impl Shared {
 
     /// Records the counter of an authentic packet; of several threads with the same one, one succeeds.
     //= ZSSP-RPL-03  recording is the decision
-    pub(crate) fn commit_counter(&self, nonce: PacketNonce) -> Result<(), Fault> {
+    fn commit_counter(&self, nonce: PacketNonce) -> Result<(), Fault> {
         self.window.commit(nonce.counter()).map_err(|_| Fault::Replayed)
     }
 
@@ -34,5 +36,23 @@ impl Shared {
         let payload = epoch.open.open_in_place(&nonce.aead(), &[], packet).map_err(|_| Fault::Forged)?;
         self.commit_counter(nonce)?;
         Ok((self.id, payload))
+    }
+
+    /// Opens C1, C2, D, K1 or K2, whatever the session's state will say to it: its body.
+    //= ZSSP-RPL-02  the counter is recorded only after the packet proved authentic
+    //= ZSSP-ST-19  an authentication failure is as if the packet had never come
+    pub(crate) fn open_control(
+        &self,
+        provider: &dyn Provider,
+        kid: KeyId,
+        nonce: PacketNonce,
+        packet: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        let ring = self.ring().ok_or(Fault::Stale)?;
+        let epoch = ring.by_local_kid(kid).ok_or(Fault::Stale)?;
+        let body =
+            control::open(provider, &epoch.key_exchange.receive, nonce, packet).map_err(|_| Fault::Forged)?;
+        self.commit_counter(nonce)?;
+        Ok(body)
     }
 }

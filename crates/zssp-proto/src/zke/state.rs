@@ -67,6 +67,8 @@ impl Timers {
 /// What Alice needs to make another X1.
 pub(crate) struct Attempt {
     pub(crate) open: Open,
+    /// When the application asked for it.
+    pub(crate) begun: Instant,
     /// When to give up altogether.
     pub(crate) give_up: Option<Instant>,
 }
