@@ -86,6 +86,14 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     Ok(())
 }
 
+/// Whether a challenge is an answer to the hello that was sent last.
+//= ZSSP-ZCP-13  a challenge that does not echo her pow is ignored
+fn echoes(phase: &Phase, packet: &ChallengePacket) -> bool {
+    let Phase::AwaitResponse(state) = phase else { return false };
+    let pow = Hello::parse(&state.hello).map(|hello| hello.response.pow);
+    state.kid == packet.kid && pow == Ok(packet.challenge.pow)
+}
+
 /// Bob has challenged X1: does the work and sends X1 again with the response to it.
 //= ZSSP-DEF-08  nothing is locked while it searches
 //= ZSSP-ZCP-16  the state is out while the search lasts, so there is one at a time
@@ -95,11 +103,12 @@ pub(super) fn challenged(
     packet: &ChallengePacket,
 ) -> Result<(), Fault> {
     let provider = task.inner.provider();
+    // Anybody who sees the hello can send one: nothing is taken out before it proves to be worth it.
+    if !cell.with_phase(|phase| echoes(phase, packet)) {
+        return Err(Fault::Stale);
+    }
     let taken = cell.take(task.inner)?;
-    let Phase::AwaitResponse(state) = taken.phase() else { return Err(Fault::Stale) };
-    let hello = Hello::parse(&state.hello).map_err(|_| Fault::Malformed)?;
-    //= ZSSP-ZCP-13  a challenge that does not echo her pow is ignored
-    if state.kid != packet.kid || hello.response.pow != packet.challenge.pow {
+    if !echoes(taken.phase(), packet) {
         return Err(Fault::Stale);
     }
     //= ZSSP-ZCP-14  the search

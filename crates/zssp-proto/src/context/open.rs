@@ -17,7 +17,7 @@ use crate::wire::SealedIdentity;
 /// let open = Open::to(peer, address).identity(b"alice@example".to_vec());
 /// # }
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Open {
     pub(crate) peer: PublicKey,
     pub(crate) address: Address,
@@ -85,6 +85,17 @@ impl Open {
     pub fn give_up_after(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.give_up_after = time.into();
         self
+    }
+}
+
+impl core::fmt::Debug for Open {
+    /// Not with the identity, which is told to the peer alone.
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Open")
+            .field("peer", &self.peer)
+            .field("address", &self.address)
+            .field("suite", &self.suite)
+            .finish_non_exhaustive()
     }
 }
 
