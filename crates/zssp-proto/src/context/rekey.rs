@@ -157,7 +157,6 @@ fn publish(
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
 #[allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
     use std::time::{Duration, Instant};
 
