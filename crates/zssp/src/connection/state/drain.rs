@@ -39,9 +39,11 @@ impl State {
         // What is due and could not be done waits for the congestion window, which an acknowledgement will open:
         // looking again at once would only spin.
         self.armed = self.next_deadline().map(|deadline| deadline.max(now + GRANULARITY));
+        // What was sent just now may have been the last that the close waited for.
+        let is_drained = matches!(self.phase, Phase::Draining { .. }) && self.has_sent_all();
         match self.phase {
             Phase::Over => Step::Over,
-            _ if full => Step::Again,
+            _ if full || is_drained => Step::Again,
             _ => Step::Wait(self.armed),
         }
     }
@@ -56,8 +58,7 @@ impl State {
                 self.phase = Phase::Over;
             }
         }
-        let drained = self.is_drained() && self.datagrams_out.is_empty();
-        match self.phase.pulse(now, drained) {
+        match self.phase.pulse(now, self.has_sent_all()) {
             Pulse::Steady => {}
             Pulse::Drained(frame) => {
                 // What the peer's messages were answered with goes first: its side is drained by it, too.
@@ -75,6 +76,11 @@ impl State {
                 self.phase = Phase::Over;
             }
         }
+    }
+
+    /// Whether there is nothing left that a close waits for.
+    fn has_sent_all(&self) -> bool {
+        self.is_drained() && self.datagrams_out.is_empty()
     }
 
     /// Whether the budget ended before the datagrams.

@@ -300,6 +300,23 @@ fn what_breaks_the_rules_ends_the_connection() {
     }
 }
 
+/// The driver empties the queue of datagrams in the same look in which it finds the close: the close must not wait for
+/// the next one, which is when everything has been silent for long.
+#[test]
+fn a_close_follows_the_last_datagram_at_once() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    pair.ends[0]
+        .with(now, |state, effects| state.send_datagram(Bytes::from_static(b"last"), effects))
+        .unwrap();
+    pair.ends[0].with(now, |state, effects| state.close(now, 0, b"", effects));
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(4 * LATENCY, [true, true], &mut received);
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Local));
+    assert!(pair.ends[1].state.ended().is_some(), "the peer was told");
+    assert_eq!(pair.ends[1].state.take_received_datagram(), Some(Bytes::from_static(b"last")));
+}
+
 #[test]
 fn datagrams_are_kept_up_to_the_buffer_and_counted_beyond() {
     let mut pair = Pair::new();
