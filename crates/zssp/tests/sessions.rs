@@ -6,7 +6,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use common::{builder, connect, endpoint, run};
-use zssp::proto::crypto::{AwsLc, Provider};
+use zssp::proto::crypto::PROVIDERS;
 use zssp::store::OpenError;
 use zssp::{
     Builder, Challenging, CloseReason, Connection, Endpoint, OneTimePassword, PeerName, Policy, RatchetStore,
@@ -143,7 +143,7 @@ fn persistent_peers_meet_again_after_a_restart() {
                 Err(error) => panic!("{error}"),
             }
         };
-        let provider: &dyn Provider = &AwsLc;
+        let provider = PROVIDERS[0];
         let password = OneTimePassword::generate(provider).unwrap().to_text();
         for side in [0, 1] {
             let ratchet = OneTimePassword::from_text(&password).unwrap().into_ratchet(provider);
