@@ -33,7 +33,10 @@ fn a_peer_that_comes_again_takes_the_place_of_its_old_connection() {
         assert_eq!(old_there.closed().await, CloseReason::Replaced);
         assert_eq!(old_here.closed().await, CloseReason::Replaced);
         talk(&here, &there).await;
-        assert_eq!((client.stats().connections, server.stats().connections), (1, 1));
+        // The old connection's driver leaves the table a moment after the end is known.
+        while (client.stats().connections, server.stats().connections) != (1, 1) {
+            tokio::task::yield_now().await;
+        }
     });
 }
 
