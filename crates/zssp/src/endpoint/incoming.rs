@@ -72,8 +72,8 @@ impl Incoming {
     /// when another connection with the same peer came first.
     ///
     /// # Cancel safety
-    /// Dropped before the first poll, the peer is ignored; dropped later, the connection is closed as soon as it is
-    /// there.
+    /// Dropped before its turn on the handshake pool has come, the peer is ignored; dropped later, the connection is
+    /// closed as soon as it is there.
     pub async fn accept(self) -> Result<Connection, ConnectError> {
         let name = PeerName::from(self.peer_key());
         self.accept_as(name).await
