@@ -11,11 +11,15 @@
 //! blocks `s`, `s + BLOCKS`, `s + 2 * BLOCKS`, … take turns in slot `s`; which of them is there is its *round*:
 //!
 //! ```text
-//! counter = ((round * BLOCKS) + slot) * 16 + bit        word = round:48 || received:16
+//! counter = ((round * BLOCKS) + place) * 16 + bit       word = round:48 || received:16       slot = place * 8 mod BLOCKS
 //! ```
 //!
 //! A slot is cleared by nobody: the first counter of a later round replaces the word, round and bits at once.
-//! Next to the slots, `highest` is the highest counter that anyone has committed or is committing.
+//! Next to the slots, `newest` is the highest block that anyone has committed to or is committing to: not the highest
+//! counter, which all threads would fight for with every packet. The `SLOTS` newest blocks are the window.
+//!
+//! Consecutive blocks are a cache line apart, so that threads at work on neighbouring blocks do not wait for each
+//! other's lines.
 //!
 //! # Why no counter is accepted twice
 //! - Words are unambiguous. No counter above [`LAST`](Window::LAST) is ever accepted, and up to there the round fits its 48 bits:
@@ -24,13 +28,12 @@
 //! - `Ok` is returned only by a swap that added the counter's own bit. After it, the slot has that bit set for as
 //!   long as it stays in that round, and once it has left the round it never returns. Both are refused.
 //!
-//! So the decision is one swap on one word, whatever `highest` says at that moment, and needs no ordering between
+//! So the decision is one swap on one word, whatever `newest` says at that moment, and needs no ordering between
 //! different words: `Relaxed` is enough. If several threads commit the same new counter, the first swap wins. None
 //! wins only if a later round took the slot in between, that is when the counter fell out of the window.
 //!
 //! # Why everything inside the window is remembered
-//! A slot is taken from block `b` by a counter of block `b + k * BLOCKS`, `k >= 1`. That counter is more than
-//! `(BLOCKS - 1) * 16 =` [`WINDOW`](Window::WINDOW) above every counter of `b`, and `highest` was raised to it
+//! A slot is taken from block `b` by a counter of block `b + k * BLOCKS`, `k >= 1`, and `newest` was raised to that block
 //! before, so all of `b` was too old already.
 //!
 //! # Checking the races
@@ -46,7 +49,7 @@ use crate::sync::{AtomicU64, Ordering::Relaxed};
 /// How far above the highest received counter the next one may be (PROTOCOL 3.4).
 pub(crate) const MAX_AHEAD: u64 = 1 << 24;
 
-/// The window of a session: the highest counter received and the 2047 below it.
+/// The window of a session: the highest counter received and at least 2048 below it.
 pub(crate) type ReplayWindow = Window<BLOCKS>;
 
 #[cfg(not(loom))]
@@ -56,6 +59,9 @@ const _: () = assert!(ReplayWindow::WINDOW >= 2048);
 
 /// One more than 2048 counters fill: the block that is being filled takes the place of the oldest.
 const BLOCKS: usize = 129;
+
+/// Words in a cache line.
+const LINE: u64 = 8;
 
 const BITS: u64 = 16;
 const ROUND_BITS: u32 = 48;
@@ -78,12 +84,12 @@ pub(crate) enum Replay {
 ///
 /// All methods take `&self`, hold no lock and never wait for another thread.
 pub(crate) struct Window<const SLOTS: usize> {
-    highest: AtomicU64,
+    newest: AtomicU64,
     slots: [AtomicU64; SLOTS],
 }
 
 impl<const SLOTS: usize> Window<SLOTS> {
-    /// A counter this far below the highest received, or further, is too old.
+    /// A counter at most this far below the highest received is remembered; up to 15 more are.
     pub(crate) const WINDOW: u64 = (SLOTS as u64 - 1) * BITS;
 
     /// The last counter that is ever accepted, about 2^59: at a billion packets a second, 18 years away.
@@ -93,7 +99,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// A window that has received nothing; counters up to [`MAX_AHEAD`] are welcome.
     pub(crate) fn new() -> Self {
         // All zero is round 0 in every slot, with no bit set.
-        Self { highest: AtomicU64::new(0), slots: core::array::from_fn(|_| AtomicU64::new(0)) }
+        Self { newest: AtomicU64::new(0), slots: core::array::from_fn(|_| AtomicU64::new(0)) }
     }
 
     //= ZSSP-RPL-01  reads only, before anything is stored
@@ -104,7 +110,7 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// The reason when not; [`commit`](Self::commit) would refuse it as well, so the packet can be dropped unread.
     /// An accepted one may yet lose to another thread there.
     pub(crate) fn check(&self, counter: u64) -> Result<(), Replay> {
-        Self::check_range(counter, self.highest.load(Relaxed))?;
+        self.check_range(counter, self.newest.load(Relaxed))?;
         let place = Place::of::<SLOTS>(counter);
         place.mark(self.slots[place.slot].load(Relaxed)).map(drop)
     }
@@ -117,12 +123,12 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// # Errors
     /// The reason why not; the packet must then be dropped. The window is as if it had never come.
     pub(crate) fn commit(&self, counter: u64) -> Result<(), Replay> {
-        let highest = self.highest.load(Relaxed);
-        Self::check_range(counter, highest)?;
+        let newest = self.newest.load(Relaxed);
+        self.check_range(counter, newest)?;
         // Before the swap below, so that no slot is taken from a block that still counts as inside the window.
-        // If the swap then refuses, another thread has committed this counter or a higher one, which is as good.
-        if counter > highest {
-            self.highest.fetch_max(counter, Relaxed);
+        // If the swap then refuses, another thread has committed this counter or one of a later block, which is as good.
+        if counter / BITS > newest {
+            self.newest.fetch_max(counter / BITS, Relaxed);
         }
         let place = Place::of::<SLOTS>(counter);
         let slot = &self.slots[place.slot];
@@ -136,31 +142,39 @@ impl<const SLOTS: usize> Window<SLOTS> {
         }
     }
 
-    /// Counts everything up to [`Self::WINDOW`] below `highest` as too old from now on, though nothing that high may have
-    /// been received.
+    /// Counts everything that `highest` makes too old as that from now on, though nothing so high may have been received.
     pub(crate) fn raise(&self, highest: u64) {
-        self.highest.fetch_max(highest.min(Self::LAST), Relaxed);
+        self.newest.fetch_max(highest.min(Self::LAST) / BITS, Relaxed);
     }
 
-    // `highest` may be outdated, that is too low. Then a counter may be too far ahead that another thread has just
+    // `newest` may be outdated, that is too low. Then a counter may be too far ahead that another thread has just
     // brought within reach, as if this call had come a little earlier; and one that has become too old may pass,
-    // which `Place::mark` decides anew. No sum overflows, because `highest` never exceeds `LAST`.
-    fn check_range(counter: u64, highest: u64) -> Result<(), Replay> {
+    // which `Place::mark` decides anew. No sum overflows, because `newest` is never a block above that of `LAST`.
+    fn check_range(&self, counter: u64, newest: u64) -> Result<(), Replay> {
+        let reach = newest * BITS + MAX_AHEAD;
         //= ZSSP-RPL-08  at most 2^24 above the highest received
-        if counter > (highest + MAX_AHEAD).min(Self::LAST) {
+        if counter > Self::LAST || (counter > reach && counter - reach > self.highest_bit(newest)) {
             Err(Replay::TooFarAhead)
         //= ZSSP-RPL-07  not older than the window
-        } else if counter + Self::WINDOW <= highest {
+        } else if counter / BITS + SLOTS as u64 <= newest {
             Err(Replay::TooOld)
         } else {
             Ok(())
         }
     }
+
+    /// Where in block `newest` the highest counter is that was received: 0 if none was.
+    fn highest_bit(&self, newest: u64) -> u64 {
+        let place = Place::of::<SLOTS>(newest * BITS);
+        let word = self.slots[place.slot].load(Relaxed);
+        let received = if word & !RECEIVED == place.round { word & RECEIVED } else { 0 };
+        received.checked_ilog2().map_or(0, u64::from)
+    }
 }
 
 impl<const SLOTS: usize> fmt::Debug for Window<SLOTS> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplayWindow").field("highest", &self.highest.load(Relaxed)).finish_non_exhaustive()
+        f.debug_struct("ReplayWindow").field("newest", &self.newest.load(Relaxed)).finish_non_exhaustive()
     }
 }
 
@@ -175,8 +189,10 @@ struct Place {
 
 impl Place {
     fn of<const SLOTS: usize>(counter: u64) -> Self {
-        let block = counter / BITS;
-        let (round, slot) = (block / SLOTS as u64, (block % SLOTS as u64) as usize);
+        let (block, slots) = (counter / BITS, SLOTS as u64);
+        // An odd number of slots is reached in full, whatever power of two is taken at a time.
+        let stride = if slots % 2 == 1 { LINE } else { 1 };
+        let (round, slot) = (block / slots, (block * stride % slots) as usize);
         Self { slot, round: round << BITS, bit: 1 << (counter % BITS) }
     }
 
@@ -216,9 +232,9 @@ mod tests {
     const WINDOW: u64 = ReplayWindow::WINDOW;
     const LAST: u64 = ReplayWindow::LAST;
 
-    /// A window whose highest counter is `highest`, with nothing else received.
-    fn at<const SLOTS: usize>(highest: u64) -> Window<SLOTS> {
-        Window { highest: AtomicU64::new(highest), ..Window::new() }
+    /// A window whose newest block is that of `counter`, with nothing received.
+    fn at<const SLOTS: usize>(counter: u64) -> Window<SLOTS> {
+        Window { newest: AtomicU64::new(counter / BITS), ..Window::new() }
     }
 
     type Steps<'a> = &'a [(u64, Result<(), Replay>)];
@@ -229,7 +245,7 @@ mod tests {
     #[test]
     fn edge_cases() {
         let ok = Ok(());
-        // The highest counter before, the counters committed in this order, and the answers.
+        // A counter of the newest block before, the counters committed in this order, and the answers.
         let table: &[(u64, Steps<'_>)] = &[
             // The very first counters, in order, repeated and reversed.
             (0, &[(0, ok), (0, Err(Duplicate)), (1, ok), (0, Err(Duplicate)), (1, Err(Duplicate))]),
@@ -249,9 +265,9 @@ mod tests {
                     (11 + 2 * MAX_AHEAD, Err(TooFarAhead)),
                 ],
             ),
-            // The oldest counter remembered, and the one before it.
-            (0, &[(WINDOW, ok), (0, Err(TooOld)), (1, ok), (1, Err(Duplicate)), (0, Err(TooOld))]),
-            (0, &[(0, ok), (WINDOW - 1, ok), (0, Err(Duplicate)), (WINDOW, ok), (0, Err(TooOld)), (1, ok)]),
+            // The oldest counter remembered, and the one before it: a block goes as a whole.
+            (0, &[(WINDOW, ok), (0, ok), (0, Err(Duplicate)), (WINDOW + 15, ok), (1, ok), (WINDOW + 16, ok)]),
+            (0, &[(0, ok), (15, ok), (WINDOW + 16, ok), (0, Err(TooOld)), (15, Err(TooOld)), (16, ok)]),
             // The same slot in the next round, with the same bit: 2064 = BLOCKS * 16.
             (0, &[(5, ok), (5 + 2064, ok), (5 + 2064, Err(Duplicate)), (5, Err(TooOld)), (6 + 2064, ok)]),
             // A jump over several rounds leaves stale words behind; they do not count as received.
@@ -280,13 +296,16 @@ mod tests {
             (
                 LAST,
                 &[
-                    (LAST - WINDOW, Err(TooOld)),
-                    (LAST - WINDOW + 1, ok),
+                    (LAST - WINDOW - 16, Err(TooOld)),
+                    (LAST - WINDOW - 15, ok),
                     (LAST - 2064, Err(TooOld)),
                     (LAST - 16, ok),
                 ],
             ),
-            (LAST - MAX_AHEAD, &[(LAST + 1, Err(TooFarAhead)), (LAST, ok), (0, Err(TooOld))]),
+            (
+                LAST - MAX_AHEAD - 15,
+                &[(LAST, Err(TooFarAhead)), (LAST - MAX_AHEAD, ok), (LAST, ok), (LAST + 1, Err(TooFarAhead)), (0, Err(TooOld))],
+            ),
             (
                 0,
                 &[
@@ -330,8 +349,9 @@ mod tests {
         for counter in 0..100_000 {
             assert_eq!(window.commit(counter), Ok(()));
         }
-        assert_eq!(window.check(100_000 - WINDOW - 1), Err(TooOld));
-        for counter in 100_000 - WINDOW..100_000 {
+        // 100,000 is the first counter of a block that has not begun.
+        assert_eq!(window.check(100_000 - WINDOW - 17), Err(TooOld));
+        for counter in 100_000 - WINDOW - 16..100_000 {
             assert_eq!(window.check(counter), Err(Duplicate), "{counter}");
         }
     }
@@ -346,7 +366,7 @@ mod tests {
         fn check<const SLOTS: usize>(&self, counter: u64) -> Result<(), Replay> {
             if counter > Window::<SLOTS>::LAST || counter > self.highest.saturating_add(MAX_AHEAD) {
                 Err(TooFarAhead)
-            } else if self.highest.saturating_sub(counter) >= Window::<SLOTS>::WINDOW {
+            } else if counter / BITS + SLOTS as u64 <= self.highest / BITS {
                 Err(TooOld)
             } else if self.received.contains(&counter) {
                 Err(Duplicate)
@@ -358,7 +378,7 @@ mod tests {
 
     /// Commits `steps`, distances from the highest counter so far or any numbers, to a window and to the oracle.
     fn compare<const SLOTS: usize>(start: u64, steps: &[Step]) -> Result<(), TestCaseError> {
-        let start = start.min(Window::<SLOTS>::LAST);
+        let start = start.min(Window::<SLOTS>::LAST) / BITS * BITS;
         let window = at::<SLOTS>(start);
         let mut oracle = Oracle { received: BTreeSet::new(), highest: start };
         for step in steps {
