@@ -422,12 +422,14 @@ fn counters_far_ahead_and_long_ago() {
         (far, true),
         (far, false),
         (2, false),
-        (far - 2048, false),
-        (far - 2047, true),
-        (far - 2047, false),
-        (far + 1, true),
-        (far - 2047, false),
-        (far - 2046, true),
+        // The window holds whole blocks of 16, and `far` is in the middle of one.
+        (far - 2057, false),
+        (far - 2056, true),
+        (far - 2056, false),
+        (far - 2048, true),
+        (far + 8, true),
+        (far - 2041, false),
+        (far - 2040, true),
         (1 << 59, false),
     ] {
         assert_eq!(delivers(counter), expected, "{counter}");

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use super::handshake::{Packet, Task};
 use super::outbox::{Envelope, Event, Transmit};
-use super::routes::{Ingress, Route};
+use super::routes::{Inbound, Ingress, Route};
 use super::{Inner, control};
 use crate::error::Fault;
 use crate::policy::Downgrade;
 use crate::ratchet::{Fingerprint, RatchetPair, RatchetState, Swap};
-use crate::session::{KeyEpoch, NewSession, Shared, first_counter};
+use crate::session::{KeyEpoch, NewSession, Shared, Used};
 use crate::wire::{Challenge, ChallengePacket, Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zcp;
 use crate::zke::keys::Role;
@@ -71,7 +71,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
         Phase::AwaitResponse(state) => Some(state.kid),
         _ => None,
     };
-    let header = Arc::new(HeaderKeys::new(provider, &keys));
+    let header = HeaderKeys::new(provider, &keys);
     let ingress = Arc::new(Ingress::new(header.clone()));
     let timers = Timers::start(now, ATTEMPT);
     let attempt = attempt.clone();
@@ -196,19 +196,20 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         header: state.header.clone(),
         context: Arc::downgrade(inner),
     };
-    let epoch =
-        KeyEpoch::new(provider, keys, (packet.kid, remote_kid), (first_counter(Role::Initiator), now));
-    let shared = Arc::new(Shared::new(new, epoch));
+    let epoch = KeyEpoch::new(provider, keys, (packet.kid, remote_kid), (Used::none(Role::Initiator), now));
+    let epoch = Arc::new(epoch);
+    let shared = Arc::new(Shared::new(new, epoch.clone()));
+    let inbound = Inbound::new(&shared, &epoch, cell);
     //= ZSSP-ST-06  A3 is entered when Alice read X2
     let next = AwaitConfirm {
         attempt: state.attempt.clone(),
-        established: Established { shared: shared.clone(), pair: Arc::new(pair) },
+        established: Established { shared, pair: Arc::new(pair) },
         kid: packet.kid,
         completion: completion.clone(),
         timers: Timers::start(now, ATTEMPT),
     };
     taken.commit(Phase::AwaitConfirm(Box::new(next)))?;
-    inner.routes.set(packet.kid, Route::Session { shared, cell: cell.clone() });
+    inner.routes.set(packet.kid, Route::Session(inbound));
     inner.forget_if_closed(cell, packet.kid);
     if downgraded {
         //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet

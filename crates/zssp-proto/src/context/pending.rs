@@ -31,7 +31,7 @@ pub(crate) struct AwaitCompletion {
     pub(crate) suite: Suite,
     /// Where X2 went.
     pub(crate) address: Address,
-    pub(crate) header: Arc<HeaderKeys>,
+    pub(crate) header: HeaderKeys,
 }
 
 enum State {

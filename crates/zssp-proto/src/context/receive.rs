@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::handshake::{Handshake, Packet, Work};
 use super::inner::Owner;
-use super::routes::{Recent, Route};
+use super::routes::{Inbound, Recent, Route};
 use super::{Context, Inner};
 use crate::address::Address;
 use crate::error::Fault;
@@ -144,7 +144,7 @@ impl Context {
         }
         let received = routes.with(kid, |route| {
             let received = self.fragment(route, arrival, datagram, desk);
-            if let Ok(Received::Nothing) = received {
+            if let Ok(Received::Nothing | Received::Payload { .. }) = received {
                 recent.remember(kid, changes, route);
             }
             received
@@ -183,14 +183,14 @@ impl Context {
         datagram: &'a mut [u8],
         desk: &'a mut Desk,
     ) -> Result<Received<'a>, Fault> {
-        let (ingress, kind) = route.ingress().zip(route.kind()).ok_or(Fault::UnknownKeyId)?;
+        let (header_key, kind) = route.unprotect().zip(route.kind()).ok_or(Fault::UnknownKeyId)?;
         //= ZSSP-HP-05  the state is found by kid, its header key decrypts
-        unprotect(&*ingress.header.unprotect, datagram);
+        unprotect(header_key, datagram);
         let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
         //= ZSSP-HP-06  the packet nonce is verified before anything is stored
         admitted(kind, header.nonce).ok_or(Fault::Unexpected)?;
-        if let Route::Session { shared, .. } = route {
-            shared.check_counter(header.nonce)?;
+        if let Route::Session(inbound) = route {
+            inbound.shared.check_counter(header.nonce)?;
         }
         if header.count == 1 {
             return self.whole(route, arrival, Whole::Datagram(header.nonce, chunk), desk);
@@ -211,7 +211,7 @@ impl Context {
         desk: &'a mut Desk,
     ) -> Result<Received<'a>, Fault> {
         let (kid, nonce) = (arrival.kid, packet.nonce());
-        if let Route::Session { shared, .. } = route
+        if let Route::Session(inbound) = route
             && nonce.packet_type() == Some(PacketType::Payload)
         {
             let packet = match packet {
@@ -221,7 +221,7 @@ impl Context {
                     desk.hold(joined)
                 }
             };
-            let (session, bytes) = shared.open_payload(kid, nonce, packet)?;
+            let (session, bytes) = inbound.shared.open_payload(&*inbound.open, nonce, packet)?;
             return Ok(Received::Payload { session, bytes });
         }
         let bytes = match packet {
@@ -233,7 +233,7 @@ impl Context {
             Route::AwaitResponse { cell, .. } => Work::Response { cell: cell.clone(), packet },
             Route::Pending(pending) => Work::Completion { pending: pending.clone(), packet },
             Route::Reserved => return Err(Fault::UnknownKeyId),
-            Route::Session { shared, cell } => {
+            Route::Session(Inbound { shared, cell, .. }) => {
                 // Here and not when the work is run: a fast session's window does not wait for its turn.
                 let bytes = shared.open_control(self.0.provider(), kid, nonce, &packet.bytes)?;
                 Work::Control { cell: cell.clone(), packet: Packet { bytes, ..packet } }
@@ -346,7 +346,7 @@ impl Inner {
     ) -> Result<Option<Assembly>, Fault> {
         let ingress = route.ingress().ok_or(Fault::UnknownKeyId)?;
         let limits = match route {
-            Route::Session { .. } => &self.session_reassembly,
+            Route::Session(_) => &self.session_reassembly,
             _ => &self.handshake_reassembly,
         };
         let mut table = ingress.reassembly.lock();

@@ -7,7 +7,7 @@ use super::control::{self, Opened};
 use super::handshake::Task;
 use super::inner::Owner;
 use super::outbox::EndReason;
-use super::routes::Route;
+use super::routes::{Inbound, Route};
 use crate::error::Fault;
 use crate::ratchet::{RatchetPair, Swap};
 use crate::session::{KeyEpoch, KeyRing, Shared};
@@ -70,9 +70,9 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
     let established = Established { shared: shared.clone(), pair: Arc::new(new) };
     let timers = Timers::start(task.now, CONFIRM);
     let next = RekeyAnswered { established, packet: packet.clone(), timers };
-    let next_epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
+    let next_epoch = Arc::new(new_epoch(task, &shared, keys, (kid, remote_kid)));
     // Readable before K2 goes out, in use only when C1 has come.
-    publish(task, cell, &shared, kid, |ring| ring.with_next(next_epoch))?;
+    publish(task, cell, &shared, next_epoch, KeyRing::with_next)?;
     taken.commit(Phase::RekeyAnswered(Box::new(next)))?;
     task.inner.free(own_kid);
     control::send(task, &shared, &epoch, (PacketType::RekeyFinish, &packet))
@@ -106,7 +106,7 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     let established = Established { shared: shared.clone(), pair: Arc::new(new) };
     let timers = Timers::start(task.now, CONFIRM);
     let epoch = Arc::new(new_epoch(task, &shared, keys, (kid, remote_kid)));
-    publish(task, cell, &shared, kid, |ring| ring.switched_to(epoch.clone()))?;
+    publish(task, cell, &shared, epoch.clone(), KeyRing::switched_to)?;
     taken.commit(Phase::Confirming(Confirming { established, timers }))?;
     confirm::send_confirmation(task, &shared, &epoch)
 }
@@ -127,24 +127,26 @@ pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
 /// The new keys, for the packets of the same session: its header keys stay.
 //= ZSSP-KK-06  header keys are kept
 fn new_epoch(task: &Task<'_>, shared: &Shared, keys: HandshakeKeys, kids: (KeyId, KeyId)) -> KeyEpoch {
-    KeyEpoch::new(task.inner.provider(), keys, kids, (shared.counter(), task.now))
+    KeyEpoch::new(task.inner.provider(), keys, kids, (shared.usage.so_far(), task.now))
 }
 
-/// Publishes the ring that `change` makes of the one in use, leads `kid` to the session, and frees the key ids of the
+/// Publishes the ring that `change` makes with a new epoch, leads its key id to the session, and frees the key id of the
 /// epoch that fell out.
 fn publish(
     task: &Task<'_>,
     cell: &Arc<Cell>,
     shared: &Arc<Shared>,
-    kid: KeyId,
-    change: impl FnOnce(&KeyRing) -> KeyRing,
+    epoch: Arc<KeyEpoch>,
+    change: impl FnOnce(&KeyRing, Arc<KeyEpoch>) -> KeyRing,
 ) -> Result<(), Fault> {
+    let kid = epoch.local_kid;
     let Some(ring) = shared.ring() else {
         task.inner.routes.remove(kid);
         return Err(Fault::Stale);
     };
-    let dropped = shared.publish(change(&ring));
-    task.inner.routes.set(kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
+    let inbound = Inbound::new(shared, &epoch, cell);
+    let dropped = shared.publish(change(&ring, epoch));
+    task.inner.routes.set(kid, Route::Session(inbound));
     task.inner.free(dropped);
     // Fragments that were waiting under a key id that is gone are looked after under this one.
     let waiting = shared.ingress.reassembly.lock().next_deadline();

@@ -8,12 +8,12 @@ use super::handshake::{Packet, Task};
 use super::outbox::{Envelope, Event, Transmit};
 use super::peers::{Admission, Side};
 use super::pending::{AwaitCompletion, Pending};
-use super::routes::Route;
+use super::routes::{Inbound, Route};
 use crate::address::Address;
 use crate::error::Fault;
 use crate::policy::{Downgrade, Hellos, Policy, Rejection};
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
-use crate::session::{KeyEpoch, NewSession, Session, Shared, first_counter};
+use crate::session::{KeyEpoch, NewSession, Session, Shared, Used};
 use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
 use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
@@ -57,7 +57,7 @@ fn respond(
 ) -> Result<Pending, Fault> {
     let inner = task.inner;
     let provider = inner.provider();
-    let header = Arc::new(HeaderKeys::new(provider, &hello.header_keys));
+    let header = HeaderKeys::new(provider, &hello.header_keys);
     let (remote_kid, suite) = (hello.kid, hello.suite);
     let (xk, packet) = hello.send_response(provider, ratchet, kid)?;
     let counter = Response::parse(&packet).map_err(|_| Fault::Malformed)?.header_counter();
@@ -243,8 +243,9 @@ fn establish(
         return Err(Fault::Stale);
     }
     let (peer, role, remote_kid) = (completion.initiator, Role::Responder, state.remote_kid);
-    let begin = (first_counter(role), task.now);
-    let epoch = KeyEpoch::new(inner.provider(), completion.keys, (pending.kid, remote_kid), begin);
+    let begin = (Used::none(role), task.now);
+    let kids = (pending.kid, remote_kid);
+    let epoch = Arc::new(KeyEpoch::new(inner.provider(), completion.keys, kids, begin));
     let (suite, address, header) = (state.suite, state.address, state.header);
     let context = Arc::downgrade(inner);
     let pair = Arc::new(pair);
@@ -253,7 +254,7 @@ fn establish(
     let replaceable = inner.peers.lock().replaceable(&name);
     let cell = inner.add_session(replaceable, |id| {
         let new = NewSession { id, peer, role, suite, address, header, context };
-        let established = Established { shared: Arc::new(Shared::new(new, epoch)), pair };
+        let established = Established { shared: Arc::new(Shared::new(new, epoch.clone())), pair };
         shared = Some(established.shared.clone());
         let phase = Phase::Confirming(Confirming { established, timers });
         Cell::new(id, peer, name, phase)
@@ -265,11 +266,10 @@ fn establish(
     inner.schedule(cell.id, timers.resend);
     // Before its first packet can be read: nothing can end it that does not find it here.
     inner.opened(&cell, (Session(shared.clone()), Side::There), task.outbox)?;
-    inner.routes.set(pending.kid, Route::Session { shared: shared.clone(), cell: cell.clone() });
+    inner.routes.set(pending.kid, Route::Session(Inbound::new(&shared, &epoch, &cell)));
     inner.forget_if_closed(&cell, pending.kid);
     if downgraded {
         task.outbox.events.push(Event::Downgraded { id: cell.id });
     }
-    let ring = shared.ring().ok_or(Fault::Stale)?;
-    confirm::send_confirmation(task, &shared, &ring.current)
+    confirm::send_confirmation(task, &shared, &epoch)
 }

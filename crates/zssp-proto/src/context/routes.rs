@@ -7,8 +7,8 @@ use std::sync::Arc;
 use papaya::Guard;
 
 use super::pending::Pending;
-use crate::crypto::{Provider, ProviderError};
-use crate::session::Shared;
+use crate::crypto::{OpenKey, Provider, ProviderError, UnprotectKey};
+use crate::session::{KeyEpoch, Shared};
 use crate::sync::{AtomicU64, Ordering, RankedMutex, rank};
 use crate::wire::KeyId;
 use crate::zfp::{self, Reassembly};
@@ -16,13 +16,13 @@ use crate::zke::state::{Cell, HeaderKeys};
 
 /// What every state that receives fragments under a key id has.
 pub(crate) struct Ingress {
-    pub(crate) header: Arc<HeaderKeys>,
+    pub(crate) header: HeaderKeys,
     /// Only fragments of one packet that came in different batches meet here.
     pub(crate) reassembly: RankedMutex<{ rank::REASSEMBLY }, Reassembly>,
 }
 
 impl Ingress {
-    pub(crate) fn new(header: Arc<HeaderKeys>) -> Self {
+    pub(crate) fn new(header: HeaderKeys) -> Self {
         Self { header, reassembly: RankedMutex::new(Reassembly::default()) }
     }
 }
@@ -36,17 +36,52 @@ pub(crate) enum Route {
     Pending(Arc<Pending>),
     /// Chosen, and nothing can be read under it yet.
     Reserved,
-    /// A session with keys: A3, S1, S2.
-    Session { shared: Arc<Shared>, cell: Arc<Cell> },
+    /// A session with keys: A3, S1, S2, R1, R2.
+    Session(Inbound),
+}
+
+/// What the packets of a session under one key id are read with. Each is one step away from here: with many sessions
+/// nothing of it is in the cache, and what hangs off one pointer after the other has to be waited for one after the
+/// other.
+#[derive(Clone)]
+pub(crate) struct Inbound {
+    unprotect: Arc<dyn UnprotectKey>,
+    /// Opens the payloads of the epoch that the key id belongs to.
+    pub(crate) open: Arc<dyn OpenKey>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) cell: Arc<Cell>,
+}
+
+impl Inbound {
+    /// The way to `shared` under the key id of `epoch`.
+    pub(crate) fn new(shared: &Arc<Shared>, epoch: &KeyEpoch, cell: &Arc<Cell>) -> Self {
+        Self {
+            unprotect: shared.ingress.header.unprotect.clone(),
+            open: epoch.open.clone(),
+            shared: shared.clone(),
+            cell: cell.clone(),
+        }
+    }
 }
 
 impl Route {
+    /// Where fragments of different batches meet.
     pub(crate) fn ingress(&self) -> Option<&Ingress> {
         match self {
             Self::AwaitResponse { ingress, .. } => Some(ingress),
             Self::Pending(pending) => Some(&pending.ingress),
             Self::Reserved => None,
-            Self::Session { shared, .. } => Some(&shared.ingress),
+            Self::Session(inbound) => Some(&inbound.shared.ingress),
+        }
+    }
+
+    /// What takes off the header protection.
+    pub(crate) fn unprotect(&self) -> Option<&dyn UnprotectKey> {
+        match self {
+            Self::AwaitResponse { ingress, .. } => Some(&*ingress.header.unprotect),
+            Self::Pending(pending) => Some(&*pending.ingress.header.unprotect),
+            Self::Reserved => None,
+            Self::Session(inbound) => Some(&*inbound.unprotect),
         }
     }
 
@@ -56,7 +91,7 @@ impl Route {
             Self::AwaitResponse { .. } => Some(zfp::Route::AwaitResponse),
             Self::Pending(_) => Some(zfp::Route::AwaitCompletion),
             Self::Reserved => None,
-            Self::Session { .. } => Some(zfp::Route::Session),
+            Self::Session(_) => Some(zfp::Route::Session),
         }
     }
 }
@@ -68,12 +103,12 @@ pub(crate) struct Routes {
     changes: AtomicU64,
 }
 
-/// The route of the session whose fragments a thread is reading, so that it need not look it up for each of them: a
-/// lookup ends with an atomic swap, which waits until the bytes just copied have left for the cache. Held for one batch
+/// The route of the session whose datagrams a thread is reading, so that it need not look it up for each of them: a
+/// lookup ends with an atomic swap, which waits until the bytes just written have left for the cache. Held for one batch
 /// of datagrams, so that it does not keep alive for long what is over.
 #[derive(Default)]
 pub(crate) struct Recent {
-    /// Whose fragment was looked up last.
+    /// Whose datagram was looked up last.
     looked_up: Option<KeyId>,
     remembered: Option<Remembered>,
 }
@@ -92,10 +127,10 @@ impl Recent {
         Some(&remembered.route)
     }
 
-    /// Remembers where a fragment belonged, if it was the second in a row to be looked up under its key id: to keep a
-    /// route is to touch counts that other threads share, which pays in a run of fragments only. Handshakes have none.
+    /// Remembers where a datagram belonged, if it was the second in a row to be looked up under its key id: to keep a
+    /// route is to touch counts that other threads share, which pays in a run of datagrams only. Handshakes have none.
     pub(crate) fn remember(&mut self, kid: KeyId, changes: u64, route: &Route) {
-        if self.looked_up.replace(kid) == Some(kid) && matches!(route, Route::Session { .. }) {
+        if self.looked_up.replace(kid) == Some(kid) && matches!(route, Route::Session(_)) {
             self.remembered = Some(Remembered { kid, changes, route: route.clone() });
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::crypto::{OpenKey, Provider, SealKey};
 use crate::sync::{AtomicU64, Ordering};
 use crate::wire::KeyId;
-use crate::zke::keys::{Directed, HandshakeKeys};
+use crate::zke::keys::{Directed, HandshakeKeys, Role};
 
 /// Seal operations under one key after which the session ends (PROTOCOL 5.3).
 const MAX_KEY_USES: u64 = (1 << 32) - 1;
@@ -20,6 +20,59 @@ const REKEY_BLOCKS: u64 = 1 << 34;
 const REMIND_USES: u64 = 1 << 20;
 const REMIND_BLOCKS: u64 = 1 << 24;
 
+/// What a session has sealed so far, under all its keys: the one thing that the threads that seal change. It has a cache
+/// line of its own, so that the threads that open need not wait for it.
+#[repr(align(64))]
+pub(crate) struct Usage {
+    //= ZSSP-ST-29  one counter for all threads, types and keys of a session, never reset
+    packets: AtomicU64,
+    blocks: AtomicU64,
+}
+
+/// How much was sealed up to some moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Used {
+    /// Packets, which is the counter of the next one.
+    pub(crate) packets: u64,
+    /// AES blocks of payloads.
+    blocks: u64,
+}
+
+impl Used {
+    /// Before a session's first packet. Bob's 0 is that of the D that he could have sent in the place of C1.
+    //= ZSSP-PKT-10  from 0, or from 1 for Bob
+    pub(crate) const fn none(role: Role) -> Self {
+        let packets = match role {
+            Role::Initiator => 0,
+            Role::Responder => 1,
+        };
+        Self { packets, blocks: 0 }
+    }
+}
+
+impl Usage {
+    pub(crate) fn new(role: Role) -> Self {
+        let Used { packets, blocks } = Used::none(role);
+        Self { packets: AtomicU64::new(packets), blocks: AtomicU64::new(blocks) }
+    }
+
+    /// The next send counter, which nobody else gets.
+    pub(crate) fn next_counter(&self) -> u64 {
+        self.packets.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn so_far(&self) -> Used {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Used { packets: load(&self.packets), blocks: load(&self.blocks) }
+    }
+
+    /// Has the next packet have this counter.
+    #[cfg(test)]
+    pub(crate) fn advance(&self, counter: u64) {
+        self.packets.store(counter, Ordering::Relaxed);
+    }
+}
+
 /// The keys that one handshake or rekeying agreed on. Immutable.
 pub(crate) struct KeyEpoch {
     /// The key id under which the peer sends to us.
@@ -28,14 +81,12 @@ pub(crate) struct KeyEpoch {
     pub(crate) remote_kid: KeyId,
     /// Seals payloads.
     pub(crate) seal: Box<dyn SealKey>,
-    /// Opens payloads.
-    pub(crate) open: Box<dyn OpenKey>,
+    /// Opens payloads. The route of the local key id has it too.
+    pub(crate) open: Arc<dyn OpenKey>,
     /// For control packets, which are too rare to keep prepared keys for.
     pub(crate) key_exchange: Directed,
-    /// The session's send counter when this epoch began: how often the key was used is counted from here.
-    first_counter: u64,
-    /// AES blocks sealed under the key.
-    blocks: AtomicU64,
+    /// What the session had sealed when this epoch began: how much the key was used is counted from here.
+    before: Used,
     /// When the epoch began.
     pub(crate) since: Instant,
 }
@@ -56,16 +107,15 @@ impl KeyEpoch {
         provider: &dyn Provider,
         keys: HandshakeKeys,
         (local_kid, remote_kid): (KeyId, KeyId),
-        (first_counter, since): (u64, Instant),
+        (before, since): (Used, Instant),
     ) -> Self {
         Self {
             local_kid,
             remote_kid,
             seal: provider.seal_key(&keys.transport.send),
-            open: provider.open_key(&keys.transport.receive),
+            open: provider.open_key(&keys.transport.receive).into(),
             key_exchange: keys.key_exchange,
-            first_counter,
-            blocks: AtomicU64::new(0),
+            before,
             since,
         }
     }
@@ -73,32 +123,33 @@ impl KeyEpoch {
     /// Accounts for a packet of `len` bytes with this counter. Of all threads, one is told that a bound was reached.
     //= ZSSP-ST-30  2^30 uses or 2^34 blocks start a rekey early
     //= ZSSP-ST-31  2^32 - 1 uses of a key end the session
-    pub(crate) fn account(&self, counter: u64, len: usize) -> KeyUse {
-        let before = self.uses(counter);
-        if before >= MAX_KEY_USES {
+    pub(crate) fn account(&self, usage: &Usage, counter: u64, len: usize) -> KeyUse {
+        let more = len.div_ceil(16) as u64;
+        let used = Used { packets: counter, blocks: usage.blocks.fetch_add(more, Ordering::Relaxed) };
+        if self.is_used_up(used) {
             return KeyUse::UsedUp;
         }
-        let more = len.div_ceil(16) as u64;
-        let blocks = self.blocks.fetch_add(more, Ordering::Relaxed);
-        let due = passes(before, 1, (REKEY_USES, REMIND_USES))
-            || passes(blocks, more, (REKEY_BLOCKS, REMIND_BLOCKS));
+        let (uses, blocks) = self.since_it_began(used);
+        let due =
+            passes(uses, 1, (REKEY_USES, REMIND_USES)) || passes(blocks, more, (REKEY_BLOCKS, REMIND_BLOCKS));
         if due { KeyUse::RekeyDue } else { KeyUse::Good }
     }
 
-    /// Whether the key's bounds call for another one, when the next packet will have this counter.
-    pub(crate) fn is_rekey_due(&self, counter: u64) -> bool {
-        self.uses(counter) >= REKEY_USES || self.blocks.load(Ordering::Relaxed) >= REKEY_BLOCKS
+    /// Whether the key's bounds call for another one, at this moment of the session.
+    pub(crate) fn is_rekey_due(&self, used: Used) -> bool {
+        let (uses, blocks) = self.since_it_began(used);
+        uses >= REKEY_USES || blocks >= REKEY_BLOCKS
     }
 
-    /// Uses of the key before the packet with this counter. The ring is loaded before the counter is taken, so the
-    /// counter is not from before the epoch.
-    fn uses(&self, counter: u64) -> u64 {
-        counter.saturating_sub(self.first_counter)
+    /// Whether nothing can be sealed under the key any more, at this moment of the session.
+    pub(crate) fn is_used_up(&self, used: Used) -> bool {
+        self.since_it_began(used).0 >= MAX_KEY_USES
     }
 
-    /// Whether nothing can be sealed under the key any more.
-    pub(crate) fn is_used_up(&self, counter: u64) -> bool {
-        self.uses(counter) >= MAX_KEY_USES
+    /// Uses of the key, and blocks under it. The ring is loaded before a counter is taken, so no counter is from before
+    /// the epoch. A few blocks of the epoch before may count here as well, which is the safe side.
+    fn since_it_began(&self, used: Used) -> (u64, u64) {
+        (used.packets.saturating_sub(self.before.packets), used.blocks.saturating_sub(self.before.blocks))
     }
 }
 
@@ -118,14 +169,14 @@ pub(crate) struct KeyRing {
 
 impl KeyRing {
     /// The ring with one epoch.
-    pub(crate) fn new(epoch: KeyEpoch) -> Self {
-        Self { current: Arc::new(epoch), other: None }
+    pub(crate) fn new(epoch: Arc<KeyEpoch>) -> Self {
+        Self { current: epoch, other: None }
     }
 
     /// The next epoch can be read from now on.
     //= ZSSP-ST-27  the two newest keys stay readable
-    pub(crate) fn with_next(&self, next: KeyEpoch) -> Self {
-        Self { current: self.current.clone(), other: Some(Arc::new(next)) }
+    pub(crate) fn with_next(&self, next: Arc<KeyEpoch>) -> Self {
+        Self { current: self.current.clone(), other: Some(next) }
     }
 
     /// The next epoch is in use from now on.
@@ -161,12 +212,17 @@ mod tests {
     use crate::ratchet::RatchetState;
 
     /// An epoch that begins at this counter.
-    fn epoch(first_counter: u64) -> KeyEpoch {
+    fn epoch(packets: u64) -> KeyEpoch {
         let directed = || Directed { send: Secret::zero(), receive: Secret::zero() };
         let keys =
             HandshakeKeys { ratchet: RatchetState::zero(), key_exchange: directed(), transport: directed() };
         let kids = [[1; 4], [2; 4]].map(|kid| KeyId::new(kid).expect("not zero"));
-        KeyEpoch::new(PROVIDERS[0], keys, (kids[0], kids[1]), (first_counter, Clock::new().now()))
+        KeyEpoch::new(
+            PROVIDERS[0],
+            keys,
+            (kids[0], kids[1]),
+            (Used { packets, blocks: 7 }, Clock::new().now()),
+        )
     }
 
     //= ZSSP-ST-30  2^30 uses
@@ -174,7 +230,8 @@ mod tests {
     #[test]
     fn uses_of_a_key_are_counted_from_its_first_packet() {
         for first in [0, 1, 1 << 40] {
-            let epoch = epoch(first);
+            let (epoch, usage) = (epoch(first), Usage::new(Role::Initiator));
+            let after = |uses| Used { packets: first + uses, blocks: 7 };
             for (uses, expected) in [
                 (0, KeyUse::Good),
                 (REKEY_USES - 2, KeyUse::Good),
@@ -186,35 +243,36 @@ mod tests {
                 (MAX_KEY_USES, KeyUse::UsedUp),
                 (MAX_KEY_USES + 1, KeyUse::UsedUp),
             ] {
-                assert_eq!(epoch.account(first + uses, 0), expected, "{uses} uses before");
+                assert_eq!(epoch.account(&usage, first + uses, 0), expected, "{uses} uses before");
             }
-            assert!(!epoch.is_rekey_due(first + REKEY_USES - 1));
-            assert!(epoch.is_rekey_due(first + REKEY_USES));
-            assert!(!epoch.is_used_up(first + MAX_KEY_USES - 1));
-            assert!(epoch.is_used_up(first + MAX_KEY_USES));
+            assert!(!epoch.is_rekey_due(after(REKEY_USES - 1)));
+            assert!(epoch.is_rekey_due(after(REKEY_USES)));
+            assert!(!epoch.is_used_up(after(MAX_KEY_USES - 1)));
+            assert!(epoch.is_used_up(after(MAX_KEY_USES)));
         }
     }
 
     //= ZSSP-ST-30  2^34 blocks
     #[test]
     fn blocks_under_a_key_are_counted() {
-        let epoch = epoch(0);
-        epoch.blocks.store(REKEY_BLOCKS - 3, Ordering::Relaxed);
-        assert_eq!(epoch.account(1, 17), KeyUse::Good, "two blocks");
-        assert!(!epoch.is_rekey_due(2));
-        assert_eq!(epoch.account(2, 1), KeyUse::RekeyDue, "one more");
-        assert!(epoch.is_rekey_due(3));
-        assert_eq!(epoch.account(3, 1000), KeyUse::Good, "said once");
-        epoch.blocks.store(REKEY_BLOCKS + REMIND_BLOCKS - 1, Ordering::Relaxed);
-        assert_eq!(epoch.account(4, 5000), KeyUse::RekeyDue, "and again later");
-        assert_eq!(epoch.account(5, 0), KeyUse::Good, "nothing was sealed");
+        let (epoch, usage) = (epoch(0), Usage::new(Role::Initiator));
+        // Seven blocks were sealed before the epoch.
+        usage.blocks.store(REKEY_BLOCKS + 7 - 3, Ordering::Relaxed);
+        assert_eq!(epoch.account(&usage, 1, 17), KeyUse::Good, "two blocks");
+        assert!(!epoch.is_rekey_due(usage.so_far()));
+        assert_eq!(epoch.account(&usage, 2, 1), KeyUse::RekeyDue, "one more");
+        assert!(epoch.is_rekey_due(usage.so_far()));
+        assert_eq!(epoch.account(&usage, 3, 1000), KeyUse::Good, "said once");
+        usage.blocks.store(REKEY_BLOCKS + REMIND_BLOCKS + 7 - 1, Ordering::Relaxed);
+        assert_eq!(epoch.account(&usage, 4, 5000), KeyUse::RekeyDue, "and again later");
+        assert_eq!(epoch.account(&usage, 5, 0), KeyUse::Good, "nothing was sealed");
     }
 
     #[test]
     fn a_ring_keeps_the_two_newest() {
-        let ring = KeyRing::new(epoch(0));
+        let ring = KeyRing::new(Arc::new(epoch(0)));
         let first = Arc::as_ptr(&ring.current);
-        let ring = ring.with_next(epoch(5));
+        let ring = ring.with_next(Arc::new(epoch(5)));
         assert_eq!(Arc::as_ptr(&ring.current), first, "the next one only opens");
         let next = ring.other.clone().unwrap();
         let ring = ring.switched_to(next.clone());

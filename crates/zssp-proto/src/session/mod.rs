@@ -13,14 +13,14 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
 
-pub(crate) use keys::{KeyEpoch, KeyRing, KeyUse};
+pub(crate) use keys::{KeyEpoch, KeyRing, KeyUse, Usage, Used};
 pub use seal::{SealError, Sealed};
 
 use crate::address::Address;
 use crate::context::{Ingress, Inner};
 use crate::identity::PublicKey;
 use crate::suite::Suite;
-use crate::sync::{AtomicU64, Ordering, RankedMutex, rank};
+use crate::sync::{RankedMutex, rank};
 use crate::wire::KeyId;
 use crate::zke::keys::Role;
 use crate::zke::state::HeaderKeys;
@@ -90,7 +90,7 @@ impl Session {
 
     /// Packets sealed so far, of every kind.
     pub fn packets_sealed(&self) -> u64 {
-        self.0.send_counter.load(Ordering::Relaxed) - first_counter(self.0.role)
+        self.0.usage.so_far().packets - Used::none(self.0.role).packets
     }
 }
 
@@ -117,18 +117,8 @@ pub(crate) struct Shared {
     keys: ArcSwapOption<KeyRing>,
     /// Told when the key's bounds are reached.
     context: Weak<Inner>,
-    //= ZSSP-ST-29  one counter for all threads, types and keys of a session, never reset
-    send_counter: AtomicU64,
+    pub(crate) usage: Usage,
     window: ReplayWindow,
-}
-
-/// The counter of a session's first packet. Bob's 0 is that of the D that he could have sent in the place of C1.
-//= ZSSP-PKT-10  from 0, or from 1 for Bob
-pub(crate) const fn first_counter(role: Role) -> u64 {
-    match role {
-        Role::Initiator => 0,
-        Role::Responder => 1,
-    }
 }
 
 /// What a new session knows of itself.
@@ -138,12 +128,12 @@ pub(crate) struct NewSession {
     pub(crate) role: Role,
     pub(crate) suite: Suite,
     pub(crate) address: Address,
-    pub(crate) header: Arc<HeaderKeys>,
+    pub(crate) header: HeaderKeys,
     pub(crate) context: Weak<Inner>,
 }
 
 impl Shared {
-    pub(crate) fn new(new: NewSession, epoch: KeyEpoch) -> Self {
+    pub(crate) fn new(new: NewSession, epoch: Arc<KeyEpoch>) -> Self {
         Self {
             id: new.id,
             peer: new.peer,
@@ -153,7 +143,7 @@ impl Shared {
             ingress: Ingress::new(new.header),
             keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),
             context: new.context,
-            send_counter: AtomicU64::new(first_counter(new.role)),
+            usage: Usage::new(new.role),
             window: ReplayWindow::new(),
         }
     }
@@ -181,15 +171,10 @@ impl Shared {
         self.keys.load().iter().flat_map(|ring| ring.local_kids()).collect()
     }
 
-    /// The counter that the next packet will have.
-    pub(crate) fn counter(&self) -> u64 {
-        self.send_counter.load(Ordering::Relaxed)
-    }
-
     /// Has the next packet be so many later, as if they had been sealed.
     #[cfg(test)]
     pub(crate) fn advance_counter(&self, uses: u64) {
-        self.send_counter.store(first_counter(self.role) + uses, Ordering::Relaxed);
+        self.usage.advance(Used::none(self.role).packets + uses);
     }
 
     /// Has the peer's packets be as far, as if they had been received.
@@ -200,12 +185,12 @@ impl Shared {
 
     /// Whether the bounds of the key in use call for another one.
     pub(crate) fn is_rekey_due(&self) -> bool {
-        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_rekey_due(self.counter()))
+        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_rekey_due(self.usage.so_far()))
     }
 
     /// Whether the key in use is used up.
     pub(crate) fn is_used_up(&self) -> bool {
-        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_used_up(self.counter()))
+        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_used_up(self.usage.so_far()))
     }
 
     /// Has the session's deadline come at once, for the bounds of its key are reached.
@@ -213,10 +198,5 @@ impl Shared {
         if let Some(context) = self.context.upgrade() {
             context.schedule(self.id, epoch.since);
         }
-    }
-
-    /// The next send counter.
-    pub(crate) fn next_counter(&self) -> u64 {
-        self.send_counter.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -2,7 +2,7 @@
 //! the replay window decide (PROTOCOL 3.4, 5.1). Every step is *parallel*.
 
 use super::{SessionId, Shared};
-use crate::crypto::Provider;
+use crate::crypto::{OpenKey, Provider};
 use crate::error::Fault;
 use crate::wire::{KeyId, PacketNonce};
 use crate::zke::control;
@@ -20,20 +20,18 @@ impl Shared {
         self.window.commit(nonce.counter()).map_err(|_| Fault::Replayed)
     }
 
-    /// Opens a payload in place.
+    /// Opens a payload in place, under the key of the epoch that it came under.
     //= ZSSP-RPL-02  the counter is recorded only after the packet proved authentic
     //= ZSSP-ST-26  received in A3, S1, S2, R1 and R2, which have keys
     pub(crate) fn open_payload<'p>(
         &self,
-        kid: KeyId,
+        key: &dyn OpenKey,
         nonce: PacketNonce,
         packet: &'p mut [u8],
     ) -> Result<(SessionId, &'p mut [u8]), Fault> {
-        let ring = self.keys.load();
-        let epoch = ring.as_ref().and_then(|ring| ring.by_local_kid(kid)).ok_or(Fault::Stale)?;
         //= ZSSP-HP-07  whatever the header said, the tag decides
         //= ZSSP-SEC-02  no forgery is accepted
-        let payload = epoch.open.open_in_place(&nonce.aead(), &[], packet).map_err(|_| Fault::Forged)?;
+        let payload = key.open_in_place(&nonce.aead(), &[], packet).map_err(|_| Fault::Forged)?;
         self.commit_counter(nonce)?;
         Ok((self.id, payload))
     }

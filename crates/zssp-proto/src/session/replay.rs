@@ -304,7 +304,13 @@ mod tests {
             ),
             (
                 LAST - MAX_AHEAD - 15,
-                &[(LAST, Err(TooFarAhead)), (LAST - MAX_AHEAD, ok), (LAST, ok), (LAST + 1, Err(TooFarAhead)), (0, Err(TooOld))],
+                &[
+                    (LAST, Err(TooFarAhead)),
+                    (LAST - MAX_AHEAD, ok),
+                    (LAST, ok),
+                    (LAST + 1, Err(TooFarAhead)),
+                    (0, Err(TooOld)),
+                ],
             ),
             (
                 0,

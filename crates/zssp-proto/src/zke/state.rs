@@ -83,7 +83,7 @@ pub(crate) struct AwaitResponse {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) xk: xk::AwaitResponse,
     pub(crate) kid: KeyId,
-    pub(crate) header: Arc<HeaderKeys>,
+    pub(crate) header: HeaderKeys,
     /// What the store held when X1 was made.
     pub(crate) pair: RatchetPair,
     /// X1 with its response, the last 32 bytes.
@@ -149,14 +149,18 @@ pub(crate) struct Established {
 
 /// Header protection, both directions.
 //= ZSSP-DEF-10  keys without a lock
+#[derive(Clone)]
 pub(crate) struct HeaderKeys {
-    pub(crate) protect: Box<dyn ProtectKey>,
-    pub(crate) unprotect: Box<dyn UnprotectKey>,
+    pub(crate) protect: Arc<dyn ProtectKey>,
+    pub(crate) unprotect: Arc<dyn UnprotectKey>,
 }
 
 impl HeaderKeys {
     pub(crate) fn new(provider: &dyn crate::crypto::Provider, keys: &Directed) -> Self {
-        Self { protect: provider.protect_key(&keys.send), unprotect: provider.unprotect_key(&keys.receive) }
+        Self {
+            protect: provider.protect_key(&keys.send).into(),
+            unprotect: provider.unprotect_key(&keys.receive).into(),
+        }
     }
 }
 
