@@ -1,7 +1,12 @@
-//! Atomics and mutexes: those of `std`, or loom's under `--cfg loom`, and a mutex that knows its rank.
+//! Atomics, mutexes, swapped pointers and maps: the real ones, or loom's under `--cfg loom`, and a mutex that knows its rank.
 //!
 //! Code whose races are model-checked takes its atomics from here. Loom's work inside `loom::model` only, so a
 //! `--cfg loom` build runs nothing but the models; their command is in the documentation of each model.
+
+#[cfg(loom)]
+mod map;
+#[cfg(loom)]
+mod published;
 
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -12,10 +17,18 @@ use std::sync::{Mutex, MutexGuard};
 #[cfg(loom)]
 use loom::sync::{Mutex, MutexGuard};
 
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use arc_swap::ArcSwapOption;
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+#[cfg(loom)]
+pub(crate) use map::{Guard, HashMap};
+#[cfg(not(loom))]
+pub(crate) use papaya::{Guard, HashMap};
+#[cfg(loom)]
+pub(crate) use published::ArcSwapOption;
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// The lock order of this crate, from the lock that may be held longest to the innermost (see `ARCHITECTURE.md`).
 pub(crate) mod rank {

@@ -4,12 +4,10 @@ use core::fmt;
 use core::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use papaya::Guard;
-
 use super::pending::Pending;
 use crate::crypto::{OpenKey, Provider, ProviderError, UnprotectKey};
 use crate::session::{KeyEpoch, Shared};
-use crate::sync::{AtomicU64, Ordering, RankedMutex, rank};
+use crate::sync::{AtomicU64, Guard, HashMap, Ordering, RankedMutex, rank};
 use crate::wire::KeyId;
 use crate::zfp::{self, Reassembly};
 use crate::zke::state::{Cell, HeaderKeys};
@@ -98,7 +96,7 @@ impl Route {
 
 /// All key ids of a context.
 pub(crate) struct Routes {
-    map: papaya::HashMap<KeyId, Route, SpreadKeyIds>,
+    map: HashMap<KeyId, Route, SpreadKeyIds>,
     /// See [`changes`](Self::changes).
     changes: AtomicU64,
 }
@@ -150,7 +148,7 @@ impl fmt::Debug for Recent {
 
 impl Routes {
     pub(crate) fn new() -> Self {
-        Self { map: papaya::HashMap::with_hasher(SpreadKeyIds), changes: AtomicU64::new(0) }
+        Self { map: HashMap::with_hasher(SpreadKeyIds), changes: AtomicU64::new(0) }
     }
 
     /// Calls `read` with the route of `kid`. Nothing is locked, and no count shared with other threads is touched.
@@ -203,6 +201,9 @@ impl Routes {
         self.map.len()
     }
 }
+
+#[cfg(all(test, loom))]
+mod loom_models;
 
 /// Key ids are random and chosen by this side, so nobody can aim at a bucket; they only need spreading.
 #[derive(Clone)]

@@ -4,14 +4,14 @@
 //! replay window (PROTOCOL 3.4, 5.1, 5.3). No step takes a lock or allocates.
 
 mod keys;
+#[cfg(all(test, loom))]
+pub(crate) mod loom_models;
 mod open;
 mod replay;
 mod seal;
 
 use core::fmt;
 use std::sync::{Arc, Weak};
-
-use arc_swap::ArcSwapOption;
 
 pub(crate) use keys::{KeyEpoch, KeyRing, KeyUse, Usage, Used};
 pub use seal::{SealError, Sealed};
@@ -20,7 +20,7 @@ use crate::address::Address;
 use crate::context::{Ingress, Inner};
 use crate::identity::PublicKey;
 use crate::suite::Suite;
-use crate::sync::{RankedMutex, rank};
+use crate::sync::{ArcSwapOption, RankedMutex, rank};
 use crate::wire::KeyId;
 use crate::zke::keys::Role;
 use crate::zke::state::HeaderKeys;

@@ -1,5 +1,6 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::sync::{AtomicUsize, Ordering};
 
 /// How many bytes all sessions together may hold for packets that are not complete (PROTOCOL 3.5).
 #[derive(Debug)]
@@ -10,7 +11,7 @@ pub(crate) struct Budget {
 
 impl Budget {
     /// A budget of `limit` bytes.
-    pub(crate) const fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit, held: AtomicUsize::new(0) }
     }
 
@@ -56,7 +57,7 @@ impl Drop for Reservation {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -73,5 +74,29 @@ mod tests {
         assert_eq!(budget.held(), 40);
         drop(second);
         assert_eq!(budget.held(), 0);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn loom_a_budget_is_never_overdrawn() {
+        loom::model(|| {
+            let budget = Arc::new(Budget::new(100));
+            let other = {
+                let budget = budget.clone();
+                thread::spawn(move || budget.reserve(60))
+            };
+            let here = budget.reserve(60);
+            assert!(budget.held() <= 100);
+            let there = other.join().expect("the thread does not panic");
+            assert!(here.is_some() != there.is_some());
+            drop((here, there));
+            assert_eq!(budget.held(), 0);
+        });
     }
 }

@@ -97,3 +97,18 @@ fn loom_refused_before_decryption_is_refused_for_good() {
         assert!(later && !(first && committed.is_ok()));
     });
 }
+
+#[test]
+fn loom_raised_meanwhile() {
+    loom::model(|| {
+        let window = Arc::new(Small::new());
+        let raising = {
+            let window = Arc::clone(&window);
+            thread::spawn(move || window.raise(37))
+        };
+        let accepted = [window.commit(5), window.commit(5)].into_iter().filter(Result::is_ok).count();
+        assert!(accepted <= 1);
+        raising.join().expect("the thread does not panic");
+        assert_eq!(window.commit(6), Err(Replay::TooOld));
+    });
+}
