@@ -352,6 +352,76 @@ fn challenges_begin_when_bob_has_too_much_to_do() {
     assert_eq!(pair.bob.stats().pending_handshakes, 13);
 }
 
+/// Goes through a handshake from `node` as somebody who says so much about himself, up to the question to Bob.
+fn ask(pair: &mut Pair, (node, number): (u16, u16), identity_len: usize) {
+    let mut identity = vec![0; identity_len];
+    identity[..2].copy_from_slice(&number.to_be_bytes());
+    pair.alice
+        .open_with(open_to(&pair.bob).name(PeerName::new(&number.to_be_bytes())).identity(identity))
+        .unwrap();
+    for _ in 0..2 {
+        let sent = pair.alice.take_outgoing();
+        sent.into_iter().for_each(|(_, datagram)| pair.bob.receive(node, datagram));
+        pair.bob.flush();
+        let sent = pair.bob.take_outgoing();
+        sent.into_iter().for_each(|(_, datagram)| pair.alice.receive(2, datagram));
+    }
+}
+
+/// What others say about themselves is kept until the application has an answer.
+//= ZSSP-SEC-04  memory does not grow beyond the configured bounds
+//= ZSSP-DEF-13  nobody can choose who is evicted
+#[test]
+fn identities_are_bounded_and_shared_fairly() {
+    let mut setup = with(Challenging::Off);
+    setup.limits.pending_bytes = 128 << 10;
+    let bound = setup.limits.pending_bytes;
+    let mut pair = Pair::with(1, &setup);
+    pair.bob.answer = Answer::Later;
+    // Ten honest ones, and between them somebody who talks a lot, from one address.
+    for number in 0..10 {
+        ask(&mut pair, (100 + number, number), 2);
+        for greedy in 0..10 {
+            ask(&mut pair, (99, 1000 + 10 * number + greedy), 4096);
+            assert!(pair.bob.stats().pending_bytes <= bound);
+        }
+    }
+    let stats = pair.bob.stats();
+    assert_eq!(stats.pending_handshakes, 10 + 2, "an eighth of the bytes for each source");
+    assert_eq!(stats.pending_evicted, 100 - 2);
+    let greedy = pair.bob.stats().pending_bytes - 10 * ((4 << 10) + 2);
+    assert_eq!(greedy, 2 * (8 << 10));
+    for identity in core::mem::take(&mut pair.bob.identities) {
+        let fault = if identity.len() == 2 { None } else { Some(Fault::Stale) };
+        pair.bob.take_faults();
+        pair.bob.decide(Answer::Accept);
+        let faults = pair.bob.take_faults();
+        assert!(faults.is_empty() || faults == Vec::from_iter(fault), "{faults:?}");
+    }
+    assert_eq!((pair.bob.stats().sessions, pair.bob.stats().pending_bytes), (12, 0));
+
+    // From everywhere: whoever it is, somebody has to go.
+    for number in 0..100 {
+        ask(&mut pair, (200 + number, 2000 + number), 4096);
+        assert!(pair.bob.stats().pending_bytes <= bound);
+    }
+    assert_eq!(pair.bob.stats().pending_handshakes, 16);
+    pair.network.partition(1, 2);
+    pair.drive_for(11 * SECOND);
+    assert_eq!((pair.bob.stats().pending_handshakes, pair.bob.stats().pending_bytes), (0, 0));
+}
+
+/// One handshake always has room, whatever the bounds are.
+#[test]
+fn the_smallest_bounds_let_one_peer_in() {
+    let mut setup = with(Challenging::Off);
+    (setup.limits.pending_handshakes, setup.limits.pending_bytes) = (0, 0);
+    let mut pair = Pair::with(1, &setup);
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    pair.assert_steady("with room for one");
+}
+
 /// Somebody with a real address, who proves it and his work each time, or whom nobody asks to.
 //= ZSSP-DEF-13  nobody can choose who is evicted
 #[test]

@@ -46,16 +46,13 @@ impl Application {
     }
 
     /// Lives on until `now`.
-    ///
-    /// Dead processes stay dead for 11 s: until then the peer may still have the handshake that the death cut off
-    /// (B2, 10 s), and an X3 that comes after the next X1 would have it store a state that is not offered any more.
     fn live(&mut self, now: Duration, (peer, other): (&mut Peer, &Peer), random: &mut Xoshiro256PlusPlus) {
         match self.fate.back {
             Some(back) if back > now => return,
             Some(_) => self.fate = Fate { dies: now + random.random_range(SECOND..10 * HOUR), back: None },
             None if self.fate.dies <= now => {
                 peer.restart();
-                self.fate.back = Some(now + random.random_range(11 * SECOND..100 * SECOND));
+                self.fate.back = Some(now + random.random_range(Duration::ZERO..30 * SECOND));
                 self.restarts += 1;
                 return;
             }

@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{PROVIDERS, Provider, Secret};
 use zssp_proto::{
     Address, Authorize, Challenging, Context, EndReason, Event, Fault, Handshake, Limits, LinkAddress, Open,
-    OpenError, Outbox, PeerName, Policy, Received, Role, Scratch, Session, SessionId, StaticKey, Stats,
-    Suite,
+    OpenError, Outbox, PeerName, Policy, Received, Rejection, Role, Scratch, Session, SessionId, StaticKey,
+    Stats, Suite,
 };
 
 use super::keylog::KeyLog;
@@ -61,8 +61,10 @@ pub enum Answer {
     Ignore,
     /// The question is put aside until [`Peer::decide`].
     Later,
-    /// It is told that it is not.
+    /// It is told that it is not, or hears nothing, as the flags say.
     Refuse,
+    /// It is told that it is not, or hears nothing.
+    RefuseWith(Rejection),
 }
 
 /// Who does handshake work, and when.
@@ -422,6 +424,7 @@ impl Peer {
             Answer::Ignore => authorize.ignore(),
             Answer::Later => self.undecided.push_back(authorize),
             Answer::Refuse => self.submit(authorize.refuse()),
+            Answer::RefuseWith(rejection) => self.submit(authorize.refuse_with(rejection)),
         }
     }
 }
