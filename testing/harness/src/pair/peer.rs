@@ -78,6 +78,14 @@ pub enum Pool {
     Held,
     /// A piece of work is lost with this probability, done at once otherwise.
     Losing(f64),
+    /// One after the other, each taking so long, and no more waiting than these: the rest is lost, and the context told
+    /// that there is too much.
+    Worker {
+        /// How long each takes.
+        each: Duration,
+        /// How many may wait.
+        queue: usize,
+    },
 }
 
 /// What the application was told.
@@ -280,7 +288,7 @@ impl Peer {
     /// When it next wants to do something.
     pub fn next_deadline(&self) -> Option<Instant> {
         let held = match self.pool {
-            Pool::Late(_) => self.held.iter().map(|(ready, _)| *ready).min(),
+            Pool::Late(_) | Pool::Worker { .. } => self.held.iter().map(|(ready, _)| *ready).min(),
             _ => None,
         };
         held.into_iter().chain(self.context.next_deadline()).min()
@@ -291,7 +299,7 @@ impl Peer {
         while let Some(handshake) = self.context.expired(self.now) {
             self.submit(handshake);
         }
-        if let Pool::Late(_) = self.pool {
+        if let Pool::Late(_) | Pool::Worker { .. } = self.pool {
             let (due, rest) = self.held.drain(..).partition(|(ready, _)| *ready <= self.now);
             self.held = rest;
             let due: VecDeque<_> = due;
@@ -372,6 +380,13 @@ impl Peer {
             Pool::AtOnce => self.run(handshake),
             Pool::Held => self.held.push_back((self.now, handshake)),
             Pool::Late(time) => self.held.push_back((self.now + time, handshake)),
+            Pool::Worker { queue, .. } if self.held.len() >= queue => {
+                self.context.report_overload(self.now);
+            }
+            Pool::Worker { each, .. } => {
+                let free = self.held.back().map_or(self.now, |(ready, _)| *ready);
+                self.held.push_back((free.max(self.now) + each, handshake));
+            }
             Pool::Losing(probability) => {
                 if !self.random.random_bool(probability) {
                     self.run(handshake);
