@@ -320,18 +320,15 @@ impl Inner {
         Ok(())
     }
 
-    /// X3 was read, with an identity that has to be kept until the application answers.
-    ///
-    /// # Errors
-    /// [`Fault::Full`] when there is no room for it.
-    pub(super) fn identified(&self, pending: &Pending, identity_len: usize) -> Result<(), Fault> {
-        let random = self.random_place()?;
+    /// X3 was read, with an identity that has to be kept until the application answers. `random` says who makes room
+    /// for it, which may be the handshake itself: it is over then.
+    pub(super) fn identified(&self, pending: &Pending, identity_len: usize, random: u64) {
         let evicted = self.pending.lock().identified(pending.kid, identity_len, random);
         self.evict(&evicted);
-        if evicted.iter().any(|evicted| evicted.kid == pending.kid) { Err(Fault::Full) } else { Ok(()) }
     }
 
-    fn random_place(&self) -> Result<u64, Fault> {
+    /// A place among the responder handshakes that nobody can foresee.
+    pub(super) fn random_place(&self) -> Result<u64, Fault> {
         let mut random = [0; 8];
         self.provider().random(&mut random).map_err(|_| Fault::Provider)?;
         Ok(u64::from_be_bytes(random))

@@ -93,12 +93,13 @@ pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Pa
     if pending.is_over(task.now) {
         return Err(Fault::Stale);
     }
+    let random = task.inner.random_place()?;
     let mut state = pending.take().ok_or(Fault::Busy)?;
     match state.xk.read_completion(task.inner.provider(), &x3) {
         Ok(completion) => {
-            if let Err(fault) = task.inner.identified(&pending, completion.identity.len()) {
-                task.inner.forget(&pending);
-                return Err(fault);
+            task.inner.identified(&pending, completion.identity.len(), random);
+            if pending.is_over(task.now) {
+                return Err(Fault::Stale);
             }
             state.address = packet.from;
             let request = Request { pending, state, completion };
