@@ -39,6 +39,10 @@ pub enum Fault {
     /// side opened at the same time survives.
     #[error("left without an answer by policy")]
     Unwelcome,
+    /// The packet uses a ratchet state that a handshake cut off before may still replace on the peer's side; the two try
+    /// again when it cannot any more.
+    #[error("an interrupted handshake may still come to its end")]
+    Unsettled,
     /// No state has this key id.
     #[error("unknown key id")]
     UnknownKeyId,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use zssp_harness::pair::{Answer, Happening, Pair, Pool, Setup};
-use zssp_proto::{EndReason, Fault, Open, Role, SealError, Session, Suite};
+use zssp_proto::{EndReason, Event, Fault, Open, Role, SealError, Session, Suite};
 use zssp_sim::Conditions;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -280,11 +280,13 @@ fn payloads_may_overtake_the_confirmation() {
 fn a_session_that_ended_seals_nothing() {
     let pair = Pair::established(1, &Setup::default());
     let session = pair.alice.session().clone();
-    pair.alice.context.close(session.id());
+    let told = pair.alice.context.close(session.id());
+    let closed = |id| id == session.id();
+    assert!(matches!(told, Some(Event::Ended { id, reason: EndReason::Closed }) if closed(id)), "{told:?}");
     let sealed = session.packets_sealed();
     assert_eq!(session.seal(b"late", 1280, &mut [0; 100]), Err(SealError::Closed));
     assert_eq!(session.packets_sealed(), sealed);
-    pair.alice.context.close(session.id());
+    assert!(pair.alice.context.close(session.id()).is_none(), "told once");
     assert_eq!((pair.alice.stats().sessions, pair.alice.stats().key_ids), (0, 0));
 }
 

@@ -86,6 +86,7 @@ fn the_pair_after_every_transition() {
 //= ZSSP-RAT-17  rf1 is looked up, then rf2
 //= ZSSP-RAT-18  none recognised: the zero key
 //= ZSSP-RAT-19  state 1, state 2, the zero key
+//= ZSSP-RAT-23  state 2 not at once
 //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
 //= ZSSP-RAT-22  Bob accepts a downgrade with a warning
 //= ZSSP-DEF-01  the second fingerprint is looked up under its own value
@@ -111,6 +112,13 @@ fn whatever_each_side_remembers_they_meet() {
         let what = format!("{alice:?} meets {bob:?}");
         let mut pair = pair_that_remembers(alice, bob);
         pair.alice.open(&pair.bob);
+        if (alice, bob) == (&[6, 5], &[5]) {
+            // Her state 1 may still come to Bob, in an old X3: not before ten seconds does she do without it.
+            pair.settle();
+            assert_eq!(pair.alice.take_faults(), [Fault::Unsettled], "{what}");
+            pair.stand_still_for(10 * SECOND);
+            pair.alice.meet_deadlines();
+        }
         pair.pump();
         pair.deliver(None);
         pair.pump();
@@ -272,7 +280,7 @@ fn a_ratchet_survives_a_crash_at_any_moment() {
             pair.alice.take_happenings();
             pair.bob.take_happenings();
             pair.alice.open(&pair.bob);
-            pair.drive_for(5 * SECOND);
+            pair.drive_for(12 * SECOND);
             let what = format!("cut after {steps} packets, Alice dies {alice_dies}, Bob dies {bob_dies}");
             assert!(pair.talk(), "{what}");
             for peer in [&mut pair.alice, &mut pair.bob] {

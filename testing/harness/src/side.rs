@@ -95,6 +95,9 @@ pub struct Side {
     sent: Vec<Vec<u8>>,
 }
 
+/// How long an attempt waits for what was cut off before it.
+const CAREFUL: Duration = Duration::from_secs(10);
+
 impl Side {
     /// A peer with the cryptography of `provider`.
     ///
@@ -135,7 +138,12 @@ impl Side {
         let open =
             Open::to(self.peer, address(self.who.peer())).identity(identity.to_vec()).suite(self.suite);
         match self.context.open(self.clock.now(), open) {
-            Ok((_, handshake)) => self.run(handshake, None),
+            Ok((_, handshake)) => {
+                // The first hello of an attempt is careful about the older of two ratchet states (docs/protocol.md,
+                // 5.5), and those who are recorded are not: this is a later one.
+                self.clock.advance(CAREFUL);
+                self.run(handshake, None);
+            }
             Err(error) => self.fault(error),
         }
     }

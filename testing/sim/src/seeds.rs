@@ -5,7 +5,11 @@ use std::thread;
 /// The environment variable that reduces every scenario to one seed.
 pub const VARIABLE: &str = "ZSSP_SEED";
 
-/// Runs `scenario` with the seeds `0..count`, or only with the seed in `ZSSP_SEED`, if that is set.
+/// The environment variable that says how many seeds every scenario runs with, instead of the few of an ordinary test.
+pub const COUNT_VARIABLE: &str = "ZSSP_SEEDS";
+
+/// Runs `scenario` with the seeds `0..count`, or with the first `ZSSP_SEEDS`, if that is set, or only with the seed in
+/// `ZSSP_SEED`, if that is set.
 ///
 /// The scenario must take everything random from its seed. When it panics, the seed and the way to run it alone
 /// are printed, and the panic goes on.
@@ -18,16 +22,20 @@ pub const VARIABLE: &str = "ZSSP_SEED";
 /// ```
 ///
 /// # Panics
-/// When `ZSSP_SEED` is set to something else than a number, and when the scenario panics.
+/// When a variable is set to something else than a number, and when the scenario panics.
 pub fn run(count: u64, scenario: impl Fn(u64)) {
-    let only = std::env::var(VARIABLE).ok().map(|text| match text.trim().parse() {
-        Ok(seed) => seed,
-        Err(_) => panic!("{VARIABLE} is not a number: {text:?}"),
-    });
-    for seed in selected(count, only) {
+    let count = number_in(COUNT_VARIABLE).unwrap_or(count);
+    for seed in selected(count, number_in(VARIABLE)) {
         let _report = Report(seed);
         scenario(seed);
     }
+}
+
+fn number_in(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| match text.trim().parse() {
+        Ok(number) => number,
+        Err(_) => panic!("{variable} is not a number: {text:?}"),
+    })
 }
 
 fn selected(count: u64, only: Option<u64>) -> impl Iterator<Item = u64> {

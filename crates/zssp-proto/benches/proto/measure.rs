@@ -126,7 +126,8 @@ pub(crate) fn quantile(values: &mut [f64], q: f64) -> f64 {
     values[((values.len() - 1) as f64 * q) as usize]
 }
 
-fn time(seconds: f64) -> String {
+/// A time as text.
+pub(crate) fn time(seconds: f64) -> String {
     let nanos = seconds * 1e9;
     if nanos < 10_000.0 { format!("{nanos:.1} ns") } else { format!("{:.2} us", nanos / 1e3) }
 }

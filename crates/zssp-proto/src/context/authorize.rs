@@ -5,7 +5,7 @@ use super::pending::{AwaitCompletion, Pending};
 use super::{Context, Inner};
 use crate::address::Address;
 use crate::identity::PublicKey;
-use crate::policy::Policy;
+use crate::policy::{Policy, Rejection};
 use crate::ratchet::PeerName;
 use crate::suite::Suite;
 use crate::zke::xk;
@@ -30,7 +30,7 @@ pub(super) struct Request {
 /// What the application decided.
 pub(super) enum Decision {
     Accept { name: PeerName, policy: Option<Policy> },
-    Refuse,
+    Refuse(Option<Rejection>),
 }
 
 impl Authorize {
@@ -77,7 +77,13 @@ impl Authorize {
     /// Refuses the session and tells the peer so, in an authenticated packet; unless the context's policy rejects
     /// silently.
     pub fn refuse(self) -> Handshake {
-        self.decide(Decision::Refuse)
+        self.decide(Decision::Refuse(None))
+    }
+
+    /// [`refuse`](Self::refuse)s the session aloud or silently, whatever the context's policy says.
+    //= ZSSP-FLG-06  per peer, for one that is refused
+    pub fn refuse_with(self, rejection: Rejection) -> Handshake {
+        self.decide(Decision::Refuse(Some(rejection)))
     }
 
     /// Leaves the peer without an answer.

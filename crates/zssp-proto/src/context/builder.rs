@@ -14,9 +14,13 @@ use crate::zcp::Challenging;
 pub struct Limits {
     /// Sessions, opening ones included; 1,048,576 by default. An idle one takes a few KiB.
     pub sessions: usize,
-    /// Responder handshakes whose X3 has not come, or about which the application is still thinking; 1024 by default,
-    /// at about 10 KiB each. When they are used up, a random one makes room for the next.
+    /// Responder handshakes whose X3 has not come, or about which the application is still thinking; 1024 by default.
+    /// When they are used up, a random one makes room for the next; one source has at most an eighth.
     pub pending_handshakes: usize,
+    /// Bytes that those handshakes may hold; 8 MiB by default. Each is counted with 4 KiB, and with the identity that
+    /// the application is being asked about. When they are used up, random ones make room; one source has at most an
+    /// eighth. One handshake always has room. An incomplete X3 counts among `reassembly_bytes`.
+    pub pending_bytes: usize,
     /// Bytes for incomplete hellos of strangers; 2 MiB by default, which is about a thousand hellos.
     pub hello_bytes: usize,
     /// Bytes of incomplete packets that one session may hold; 512 KiB by default.
@@ -30,6 +34,7 @@ impl Default for Limits {
         Self {
             sessions: 1 << 20,
             pending_handshakes: 1024,
+            pending_bytes: 8 << 20,
             hello_bytes: 2 << 20,
             reassembly_bytes_per_session: 512 << 10,
             reassembly_bytes: 64 << 20,

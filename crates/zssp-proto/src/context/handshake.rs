@@ -59,6 +59,8 @@ impl Handshake {
     //= ZSSP-DEF-07  the store is called here, and the application and its sockets by the caller
     pub fn run(self, now: Instant, store: &dyn RatchetStore, outbox: &mut Outbox) -> Result<(), Fault> {
         let inner = &self.context.0;
+        // Whatever it is, it is the first that others can hear of this context.
+        inner.started(now);
         let mut task = Task { inner, now, store, outbox };
         match self.work {
             Work::Challenge { cell, packet } => initiator::challenged(&mut task, &cell, &packet),

@@ -155,6 +155,10 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         //= ZSSP-DEF-03  the work is done in every build
         Err(XkError::Unauthentic) => return start_over(task, cell, taken),
     };
+    //= ZSSP-RAT-23  not with state 2, as long as the peer may still come to state 1
+    if state.is_early() && state.pair.is_second(used.fingerprint()) {
+        return wait(taken);
+    }
     let downgraded = used.fingerprint().is_zero() && fallback.is_some();
     //= ZSSP-FLG-02  a downgrade is refused where the policy says so
     let policy = open.policy.unwrap_or(inner.policy);
@@ -217,6 +221,16 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     }
     task.outbox.transmits.push(completion);
     Ok(())
+}
+
+/// The peer has answered, and it is too early to go on from there: the next X1 comes when A1 is over, and none before.
+fn wait(taken: Taken<'_>) -> Result<(), Fault> {
+    taken.adjust(|phase| {
+        if let Some(timers) = phase.timers_mut() {
+            timers.resend = timers.expire;
+        }
+    })?;
+    Err(Fault::Unsettled)
 }
 
 /// A failure inside the handshake ends A1 at once, as its timeout would. The next X1 is not sent sooner than a resend

@@ -1,6 +1,6 @@
 //! What a context's parts share, and the few steps that touch several of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::builder::ContextBuilder;
@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(super) sessions: RankedMutex<{ rank::SESSIONS }, Sessions>,
     pub(super) timers: RankedMutex<{ rank::TIMERS }, Timers<Owner>>,
     pub(super) drops: Drops,
+    started: OnceLock<Instant>,
 }
 
 /// Whose deadline it is.
@@ -86,11 +87,12 @@ impl Inner {
             handshake_reassembly: zfp::Limits { packets: 1, bytes: MAX_HANDSHAKE_BYTES, budget },
             routes: Routes::new(),
             hellos: RankedMutex::new(HelloCache::new(limits.hello_bytes, salt)),
-            pending: RankedMutex::new(PendingTable::new(limits.pending_handshakes)),
+            pending: RankedMutex::new(PendingTable::new(limits.pending_handshakes, limits.pending_bytes)),
             peers: RankedMutex::new(Peers::default()),
             sessions: RankedMutex::new(Sessions::default()),
             timers: RankedMutex::new(Timers::new()),
             drops: Drops::default(),
+            started: OnceLock::new(),
         })
     }
 
@@ -98,14 +100,22 @@ impl Inner {
         &*self.provider
     }
 
+    /// When this context did its first handshake work. What it sent before that is the work of a process that has died.
+    pub(super) fn started(&self, now: Instant) -> Instant {
+        *self.started.get_or_init(|| now)
+    }
+
     pub(super) fn stats(&self) -> Stats {
         // One after the other: inside the expression below, each guard would live to its end.
         let sessions = self.sessions.lock().len();
-        let pending_handshakes = self.pending.lock().len();
+        let pending = self.pending.lock();
+        let (pending_handshakes, pending_bytes) = (pending.len(), pending.bytes());
+        drop(pending);
         let hello_bytes = self.hellos.lock().held_bytes();
         Stats {
             sessions,
             pending_handshakes,
+            pending_bytes,
             key_ids: self.routes.len(),
             hello_bytes,
             reassembly_bytes: self.session_reassembly.budget.held(),
@@ -294,25 +304,43 @@ impl Inner {
 
     /// Enters B2.
     pub(super) fn add_pending(&self, pending: Pending, now: Instant) -> Result<(), Fault> {
-        let mut random = [0; 8];
-        self.provider().random(&mut random).map_err(|_| Fault::Provider)?;
+        let random = self.random_place()?;
         let pending = Arc::new(pending);
         let kid = pending.kid;
         self.routes.set(kid, Route::Pending(pending.clone()));
         self.timers.lock().schedule(Owner::Pending(kid), now + ATTEMPT);
         let mut table = self.pending.lock();
-        let evicted = table.insert(pending, u64::from_be_bytes(random));
+        let evicted = table.insert(pending, random);
         let is_filling = table.is_filling();
         drop(table);
         if is_filling {
             self.load.lock().overloaded(now);
         }
-        if let Some(evicted) = evicted {
-            self.drops.pending_evicted.add(1);
-            self.timers.lock().cancel(Owner::Pending(evicted.kid));
-            self.discard(&evicted);
-        }
+        self.evict(&evicted);
         Ok(())
+    }
+
+    /// X3 was read, with an identity that has to be kept until the application answers. `random` says who makes room
+    /// for it, which may be the handshake itself: it is over then.
+    pub(super) fn identified(&self, pending: &Pending, identity_len: usize, random: u64) {
+        let evicted = self.pending.lock().identified(pending.kid, identity_len, random);
+        self.evict(&evicted);
+    }
+
+    /// A place among the responder handshakes that nobody can foresee.
+    pub(super) fn random_place(&self) -> Result<u64, Fault> {
+        let mut random = [0; 8];
+        self.provider().random(&mut random).map_err(|_| Fault::Provider)?;
+        Ok(u64::from_be_bytes(random))
+    }
+
+    /// Ends responder handshakes that made room for others.
+    fn evict(&self, evicted: &[Arc<Pending>]) {
+        self.drops.pending_evicted.add(evicted.len());
+        for pending in evicted {
+            self.timers.lock().cancel(Owner::Pending(pending.kid));
+            self.discard(pending);
+        }
     }
 
     /// Ends a responder handshake and frees its key id; `true` for the one caller who did.

@@ -80,7 +80,8 @@ impl Open {
     }
 
     /// Ends the attempt when no session came about in this time; 60 s by default. `None` tries for ever, with a new
-    /// hello every ten seconds.
+    /// hello every ten seconds. Give it clearly more than those: an attempt that follows one that was cut off in its
+    /// middle may have to wait for the peer to forget that one.
     #[must_use]
     pub fn give_up_after(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.give_up_after = time.into();

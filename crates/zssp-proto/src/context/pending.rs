@@ -1,6 +1,7 @@
-//! Responder handshakes between X2 and the application's decision (state B2), bounded.
+//! Responder handshakes between X2 and the application's decision (state B2), bounded in number and in bytes.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::peers::Moment;
 use super::routes::Ingress;
@@ -8,7 +9,7 @@ use crate::address::Address;
 use crate::suite::Suite;
 use crate::sync::{RankedMutex, rank};
 use crate::wire::KeyId;
-use crate::zke::state::HeaderKeys;
+use crate::zke::state::{ATTEMPT, HeaderKeys};
 use crate::zke::xk;
 
 /// One responder handshake.
@@ -16,8 +17,10 @@ pub(crate) struct Pending {
     /// The key id under which X3 will come, and the session's later.
     pub(crate) kid: KeyId,
     pub(crate) ingress: Ingress,
-    /// When X1 was answered.
+    /// When X1 was answered, among what else happened.
     pub(super) since: Moment,
+    /// When X1 was answered.
+    pub(super) answered: Instant,
     /// Who could have sent it: see [`Address::source`].
     source: [u8; 32],
     state: RankedMutex<{ rank::PENDING }, State>,
@@ -44,10 +47,14 @@ enum State {
 }
 
 impl Pending {
-    pub(super) fn new(kid: KeyId, since: Moment, state: AwaitCompletion) -> Self {
+    /// What a handshake is counted as before its X3 is read; the tests of memory compare it with what it takes.
+    pub(crate) const BYTES: usize = 4 << 10;
+
+    pub(super) fn new(kid: KeyId, (since, answered): (Moment, Instant), state: AwaitCompletion) -> Self {
         Self {
             kid,
             since,
+            answered,
             source: state.address.source(),
             ingress: Ingress::new(state.header.clone()),
             state: RankedMutex::new(State::AwaitCompletion(Box::new(state))),
@@ -74,9 +81,10 @@ impl Pending {
         }
     }
 
-    /// Whether the handshake was forgotten.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(*self.state.lock(), State::Gone)
+    /// Whether the handshake was forgotten, or should have been.
+    //= ZSSP-ST-05  after 10 s, also where its timer is met late
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.answered + ATTEMPT <= now || matches!(*self.state.lock(), State::Gone)
     }
 
     /// Ends the handshake; `true` for the one caller who ended it.
@@ -92,58 +100,107 @@ const SHARES: usize = 8;
 /// All responder handshakes of a context.
 pub(crate) struct PendingTable {
     capacity: usize,
-    entries: Vec<Arc<Pending>>,
+    max_bytes: usize,
+    bytes: usize,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    pending: Arc<Pending>,
+    /// That of the handshake, here to be looked through quickly.
+    source: [u8; 32],
+    bytes: usize,
 }
 
 impl PendingTable {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity: capacity.max(1), entries: Vec::new() }
+    pub(crate) fn new(capacity: usize, max_bytes: usize) -> Self {
+        Self { capacity: capacity.max(1), max_bytes, bytes: 0, entries: Vec::new() }
     }
 
-    /// Adds a handshake. When the table is full, the one that `random` points at has to go and is returned: which
-    /// one that is cannot be aimed at. A source that has more than its share already makes room for itself.
-    #[must_use = "the handshake that had to go must be ended"]
-    //= ZSSP-DEF-13  a random one
-    pub(crate) fn insert(&mut self, pending: Arc<Pending>, random: u64) -> Option<Arc<Pending>> {
-        let is_same = |other: &&Arc<Pending>| other.source == pending.source;
-        let share = (self.capacity / SHARES).max(1);
-        // Nobody can have more than a share before there are as many handshakes.
-        let own = if self.entries.len() < share { 0 } else { self.entries.iter().filter(is_same).count() };
-        let victim = if own >= share {
-            let chosen = (random % own as u64) as usize;
-            self.entries
-                .iter()
-                .enumerate()
-                .filter(|(_, other)| is_same(other))
-                .nth(chosen)
-                .map(|(place, _)| place)
-        } else if self.entries.len() >= self.capacity {
-            Some((random % self.entries.len() as u64) as usize)
-        } else {
-            None
+    /// Adds a handshake, and returns those that had to make room for it. Which ones they are is for `random` to say
+    /// and cannot be aimed at; a source that has more than its share already makes room for itself.
+    #[must_use = "the handshakes that had to go must be ended"]
+    //= ZSSP-DEF-13  random ones
+    pub(crate) fn insert(&mut self, pending: Arc<Pending>, random: u64) -> Vec<Arc<Pending>> {
+        let (source, bytes) = (pending.source, Pending::BYTES);
+        let evicted = self.make_room((source, 1, bytes), random);
+        self.bytes += bytes;
+        self.entries.push(Entry { pending, source, bytes });
+        evicted
+    }
+
+    /// The handshake of `kid` holds an identity of so many bytes now. Returns those that had to make room for it, which
+    /// may be the handshake itself.
+    #[must_use = "the handshakes that had to go must be ended"]
+    pub(crate) fn identified(&mut self, kid: KeyId, identity_len: usize, random: u64) -> Vec<Arc<Pending>> {
+        let Some(entry) = self.entries.iter_mut().find(|entry| entry.pending.kid == kid) else {
+            return Vec::new();
         };
-        //= ZSSP-DEF-13  not always one and the same slot
-        match victim {
-            Some(victim) => Some(core::mem::replace(&mut self.entries[victim], pending)),
-            None => {
-                self.entries.push(pending);
-                None
-            }
+        self.bytes -= entry.bytes;
+        entry.bytes = Pending::BYTES + identity_len;
+        self.bytes += entry.bytes;
+        let source = entry.source;
+        self.make_room((source, 0, 0), random)
+    }
+
+    /// Takes handshakes out until so many more, of so many bytes, fit in.
+    fn make_room(
+        &mut self,
+        (source, count, bytes): ([u8; 32], usize, usize),
+        mut random: u64,
+    ) -> Vec<Arc<Pending>> {
+        let mut evicted = Vec::new();
+        while let Some(place) = self.victim((source, count, bytes), random) {
+            evicted.push(self.take_out(place));
+            // Any step will do from a place that nobody knows.
+            random = random.rotate_left(17).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
+        evicted
+    }
+
+    /// Which handshake has to go before so many more, of so many bytes, fit in.
+    fn victim(&self, (source, count, bytes): ([u8; 32], usize, usize), random: u64) -> Option<usize> {
+        let own = || self.entries.iter().enumerate().filter(|(_, entry)| entry.source == source);
+        let (mut own_count, mut own_bytes) = (0, 0);
+        for (_, entry) in own() {
+            own_count += 1;
+            own_bytes += entry.bytes;
+        }
+        let is_above_share = own_count + count > (self.capacity / SHARES).max(1)
+            || own_bytes + bytes > self.max_bytes / SHARES;
+        if is_above_share && own_count > 0 && own_count + count > 1 {
+            return own().nth(random as usize % own_count).map(|(place, _)| place);
+        }
+        let all = self.entries.len() + count;
+        let is_full = all > self.capacity || self.bytes + bytes > self.max_bytes;
+        // One always has room.
+        //= ZSSP-DEF-13  not always one and the same slot
+        (is_full && all > 1).then(|| random as usize % self.entries.len())
     }
 
     /// Whether there is not much room left.
     pub(crate) fn is_filling(&self) -> bool {
-        self.entries.len() * 4 > self.capacity * 3
+        self.entries.len() * 4 > self.capacity * 3 || self.bytes > self.max_bytes / 4 * 3
     }
 
     /// Removes the handshake of `kid`.
     pub(crate) fn remove(&mut self, kid: KeyId) -> Option<Arc<Pending>> {
-        let place = self.entries.iter().position(|pending| pending.kid == kid)?;
-        Some(self.entries.swap_remove(place))
+        let place = self.entries.iter().position(|entry| entry.pending.kid == kid)?;
+        Some(self.take_out(place))
+    }
+
+    fn take_out(&mut self, place: usize) -> Arc<Pending> {
+        let Entry { pending, bytes, .. } = self.entries.swap_remove(place);
+        self.bytes -= bytes;
+        pending
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Bytes held for all of them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 }

@@ -6,7 +6,7 @@ use super::authorize::{Authorize, Decision, Request};
 use super::confirm;
 use super::handshake::{Packet, Task};
 use super::outbox::{Envelope, Event, Transmit};
-use super::peers::{Admission, Side};
+use super::peers::{Admission, Precedence, Side};
 use super::pending::{AwaitCompletion, Pending};
 use super::routes::{Inbound, Route};
 use crate::address::Address;
@@ -16,7 +16,7 @@ use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
 use crate::session::{KeyEpoch, NewSession, Session, Shared, Used};
 use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
-use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
+use crate::zke::state::{ATTEMPT, CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
 use crate::zke::{self, xk};
 
 /// Reads X1 and answers with X2.
@@ -69,7 +69,8 @@ fn respond(
     };
     task.outbox.transmits.push(Transmit::new(&envelope, &packet).map_err(|_| Fault::Malformed)?);
     let since = inner.peers.lock().moment();
-    Ok(Pending::new(kid, since, AwaitCompletion { xk, remote_kid, suite, address: from, header }))
+    let state = AwaitCompletion { xk, remote_kid, suite, address: from, header };
+    Ok(Pending::new(kid, (since, task.now), state))
 }
 
 /// The first of Alice's ratchet states that the store knows, or the zero state.
@@ -89,9 +90,17 @@ fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<Rat
 /// Reads X3 and asks the application.
 pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Packet) -> Result<(), Fault> {
     let x3 = Completion::parse(&packet.bytes).map_err(|_| Fault::Malformed)?;
+    if pending.is_over(task.now) {
+        return Err(Fault::Stale);
+    }
+    let random = task.inner.random_place()?;
     let mut state = pending.take().ok_or(Fault::Busy)?;
     match state.xk.read_completion(task.inner.provider(), &x3) {
         Ok(completion) => {
+            task.inner.identified(&pending, completion.identity.len(), random);
+            if pending.is_over(task.now) {
+                return Err(Fault::Stale);
+            }
             state.address = packet.from;
             let request = Request { pending, state, completion };
             task.outbox.events.push(Event::Authorize(Authorize::new(task.inner.clone(), request)));
@@ -116,7 +125,10 @@ pub(super) fn decide(task: &mut Task<'_>, request: Request, decision: Decision) 
             let policy = policy.unwrap_or(task.inner.policy);
             accept(task, request, name, policy)
         }
-        Decision::Refuse => refuse(task, &request, task.inner.policy.rejection),
+        Decision::Refuse(rejection) => {
+            let rejection = rejection.unwrap_or(task.inner.policy.rejection);
+            refuse(task, &request, rejection)
+        }
     }
 }
 
@@ -165,7 +177,7 @@ fn judge(
     // Asked after loading: if this handshake was forgotten, another session may have come about since, whose ratchet
     // must not be replaced by that of a session that never will be.
     //= ZSSP-DEF-09  an answer that comes too late changes nothing
-    if request.pending.is_over() {
+    if request.pending.is_over(task.now) {
         return Verdict::Forget(Fault::Stale);
     }
     let used = request.state.xk.ratchet.fingerprint();
@@ -180,6 +192,12 @@ fn judge(
         return Verdict::Refuse;
     }
     let precedence = task.inner.precedence(&request.completion.initiator);
+    // A process that has died may have been opening a session with the peer: that one survives, as it would otherwise.
+    //= ZSSP-RAT-24  as if the attempt that was cut off went on
+    let is_early = request.pending.answered < task.inner.started(task.now) + ATTEMPT;
+    if is_early && old.is_second(used) && precedence == Precedence(Side::Here) {
+        return Verdict::Forget(Fault::Unsettled);
+    }
     let stalled = task.inner.stalled_attempt(name, task.now);
     let admission = task.inner.peers.lock().admit(name, (request.pending.since, precedence), stalled);
     match admission {

@@ -10,6 +10,8 @@ pub struct Stats {
     pub sessions: usize,
     /// Responder handshakes that wait for X3 or for the application.
     pub pending_handshakes: usize,
+    /// Bytes held for them.
+    pub pending_bytes: usize,
     /// Key ids in use.
     pub key_ids: usize,
     /// Bytes held for incomplete hellos of strangers: constant.

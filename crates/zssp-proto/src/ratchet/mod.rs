@@ -173,6 +173,12 @@ impl RatchetPair {
         self.states().any(|state| state.fingerprint == *fingerprint)
     }
 
+    /// Whether `fingerprint` names state 2, and not state 1.
+    pub(crate) fn is_second(&self, fingerprint: &Fingerprint) -> bool {
+        let second = self.second.as_ref().map(RatchetState::fingerprint);
+        second == Some(fingerprint) && self.first.fingerprint != *fingerprint
+    }
+
     /// State 1, then state 2 where there is one.
     pub fn states(&self) -> impl Iterator<Item = &RatchetState> {
         core::iter::once(&self.first).chain(&self.second)

@@ -93,6 +93,14 @@ pub(crate) struct AwaitResponse {
     pub(crate) timers: Timers,
 }
 
+impl AwaitResponse {
+    /// Whether the peer may still read the X3 of a handshake of this side that was cut off before this attempt began:
+    /// it forgets such a handshake 10 s after it answered it.
+    pub(crate) fn is_early(&self) -> bool {
+        self.made < self.attempt.begun + ATTEMPT
+    }
+}
+
 pub(crate) struct AwaitConfirm {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) established: Established,

@@ -93,6 +93,18 @@ impl KeyLog {
         datagram
     }
 
+    /// The packet type of a datagram that this peer has protected under the latest key.
+    pub fn type_of(&self, datagram: &[u8]) -> Option<u8> {
+        let mut datagram = datagram.to_vec();
+        if !datagram.starts_with(&[0; 4])
+            && let Some(key) = self.keys().header
+            && let Some(block) = datagram.get_mut(4..20).and_then(|block| block.as_chunks_mut().0.first_mut())
+        {
+            self.provider.unprotect_key(&Secret::new(key)).unprotect(core::slice::from_mut(block));
+        }
+        datagram.get(7).copied()
+    }
+
     /// How many sealing keys exist at this moment.
     pub fn sealing_keys(&self) -> usize {
         self.keys().sealing_keys

@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{PROVIDERS, Provider, Secret};
 use zssp_proto::{
     Address, Authorize, Challenging, Context, EndReason, Event, Fault, Handshake, Limits, LinkAddress, Open,
-    OpenError, Outbox, PeerName, Policy, Received, Role, Scratch, Session, SessionId, StaticKey, Stats,
-    Suite,
+    OpenError, Outbox, PeerName, Policy, Received, Rejection, Role, Scratch, Session, SessionId, StaticKey,
+    Stats, Suite,
 };
 
 use super::keylog::KeyLog;
@@ -61,8 +61,10 @@ pub enum Answer {
     Ignore,
     /// The question is put aside until [`Peer::decide`].
     Later,
-    /// It is told that it is not.
+    /// It is told that it is not, or hears nothing, as the flags say.
     Refuse,
+    /// It is told that it is not, or hears nothing.
+    RefuseWith(Rejection),
 }
 
 /// Who does handshake work, and when.
@@ -76,6 +78,14 @@ pub enum Pool {
     Held,
     /// A piece of work is lost with this probability, done at once otherwise.
     Losing(f64),
+    /// One after the other, each taking so long, and no more waiting than these: the rest is lost, and the context told
+    /// that there is too much.
+    Worker {
+        /// How long each takes.
+        each: Duration,
+        /// How many may wait.
+        queue: usize,
+    },
 }
 
 /// What the application was told.
@@ -278,7 +288,7 @@ impl Peer {
     /// When it next wants to do something.
     pub fn next_deadline(&self) -> Option<Instant> {
         let held = match self.pool {
-            Pool::Late(_) => self.held.iter().map(|(ready, _)| *ready).min(),
+            Pool::Late(_) | Pool::Worker { .. } => self.held.iter().map(|(ready, _)| *ready).min(),
             _ => None,
         };
         held.into_iter().chain(self.context.next_deadline()).min()
@@ -289,7 +299,7 @@ impl Peer {
         while let Some(handshake) = self.context.expired(self.now) {
             self.submit(handshake);
         }
-        if let Pool::Late(_) = self.pool {
+        if let Pool::Late(_) | Pool::Worker { .. } = self.pool {
             let (due, rest) = self.held.drain(..).partition(|(ready, _)| *ready <= self.now);
             self.held = rest;
             let due: VecDeque<_> = due;
@@ -370,6 +380,13 @@ impl Peer {
             Pool::AtOnce => self.run(handshake),
             Pool::Held => self.held.push_back((self.now, handshake)),
             Pool::Late(time) => self.held.push_back((self.now + time, handshake)),
+            Pool::Worker { queue, .. } if self.held.len() >= queue => {
+                self.context.report_overload(self.now);
+            }
+            Pool::Worker { each, .. } => {
+                let free = self.held.back().map_or(self.now, |(ready, _)| *ready);
+                self.held.push_back((free.max(self.now) + each, handshake));
+            }
             Pool::Losing(probability) => {
                 if !self.random.random_bool(probability) {
                     self.run(handshake);
@@ -422,6 +439,7 @@ impl Peer {
             Answer::Ignore => authorize.ignore(),
             Answer::Later => self.undecided.push_back(authorize),
             Answer::Refuse => self.submit(authorize.refuse()),
+            Answer::RefuseWith(rejection) => self.submit(authorize.refuse_with(rejection)),
         }
     }
 }

@@ -1,0 +1,74 @@
+//! What a session takes in a context of many, by counting every allocation: the aim is 6 KiB, whoever does the
+//! cryptography and wherever the ratchets are. What AWS-LC allocates in C is not seen; the figures of the pure Rust
+//! provider are complete.
+//!
+//! A hundred thousand sessions, in ten minutes or more:
+//! `ZSSP_SESSIONS=100000 cargo test --release -p zssp-store --test memory -- --nocapture`.
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use allocation_counter::measure;
+use zssp_harness::pair::{FlakyStore, Pair, Setup};
+use zssp_proto::crypto::{AwsLc, Provider, RustCrypto};
+use zssp_proto::{Open, PeerName};
+use zssp_store::Redb;
+
+const AIM: i64 = 6 << 10;
+
+/// Where the ratchets are.
+#[derive(Debug, Clone, Copy)]
+enum Ratchets {
+    InFiles,
+    InMemory,
+}
+
+#[test]
+fn a_session_among_many_is_small() {
+    let asked = std::env::var("ZSSP_SESSIONS").ok().map(|text| text.parse().unwrap());
+    let providers: [(Arc<dyn Provider>, u32); 2] = [(Arc::new(AwsLc), 1000), (Arc::new(RustCrypto), 200)];
+    for (provider, usual) in providers {
+        for ratchets in [Ratchets::InMemory, Ratchets::InFiles] {
+            let name = provider.name();
+            let sessions = asked.unwrap_or(usual);
+            let each = bytes_of_each(provider.clone(), ratchets, sessions);
+            println!("{name}, ratchets {ratchets:?}: {each} bytes for each of {sessions} sessions");
+            assert!(each <= AIM, "{name} {ratchets:?}: {each} bytes");
+        }
+    }
+}
+
+/// What a session takes on average, on either side.
+fn bytes_of_each(provider: Arc<dyn Provider>, ratchets: Ratchets, sessions: u32) -> i64 {
+    // It is memory that is measured here, so no time need be spent on waiting for a disk.
+    let ram = Path::new("/dev/shm");
+    let folder = if ram.is_dir() { tempfile::tempdir_in(ram) } else { tempfile::tempdir() }.unwrap();
+    let mut pair = Pair::with(1, &Setup { provider: Some(provider), ..Setup::default() });
+    let memory = measure(|| {
+        if let Ratchets::InFiles = ratchets {
+            for (peer, file) in [(&mut pair.alice, "alice"), (&mut pair.bob, "bob")] {
+                peer.store = Arc::new(FlakyStore::over(Redb::open(folder.path().join(file)).unwrap()));
+            }
+        }
+        for number in 0..sessions {
+            // One machine that is many peers, told apart by what it says of itself. The other side puts the key before
+            // that, so its names are longer.
+            let identity = number.to_be_bytes();
+            let open = Open::to(pair.bob.public_key(), pair.bob.address()).name(PeerName::new(&identity));
+            pair.alice.open_with(open.identity(identity.to_vec())).unwrap();
+            pair.settle();
+            pair.wire.clear();
+            for peer in [&mut pair.alice, &mut pair.bob] {
+                peer.identities.clear();
+                peer.take_happenings();
+            }
+        }
+    });
+    assert_eq!(
+        (pair.alice.stats().sessions, pair.bob.stats().sessions),
+        (sessions as usize, sessions as usize)
+    );
+    assert!(pair.alice.is_idle() && pair.bob.is_idle());
+    memory.bytes_current / i64::from(sessions) / 2
+}
