@@ -61,7 +61,7 @@ pub fn reassembly(start: Instant, script: &[u8]) {
     let mut steps = script.chunks_exact(3).enumerate().peekable();
     while let Some((step, bytes)) = steps.next() {
         let (header, chunk) = fragment(step, bytes);
-        let mut batch = Assembly::start(&header, &chunk, &mut spares);
+        let mut batch = Assembly::start(&header, [&chunk, &[]], &mut spares);
         let mut batch_model = Model::new(header.count);
         assert!(batch_model.insert(header.number, &chunk));
         // A batch goes on until a step that says otherwise; what is not of this packet must bounce off.
@@ -70,7 +70,7 @@ pub fn reassembly(start: Instant, script: &[u8]) {
             let fits = other.nonce == header.nonce
                 && other.count == header.count
                 && batch_model.insert(other.number, &chunk);
-            let inserted = batch.insert(&other, &chunk);
+            let inserted = batch.insert(&other, [&chunk, &[]]);
             assert_eq!(fits, matches!(inserted, Inserted::More | Inserted::Completed));
         }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -224,6 +225,7 @@ fn the_data_path_allocates_nothing() {
                 arrival: (pair.now(), pair.alice.address()),
                 buffer: vec![0; Session::sealed_len(len, 1500).unwrap()],
                 scratch: Scratch::new(),
+                pool: Vec::new(),
             };
             // In order the buffer of the first fragment becomes the packet; in reverse a second one is needed.
             let mut order: Vec<usize> = (0..fragments).collect();
@@ -231,6 +233,9 @@ fn the_data_path_allocates_nothing() {
                 (0..20).for_each(|_| path.carry(&payload, &order));
                 let memory = measure(|| (0..1000).for_each(|_| path.carry(&payload, &order)));
                 assert_eq!(memory.count_total, 0, "{len} bytes {direction}");
+                (0..20).for_each(|_| path.carry_into(&payload, &order));
+                let memory = measure(|| (0..1000).for_each(|_| path.carry_into(&payload, &order)));
+                assert_eq!(memory.count_total, 0, "{len} bytes {direction}, into buffers of the caller's");
                 order.reverse();
             }
         }
@@ -244,11 +249,16 @@ struct Path<'a> {
     arrival: (Instant, Address),
     buffer: Vec<u8>,
     scratch: Scratch,
+    pool: Vec<Vec<u8>>,
 }
 
 impl Path<'_> {
-    /// Carries one payload, whose fragments arrive in this order.
-    fn carry(&mut self, payload: &[u8], order: &[usize]) {
+    /// Seals a payload, whose fragments arrive in this order: where each of them lies.
+    fn seal<'o>(
+        &mut self,
+        payload: &[u8],
+        order: &'o [usize],
+    ) -> impl Iterator<Item = Range<usize>> + use<'o> {
         let sealed = self.session.seal(payload, 1500, &mut self.buffer).unwrap();
         assert_eq!(sealed.count(), order.len());
         let (longs, long, short) = {
@@ -256,12 +266,42 @@ impl Path<'_> {
             let (longs, long) = runs.next().unwrap();
             (longs, long, runs.next().map_or(0, |(_, len)| len))
         };
-        let (now, from) = self.arrival;
-        let mut delivered = 0;
-        for &number in order {
+        order.iter().map(move |&number| {
             let len = if number < longs { long } else { short };
             let start = number.min(longs) * long + number.saturating_sub(longs) * short;
-            let datagram = &mut self.buffer[start..start + len];
+            start..start + len
+        })
+    }
+
+    /// Carries one payload, received out of memory that stays as it is, into buffers that go round: as many are in the
+    /// hands of others as one receiver may have to wait for.
+    fn carry_into(&mut self, payload: &[u8], order: &[usize]) {
+        let (now, from) = self.arrival;
+        let places = self.seal(payload, order);
+        let mut delivered = 0;
+        for place in places {
+            let mut bytes = if self.pool.len() < 4 { Vec::new() } else { self.pool.remove(0) };
+            let datagram = &self.buffer[place];
+            match self.context.receive_into(now, from, datagram, &mut self.scratch, &mut bytes) {
+                Ok(Received::Payload { .. }) => {
+                    assert_eq!(bytes, payload);
+                    delivered += 1;
+                }
+                Ok(Received::Nothing) => {}
+                other => panic!("{other:?}"),
+            }
+            self.pool.push(bytes);
+        }
+        assert_eq!(delivered, 1);
+    }
+
+    /// Carries one payload, whose fragments arrive in this order.
+    fn carry(&mut self, payload: &[u8], order: &[usize]) {
+        let (now, from) = self.arrival;
+        let places = self.seal(payload, order);
+        let mut delivered = 0;
+        for place in places {
+            let datagram = &mut self.buffer[place];
             match self.context.receive(now, from, datagram, &mut self.scratch) {
                 Ok(Received::Payload { bytes, .. }) => {
                     assert_eq!(bytes, payload);

@@ -22,6 +22,7 @@ mod receive;
 mod rekey;
 mod responder;
 mod routes;
+mod scratch;
 mod sessions;
 mod stats;
 
@@ -34,8 +35,9 @@ pub use handshake::Handshake;
 pub(crate) use inner::Inner;
 pub use open::{Open, OpenError};
 pub use outbox::{EndReason, Event, Outbox, Transmit};
-pub use receive::{Received, Scratch};
+pub use receive::Received;
 pub(crate) use routes::Ingress;
+pub use scratch::Scratch;
 pub use stats::Stats;
 
 use crate::crypto::Provider;

@@ -7,12 +7,16 @@ use std::time::Instant;
 use super::handshake::{Handshake, Packet, Work};
 use super::inner::Owner;
 use super::routes::{Inbound, Recent, Route};
+use super::scratch::{Desk, Incomplete, Scratch};
 use super::{Context, Inner};
 use crate::address::Address;
+use crate::crypto::UnprotectKey;
 use crate::error::Fault;
 use crate::session::SessionId;
-use crate::wire::{ChallengePacket, FragmentHeader, HEADER_LEN, Hello, KeyId, PacketNonce, PacketType};
-use crate::zfp::{self, Assembly, Cached, Inserted, Outcome, Spares, admitted, unprotect};
+use crate::wire::{
+    ChallengePacket, FragmentHeader, HEADER_LEN, Hello, KeyId, Malformed, PacketNonce, PacketType,
+};
+use crate::zfp::{self, Assembly, Cached, Inserted, Outcome, Spares, admitted, unprotect, unprotected};
 
 /// What a datagram led to.
 #[derive(Debug)]
@@ -27,7 +31,7 @@ pub enum Received<'a> {
     Payload {
         /// The session it came in.
         session: SessionId,
-        /// The payload, decrypted in place.
+        /// The payload, decrypted.
         bytes: &'a mut [u8],
     },
     /// Handshake work, to be run elsewhere.
@@ -40,63 +44,55 @@ pub enum Received<'a> {
 /// Bytes of a [`Received::Reply`].
 const REPLY_LEN: usize = HEADER_LEN + ChallengePacket::LEN;
 
-/// What one receiving thread keeps between datagrams: the packets whose fragments are just coming in, and emptied
-/// buffers. One per thread; it allocates nothing in the steady state.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    recent: Recent,
-    desk: Desk,
+/// A datagram under a key id of ours, its header protected.
+enum Datagram<'a> {
+    /// It may be changed, and is decrypted where it is.
+    InPlace(&'a mut [u8]),
+    /// It stays as it is.
+    Fixed(&'a [u8]),
 }
 
-impl Scratch {
-    /// An empty one.
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// The piece of a packet in a datagram.
+enum Chunk<'a> {
+    InPlace(&'a mut [u8]),
+    /// The first four bytes were under the header's protection.
+    Fixed {
+        head: [u8; 4],
+        tail: &'a [u8],
+    },
 }
 
-/// Where a thread joins fragments.
-#[derive(Default)]
-struct Desk {
-    /// Incomplete packets of the batch that is being received, most recent last.
-    incomplete: Vec<Incomplete>,
-    /// The packet that was just completed, while the caller looks at its payload.
-    whole: Vec<u8>,
-    spares: Spares,
-}
-
-impl Desk {
-    /// Packets whose fragments may come interleaved in one batch. More than that go the slower way.
-    const INTERLEAVED: usize = 4;
-
-    /// Keeps `packet` for as long as its payload is looked at, and the memory of the one before it.
-    fn hold(&mut self, packet: Vec<u8>) -> &mut [u8] {
-        let before = core::mem::replace(&mut self.whole, packet);
-        if before.capacity() > 0 {
-            self.spares.put(before);
+impl<'a> Datagram<'a> {
+    //= ZSSP-HP-05  the state is found by kid, its header key decrypts
+    fn open(self, key: &dyn UnprotectKey) -> Result<(FragmentHeader, Chunk<'a>), Malformed> {
+        match self {
+            Self::InPlace(datagram) => {
+                unprotect(key, datagram);
+                let (header, chunk) = FragmentHeader::split_off(datagram)?;
+                Ok((header, Chunk::InPlace(chunk)))
+            }
+            Self::Fixed(datagram) => {
+                let (header, head, tail) = unprotected(key, datagram).ok_or(Malformed)?;
+                Ok((FragmentHeader::parse(&header)?, Chunk::Fixed { head, tail }))
+            }
         }
-        &mut self.whole
     }
 }
 
-//= ZSSP-SEC-09  the payload that was joined last is in `whole`
-impl core::fmt::Debug for Desk {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Desk").field("incomplete", &self.incomplete.len()).finish_non_exhaustive()
+impl Chunk<'_> {
+    /// Its bytes, one part after the other.
+    fn parts(&self) -> [&[u8]; 2] {
+        match self {
+            Self::InPlace(bytes) => [bytes, &[]],
+            Self::Fixed { head, tail } => [head, tail],
+        }
     }
-}
-
-struct Incomplete {
-    kid: KeyId,
-    /// Where the first fragment here came from.
-    from: Address,
-    assembly: Assembly,
 }
 
 /// A packet that is whole, still encrypted.
 enum Whole<'a> {
     /// It came in one datagram.
-    Datagram(PacketNonce, &'a mut [u8]),
+    Datagram(PacketNonce, Chunk<'a>),
     /// It was joined from fragments.
     Joined(Assembly),
 }
@@ -118,6 +114,12 @@ struct Arrival {
     kid: KeyId,
 }
 
+/// Where a thread joins fragments, and where a packet goes that does not stay where it came.
+struct Room<'a, 'd> {
+    desk: &'d mut Desk,
+    packet: &'a mut Vec<u8>,
+}
+
 impl Context {
     /// Reads one datagram, which is changed in the course of it. Any number of threads may do this at once, each with
     /// a [`Scratch`] of its own.
@@ -133,23 +135,67 @@ impl Context {
         datagram: &'a mut [u8],
         scratch: &'a mut Scratch,
     ) -> Result<Received<'a>, Fault> {
-        let kid = FragmentHeader::peek_kid(datagram).map_err(|_| Fault::Malformed)?;
-        let Some(kid) = kid else { return self.stranger(now, from, datagram) };
-        let arrival = Arrival { now, from, kid };
-        let Scratch { recent, desk } = scratch;
-        let routes = &self.0.routes;
-        let changes = routes.changes();
-        if let Some(route) = recent.route(kid, changes) {
-            return self.fragment(route, arrival, datagram, desk);
-        }
-        let received = routes.with(kid, |route| {
-            let received = self.fragment(route, arrival, datagram, desk);
-            if let Ok(Received::Nothing | Received::Payload { .. }) = received {
-                recent.remember(kid, changes, route);
+        match FragmentHeader::peek_kid(datagram).map_err(|_| Fault::Malformed)? {
+            None => self.stranger(now, from, datagram),
+            Some(kid) => {
+                let Scratch { recent, desk, joined } = scratch;
+                let room = Room { desk, packet: joined };
+                self.known(Arrival { now, from, kid }, Datagram::InPlace(datagram), recent, room)
             }
-            received
-        });
-        received.unwrap_or(Err(Fault::UnknownKeyId))
+        }
+    }
+
+    /// Reads one datagram that cannot be changed, for it lies in a packet ring or belongs to somebody else. A payload
+    /// is copied once, into `payload`, and decrypted there: whatever was in it before, it then holds the payload and
+    /// nothing else, and [`Received::Payload`] shows it. To hand the payload to another thread, hand over the buffer.
+    ///
+    /// Where the payload came in several datagrams, it has been copied once already when it is whole. It is not copied
+    /// again: its buffer takes the place of yours, whose memory `scratch` keeps for packets to come. So in the steady
+    /// state nothing is allocated, as long as buffers come back into use that are about as large as the payloads.
+    ///
+    /// End a batch with [`flush_into`](Self::flush_into). Everything else is as for [`receive`](Self::receive).
+    ///
+    /// ```
+    /// # use std::time::Instant;
+    /// # use zssp_proto::{Address, Context, Fault, Received, Scratch, SessionId};
+    /// /// What a receiving thread does with a frame of its packet ring.
+    /// fn frame(
+    ///     context: &Context,
+    ///     (from, frame): (Address, &[u8]),
+    ///     scratch: &mut Scratch,
+    ///     pool: &mut Vec<Vec<u8>>,
+    ///     workers: &std::sync::mpsc::SyncSender<(SessionId, Vec<u8>)>,
+    /// ) -> Result<(), Fault> {
+    ///     let mut payload = pool.pop().unwrap_or_default();
+    ///     let received = context.receive_into(Instant::now(), from, frame, scratch, &mut payload)?;
+    ///     match received {
+    ///         Received::Payload { session, .. } => drop(workers.try_send((session, payload))),
+    ///         Received::Handshake(handshake) => { /* to the pool of handshakes */ }
+    ///         Received::Reply(datagram) => { /* back to `from` */ }
+    ///         Received::Nothing => pool.push(payload),
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As for [`receive`](Self::receive). What `payload` then holds is unspecified, and none of it is plaintext.
+    pub fn receive_into<'a>(
+        &self,
+        now: Instant,
+        from: Address,
+        datagram: &'a [u8],
+        scratch: &mut Scratch,
+        payload: &'a mut Vec<u8>,
+    ) -> Result<Received<'a>, Fault> {
+        match FragmentHeader::peek_kid(datagram).map_err(|_| Fault::Malformed)? {
+            None => self.stranger(now, from, datagram),
+            Some(kid) => {
+                let Scratch { recent, desk, .. } = scratch;
+                let room = Room { desk, packet: payload };
+                self.known(Arrival { now, from, kid }, Datagram::Fixed(datagram), recent, room)
+            }
+        }
     }
 
     /// Ends a batch: what is incomplete in `scratch` goes to its session, where the rest may come from other threads.
@@ -158,17 +204,60 @@ impl Context {
     /// # Errors
     /// As [`receive`](Self::receive); call it again after one.
     pub fn flush<'a>(&self, now: Instant, scratch: &'a mut Scratch) -> Result<Received<'a>, Fault> {
-        let Scratch { recent, desk } = scratch;
+        let Scratch { recent, desk, joined } = scratch;
         recent.forget();
-        while let Some(Incomplete { kid, from, assembly }) = desk.incomplete.pop() {
+        self.hand_over(now, Room { desk, packet: joined })
+    }
+
+    /// Ends a batch as [`flush`](Self::flush) does; a payload goes where [`receive_into`](Self::receive_into) puts it.
+    ///
+    /// # Errors
+    /// As [`receive_into`](Self::receive_into); call it again after one.
+    pub fn flush_into<'a>(
+        &self,
+        now: Instant,
+        scratch: &mut Scratch,
+        payload: &'a mut Vec<u8>,
+    ) -> Result<Received<'a>, Fault> {
+        let Scratch { recent, desk, .. } = scratch;
+        recent.forget();
+        self.hand_over(now, Room { desk, packet: payload })
+    }
+
+    /// A datagram under a key id.
+    fn known<'a>(
+        &self,
+        arrival: Arrival,
+        datagram: Datagram<'a>,
+        recent: &mut Recent,
+        room: Room<'a, '_>,
+    ) -> Result<Received<'a>, Fault> {
+        let (routes, kid) = (&self.0.routes, arrival.kid);
+        let changes = routes.changes();
+        if let Some(route) = recent.route(kid, changes) {
+            return self.fragment(route, arrival, datagram, room);
+        }
+        let received = routes.with(kid, |route| {
+            let received = self.fragment(route, arrival, datagram, room);
+            if let Ok(Received::Nothing | Received::Payload { .. }) = received {
+                recent.remember(kid, changes, route);
+            }
+            received
+        });
+        received.unwrap_or(Err(Fault::UnknownKeyId))
+    }
+
+    /// Hands what is incomplete to its sessions, until one of them has all of a packet.
+    fn hand_over<'a>(&self, now: Instant, room: Room<'a, '_>) -> Result<Received<'a>, Fault> {
+        while let Some(Incomplete { kid, from, assembly }) = room.desk.incomplete.pop() {
             let arrival = Arrival { now, from, kid };
-            let spares = &mut desk.spares;
+            let spares = &mut room.desk.spares;
             let joined =
                 self.0.routes.with(kid, |route| self.0.join_elsewhere(route, arrival, assembly, spares));
             let joined = joined.unwrap_or(Err(Fault::UnknownKeyId))?;
             if let Some(assembly) = joined {
                 let packet = Whole::Joined(assembly);
-                let opened = self.0.routes.with(kid, |route| self.whole(route, arrival, packet, desk));
+                let opened = self.0.routes.with(kid, |route| self.whole(route, arrival, packet, room));
                 return opened.unwrap_or(Err(Fault::UnknownKeyId));
             }
         }
@@ -180,23 +269,21 @@ impl Context {
         &self,
         route: &Route,
         arrival: Arrival,
-        datagram: &'a mut [u8],
-        desk: &'a mut Desk,
+        datagram: Datagram<'a>,
+        room: Room<'a, '_>,
     ) -> Result<Received<'a>, Fault> {
         let (header_key, kind) = route.unprotect().zip(route.kind()).ok_or(Fault::UnknownKeyId)?;
-        //= ZSSP-HP-05  the state is found by kid, its header key decrypts
-        unprotect(header_key, datagram);
-        let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
+        let (header, chunk) = datagram.open(header_key).map_err(|Malformed| Fault::Malformed)?;
         //= ZSSP-HP-06  the packet nonce is verified before anything is stored
         admitted(kind, header.nonce).ok_or(Fault::Unexpected)?;
         if let Route::Session(inbound) = route {
             inbound.shared.check_counter(header.nonce)?;
         }
         if header.count == 1 {
-            return self.whole(route, arrival, Whole::Datagram(header.nonce, chunk), desk);
+            return self.whole(route, arrival, Whole::Datagram(header.nonce, chunk), room);
         }
-        match self.0.join(route, arrival, (&header, chunk), desk)? {
-            Some(assembly) => self.whole(route, arrival, Whole::Joined(assembly), desk),
+        match self.0.join(route, arrival, (&header, chunk.parts()), room.desk)? {
+            Some(assembly) => self.whole(route, arrival, Whole::Joined(assembly), room),
             None => Ok(Received::Nothing),
         }
     }
@@ -207,25 +294,30 @@ impl Context {
         &self,
         route: &Route,
         arrival: Arrival,
-        packet: Whole<'a>,
-        desk: &'a mut Desk,
+        whole: Whole<'a>,
+        Room { desk, packet }: Room<'a, '_>,
     ) -> Result<Received<'a>, Fault> {
-        let (kid, nonce) = (arrival.kid, packet.nonce());
-        if let Route::Session(inbound) = route
+        let (kid, nonce) = (arrival.kid, whole.nonce());
+        if let Route::Session(Inbound { shared, open, .. }) = route
             && nonce.packet_type() == Some(PacketType::Payload)
         {
-            let packet = match packet {
-                Whole::Datagram(_, bytes) => bytes,
-                Whole::Joined(assembly) => {
-                    let joined = assembly.into_packet(&mut desk.spares);
-                    desk.hold(joined)
+            match whole {
+                Whole::Datagram(_, Chunk::InPlace(bytes)) => {
+                    let bytes = shared.open_payload(&**open, nonce, bytes)?;
+                    return Ok(Received::Payload { session: shared.id, bytes });
                 }
-            };
-            let (session, bytes) = inbound.shared.open_payload(&*inbound.open, nonce, packet)?;
-            return Ok(Received::Payload { session, bytes });
+                Whole::Datagram(_, chunk) => {
+                    packet.clear();
+                    chunk.parts().iter().for_each(|part| packet.extend_from_slice(part));
+                }
+                Whole::Joined(assembly) => desk.take_packet(assembly, packet),
+            }
+            let len = shared.open_payload(&**open, nonce, packet)?.len();
+            packet.truncate(len);
+            return Ok(Received::Payload { session: shared.id, bytes: packet });
         }
-        let bytes = match packet {
-            Whole::Datagram(_, bytes) => bytes.to_vec(),
+        let bytes = match whole {
+            Whole::Datagram(_, chunk) => chunk.parts().concat(),
             Whole::Joined(assembly) => assembly.into_packet(&mut desk.spares),
         };
         let packet = Packet { kid, nonce, bytes, from: arrival.from };
@@ -243,8 +335,9 @@ impl Context {
     }
 
     /// A datagram without a key id: a hello, from anybody.
-    fn stranger(&self, now: Instant, from: Address, datagram: &mut [u8]) -> Result<Received<'static>, Fault> {
-        let (header, chunk) = FragmentHeader::split_off(datagram).map_err(|_| Fault::Malformed)?;
+    fn stranger(&self, now: Instant, from: Address, datagram: &[u8]) -> Result<Received<'static>, Fault> {
+        let (header, chunk) = datagram.split_first_chunk().ok_or(Fault::Malformed)?;
+        let header = FragmentHeader::parse(header).map_err(|_| Fault::Malformed)?;
         //= ZSSP-RPL-09  only hellos and challenges come without a key id
         let packet_type = admitted(zfp::Route::Stranger, header.nonce).ok_or(Fault::Unexpected)?;
         if packet_type == PacketType::Challenge {
@@ -315,10 +408,10 @@ impl Inner {
         &self,
         route: &Route,
         arrival: Arrival,
-        (header, chunk): (&FragmentHeader, &[u8]),
+        (header, chunk): (&FragmentHeader, [&[u8]; 2]),
         desk: &mut Desk,
     ) -> Result<Option<Assembly>, Fault> {
-        let Desk { incomplete, spares, .. } = desk;
+        let Desk { incomplete, spares } = desk;
         let Arrival { kid, from, .. } = arrival;
         let here = incomplete.iter().rposition(|it| it.kid == kid && it.assembly.nonce() == header.nonce);
         let Some(place) = here else {

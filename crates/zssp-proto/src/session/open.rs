@@ -1,7 +1,7 @@
 //! The way in, after the header was read and the packet is whole: open it under the key its key id names, then let
 //! the replay window decide (PROTOCOL 3.4, 5.1). Every step is *parallel*.
 
-use super::{SessionId, Shared};
+use super::Shared;
 use crate::crypto::{OpenKey, Provider};
 use crate::error::Fault;
 use crate::wire::{KeyId, PacketNonce};
@@ -28,12 +28,12 @@ impl Shared {
         key: &dyn OpenKey,
         nonce: PacketNonce,
         packet: &'p mut [u8],
-    ) -> Result<(SessionId, &'p mut [u8]), Fault> {
+    ) -> Result<&'p mut [u8], Fault> {
         //= ZSSP-HP-07  whatever the header said, the tag decides
         //= ZSSP-SEC-02  no forgery is accepted
         let payload = key.open_in_place(&nonce.aead(), &[], packet).map_err(|_| Fault::Forged)?;
         self.commit_counter(nonce)?;
-        Ok((self.id, payload))
+        Ok(payload)
     }
 
     /// Opens C1, C2, D, K1 or K2, whatever the session's state will say to it: its body.

@@ -38,10 +38,11 @@ pub(crate) enum Inserted {
 impl Assembly {
     /// An assembly that begins with this fragment, whichever it is. All the memory that it will need is taken
     /// here.
-    pub(crate) fn start(header: &FragmentHeader, chunk: &[u8], spares: &mut Spares) -> Self {
+    pub(crate) fn start(header: &FragmentHeader, chunk: [&[u8]; 2], spares: &mut Spares) -> Self {
+        let len = len(chunk);
         // The other chunks can be one byte longer than this one.
-        let mut buffer = spares.take(usize::from(header.count) * (chunk.len() + 1));
-        buffer.extend_from_slice(chunk);
+        let mut buffer = spares.take(usize::from(header.count) * (len + 1));
+        chunk.iter().for_each(|part| buffer.extend_from_slice(part));
         let mut order = [0; MAX_FRAGMENTS];
         order[0] = header.number;
         Self {
@@ -49,7 +50,7 @@ impl Assembly {
             count: header.count,
             received: bit(header.number),
             long: 0,
-            short: chunk.len(),
+            short: len,
             order,
             buffer,
         }
@@ -57,7 +58,7 @@ impl Assembly {
 
     /// Adds a fragment.
     //= ZSSP-REA-02  fragments of a packet agree on the count
-    pub(crate) fn insert(&mut self, header: &FragmentHeader, chunk: &[u8]) -> Inserted {
+    pub(crate) fn insert(&mut self, header: &FragmentHeader, chunk: [&[u8]; 2]) -> Inserted {
         if header.nonce != self.nonce || header.count != self.count {
             return Inserted::Misfit;
         }
@@ -70,7 +71,7 @@ impl Assembly {
             return Inserted::Misfit;
         }
         for (number, chunk) in other.chunks() {
-            self.add(number, chunk);
+            self.add(number, [chunk, &[]]);
         }
         if self.is_complete() { Inserted::Completed } else { Inserted::More }
     }
@@ -116,17 +117,18 @@ impl Assembly {
     }
 
     //= ZSSP-REA-03  duplicates and strangers are dropped
-    fn add(&mut self, number: u8, chunk: &[u8]) -> Inserted {
+    fn add(&mut self, number: u8, chunk: [&[u8]; 2]) -> Inserted {
+        let len = len(chunk);
         if self.received & bit(number) != 0 {
             return Inserted::Duplicate;
         }
         let received = self.received | bit(number);
-        let (short, long) = if chunk.len() == self.short {
+        let (short, long) = if len == self.short {
             (self.short, self.long)
-        } else if chunk.len() == self.short + 1 {
+        } else if len == self.short + 1 {
             (self.short, self.long | bit(number))
-        } else if chunk.len() + 1 == self.short && self.long == 0 {
-            (chunk.len(), self.received)
+        } else if len + 1 == self.short && self.long == 0 {
+            (len, self.received)
         } else {
             return Inserted::Misfit;
         };
@@ -139,7 +141,7 @@ impl Assembly {
         let arrived = self.received.count_ones() as usize;
         (self.received, self.long, self.short) = (received, long, short);
         self.order[arrived] = number;
-        self.buffer.extend_from_slice(chunk);
+        chunk.iter().for_each(|part| self.buffer.extend_from_slice(part));
         if self.is_complete() { Inserted::Completed } else { Inserted::More }
     }
 
@@ -159,6 +161,12 @@ impl Assembly {
             Some((*number, chunk))
         })
     }
+}
+
+/// Bytes of a chunk. It comes in two parts, of which the second may be empty: a datagram that cannot be changed has the
+/// first bytes of its chunk under the header's protection.
+const fn len([head, tail]: [&[u8]; 2]) -> usize {
+    head.len() + tail.len()
 }
 
 /// The bit of a fragment, whose number is below [`MAX_FRAGMENTS`].
@@ -216,8 +224,11 @@ mod tests {
     /// Begins with the first of `fragments`, given as number and length, and inserts the others.
     fn results(count: u8, fragments: &[(u8, usize)]) -> Vec<Inserted> {
         let [(number, len), rest @ ..] = fragments else { panic!("a first fragment") };
-        let mut assembly = Assembly::start(&header(*number, count), &vec![0; *len], &mut Spares::default());
-        rest.iter().map(|(number, len)| assembly.insert(&header(*number, count), &vec![0; *len])).collect()
+        let mut assembly =
+            Assembly::start(&header(*number, count), [&vec![0; *len], &[]], &mut Spares::default());
+        rest.iter()
+            .map(|(number, len)| assembly.insert(&header(*number, count), [&vec![0; *len], &[]]))
+            .collect()
     }
 
     //= ZSSP-REA-03  duplicates and strangers are dropped
@@ -249,14 +260,14 @@ mod tests {
     #[test]
     fn another_packet_or_count_is_a_misfit() {
         let mut spares = Spares::default();
-        let mut assembly = Assembly::start(&header(0, 2), &[0; 20], &mut spares);
-        assert_eq!(assembly.insert(&header(1, 3), &[0; 20]), Inserted::Misfit);
+        let mut assembly = Assembly::start(&header(0, 2), [&[0; 20], &[]], &mut spares);
+        assert_eq!(assembly.insert(&header(1, 3), [&[0; 20], &[]]), Inserted::Misfit);
         let nonce = PacketNonce::new(PacketType::Payload, 6);
         let stranger = FragmentHeader { nonce, ..header(1, 2) };
-        assert_eq!(assembly.insert(&stranger, &[0; 20]), Inserted::Misfit);
-        let other = Assembly::start(&stranger, &[0; 20], &mut spares);
+        assert_eq!(assembly.insert(&stranger, [&[0; 20], &[]]), Inserted::Misfit);
+        let other = Assembly::start(&stranger, [&[0; 20], &[]], &mut spares);
         assert_eq!(assembly.absorb(&other), Inserted::Misfit);
-        assert_eq!(assembly.insert(&header(1, 2), &[0; 20]), Inserted::Completed);
+        assert_eq!(assembly.insert(&header(1, 2), [&[0; 20], &[]]), Inserted::Completed);
     }
 
     #[test]
@@ -264,9 +275,9 @@ mod tests {
         let mut spares = Spares::default();
         let mut address = None;
         for round in 0..3 {
-            let mut assembly = Assembly::start(&header(0, 2), &[round; 101], &mut spares);
+            let mut assembly = Assembly::start(&header(0, 2), [&[round; 101], &[]], &mut spares);
             let held = assembly.held_bytes();
-            assert_eq!(assembly.insert(&header(1, 2), &[round; 100]), Inserted::Completed);
+            assert_eq!(assembly.insert(&header(1, 2), [&[round; 100], &[]]), Inserted::Completed);
             assert_eq!(assembly.held_bytes(), held, "all memory is taken at the start");
             let packet = assembly.into_packet(&mut spares);
             assert_eq!(packet, [round; 201]);
@@ -312,10 +323,10 @@ mod tests {
             let mut whole: Option<Assembly> = None;
             for batch in order.chunks(order.len().div_ceil(pieces)) {
                 let (first, chunk) = fragment(batch[0]);
-                let mut assembly = Assembly::start(&first, chunk, &mut spares);
+                let mut assembly = Assembly::start(&first, [chunk, &[]], &mut spares);
                 for number in &batch[1..] {
                     let (header, chunk) = fragment(*number);
-                    prop_assert_ne!(assembly.insert(&header, chunk), Inserted::Misfit);
+                    prop_assert_ne!(assembly.insert(&header, [chunk, &[]]), Inserted::Misfit);
                 }
                 match &mut whole {
                     Some(whole) => {
@@ -334,9 +345,9 @@ mod tests {
         fn in_order_nothing_is_moved(len in 96..5000_usize, count in 1..=48_usize) {
             let split = Split::into_pieces(len, count);
             let mut assembly =
-                Assembly::start(&header(0, count as u8), &vec![1; split.chunk(0).len()], &mut Spares::default());
+                Assembly::start(&header(0, count as u8), [&vec![1; split.chunk(0).len()], &[]], &mut Spares::default());
             for number in 1..count {
-                assembly.insert(&header(number as u8, count as u8), &vec![1; split.chunk(number).len()]);
+                assembly.insert(&header(number as u8, count as u8), [&vec![1; split.chunk(number).len()], &[]]);
             }
             let place = assembly.buffer.as_ptr();
             let packet = assembly.into_packet(&mut Spares::default());

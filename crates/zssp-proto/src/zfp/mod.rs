@@ -18,7 +18,7 @@ pub(crate) use assembly::{Assembly, Inserted, Spares};
 pub(crate) use budget::Budget;
 pub(crate) use hello_cache::{Cached, HelloCache};
 pub(crate) use nonce::{Route, admitted};
-pub(crate) use protection::{protect, unprotect};
+pub(crate) use protection::{protect, unprotect, unprotected};
 pub(crate) use reassembly::{Limits, Outcome, Reassembly};
 pub(crate) use split::{Run, Split, SplitError, spread};
 

@@ -1,6 +1,6 @@
 use super::Split;
 use crate::crypto::{Block, ProtectKey, UnprotectKey};
-use crate::wire::MIN_FRAGMENT_LEN;
+use crate::wire::{HEADER_LEN, MIN_FRAGMENT_LEN};
 
 /// Blocks given to the cipher at once: enough to keep its pipeline full, and little to clear for a lone
 /// fragment.
@@ -47,6 +47,28 @@ pub(crate) fn unprotect(key: &dyn UnprotectKey, datagram: &mut [u8]) {
     if let Some(block) = protected_block(datagram) {
         key.unprotect(core::slice::from_mut(block));
     }
+}
+
+/// The header of a datagram that stays as it is (PROTOCOL 3.3), and its piece of the packet: four bytes that were under
+/// the protection, and the others. `None` when it is too short to be read.
+//= ZSSP-HP-04  a fragment shorter than 32 bytes is not read
+pub(crate) fn unprotected<'d>(
+    key: &dyn UnprotectKey,
+    datagram: &'d [u8],
+) -> Option<([u8; HEADER_LEN], [u8; 4], &'d [u8])> {
+    if datagram.len() < MIN_FRAGMENT_LEN {
+        return None;
+    }
+    let (kid, rest) = datagram.split_first_chunk::<4>()?;
+    let (block, tail) = rest.split_first_chunk::<16>()?;
+    let mut block: Block = *block;
+    key.unprotect(core::slice::from_mut(&mut block));
+    let mut header = [0; HEADER_LEN];
+    let (start, fields) = header.split_first_chunk_mut::<4>()?;
+    let (nonce_end, head) = block.split_last_chunk::<4>()?;
+    *start = *kid;
+    fields.copy_from_slice(nonce_end);
+    Some((header, *head, tail))
 }
 
 /// Bytes 4..20 of a fragment; `None` when it is too short to be read at all.

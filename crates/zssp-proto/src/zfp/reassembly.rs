@@ -188,7 +188,7 @@ mod tests {
     fn part(counter: u64, number: u8) -> Assembly {
         let nonce = PacketNonce::new(PacketType::Payload, counter);
         let header = FragmentHeader { kid: None, number, count: 3, nonce };
-        Assembly::start(&header, &[number; 100], &mut Spares::default())
+        Assembly::start(&header, [&[number; 100], &[]], &mut Spares::default())
     }
 
     struct Bench {
@@ -268,7 +268,7 @@ mod tests {
         first.merge(now, part(1, 0));
         let nonce = PacketNonce::new(PacketType::Payload, 2);
         let header = FragmentHeader { kid: None, number: 0, count: 3, nonce };
-        let large = Assembly::start(&header, &[0; 150], &mut second.spares);
+        let large = Assembly::start(&header, [&[0; 150], &[]], &mut second.spares);
         let merge = second.merge(now, large);
         assert!(matches!(merge.outcome, Outcome::NoRoom));
         assert_eq!((merge.evicted, second.table.held_bytes()), (0, 303));
@@ -309,7 +309,7 @@ mod tests {
         bench.merge(now, part(1, 0));
         let nonce = PacketNonce::new(PacketType::Payload, 1);
         let header = FragmentHeader { kid: None, number: 1, count: 2, nonce };
-        let stranger = Assembly::start(&header, &[0; 100], &mut bench.spares);
+        let stranger = Assembly::start(&header, [&[0; 100], &[]], &mut bench.spares);
         assert!(matches!(bench.merge(now, stranger).outcome, Outcome::Misfit));
         bench.merge(now, part(1, 1));
         assert!(matches!(bench.merge(now, part(1, 2)).outcome, Outcome::Complete(_)));

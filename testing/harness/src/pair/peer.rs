@@ -133,6 +133,10 @@ pub struct Peer {
     now: Instant,
     random: Xoshiro256PlusPlus,
     scratch: Scratch,
+    /// Whether the last datagram was read in place.
+    in_place: bool,
+    /// Where a payload goes that is not.
+    payload: Vec<u8>,
     held: VecDeque<(Instant, Handshake)>,
     outgoing: Vec<(Node, Vec<u8>)>,
     happenings: Vec<Happening>,
@@ -162,6 +166,8 @@ impl Peer {
             now,
             random: Xoshiro256PlusPlus::seed_from_u64(seed),
             scratch: Scratch::new(),
+            in_place: false,
+            payload: Vec::new(),
             held: VecDeque::new(),
             outgoing: Vec::new(),
             happenings: Vec::new(),
@@ -262,9 +268,17 @@ impl Peer {
         true
     }
 
-    /// Reads a datagram that came from node `from`.
+    /// Reads a datagram that came from node `from`: in place and out of a buffer that stays as it is, by turns, for
+    /// both must lead to the same.
     pub fn receive(&mut self, from: Node, mut datagram: Vec<u8>) {
-        match self.context.receive(self.now, address(from), &mut datagram, &mut self.scratch) {
+        self.in_place = !self.in_place;
+        let (now, address) = (self.now, address(from));
+        let received = if self.in_place {
+            self.context.receive(now, address, &mut datagram, &mut self.scratch)
+        } else {
+            self.context.receive_into(now, address, &datagram, &mut self.scratch, &mut self.payload)
+        };
+        match received {
             Ok(Received::Handshake(handshake)) => self.submit(handshake),
             Ok(Received::Reply(datagram)) => self.outgoing.push((from, datagram.to_vec())),
             Ok(Received::Nothing) => {}
@@ -276,7 +290,12 @@ impl Peer {
     /// Ends a batch of datagrams.
     pub fn flush(&mut self) {
         loop {
-            match self.context.flush(self.now, &mut self.scratch) {
+            let flushed = if self.in_place {
+                self.context.flush(self.now, &mut self.scratch)
+            } else {
+                self.context.flush_into(self.now, &mut self.scratch, &mut self.payload)
+            };
+            match flushed {
                 Ok(Received::Handshake(handshake)) => self.submit(handshake),
                 Ok(Received::Nothing | Received::Reply(_)) => return,
                 Ok(Received::Payload { bytes, .. }) => self.payloads.push(bytes.to_vec()),
