@@ -106,10 +106,16 @@ pub(crate) struct Routes {
 /// of datagrams, so that it does not keep alive for long what is over.
 #[derive(Default)]
 pub(crate) struct Recent {
-    /// Whose datagram was looked up last.
-    looked_up: Option<KeyId>,
+    /// Whose datagram was looked up last, and how many times in a row before.
+    looked_up: Option<(KeyId, u32)>,
     remembered: Option<Remembered>,
 }
+
+/// So many datagrams in a row are looked up before it is a run.
+#[cfg(not(loom))]
+const RUN: u32 = 4;
+#[cfg(loom)]
+const RUN: u32 = 1;
 
 struct Remembered {
     kid: KeyId,
@@ -125,11 +131,15 @@ impl Recent {
         Some(&remembered.route)
     }
 
-    /// Remembers where a datagram belonged, if it was the second in a row to be looked up under its key id: to keep a
-    /// route is to touch counts that other threads share, which pays in a run of datagrams only. Handshakes have none.
+    /// Remembers where a datagram belonged, in the middle of a run of datagrams under one key id: to keep a route is to
+    /// touch counts that other threads share, which does not pay for less. Handshakes have no runs.
+    //= ZSSP-DEF-12  once for a run, not for a packet
     pub(crate) fn remember(&mut self, kid: KeyId, changes: u64, route: &Route) {
-        if self.looked_up.replace(kid) == Some(kid) && matches!(route, Route::Session(_)) {
+        let before = self.looked_up.filter(|(last, _)| *last == kid).map_or(0, |(_, before)| before + 1);
+        self.looked_up = Some((kid, before));
+        if before >= RUN && matches!(route, Route::Session(_)) {
             self.remembered = Some(Remembered { kid, changes, route: route.clone() });
+            self.looked_up = None;
         }
     }
 

@@ -1,4 +1,5 @@
 //! Interleavings of threads that seal with the task that changes the session's key, and with the end of the session.
+//! Those that open are in the models of `context/routes.rs`, for a route is what they open with.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --lib --release --target-dir target/loom loom
@@ -14,20 +15,21 @@ use super::*;
 use crate::address::LinkAddress;
 use crate::crypto::{Nonce, PROVIDERS, Secret};
 use crate::ratchet::RatchetState;
-use crate::wire::{FragmentHeader, PacketNonce};
+use crate::wire::{FragmentHeader, PacketNonce, PacketType};
 use crate::zfp::unprotect;
 use crate::zke::keys::{Directed, HandshakeKeys};
 
+/// Both directions' key of this epoch.
 fn transport(number: u8) -> Secret<32> {
     Secret::new([number; 32])
 }
 
-fn kid(number: u8) -> KeyId {
+pub(crate) fn kid(number: u8) -> KeyId {
     KeyId::new([number; 4]).expect("not zero")
 }
 
 /// The epoch of this number, whose keys and key ids are made of it.
-fn epoch(number: u8, before: Used) -> Arc<KeyEpoch> {
+pub(crate) fn epoch(number: u8, before: Used) -> Arc<KeyEpoch> {
     let directed = || Directed { send: transport(number), receive: transport(number) };
     let keys =
         HandshakeKeys { ratchet: RatchetState::zero(), key_exchange: directed(), transport: directed() };
@@ -47,6 +49,15 @@ pub(crate) fn session() -> Arc<Shared> {
         context: Weak::new(),
     };
     Arc::new(Shared::new(new, epoch(1, Used::none(Role::Initiator))))
+}
+
+/// A packet of the peer under this epoch, without its header.
+pub(crate) fn packet(number: u8, counter: u64) -> (PacketNonce, Vec<u8>) {
+    let nonce = PacketNonce::new(PacketType::Payload, counter);
+    let mut packet = vec![0; 7 + 16];
+    let key = PROVIDERS[0].seal_key(&transport(number));
+    key.seal(&nonce.aead(), &[], b"payload", &mut packet).expect("room for the tag");
+    (nonce, packet)
 }
 
 /// Seals a packet and reads it as its receiver does: the number of its epoch and its counter.

@@ -63,6 +63,9 @@ const BLOCKS: usize = 129;
 /// Words in a cache line.
 const LINE: u64 = 8;
 
+/// No window of however many slots accepts more counters.
+const MAX_LAST: u128 = 1 << 62;
+
 const BITS: u64 = 16;
 const ROUND_BITS: u32 = 48;
 
@@ -92,9 +95,12 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// A counter at most this far below the highest received is remembered; up to 15 more are.
     pub(crate) const WINDOW: u64 = (SLOTS as u64 - 1) * BITS;
 
-    /// The last counter that is ever accepted, about 2^59: at a billion packets a second, 18 years away.
-    /// A sender must end the session before it gets there.
-    pub(crate) const LAST: u64 = ((SLOTS as u64 * BITS) << ROUND_BITS) - 1;
+    /// The last counter that is ever accepted, so that rounds fit their bits and no sum overflows. For a session's window
+    /// it is about 2^59: at a billion packets a second, 18 years away. A sender must end the session before it gets there.
+    pub(crate) const LAST: u64 = {
+        let rounds = (SLOTS as u128 * BITS as u128) << ROUND_BITS;
+        (if rounds < MAX_LAST { rounds as u64 } else { MAX_LAST as u64 }) - 1
+    };
 
     /// A window that has received nothing; counters up to [`MAX_AHEAD`] are welcome.
     pub(crate) fn new() -> Self {
@@ -346,6 +352,15 @@ mod tests {
         assert_eq!(window.check(1000 + MAX_AHEAD), Ok(()));
         assert_eq!(window.check(1001 + MAX_AHEAD), Err(TooFarAhead));
         assert_eq!(window.check(0), Ok(()));
+    }
+
+    #[test]
+    fn no_window_reaches_beyond_its_numbers() {
+        assert_eq!(LAST, 2064 * (1 << 48) - 1);
+        assert_eq!(Window::<16_384>::LAST, (1 << 62) - 1);
+        let window = at::<16_385>(Window::<16_385>::LAST);
+        assert_eq!(window.commit(Window::<16_385>::LAST), Ok(()));
+        assert_eq!(window.commit(u64::MAX), Err(TooFarAhead));
     }
 
     //= ZSSP-DEF-18  at least 2048 counters
