@@ -122,8 +122,8 @@ mod zke;
 
 pub use address::{Address, LinkAddress};
 pub use context::{
-    Authorize, BuildError, Context, ContextBuilder, EndReason, Event, Handshake, Limits, Open, OpenError,
-    Outbox, Received, Scratch, Stats, Transmit,
+    Authorize, BuildError, Context, ContextBuilder, Datagram, EndReason, Event, Handshake, Limits, Open,
+    OpenError, Outbox, Received, Scratch, Stats, Transmit,
 };
 pub use error::Fault;
 pub use identity::{PublicKey, StaticKey};

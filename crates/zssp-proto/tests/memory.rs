@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
 use zssp_harness::pair::{Forgery, Pair, Setup};
-use zssp_proto::{Address, Challenging, Context, Fault, Limits, Open, PeerName, Received, Scratch, Session};
+use zssp_proto::{
+    Address, Challenging, Context, Datagram, Fault, Limits, Open, PeerName, Received, Scratch, Session,
+};
 use zssp_sim::Clock;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -281,8 +283,8 @@ impl Path<'_> {
         let mut delivered = 0;
         for place in places {
             let mut bytes = if self.pool.len() < 4 { Vec::new() } else { self.pool.remove(0) };
-            let datagram = &self.buffer[place];
-            match self.context.receive_into(now, from, datagram, &mut self.scratch, &mut bytes) {
+            let datagram = Datagram { from, bytes: &self.buffer[place] };
+            match self.context.receive_into(now, datagram, &mut self.scratch, &mut bytes) {
                 Ok(Received::Payload { .. }) => {
                     assert_eq!(bytes, payload);
                     delivered += 1;

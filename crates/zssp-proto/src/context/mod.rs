@@ -35,7 +35,7 @@ pub use handshake::Handshake;
 pub(crate) use inner::Inner;
 pub use open::{Open, OpenError};
 pub use outbox::{EndReason, Event, Outbox, Transmit};
-pub use receive::Received;
+pub use receive::{Datagram, Received};
 pub(crate) use routes::Ingress;
 pub use scratch::Scratch;
 pub use stats::Stats;

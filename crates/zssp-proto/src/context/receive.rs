@@ -18,6 +18,15 @@ use crate::wire::{
 };
 use crate::zfp::{self, Assembly, Cached, Inserted, Outcome, Spares, admitted, unprotect, unprotected};
 
+/// A datagram that stays as it is, and where it came from.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram<'a> {
+    /// The sender's address.
+    pub from: Address,
+    /// The datagram.
+    pub bytes: &'a [u8],
+}
+
 /// What a datagram led to.
 #[derive(Debug)]
 //= ZSSP-DEF-20  outcomes are named values
@@ -45,7 +54,7 @@ pub enum Received<'a> {
 const REPLY_LEN: usize = HEADER_LEN + ChallengePacket::LEN;
 
 /// A datagram under a key id of ours, its header protected.
-enum Datagram<'a> {
+enum Protected<'a> {
     /// It may be changed, and is decrypted where it is.
     InPlace(&'a mut [u8]),
     /// It stays as it is.
@@ -62,7 +71,7 @@ enum Chunk<'a> {
     },
 }
 
-impl<'a> Datagram<'a> {
+impl<'a> Protected<'a> {
     //= ZSSP-HP-05  the state is found by kid, its header key decrypts
     fn open(self, key: &dyn UnprotectKey) -> Result<(FragmentHeader, Chunk<'a>), Malformed> {
         match self {
@@ -140,7 +149,7 @@ impl Context {
             Some(kid) => {
                 let Scratch { recent, desk, joined } = scratch;
                 let room = Room { desk, packet: joined };
-                self.known(Arrival { now, from, kid }, Datagram::InPlace(datagram), recent, room)
+                self.known(Arrival { now, from, kid }, Protected::InPlace(datagram), recent, room)
             }
         }
     }
@@ -157,21 +166,20 @@ impl Context {
     ///
     /// ```
     /// # use std::time::Instant;
-    /// # use zssp_proto::{Address, Context, Fault, Received, Scratch, SessionId};
+    /// # use zssp_proto::{Address, Context, Datagram, Fault, Received, Scratch, SessionId};
     /// /// What a receiving thread does with a frame of its packet ring.
     /// fn frame(
     ///     context: &Context,
-    ///     (from, frame): (Address, &[u8]),
+    ///     datagram: Datagram<'_>,
     ///     scratch: &mut Scratch,
     ///     pool: &mut Vec<Vec<u8>>,
     ///     workers: &std::sync::mpsc::SyncSender<(SessionId, Vec<u8>)>,
     /// ) -> Result<(), Fault> {
     ///     let mut payload = pool.pop().unwrap_or_default();
-    ///     let received = context.receive_into(Instant::now(), from, frame, scratch, &mut payload)?;
-    ///     match received {
+    ///     match context.receive_into(Instant::now(), datagram, scratch, &mut payload)? {
     ///         Received::Payload { session, .. } => drop(workers.try_send((session, payload))),
     ///         Received::Handshake(handshake) => { /* to the pool of handshakes */ }
-    ///         Received::Reply(datagram) => { /* back to `from` */ }
+    ///         Received::Reply(datagram) => { /* back to where it came from */ }
     ///         Received::Nothing => pool.push(payload),
     ///     }
     ///     Ok(())
@@ -183,17 +191,16 @@ impl Context {
     pub fn receive_into<'a>(
         &self,
         now: Instant,
-        from: Address,
-        datagram: &'a [u8],
+        Datagram { from, bytes }: Datagram<'a>,
         scratch: &mut Scratch,
         payload: &'a mut Vec<u8>,
     ) -> Result<Received<'a>, Fault> {
-        match FragmentHeader::peek_kid(datagram).map_err(|_| Fault::Malformed)? {
-            None => self.stranger(now, from, datagram),
+        match FragmentHeader::peek_kid(bytes).map_err(|_| Fault::Malformed)? {
+            None => self.stranger(now, from, bytes),
             Some(kid) => {
                 let Scratch { recent, desk, .. } = scratch;
                 let room = Room { desk, packet: payload };
-                self.known(Arrival { now, from, kid }, Datagram::Fixed(datagram), recent, room)
+                self.known(Arrival { now, from, kid }, Protected::Fixed(bytes), recent, room)
             }
         }
     }
@@ -228,7 +235,7 @@ impl Context {
     fn known<'a>(
         &self,
         arrival: Arrival,
-        datagram: Datagram<'a>,
+        datagram: Protected<'a>,
         recent: &mut Recent,
         room: Room<'a, '_>,
     ) -> Result<Received<'a>, Fault> {
@@ -269,7 +276,7 @@ impl Context {
         &self,
         route: &Route,
         arrival: Arrival,
-        datagram: Datagram<'a>,
+        datagram: Protected<'a>,
         room: Room<'a, '_>,
     ) -> Result<Received<'a>, Fault> {
         let (header_key, kind) = route.unprotect().zip(route.kind()).ok_or(Fault::UnknownKeyId)?;

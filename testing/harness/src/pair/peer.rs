@@ -6,9 +6,9 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{PROVIDERS, Provider, Secret};
 use zssp_proto::{
-    Address, Authorize, Challenging, Context, EndReason, Event, Fault, Handshake, Limits, LinkAddress, Open,
-    OpenError, Outbox, PeerName, Policy, Received, Rejection, Role, Scratch, Session, SessionId, StaticKey,
-    Stats, Suite,
+    Address, Authorize, Challenging, Context, Datagram, EndReason, Event, Fault, Handshake, Limits,
+    LinkAddress, Open, OpenError, Outbox, PeerName, Policy, Received, Rejection, Role, Scratch, Session,
+    SessionId, StaticKey, Stats, Suite,
 };
 
 use super::keylog::KeyLog;
@@ -276,7 +276,8 @@ impl Peer {
         let received = if self.in_place {
             self.context.receive(now, address, &mut datagram, &mut self.scratch)
         } else {
-            self.context.receive_into(now, address, &datagram, &mut self.scratch, &mut self.payload)
+            let datagram = Datagram { from: address, bytes: &datagram };
+            self.context.receive_into(now, datagram, &mut self.scratch, &mut self.payload)
         };
         match received {
             Ok(Received::Handshake(handshake)) => self.submit(handshake),
