@@ -42,8 +42,10 @@ impl Token {
 }
 
 /// What comes out of an exchange for the user. Each packet comes out exactly once.
+///
+/// `T` is what a packet is answered with: a [`Token`] of the core, or a guard of the faces.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Delivery<S, R> {
+pub enum Delivery<S, R, T = Token> {
     /// A packet of ours was answered without a reply.
     Acknowledged {
         /// Its number, as [`SeqEx::send`](crate::SeqEx::send) or [`SeqEx::reply`](crate::SeqEx::reply) returned it.
@@ -54,14 +56,14 @@ pub enum Delivery<S, R> {
     /// A packet of the peer that answers none of ours.
     Payload {
         /// To answer it with.
-        token: Token,
+        token: T,
         /// What it carries.
         data: R,
     },
     /// A packet of the peer that answers one of ours. It, too, is to be answered.
     Reply {
         /// To answer it with.
-        token: Token,
+        token: T,
         /// What it carries.
         data: R,
         /// The number of our packet.

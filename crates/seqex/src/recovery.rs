@@ -183,6 +183,11 @@ impl Recovery {
         }
     }
 
+    /// Whether [`poll_resend`](Self::poll_resend) may have something.
+    pub(crate) fn has_resends(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// Forgets everything but the measurements.
     pub(crate) fn clear(&mut self) {
         self.log.clear();
