@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::{
-    Ack, AckKind, Config, Delivery, DropReason, Event, GaveUp, Message, NotOpen, Order, Packet, Received,
+    Ack, AckKind, Answer, Config, Delivery, DropReason, Event, GaveUp, Message, NotOpen, Order, Packet, Received,
     Refusal, Refused, Remains, SeqNo, Timestamp, Token,
     nanos::Nanos,
     receive_window::{Arrival, ReceiveWindow},
@@ -99,10 +99,10 @@ impl<S, R> SeqEx<S, R> {
         !self.acknowledged.is_empty() || self.incoming.choose(self.free(), Taker::Anyone).is_some()
     }
 
-    /// Whether [`poll_transmit`](Self::poll_transmit) may have something. When this is `false` it has nothing;
-    /// a resend or a hint that became pointless meanwhile makes this `true` until the next drain.
-    pub fn can_transmit(&self) -> bool {
-        self.incoming.has_acks() || self.recovery.has_resends() || self.outgoing.has_fresh()
+    /// Whether [`poll_transmit`](Self::poll_transmit) has something. Forgets resends and hints that have become
+    /// pointless, which is why it is not a look through `&self`.
+    pub fn can_transmit(&mut self) -> bool {
+        self.outgoing.has_fresh() || self.incoming.has_acks() || self.recovery.has_resends(&self.outgoing)
     }
 
     /// Packets transmitted that are neither answered, nor held by the peer, nor taken for lost.
@@ -213,7 +213,7 @@ impl<S, R> SeqEx<S, R> {
     /// effect, if that packet was answered already.
     ///
     /// ```
-    /// # use seqex::{Ack, AckKind, Config, Delivery, Order, Packet, SeqEx};
+    /// # use seqex::{Ack, AckKind, Answer, Config, Order, Packet, SeqEx};
     /// # let now = core::time::Duration::ZERO;
     /// let mut exchange: SeqEx<&str> = SeqEx::new(Config::default());
     /// let seq = exchange.send(now, Order::Unordered, "are you there?")?;
@@ -221,7 +221,7 @@ impl<S, R> SeqEx<S, R> {
     /// exchange.poll_transmit(now);
     /// exchange.receive(now, Packet::Ack(Ack { kind: AckKind::Answered, first: seq, count: 1 }));
     /// assert_eq!(exchange.poll_deliver(), None);
-    /// assert_eq!(exchange.poll_answer(), Some(Delivery::Acknowledged { seq, data: "are you there?" }));
+    /// assert_eq!(exchange.poll_answer(), Some(Answer::Acknowledged { sent_seq: seq, sent: "are you there?" }));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn claim(&mut self, seq: SeqNo) -> bool {
@@ -287,16 +287,22 @@ impl<S, R> SeqEx<S, R> {
         if let Some((seq, data)) = self.acknowledged.pop_front() {
             return Some(Delivery::Acknowledged { seq, data });
         }
-        self.deliver(Taker::Anyone)
+        let (token, data, answers) = self.deliver(Taker::Anyone)?;
+        Some(match answers {
+            None => Delivery::Payload { token, data },
+            Some((sent_seq, sent)) => Delivery::Reply { token, data, sent_seq, sent },
+        })
     }
 
-    /// The next answer to a packet whose answer was [claimed](Self::claim); never a
-    /// [`Payload`](Delivery::Payload).
-    pub fn poll_answer(&mut self) -> Option<Delivery<S, R>> {
-        if let Some((seq, data)) = self.acknowledged_claims.pop_front() {
-            return Some(Delivery::Acknowledged { seq, data });
+    /// The next answer to a packet whose answer was [claimed](Self::claim).
+    pub fn poll_answer(&mut self) -> Option<Answer<S, R>> {
+        if let Some((sent_seq, sent)) = self.acknowledged_claims.pop_front() {
+            return Some(Answer::Acknowledged { sent_seq, sent });
         }
-        self.deliver(Taker::Claimant)
+        let (token, data, answers) = self.deliver(Taker::Claimant)?;
+        // Only a packet that answers one of ours has a claimant.
+        let (sent_seq, sent) = answers?;
+        Some(Answer::Reply { token, data, sent_seq, sent })
     }
 
     /// Everything there is to transmit: acknowledgements, then resends, then fresh packets.
@@ -340,14 +346,9 @@ impl<S, R> SeqEx<S, R> {
         self.capacity - self.outgoing.span() - self.incoming.unanswered()
     }
 
-    fn deliver(&mut self, taker: Taker) -> Option<Delivery<S, R>> {
+    fn deliver(&mut self, taker: Taker) -> Option<(Token, R, Option<(SeqNo, S)>)> {
         let (seq, stored) = self.incoming.deliver(self.free(), taker)?;
-        let token = Token { seq, order: stored.order };
-        let data = stored.data;
-        Some(match stored.answers {
-            None => Delivery::Payload { token, data },
-            Some((sent_seq, sent)) => Delivery::Reply { token, data, sent_seq, sent },
-        })
+        Some((Token { seq, order: stored.order }, stored.data, stored.answers))
     }
 
     fn push(&mut self, now: Timestamp, message: Message<S>) -> SeqNo {

@@ -136,10 +136,15 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
+mod channels;
 mod config;
 pub mod encoding;
 mod exchange;
+#[cfg(feature = "std")]
+mod face;
 mod nanos;
 mod outcome;
 mod packet;
@@ -148,10 +153,18 @@ mod recovery;
 mod rtt;
 mod send_window;
 mod seq;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
+pub use channels::{ChannelLimits, Channels, OpenError, Unopened};
 pub use config::{Adaptive, BadCapacity, Capacity, Config, Feedback, Resend};
 pub use exchange::SeqEx;
-pub use outcome::{Delivery, DropReason, Event, GaveUp, NotOpen, Received, Refusal, Refused, Remains, Token};
+#[cfg(feature = "std")]
+pub use face::{
+    Accepting, Clock, Closed, DeadlineMoved, Driver, Ended, Exchange, Guard, Link, Multiplexer, MultiplexerDriver,
+    Receiving, Request, Sending, Transmits, Transmittable, Unanswered, WhyUnanswered,
+};
+pub use outcome::{Answer, Delivery, DropReason, Event, GaveUp, NotOpen, Received, Refusal, Refused, Remains, Token};
 pub use packet::{Ack, AckKind, Message, Order, Packet};
 pub use seq::SeqNo;
 

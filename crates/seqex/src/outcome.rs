@@ -73,6 +73,31 @@ pub enum Delivery<S, R, T = Token> {
     },
 }
 
+/// The answer to a packet of ours that was [claimed](crate::SeqEx::claim).
+///
+/// `T` is what a reply is answered with: a [`Token`] of the core, or a guard of the faces.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer<S, R, T = Token> {
+    /// It was acknowledged.
+    Acknowledged {
+        /// The number of our packet.
+        sent_seq: SeqNo,
+        /// The very data our packet carried.
+        sent: S,
+    },
+    /// It was replied to. The reply is to be answered in turn.
+    Reply {
+        /// To answer the reply with.
+        token: T,
+        /// What the reply carries.
+        data: R,
+        /// The number of our packet.
+        sent_seq: SeqNo,
+        /// The very data our packet carried.
+        sent: S,
+    },
+}
+
 /// What became of a packet given to [`SeqEx::receive`](crate::SeqEx::receive).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received<R> {

@@ -190,8 +190,13 @@ impl<S, R> ReceiveWindow<S, R> {
         Some((seq, stored))
     }
 
-    /// Whether [`poll_acks`](Self::poll_acks) may have something.
-    pub(crate) fn has_acks(&self) -> bool {
+    /// Whether [`poll_acks`](Self::poll_acks) has something.
+    pub(crate) fn has_acks(&mut self) -> bool {
+        while let Some(&seq) = self.hints.front()
+            && !self.is_held(seq)
+        {
+            self.hints.pop_front();
+        }
         !self.acks.is_empty() || !self.hints.is_empty()
     }
 
