@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::face::sync;
+use crate::face::sync::Parker;
 
 /// Waits for `future`.
 pub(crate) fn block_on<F: Future + Unpin>(future: &mut F) -> F::Output {
@@ -18,16 +18,17 @@ pub(crate) fn block_on<F: Future + Unpin>(future: &mut F) -> F::Output {
 
 /// Waits for `future`, at most until `end`.
 pub(crate) fn block_on_until<F: Future + Unpin>(future: &mut F, end: Option<Instant>) -> Option<F::Output> {
-    with_waker(|context| {
+    with_parker(|parker| {
+        let waker = parker.waker();
         loop {
-            if let Poll::Ready(output) = Pin::new(&mut *future).poll(context) {
+            if let Poll::Ready(output) = Pin::new(&mut *future).poll(&mut Context::from_waker(&waker)) {
                 return Some(output);
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return None;
             }
-            sync::park(left);
+            parker.park(left);
         }
     })
 }
@@ -37,18 +38,18 @@ pub(crate) fn end_of(wait: Duration) -> Option<Instant> {
     Instant::now().checked_add(wait)
 }
 
-/// Each thread makes its waker once.
+/// Each thread makes its parker once.
 #[cfg(not(loom))]
-fn with_waker<T>(act: impl FnOnce(&mut Context<'_>) -> T) -> T {
+fn with_parker<T>(act: impl FnOnce(&Parker) -> T) -> T {
     std::thread_local! {
-        static WAKER: std::task::Waker = sync::thread_waker();
+        static PARKER: std::rc::Rc<Parker> = std::rc::Rc::new(Parker::new());
     }
     // A thread that is ending has no more locals.
-    let waker = WAKER.try_with(Clone::clone).unwrap_or_else(|_| sync::thread_waker());
-    act(&mut Context::from_waker(&waker))
+    let parker = PARKER.try_with(std::rc::Rc::clone).unwrap_or_else(|_| Parker::new().into());
+    act(&parker)
 }
 
 #[cfg(loom)]
-fn with_waker<T>(act: impl FnOnce(&mut Context<'_>) -> T) -> T {
-    act(&mut Context::from_waker(&sync::thread_waker()))
+fn with_parker<T>(act: impl FnOnce(&Parker) -> T) -> T {
+    act(&Parker::new())
 }

@@ -50,6 +50,8 @@ pub(crate) struct State<S, R> {
     timers_made: u64,
     /// Whether the bell was rung for what there is to transmit, and nobody has drained it since.
     announced: bool,
+    /// Whether the bell must ring for another reason.
+    ring: bool,
     /// The deadline that the link's owner has heard of.
     armed: Option<Timestamp>,
     /// Wakers to be called when nothing is locked.
@@ -80,6 +82,7 @@ impl<S, R> Shared<S, R> {
             timers: BTreeMap::new(),
             timers_made: 0,
             announced: false,
+            ring: false,
             armed: None,
             woken: Vec::new(),
             spent: Vec::new(),
@@ -289,8 +292,8 @@ impl<S, R> State<S, R> {
         }
         self.requests.close(&mut self.woken);
         self.woken.extend(std::mem::take(&mut self.timers).into_values());
-        self.announced = false;
         self.armed = None;
+        self.ring = true;
         remains
     }
 
@@ -317,7 +320,7 @@ impl<S, R> State<S, R> {
         if nearer {
             self.armed = deadline;
         }
-        transmit || nearer
+        std::mem::take(&mut self.ring) || transmit || nearer
     }
 
     //= ZSSP-DEF-21  place and critical section are given back
