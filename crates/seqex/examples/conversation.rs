@@ -60,7 +60,11 @@ fn acknowledge(token: Guard<Text, Text>) {
 
 /// The tasks of one end of the link: the time, what goes out, and what comes in. They end with the exchange, and the
 /// exchange with its driver.
-fn drive(driver: Driver<Text>, to_peer: mpsc::Sender<Packet<Text>>, mut from_peer: mpsc::Receiver<Packet<Text>>) {
+fn drive(
+    driver: Driver<Text>,
+    to_peer: mpsc::Sender<Packet<Text>>,
+    mut from_peer: mpsc::Receiver<Packet<Text>>,
+) {
     let driver = Arc::new(driver);
     let timers = Arc::clone(&driver);
     tokio::spawn(async move { seqex::tokio::keep_time(&*timers).await });

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use seqex::{Clock, Config, Delivery, Driver, Exchange, Order, Packet};
+use seqex::{Clock, Config, Delivery, Driver, Exchange, Order};
 
 #[allow(dead_code, reason = "a test calls `run` by itself")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -68,10 +68,11 @@ fn carry(from: &Driver<Buffer>, to: &Driver<Buffer>, pool: &Pool) {
 }
 
 /// Buffers that were used and can be used again.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 /// A buffer that returns to its pool.
+#[derive(Debug)]
 struct Buffer {
     bytes: Vec<u8>,
     home: Pool,

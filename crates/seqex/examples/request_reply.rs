@@ -63,7 +63,8 @@ fn serve(exchange: &Exchange<Bytes>) {
     while let Ok(delivery) = exchange.receive().wait() {
         match delivery {
             Delivery::Payload { token, data } | Delivery::Reply { token, data, .. } => {
-                let numbers = data.chunks_exact(8).map(|n| u64::from_be_bytes(n.try_into().expect("eight bytes")));
+                let numbers =
+                    data.chunks_exact(8).map(|n| u64::from_be_bytes(n.try_into().expect("eight bytes")));
                 let sum: u64 = numbers.sum();
                 // It fails only when the exchange was closed, which the next `receive` says, too.
                 let _ = token.reply(Order::Unordered, sum.to_be_bytes().to_vec());

@@ -46,6 +46,7 @@ pub struct Unopened<R> {
     pub packet: Packet<R>,
 }
 
+//= ZSSP-SEQ-01  each channel has windows, numbers and sections of its own
 /// Several exchanges side by side. They share a link and nothing else, so that none holds up another: a packet that
 /// waits for a lost one, a full window, or a critical section that takes its time concern their own channel only.
 ///
@@ -222,7 +223,11 @@ impl<E> Table<E> {
     }
 
     /// Whether this packet of the peer may open its channel. An acknowledgement has nothing to do in a new channel.
-    pub(crate) fn admit_peer<R>(&self, channel: ChannelId, packet: &Packet<R>) -> Result<Admitted, OpenError> {
+    pub(crate) fn admit_peer<R>(
+        &self,
+        channel: ChannelId,
+        packet: &Packet<R>,
+    ) -> Result<Admitted, OpenError> {
         match packet {
             Packet::Ack(_) => Err(OpenError::Retired),
             Packet::Message(_) => self.admit(channel, Origin::Peer),

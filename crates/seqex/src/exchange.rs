@@ -4,8 +4,8 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::{
-    Ack, AckKind, Answer, Config, Delivery, DropReason, Event, GaveUp, Message, NotOpen, Order, Packet, Received,
-    Refusal, Refused, Remains, SeqNo, Timestamp, Token,
+    Ack, AckKind, Answer, Config, Delivery, DropReason, Event, GaveUp, Message, NotOpen, Order, Packet,
+    Received, Refusal, Refused, Remains, SeqNo, Timestamp, Token,
     nanos::Nanos,
     receive_window::{Arrival, ReceiveWindow},
     recovery::Recovery,

@@ -28,7 +28,8 @@ fn a_request_brings_its_answer_and_what_was_sent() {
     b.carry_to(&a);
     assert_eq!(task.woken(), 1);
     assert!(a.packet().is_none(), "the answer belongs to the request");
-    let Poll::Ready(Ok(Answer::Reply { token, data: 2, sent: Letter(1), .. })) = task.poll(&mut request) else {
+    let Poll::Ready(Ok(Answer::Reply { token, data: 2, sent: Letter(1), .. })) = task.poll(&mut request)
+    else {
         panic!("no reply");
     };
     drop(token);
@@ -266,7 +267,8 @@ fn whoever_does_not_wait_learns_who_has_to_act() {
     assert_eq!((refused.reason, refused.data), (Refusal::RemoteBehind, Letter(2)));
     let refused = a.exchange.send(Order::Unordered, Letter(3)).wait_timeout(Duration::ZERO).unwrap_err();
     assert_eq!((refused.reason, refused.data), (Refusal::RemoteBehind, Letter(3)));
-    let unanswered = a.exchange.request(Order::Unordered, Letter(4)).wait_timeout(Duration::ZERO).unwrap_err();
+    let unanswered =
+        a.exchange.request(Order::Unordered, Letter(4)).wait_timeout(Duration::ZERO).unwrap_err();
     assert_eq!((unanswered.why, unanswered.unsent), (WhyUnanswered::TimedOut, Some(Letter(4))));
     a.carry_to(&b);
     let held = b.packet().expect("a packet");

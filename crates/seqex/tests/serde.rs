@@ -5,7 +5,8 @@ use seqex::{Ack, AckKind, Message, Order, Packet, SeqNo};
 
 #[test]
 fn packets_survive() {
-    let message = Message { seq: SeqNo::new(7), reply_to: Some(SeqNo::new(3)), order: Order::Ordered, data: "hi" };
+    let message =
+        Message { seq: SeqNo::new(7), reply_to: Some(SeqNo::new(3)), order: Order::Ordered, data: "hi" };
     let ack = Ack { kind: AckKind::Holding, first: SeqNo::new(u32::MAX), count: 2 };
     let expected = [
         r#"{"Message":{"seq":7,"reply_to":3,"order":"Ordered","data":"hi"}}"#,

@@ -115,7 +115,8 @@ fn loom_a_request_hears_of_its_deadline() {
             let driver = Arc::clone(&driver);
             move || driver.handle_timeout()
         });
-        let unanswered = exchange.request(Order::Unordered, 1).within(Duration::ZERO).wait().expect_err("no answer");
+        let unanswered =
+            exchange.request(Order::Unordered, 1).within(Duration::ZERO).wait().expect_err("no answer");
         assert_eq!(unanswered.why, WhyUnanswered::TimedOut);
         link.join().expect("no panic").expect("an open exchange");
     });

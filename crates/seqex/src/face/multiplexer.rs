@@ -52,7 +52,8 @@ pub struct Multiplexer<S, R = S> {
 /// What connects a [`Multiplexer`] to its link.
 ///
 /// Its waiting is that of [`Link`]: [`wait`](Link::wait) for a thread, [`transmittable`](Link::transmittable) for a
-/// task. Then [`next_channel`](Self::next_channel) says which channel may transmit. Dropping it closes all channels.
+/// task. Then [`next_channel`](Self::next_channel) says which channel may transmit. It ends with
+/// [`Ended::GaveUp`] when the peer is silent on any one channel, until that is closed. Dropping it closes all channels.
 pub struct MultiplexerDriver<S, R = S> {
     inner: Arc<Inner<S, R>>,
 }

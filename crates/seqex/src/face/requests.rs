@@ -21,7 +21,9 @@ pub(crate) struct Requests<S, R> {
 #[derive(Debug)]
 enum Slot<S, R> {
     Answered(Answer<S, R>),
-    Free { next: Option<usize> },
+    Free {
+        next: Option<usize>,
+    },
     /// Nobody waits any more; the slot becomes free with the answer.
     GivenUp,
     Waiting(Option<Waker>),
@@ -81,7 +83,11 @@ impl<S, R> Requests<S, R> {
     }
 
     /// Puts an answer in its place. Returns it if nobody waits for it.
-    pub(crate) fn resolve(&mut self, answer: Answer<Letter<S>, R>, woken: &mut Vec<Waker>) -> Option<Answer<S, R>> {
+    pub(crate) fn resolve(
+        &mut self,
+        answer: Answer<Letter<S>, R>,
+        woken: &mut Vec<Waker>,
+    ) -> Option<Answer<S, R>> {
         let (request, answer) = open(answer);
         let Some(id) = request else { return Some(answer) };
         if let Slot::Waiting(waker) = &mut self.slots[id.0] {

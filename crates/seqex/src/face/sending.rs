@@ -65,11 +65,9 @@ impl<S, R> Future for Sending<'_, S, R> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { exchange, order, data, place } = &mut *self;
         let now = exchange.shared.clock.now();
-        exchange.shared.poll_until(context, (senders, place), |state| {
-            match state.core.can_send() {
-                Err(Refusal::LocalUnanswered | Refusal::RemoteBehind) => None,
-                Ok(()) | Err(Refusal::Closed) => Some(state.send(now, *order, data.take()?)),
-            }
+        exchange.shared.poll_until(context, (senders, place), |state| match state.core.can_send() {
+            Err(Refusal::LocalUnanswered | Refusal::RemoteBehind) => None,
+            Ok(()) | Err(Refusal::Closed) => Some(state.send(now, *order, data.take()?)),
         })
     }
 }

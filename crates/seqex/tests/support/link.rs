@@ -23,8 +23,7 @@ pub(crate) struct End {
 }
 
 pub(crate) fn ends(capacity: u32) -> (Clock, End, End) {
-    let config =
-        Config { capacity: Capacity::new(capacity).expect("a power of two"), ..Config::default() };
+    let config = Config { capacity: Capacity::new(capacity).expect("a power of two"), ..Config::default() };
     let clock = Clock::manual();
     let end = || {
         let (exchange, driver) = Exchange::new(config, clock.clone());
