@@ -367,7 +367,7 @@ fn data_that_uses_the_exchange_when_dropped_does_not_block() {
 #[test]
 fn many_threads_share_an_exchange() {
     const THREADS: u64 = 4;
-    const LETTERS: u64 = 300;
+    const LETTERS: u64 = 100;
     let (clock, a, b) = ends(16);
     let mut random = 1_u32;
     let mut lost = || {

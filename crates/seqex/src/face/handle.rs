@@ -25,7 +25,7 @@ use crate::{
 /// # use seqex::{Driver, Message, Packet};
 /// # fn carry(from: &Driver<&'static str>, to: &Driver<&'static str>) {
 /// #     let mut transmits = from.transmits();
-/// #     while let Some(packet) = transmits.next() {
+/// #     while let Some(packet) = transmits.next_packet() {
 /// #         to.receive(packet.map(|data| *data));
 /// #     }
 /// # }
