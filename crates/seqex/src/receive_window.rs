@@ -47,6 +47,9 @@ enum State<S, R> {
 /// The receiver uses the same number to tell it, just in time, that the packet is held.
 pub(crate) const REORDERING_THRESHOLD: u32 = 3;
 
+/// How many acknowledgements a duplicate fetches at most; looking for them takes about a microsecond.
+const ACKNOWLEDGED_AGAIN: u32 = 1024;
+
 #[derive(Debug)]
 pub(crate) struct ReceiveWindow<S, R> {
     slots: Box<[Slot<S, R>]>,
@@ -160,7 +163,15 @@ impl<S, R> ReceiveWindow<S, R> {
                 self.hint_up_to(self.beyond);
             }
             State::Answered(Some(reply)) if slot.seq == seq && reply_waits(reply) => {}
-            _ => self.acknowledge(seq),
+            // One lost packet may have held the acknowledgements of many; one duplicate fetches them again.
+            _ => {
+                let acknowledged = |&offset: &u32| {
+                    let (next, slot) = (seq.plus(offset), self.slot(seq.plus(offset)));
+                    slot.seq == next && matches!(slot.state, State::Answered(None))
+                };
+                let more = (1..ACKNOWLEDGED_AGAIN).take_while(acknowledged).count();
+                self.acknowledge(seq, 1 + more as u32);
+            }
         }
     }
 
@@ -211,7 +222,7 @@ impl<S, R> ReceiveWindow<S, R> {
         self.unanswered -= 1;
         self.release(seq);
         if reply.is_none() {
-            self.acknowledge(seq);
+            self.acknowledge(seq, 1);
         }
         self.hint_up_to(seq.minus(REORDERING_THRESHOLD - 1));
         true
@@ -286,20 +297,17 @@ impl<S, R> ReceiveWindow<S, R> {
         if room < 2 { None } else { ready.front().copied() }
     }
 
-    fn acknowledge(&mut self, seq: SeqNo) {
+    fn acknowledge(&mut self, seq: SeqNo, count: u32) {
         if let Some(last) = self.acks.back_mut() {
             let offset = seq.since(last.first);
-            if offset < last.count {
-                return;
-            }
-            if offset == last.count {
-                last.count += 1;
+            if offset <= last.count {
+                last.count = last.count.max(offset + count);
                 return;
             }
         }
         // Beyond this only duplicates are acknowledged, and their sender will ask again.
         if self.acks.len() < self.slots.len() {
-            self.acks.push_back(Ack { kind: AckKind::Answered, first: seq, count: 1 });
+            self.acks.push_back(Ack { kind: AckKind::Answered, first: seq, count });
         }
     }
 
