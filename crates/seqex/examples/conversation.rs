@@ -76,8 +76,7 @@ fn drive(
     });
     tokio::spawn(async move {
         while driver.transmittable().await.is_ok() {
-            // Let go of the exchange before waiting for the link.
-            let packet = driver.transmits().next_packet().map(|packet| packet.map(|text| *text));
+            let packet = driver.transmit(|packet| packet.map(|text| *text));
             if let Some(packet) = packet
                 && to_peer.send(packet).await.is_err()
             {

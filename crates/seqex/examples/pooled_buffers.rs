@@ -53,16 +53,12 @@ pub(crate) fn run(out: &mut impl Write) -> Result<(), Box<dyn std::error::Error>
 
 /// A link in memory: it copies the bytes into a buffer of the receiver's, as reading from a socket would.
 fn carry(from: &Driver<Buffer>, to: &Driver<Buffer>, pool: &Pool) {
-    loop {
-        // What is lent is lent under the lock of `from`, which is free again before `to` gets the packet.
-        let packet = from.transmits().next_packet().map(|packet| {
-            packet.map(|data| {
-                let mut copy = pool.take();
-                copy.extend_from_slice(data);
-                copy
-            })
-        });
-        let Some(packet) = packet else { return };
+    let copy = |data: &Buffer| {
+        let mut copy = pool.take();
+        copy.extend_from_slice(data);
+        copy
+    };
+    while let Some(packet) = from.transmit(|packet| packet.map(copy)) {
         to.receive(packet);
     }
 }

@@ -78,7 +78,7 @@ fn serve(exchange: &Exchange<Bytes>) {
 /// Transmits and keeps the time until the exchange is closed.
 fn transmit(driver: &Driver<Bytes>, socket: &UdpSocket) {
     while driver.wait().is_ok() {
-        while let Some(datagram) = driver.transmits().next_packet().map(|packet| encode(&packet)) {
+        while let Some(datagram) = driver.transmit(|packet| encode(&packet)) {
             // A datagram that the system does not take is lost like any other.
             let _ = socket.send(&datagram);
         }

@@ -7,7 +7,7 @@ use crate::{
     Ack, AckKind, Answer, Config, Delivery, DropReason, Event, GaveUp, Message, NotOpen, Order, Packet,
     Received, Refusal, Refused, Remains, SeqNo, Timestamp, Token,
     nanos::Nanos,
-    receive_window::{Arrival, ReceiveWindow},
+    receive_window::{Arrival, ReceiveWindow, Stored},
     recovery::Recovery,
     send_window::{Answered, SendWindow, Taker},
 };
@@ -287,7 +287,7 @@ impl<S, R> SeqEx<S, R> {
         if let Some((seq, data)) = self.acknowledged.pop_front() {
             return Some(Delivery::Acknowledged { seq, data });
         }
-        let (token, data, answers) = self.deliver(Taker::Anyone)?;
+        let (token, Stored { data, answers, .. }) = self.deliver(Taker::Anyone)?;
         Some(match answers {
             None => Delivery::Payload { token, data },
             Some((sent_seq, sent)) => Delivery::Reply { token, data, sent_seq, sent },
@@ -299,7 +299,7 @@ impl<S, R> SeqEx<S, R> {
         if let Some((sent_seq, sent)) = self.acknowledged_claims.pop_front() {
             return Some(Answer::Acknowledged { sent_seq, sent });
         }
-        let (token, data, answers) = self.deliver(Taker::Claimant)?;
+        let (token, Stored { data, answers, .. }) = self.deliver(Taker::Claimant)?;
         // Only a packet that answers one of ours has a claimant.
         let (sent_seq, sent) = answers?;
         Some(Answer::Reply { token, data, sent_seq, sent })
@@ -346,9 +346,9 @@ impl<S, R> SeqEx<S, R> {
         self.capacity - self.outgoing.span() - self.incoming.unanswered()
     }
 
-    fn deliver(&mut self, taker: Taker) -> Option<(Token, R, Option<(SeqNo, S)>)> {
+    fn deliver(&mut self, taker: Taker) -> Option<(Token, Stored<S, R>)> {
         let (seq, stored) = self.incoming.deliver(self.free(), taker)?;
-        Some((Token { seq, order: stored.order }, stored.data, stored.answers))
+        Some((Token { seq, order: stored.order }, stored))
     }
 
     fn push(&mut self, now: Timestamp, message: Message<S>) -> SeqNo {

@@ -74,8 +74,7 @@
 //! // A link in memory, from one end to the other: what is there to transmit arrives.
 //! fn carry(from: &Driver<String>, to: &Driver<String>) {
 //!     while from.wait().is_ok() {
-//!         // Lent under the lock of `from`, which is free again before `to` is locked.
-//!         while let Some(packet) = from.transmits().next_packet().map(|packet| packet.map(String::clone)) {
+//!         while let Some(packet) = from.transmit(|packet| packet.map(String::clone)) {
 //!             to.receive(packet);
 //!         }
 //!     }
@@ -218,7 +217,7 @@ pub use config::{Adaptive, BadCapacity, Capacity, Config, Feedback, Resend};
 pub use exchange::SeqEx;
 #[cfg(feature = "std")]
 pub use face::{
-    Accepting, Clock, Closed, DeadlineMoved, Driver, Ended, Exchange, Guard, Link, Multiplexer,
+    Accepting, Clock, Closed, DeadlineMoved, Delivered, Driver, Ended, Exchange, Guard, Link, Multiplexer,
     MultiplexerDriver, Receiving, Request, Sending, Transmits, Transmittable, Unanswered, WhyUnanswered,
 };
 pub use outcome::{

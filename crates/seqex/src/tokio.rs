@@ -16,7 +16,8 @@ use crate::{Ended, Link};
 /// ```
 /// use std::sync::Arc;
 /// use seqex::{Clock, Config, Exchange, Link};
-/// # fn send(_: seqex::Packet<&String>) {}
+/// # fn encode(_: &seqex::Packet<&String>) -> Vec<u8> { vec![] }
+/// # async fn send(_: &[u8]) {}
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
@@ -28,9 +29,8 @@ use crate::{Ended, Link};
 /// });
 /// let transmitter = tokio::spawn(async move {
 ///     while driver.transmittable().await.is_ok() {
-///         let mut transmits = driver.transmits();
-///         while let Some(packet) = transmits.next_packet() {
-///             send(packet);
+///         while let Some(datagram) = driver.transmit(|packet| encode(&packet)) {
+///             send(&datagram).await;
 ///         }
 ///     }
 /// });

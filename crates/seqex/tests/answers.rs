@@ -187,7 +187,8 @@ fn a_duplicate_fetches_the_acknowledgements_of_those_after_it_too() {
         }
     }
     let answered = |first: u32, count| Some(Ack { kind: AckKind::Answered, first: SeqNo::new(first), count });
-    let acks = |b: &mut SeqEx<Letter, u64>| std::iter::from_fn(|| b.poll_acks()).map(Some).collect::<Vec<_>>();
+    let acks =
+        |b: &mut SeqEx<Letter, u64>| std::iter::from_fn(|| b.poll_acks()).map(Some).collect::<Vec<_>>();
     assert_eq!(acks(&mut b), [answered(0, 7), answered(8, 2)]);
     for seq in [2, 3, 4] {
         b.receive(NOW, payload(seq, Order::Ordered));

@@ -110,7 +110,7 @@ mod shared {
 
     fn carry(from: &MultiplexerDriver<u32>, to: &MultiplexerDriver<u32>) {
         while let Some((channel, driver)) = from.next_channel() {
-            let packet = driver.transmits().next_packet().map(|packet| packet.map(|&data| data));
+            let packet = driver.transmit(|packet| packet.map(|&data| data));
             to.receive(channel, packet.expect("this channel had something")).expect("an open channel");
         }
     }

@@ -31,8 +31,7 @@ use crate::{
 ///         if let Err(ended) = driver.wait() {
 ///             return ended;
 ///         }
-///         // One packet at a time, so that the exchange is not locked while the system sends.
-///         while let Some(datagram) = driver.transmits().next_packet().map(|packet| encode(&packet)) {
+///         while let Some(datagram) = driver.transmit(|packet| encode(&packet)) {
 ///             let _ = socket.send(&datagram); // lost like any other
 ///         }
 ///     }
@@ -75,7 +74,16 @@ impl<S, R> Driver<S, R> {
         self.shared().with(|state| state.core.receive(now, packet))
     }
 
-    /// Lends out what there is to transmit, one packet after the other, from inside the lock.
+    /// Lends the next packet there is to transmit to `encode`, and returns what that makes of it. The packet counts as
+    /// transmitted.
+    ///
+    /// `encode` runs under the lock of the exchange, so that data can be lent instead of cloned: it must not use the
+    /// exchange, or it would wait for itself. What it returns is used with nothing locked.
+    pub fn transmit<T>(&self, encode: impl FnOnce(Packet<&S>) -> T) -> Option<T> {
+        self.transmits().next_packet().map(encode)
+    }
+
+    /// Lends out all there is to transmit, one packet after the other, under one lock: for links that send in batches.
     pub fn transmits(&self) -> Transmits<'_, S, R> {
         let now = self.shared().clock.now();
         Transmits { shared: self.shared(), state: Some(self.shared().lock()), now }

@@ -24,9 +24,8 @@ use crate::{
 /// use seqex::{Clock, Config, Delivery, Exchange, Order};
 /// # use seqex::{Driver, Message, Packet};
 /// # fn carry(from: &Driver<&'static str>, to: &Driver<&'static str>) {
-/// #     let mut transmits = from.transmits();
-/// #     while let Some(packet) = transmits.next_packet() {
-/// #         to.receive(packet.map(|data| *data));
+/// #     while let Some(packet) = from.transmit(|packet| packet.map(|data| *data)) {
+/// #         to.receive(packet);
 /// #     }
 /// # }
 ///
@@ -47,6 +46,9 @@ use crate::{
 pub struct Exchange<S, R = S> {
     pub(crate) shared: Arc<Shared<S, R>>,
 }
+
+/// What comes out of an [`Exchange`]: packets with the [`Guard`] to answer them with, and acknowledgements.
+pub type Delivered<S, R = S> = Delivery<S, R, Guard<S, R>>;
 
 /// The exchange is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -100,7 +102,7 @@ impl<S, R> Exchange<S, R> {
     ///
     /// # Errors
     /// [`Closed`], after [`close`](Self::close).
-    pub fn try_receive(&self) -> Result<Option<Delivery<S, R, Guard<S, R>>>, Closed> {
+    pub fn try_receive(&self) -> Result<Option<Delivered<S, R>>, Closed> {
         let delivery = self.shared.with(State::receive)?;
         Ok(delivery.map(|delivery| self.open(delivery)))
     }
@@ -146,7 +148,7 @@ impl<S, R> Exchange<S, R> {
     }
 
     /// Puts a guard in the place of the token.
-    pub(crate) fn open(&self, delivery: Delivery<Letter<S>, R>) -> Delivery<S, R, Guard<S, R>> {
+    pub(crate) fn open(&self, delivery: Delivery<Letter<S>, R>) -> Delivered<S, R> {
         let guard = |token| Guard::new(self.clone(), token);
         match delivery {
             Delivery::Acknowledged { seq, data } => Delivery::Acknowledged { seq, data: data.data },

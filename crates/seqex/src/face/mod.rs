@@ -20,7 +20,7 @@ mod waiters;
 pub use clock::Clock;
 pub use driver::{DeadlineMoved, Driver, Ended, Link, Transmits, Transmittable};
 pub use guard::Guard;
-pub use handle::{Closed, Exchange};
+pub use handle::{Closed, Delivered, Exchange};
 pub use multiplexer::{Accepting, Multiplexer, MultiplexerDriver};
 pub use receiving::Receiving;
 pub use request::{Request, Unanswered, WhyUnanswered};

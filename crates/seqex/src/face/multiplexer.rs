@@ -37,8 +37,9 @@ use crate::{
 ///
 /// alice.open(7)?.send(Order::Ordered, "hello").wait()?;
 /// while let Some((channel, driver)) = alice_driver.next_channel() {
-///     let Some(packet) = driver.transmits().next_packet().map(|packet| packet.map(|data| *data)) else { continue };
-///     bob_driver.receive(channel, packet)?;
+///     while let Some(packet) = driver.transmit(|packet| packet.map(|data| *data)) {
+///         bob_driver.receive(channel, packet)?;
+///     }
 /// }
 /// let (channel, exchange) = bob.accept().wait()?;
 /// assert_eq!(channel, 7);
@@ -132,7 +133,7 @@ impl<S, R> MultiplexerDriver<S, R> {
         }
     }
 
-    /// The next channel with something to transmit, and what to [take it from](Driver::transmits). Channels take
+    /// The next channel with something to transmit, and what to [take it from](Driver::transmit). Channels take
     /// turns.
     pub fn next_channel(&self) -> Option<(ChannelId, Arc<Driver<S, R>>)> {
         let mut state = self.inner.state.lock();

@@ -6,19 +6,16 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::{
-    Delivery,
-    face::{
-        Closed, Exchange, Guard,
-        block::{block_on, block_on_until, end_of},
-        state::receivers,
-        waiters::Place,
-    },
+use crate::face::{
+    Closed, Delivered, Exchange,
+    block::{block_on, block_on_until, end_of},
+    state::receivers,
+    waiters::Place,
 };
 
 /// The next delivery; made by [`Exchange::receive`].
 ///
-/// Resolves to a packet with the [`Guard`] to answer it with, or to an acknowledgement, or to [`Closed`].
+/// Resolves to a packet with the [`Guard`](crate::Guard) to answer it with, or to an acknowledgement, or to [`Closed`].
 ///
 /// # Cancel safety
 /// Dropped before it resolves, it has taken nothing: whatever is there to deliver is delivered to the next who asks.
@@ -38,7 +35,7 @@ impl<'a, S, R> Receiving<'a, S, R> {
     ///
     /// # Errors
     /// [`Closed`], when the exchange is closed.
-    pub fn wait(mut self) -> Result<Delivery<S, R, Guard<S, R>>, Closed> {
+    pub fn wait(mut self) -> Result<Delivered<S, R>, Closed> {
         block_on(&mut self)
     }
 
@@ -46,13 +43,13 @@ impl<'a, S, R> Receiving<'a, S, R> {
     ///
     /// # Errors
     /// [`Closed`], when the exchange is closed.
-    pub fn wait_timeout(mut self, at_most: Duration) -> Result<Option<Delivery<S, R, Guard<S, R>>>, Closed> {
+    pub fn wait_timeout(mut self, at_most: Duration) -> Result<Option<Delivered<S, R>>, Closed> {
         block_on_until(&mut self, end_of(at_most)).transpose()
     }
 }
 
 impl<S, R> Future for Receiving<'_, S, R> {
-    type Output = Result<Delivery<S, R, Guard<S, R>>, Closed>;
+    type Output = Result<Delivered<S, R>, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { exchange, place } = &mut *self;

@@ -15,7 +15,7 @@ use seqex::{Capacity, Clock, Config, Driver, Exchange, Guard, Link, Packet};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Letter(pub(crate) u64);
 
-pub(crate) type Delivery = seqex::Delivery<Letter, u64, Guard<Letter, u64>>;
+pub(crate) type Delivery = seqex::Delivered<Letter, u64>;
 
 pub(crate) struct End {
     pub(crate) exchange: Exchange<Letter, u64>,
