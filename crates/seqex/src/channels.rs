@@ -82,11 +82,12 @@ impl<S, R> Channels<S, R> {
         Self { config, table: Table::new(limits), opened: VecDeque::new() }
     }
 
-    /// Opens a channel.
+    /// Opens a channel. One whose exchange was closed gives up its place, but not its id.
     ///
     /// # Errors
     /// [`OpenError`]; among others when the peer was faster, and then the channel is there.
     pub fn open(&mut self, channel: ChannelId) -> Result<&mut SeqEx<S, R>, OpenError> {
+        self.table.retire_where(SeqEx::is_closed);
         let place = self.table.admit(channel, Origin::Local)?;
         Ok(self.table.insert(place, SeqEx::new(self.config)))
     }
@@ -120,6 +121,7 @@ impl<S, R> Channels<S, R> {
         packet: Packet<R>,
     ) -> Result<Received<R>, Unopened<R>> {
         if self.table.get(channel).is_none() {
+            self.table.retire_where(SeqEx::is_closed);
             match self.table.admit_peer(channel, &packet) {
                 Ok(place) => {
                     self.table.insert(place, SeqEx::new(self.config));
@@ -175,12 +177,6 @@ pub(crate) struct Admitted {
     index: usize,
     channel: ChannelId,
     origin: Origin,
-}
-
-impl Admitted {
-    pub(crate) fn is_of_peer(&self) -> bool {
-        self.origin == Origin::Peer
-    }
 }
 
 #[derive(Debug)]
@@ -247,7 +243,7 @@ impl<E> Table<E> {
         Some(self.open.remove(index).exchange)
     }
 
-    /// Retires the channels of which this is so.
+    /// Retires the channels of which this is so, and returns them.
     pub(crate) fn retire_where(&mut self, mut is_so: impl FnMut(&E) -> bool) -> Vec<E> {
         let mut gone = Vec::new();
         while let Some(entry) = self.open.iter().find(|entry| is_so(&entry.exchange)) {

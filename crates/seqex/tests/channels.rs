@@ -80,6 +80,10 @@ fn the_peer_opens_as_many_channels_as_it_may() {
     assert_eq!(reason(b.receive(NOW, 5, message(1))), Err(OpenError::Retired));
     assert_eq!(reason(b.receive(NOW, 9, message(0))), Ok(()), "the place is free");
 
+    drop(b.get_mut(7).expect("an open channel").close());
+    b.open(10).expect("a closed exchange gives up its place");
+    assert_eq!(b.open(7).unwrap_err(), OpenError::Retired);
+
     let mut closed_to_peers = channels(ChannelLimits { channels: 4, opened_by_peer: 0 });
     assert_eq!(reason(closed_to_peers.receive(NOW, 1, message(0))), Err(OpenError::Full));
 }

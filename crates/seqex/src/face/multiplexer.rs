@@ -10,7 +10,7 @@ use std::vec::Vec;
 
 use crate::{
     ChannelLimits, Config, OpenError, Packet, Received, Timestamp, Unopened,
-    channels::{Admitted, Origin, Table},
+    channels::{Origin, Table},
     encoding::ChannelId,
     face::{
         Clock, Closed, Driver, Ended, Exchange, Link,
@@ -97,7 +97,7 @@ impl<S, R> Multiplexer<S, R> {
     /// [`OpenError`]; among others when the peer was faster, and then the channel comes out of
     /// [`accept`](Self::accept).
     pub fn open(&self, channel: ChannelId) -> Result<Exchange<S, R>, OpenError> {
-        self.inner.open(channel, |table| table.admit(channel, Origin::Local))
+        self.inner.open(channel, None)
     }
 
     /// Waits for a channel that the peer opens.
@@ -122,7 +122,7 @@ impl<S, R> MultiplexerDriver<S, R> {
         if let Some(driver) = self.inner.driver(channel) {
             return Ok(driver.receive(packet));
         }
-        match self.inner.open(channel, |table| table.admit_peer(channel, &packet)) {
+        match self.inner.open(channel, Some(&packet)) {
             // Somebody opened it at this end at the same time.
             Ok(_) | Err(OpenError::Open) => {}
             Err(reason) => return Err(Unopened { reason, packet }),
@@ -144,21 +144,21 @@ impl<S, R> MultiplexerDriver<S, R> {
 }
 
 impl<S, R> Inner<S, R> {
-    /// Opens a channel as `admit` permits. Channels whose exchange was closed give up their places before.
-    fn open(
-        &self,
-        channel: ChannelId,
-        admit: impl FnOnce(&Table<Arc<Driver<S, R>>>) -> Result<Admitted, OpenError>,
-    ) -> Result<Exchange<S, R>, OpenError> {
+    /// Opens a channel, for this end or for the peer's packet. Channels whose exchange was closed give up their places
+    /// before.
+    fn open(&self, channel: ChannelId, packet: Option<&Packet<R>>) -> Result<Exchange<S, R>, OpenError> {
         // Dropped when nothing is locked any more, for data of users may be in there.
         let _closed: Vec<Arc<Driver<S, R>>>;
         let mut guard = self.state.lock();
         let state = &mut *guard;
         let table = state.channels.as_mut().ok_or(OpenError::Closed)?;
         _closed = table.retire_where(|driver| driver.can_transmit().is_err());
-        let place = admit(table)?;
+        let place = match packet {
+            None => table.admit(channel, Origin::Local)?,
+            Some(packet) => table.admit_peer(channel, packet)?,
+        };
         let (exchange, driver) = Exchange::with_bell(self.config, self.clock.clone(), Arc::clone(&self.bell));
-        if place.is_of_peer() {
+        if packet.is_some() {
             state.opened.push_back((channel, exchange.clone()));
         }
         table.insert(place, Arc::new(driver));
