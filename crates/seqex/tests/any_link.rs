@@ -114,8 +114,8 @@ fn take(pair: &mut Pair, step: Step) {
 }
 
 proptest! {
-    // Ten thousand scripts each, unless PROPTEST_CASES says otherwise.
-    #![proptest_config(ProptestConfig { cases: 40 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
+    // Six thousand scripts each, unless PROPTEST_CASES says otherwise.
+    #![proptest_config(ProptestConfig { cases: 24 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
     //= ZSSP-SEQ-02  all five kinds of packets
     //= ZSSP-SEQ-03  numbers that wrap
