@@ -8,7 +8,7 @@ use tokio::net::ToSocketAddrs;
 use zssp_proto::crypto::Provider;
 use zssp_proto::{Challenging, Context, Limits, MemoryStore, Open, Policy, RatchetStore, Session, Suite};
 
-use crate::connection::Settings;
+use crate::connection::{CREDIT, Settings, capacity};
 use crate::endpoint::Endpoint;
 use crate::error::BindError;
 use crate::key::{SecretKey, default_provider};
@@ -52,6 +52,8 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) give_up_after: Duration,
     pub(crate) send_buffer: usize,
+    pub(crate) receive_buffer: usize,
+    pub(crate) channels: usize,
     pub(crate) datagram_buffer: usize,
     pub(crate) socket_buffer: usize,
     pub(crate) receive_tasks: usize,
@@ -78,6 +80,8 @@ impl Builder {
                 connect_timeout: Duration::from_secs(30),
                 give_up_after: Duration::from_secs(30),
                 send_buffer: 4 << 20,
+                receive_buffer: CREDIT,
+                channels: 64,
                 datagram_buffer: 2 << 20,
                 socket_buffer: 4 << 20,
                 receive_tasks: 1,
@@ -162,10 +166,26 @@ impl Builder {
         self
     }
 
-    /// Bytes of messages a connection accepts before they are answered; 4 MiB by default. It bounds the throughput
-    /// to this much a round trip. A connection takes this much memory only when the application fills it.
+    /// Bytes of messages and streams a connection accepts before they are answered or read; 4 MiB by default, of which
+    /// one stream gets half. It bounds the throughput to this much a round trip. More than 4 MiB is used only if the peer
+    /// allows it by its [`receive_buffer`](Self::receive_buffer). A connection takes this much memory only when the
+    /// application fills it.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;
+        self
+    }
+
+    /// Bytes of messages and streams that may have arrived and are not yet answered or read; 4 MiB by default, which is
+    /// also the least. A connection takes this much memory only when the peer sends it and the application does not read.
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.config.receive_buffer = bytes;
+        self
+    }
+
+    /// Channels a connection may have in use, 64 by default, at about 35 KiB each once used. A peer that uses more ends
+    /// the connection.
+    pub fn channels(mut self, count: usize) -> Self {
+        self.config.channels = count;
         self
     }
 
@@ -276,10 +296,13 @@ impl Config {
         for buffer in [&mut self.send_buffer, &mut self.datagram_buffer] {
             *buffer = (*buffer).clamp(*range.start(), *range.end());
         }
+        self.receive_buffer = self.receive_buffer.clamp(CREDIT, u32::MAX as usize);
         for time in [&mut self.connect_timeout, &mut self.give_up_after] {
             *time = (*time).min(LONGEST);
         }
-        for count in [&mut self.receive_tasks, &mut self.workers, &mut self.handshake_queue] {
+        for count in
+            [&mut self.channels, &mut self.receive_tasks, &mut self.workers, &mut self.handshake_queue]
+        {
             *count = (*count).clamp(1, 1 << 16);
         }
         Ok(self)
@@ -289,9 +312,12 @@ impl Config {
         Settings {
             mtu: self.mtu,
             max_payload: Session::max_payload_len(self.mtu),
-            // A power of two in range, checked where it is defined.
-            window: WINDOW_CAPACITY,
+            window: const { capacity(WINDOW) },
             give_up_after: self.give_up_after,
+            send_buffer: self.send_buffer,
+            stream_buffer: (self.send_buffer / 2).max(Session::max_payload_len(self.mtu)),
+            receive_buffer: self.receive_buffer,
+            channels: self.channels,
             datagram_buffer: self.datagram_buffer,
         }
     }
@@ -305,8 +331,3 @@ impl std::fmt::Debug for Builder {
             .finish_non_exhaustive()
     }
 }
-
-const WINDOW_CAPACITY: seqex::Capacity = match seqex::Capacity::new(WINDOW) {
-    Ok(capacity) => capacity,
-    Err(_) => panic!("the window is not a power of two"),
-};

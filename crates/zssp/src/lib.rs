@@ -3,7 +3,8 @@
 //! An [`Endpoint`] is a socket and a [`SecretKey`]. It [`connect`](Endpoint::connect)s to peers whose public key is
 //! known, and [`accept`](Endpoint::accept)s peers that prove theirs. A [`Connection`] carries
 //!
-//! - reliable messages, ordered, unordered or as requests with replies, on a [`Channel`];
+//! - reliable messages, ordered, unordered or as requests with replies, on any number of [`Channel`]s;
+//! - byte streams, [opened](Connection::open_stream) and [accepted](Connection::accept_stream) by either side;
 //! - [datagrams](Connection::send_datagram), sealed and otherwise as unreliable as the network.
 //!
 //! The protocols underneath are the ZeroTier Secure Sessions Protocol ([`zssp_proto`]) and SEQEX ([`seqex`]); this is
@@ -20,7 +21,8 @@
 //! tokio::spawn(async move {
 //!     while let Some(incoming) = server.accept().await {
 //!         let connection = incoming.accept().await?;
-//!         while let Some(message) = connection.channel().receive().await {
+//!         let channel = connection.channel(0)?;
+//!         while let Some(message) = channel.receive().await {
 //!             message.reply("got it").await?;
 //!         }
 //!     }
@@ -29,7 +31,7 @@
 //!
 //! let client = Endpoint::bind("127.0.0.1:0", SecretKey::generate()?).await?;
 //! let connection = client.connect(address, key).await?;
-//! let reply = connection.channel().request("hello").await?;
+//! let reply = connection.channel(0)?.request("hello").await?;
 //! assert_eq!(reply, "got it");
 //! connection.close(0, b"bye").await;
 //! # Ok(()) }
@@ -58,9 +60,13 @@ mod sync;
 mod wait;
 
 pub use config::Builder;
-pub use connection::{Channel, Connection, Message};
+pub use connection::{Channel, Connection, Message, ReceiveStream, SendStream};
 pub use endpoint::{Endpoint, Incoming};
-pub use error::{BindError, CloseReason, ConnectError, RequestError, SendError, TrySendError};
+pub use error::{
+    BindError, CloseReason, ConnectError, ReadError, ReadToEndError, RequestError, SendError,
+    TooManyChannels, TrySendError, WriteError,
+};
+pub use frame::StreamId;
 pub use key::{KeyError, SecretKey, public_key};
 pub use stats::{ConnectionStats, EndpointStats};
 pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};

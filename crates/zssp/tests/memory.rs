@@ -25,8 +25,9 @@ fn an_idle_connection_is_small() {
             }
             let (here, there) = connect(&client, &server).await;
             // One request and its reply, so that what is allocated at first use is counted.
-            let channel = here.channel();
-            let serve = async { there.channel().receive().await.unwrap().reply("pong").await.unwrap() };
+            let channel = here.channel(0).unwrap();
+            let serve =
+                async { there.channel(0).unwrap().receive().await.unwrap().reply("pong").await.unwrap() };
             assert_eq!(tokio::join!(channel.request("ping"), serve).0.unwrap(), "pong");
             connections.push((here, there));
         }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, Semaphore};
 use zssp_proto::{Session, SessionId};
 
-use super::state::{Effects, Settings, State};
+use super::state::{Effects, Parsed, Settings, State};
 use crate::endpoint;
 use crate::error::CloseReason;
 use crate::sync::{RankedMutex, rank};
@@ -24,14 +24,16 @@ pub(crate) struct Shared {
     state: RankedMutex<{ rank::CONNECTION }, State>,
     /// Wakes the driver.
     pub(super) driver: Notify,
-    /// Wakes one who waits for a message.
-    pub(super) inbox: Notify,
     /// Wakes one who waits for a datagram.
     pub(super) datagrams: Notify,
+    /// Wakes one who waits for a stream of the peer.
+    pub(super) streams: Notify,
+    /// Wakes all who wait to open a stream.
+    pub(super) openings: Notify,
     /// Wakes all who wait for the end, or for everything to be answered.
     pub(super) changed: Notify,
     /// Bytes of messages that may yet be accepted. Closed when the connection ends.
-    pub(super) send_space: Semaphore,
+    pub(super) send_space: Arc<Semaphore>,
     /// Bytes of datagrams that may yet be accepted. Closed when the connection ends.
     pub(super) datagram_space: Semaphore,
 }
@@ -39,16 +41,18 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(endpoint: Arc<endpoint::Shared>, session: Session, remote: SocketAddr) -> Self {
         let settings = endpoint.config.connection_settings();
+        let state = State::new(Instant::now(), settings, session.role());
         Self {
             session,
             remote,
             settings,
-            state: RankedMutex::new(State::new(Instant::now(), settings, endpoint.buffers.clone())),
+            state: RankedMutex::new(state),
             driver: Notify::new(),
-            inbox: Notify::new(),
             datagrams: Notify::new(),
+            streams: Notify::new(),
+            openings: Notify::new(),
             changed: Notify::new(),
-            send_space: Semaphore::new(endpoint.config.send_buffer),
+            send_space: Arc::new(Semaphore::new(State::initial_room(&settings))),
             datagram_space: Semaphore::new(endpoint.config.datagram_buffer),
             endpoint,
         }
@@ -69,6 +73,7 @@ impl Shared {
 
     /// Takes in an authentic payload.
     pub(crate) fn handle_payload(&self, now: Instant, payload: &[u8]) {
+        let payload = Parsed::new(payload, &self.endpoint.buffers);
         self.with(|state, effects| state.handle_payload(now, payload, effects));
     }
 
@@ -89,9 +94,13 @@ impl Shared {
             answers,
             dropped,
             discarded,
+            wakers,
+            arrivals,
+            closed,
             driver,
-            inbox,
             datagrams,
+            streams,
+            openings,
             changed,
             ended,
         } = effects;
@@ -111,8 +120,17 @@ impl Shared {
         if driver {
             self.driver.notify_one();
         }
-        if inbox {
-            self.inbox.notify_one();
+        for arrival in arrivals {
+            arrival.notify_one();
+        }
+        for waker in wakers {
+            waker.wake();
+        }
+        if streams {
+            self.streams.notify_one();
+        }
+        if openings {
+            self.openings.notify_waiters();
         }
         if datagrams {
             self.datagrams.notify_one();
@@ -121,8 +139,12 @@ impl Shared {
         if ended {
             self.send_space.close();
             self.datagram_space.close();
-            self.inbox.notify_waiters();
             self.datagrams.notify_waiters();
+            self.streams.notify_waiters();
+            self.openings.notify_waiters();
+            for arrival in closed {
+                arrival.notify_waiters();
+            }
         }
         if changed {
             self.changed.notify_waiters();
@@ -147,6 +169,7 @@ impl Inbound {
 
     /// Takes in an authentic payload.
     pub(crate) fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
+        let payload = Parsed::new(payload, &self.shared.endpoint.buffers);
         self.shared.state.lock().handle_payload(now, payload, &mut self.effects);
     }
 }
