@@ -8,6 +8,7 @@ use tokio::net::ToSocketAddrs;
 use zssp_proto::crypto::Provider;
 use zssp_proto::{Challenging, Context, Limits, MemoryStore, Open, Policy, RatchetStore, Session, Suite};
 
+use crate::congestion::{Controller, Cubic, Factory};
 use crate::connection::{CREDIT, Settings, capacity};
 use crate::endpoint::Endpoint;
 use crate::error::BindError;
@@ -61,6 +62,9 @@ pub(crate) struct Config {
     pub(crate) handshake_queue: usize,
     pub(crate) incoming_queue: usize,
     pub(crate) attempts: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) congestion: Factory,
 }
 
 impl Builder {
@@ -89,6 +93,9 @@ impl Builder {
                 handshake_queue: 128,
                 incoming_queue: 128,
                 attempts: 1024,
+                idle_timeout: None,
+                keep_alive: None,
+                congestion: Factory(Arc::new(|datagram| Box::new(Cubic::new(datagram)))),
             },
         }
     }
@@ -163,6 +170,28 @@ impl Builder {
     /// by nature and stays.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.config.give_up_after = time;
+        self
+    }
+
+    /// How long a peer may be silent at all, until the connection ends with [`TimedOut`](crate::CloseReason::TimedOut); for
+    /// ever by default. A peer that is there but has nothing to say is silent, too: use it with
+    /// [`keep_alive`](Self::keep_alive), of less than half of this.
+    pub fn idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.config.idle_timeout = time.into();
+        self
+    }
+
+    /// After how long a silence the peer is asked for a sign of life; never by default. It keeps the translations of
+    /// routers on the way (NAT) from forgetting the connection: many do so after 30 seconds. Only one side needs it.
+    pub fn keep_alive(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.config.keep_alive = time.into();
+        self
+    }
+
+    /// What decides how much a connection may have under way: makes a [`Controller`] for the bytes of a datagram. By
+    /// default a [`Cubic`].
+    pub fn congestion(mut self, make: impl Fn(usize) -> Box<dyn Controller> + Send + Sync + 'static) -> Self {
+        self.config.congestion = Factory(Arc::new(make));
         self
     }
 
@@ -300,6 +329,8 @@ impl Config {
         for time in [&mut self.connect_timeout, &mut self.give_up_after] {
             *time = (*time).min(LONGEST);
         }
+        // More often than that would be a burden to everybody.
+        self.keep_alive = self.keep_alive.map(|time| time.max(Duration::from_millis(100)));
         for count in
             [&mut self.channels, &mut self.receive_tasks, &mut self.workers, &mut self.handshake_queue]
         {
@@ -308,12 +339,18 @@ impl Config {
         Ok(self)
     }
 
+    pub(crate) fn controller(&self) -> Box<dyn Controller> {
+        (self.congestion.0)(self.mtu)
+    }
+
     pub(crate) fn connection_settings(&self) -> Settings {
         Settings {
             mtu: self.mtu,
             max_payload: Session::max_payload_len(self.mtu),
             window: const { capacity(WINDOW) },
             give_up_after: self.give_up_after,
+            idle_timeout: self.idle_timeout,
+            keep_alive: self.keep_alive,
             send_buffer: self.send_buffer,
             stream_buffer: (self.send_buffer / 2).max(Session::max_payload_len(self.mtu)),
             receive_buffer: self.receive_buffer,

@@ -9,6 +9,8 @@
 //! | `0xD1` | close: `code: u32` big-endian, then up to [`MAX_REASON`] bytes for people |
 //! | `0xD2` | the close was read; nothing follows |
 //! | `0xD3` | `group: u32` big-endian, then frames of [`seqex::encoding`], whose channel is the low half of a stream's number, and `group` the high part |
+//! | `0xD4` | ping: a token of 8 bytes, which the answer repeats |
+//! | `0xD5` | pong: the token of the ping |
 //!
 //! Stream 0 is none: its messages are [`Control`], about the other streams. Each message of another stream is a chunk:
 //! one byte of flags, of which only the lowest is used (the stream ends with this chunk), then content.
@@ -32,6 +34,11 @@ pub(crate) const DATAGRAM: u8 = 0xD0;
 const CLOSE: u8 = 0xD1;
 const CLOSE_READ: u8 = 0xD2;
 const STREAMS: u8 = 0xD3;
+const PING: u8 = 0xD4;
+const PONG: u8 = 0xD5;
+
+/// What tells an answer to one ping from an answer to another.
+pub(crate) type Token = [u8; 8];
 
 /// Bytes before the frames of streams.
 pub(crate) const GROUP_LEN: usize = 5;
@@ -205,6 +212,8 @@ pub(crate) enum Payload<'a> {
     CloseRead,
     Datagram(&'a [u8]),
     Exchange(Group, Frames<'a>),
+    Ping(Token),
+    Pong,
 }
 
 /// Why a payload was refused.
@@ -218,6 +227,7 @@ pub(crate) enum Malformed {
     Empty,
     Exchange,
     Group,
+    Ping,
     Stream,
 }
 
@@ -233,6 +243,7 @@ impl Malformed {
             Self::Empty => "a payload without content",
             Self::Exchange => "a malformed or unknown channel frame",
             Self::Group => "a prefix of stream frames that is cut short",
+            Self::Ping => "a ping or pong of the wrong length",
             Self::Stream => "a stream that cannot exist",
         }
     }
@@ -258,6 +269,10 @@ impl<'a> Payload<'a> {
             }
             CLOSE_READ if rest.is_empty() => Ok(Self::CloseRead),
             CLOSE_READ => Err(Malformed::Close),
+            //= ZSSP-LIV-01  with a token of eight bytes
+            PING => Ok(Self::Ping(rest.try_into().map_err(|_| Malformed::Ping)?)),
+            PONG if rest.len() == size_of::<Token>() => Ok(Self::Pong),
+            PONG => Err(Malformed::Ping),
             STREAMS => {
                 let (group, frames) = rest.split_first_chunk::<4>().ok_or(Malformed::Group)?;
                 Ok(Self::Exchange(Group::Streams(u32::from_be_bytes(*group)), encoding::frames(frames)))
@@ -272,6 +287,22 @@ impl<'a> Payload<'a> {
 pub(crate) fn close(code: u32, reason: &[u8]) -> Vec<u8> {
     let reason = &reason[..reason.len().min(MAX_REASON)];
     [&[CLOSE], &code.to_be_bytes()[..], reason].concat()
+}
+
+/// Asks for a sign of life.
+pub(crate) fn ping(token: Token) -> [u8; 9] {
+    token_frame(PING, token)
+}
+
+/// The sign of life that was asked for.
+pub(crate) fn pong(token: Token) -> [u8; 9] {
+    token_frame(PONG, token)
+}
+
+fn token_frame(kind: u8, token: Token) -> [u8; 9] {
+    let mut frame = [kind; 9];
+    frame[1..].copy_from_slice(&token);
+    frame
 }
 
 /// The answer to a close frame.
@@ -317,6 +348,16 @@ mod tests {
         assert_eq!(Payload::parse(&prefix[..4]).unwrap_err(), Malformed::Group);
         assert_eq!(LaneId::Channel(7).group().prefix(), None);
         assert_eq!(Group::Channels.lane(7), LaneId::Channel(7));
+    }
+
+    //= ZSSP-LIV-01  byte for byte, and back
+    #[test]
+    fn pings_have_a_token() {
+        let token = *b"12345678";
+        assert_eq!(ping(token), *b"\xD412345678");
+        assert!(matches!(Payload::parse(&ping(token)), Ok(Payload::Ping(read)) if read == token));
+        assert!(matches!(Payload::parse(&pong(token)), Ok(Payload::Pong)));
+        assert_eq!(Payload::parse(&pong(token)[..8]).unwrap_err(), Malformed::Ping);
     }
 
     //= ZSSP-STR-03  all others than those two

@@ -48,7 +48,7 @@
 
 mod buffers;
 mod config;
-mod congestion;
+pub mod congestion;
 mod connection;
 mod endpoint;
 mod error;

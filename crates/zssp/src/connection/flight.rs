@@ -5,7 +5,7 @@ use std::time::Instant;
 use seqex::{Event, Timestamp};
 
 use super::rtt::Rtt;
-use crate::congestion::{NewReno, Usage};
+use crate::congestion::{Acknowledged, Controller, Usage};
 
 /// Timeouts in a row after which the road counts as collapsed: one may be chance.
 const COLLAPSE_AFTER: u32 = 2;
@@ -14,7 +14,7 @@ const COLLAPSE_AFTER: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Flight {
     epoch: Instant,
-    reno: NewReno,
+    controller: Box<dyn Controller>,
     rtt: Rtt,
     bytes: u64,
     /// The next transmission is a probe, which the window does not hold back.
@@ -25,10 +25,10 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(epoch: Instant, mtu: usize) -> Self {
+    pub(super) fn new(epoch: Instant, controller: Box<dyn Controller>) -> Self {
         Self {
             epoch,
-            reno: NewReno::new(mtu),
+            controller,
             rtt: Rtt::default(),
             bytes: 0,
             probe: false,
@@ -39,7 +39,7 @@ impl Flight {
 
     /// Whether one more message may go. It may exceed the window by itself: messages are not divided here.
     pub(super) fn has_room(&self) -> bool {
-        self.bytes < self.reno.window() || self.probe
+        self.bytes < self.controller.window() || self.probe
     }
 
     /// A message of `len` bytes goes out, of which `before` bytes were under way already.
@@ -52,7 +52,7 @@ impl Flight {
     /// exchange's clock.
     pub(super) fn on_event(&mut self, now: Timestamp, event: Event, len: u32) {
         let bytes = u64::from(len);
-        let usage = if self.bytes * 2 >= self.reno.window() { Usage::Full } else { Usage::Slack };
+        let usage = if self.bytes * 2 >= self.controller.window() { Usage::Full } else { Usage::Slack };
         self.bytes -= bytes;
         match event {
             Event::Acked { sent_at, in_flight: true, rtt, .. } => {
@@ -60,15 +60,15 @@ impl Flight {
                 if let Some(rtt) = rtt {
                     self.rtt.sample(rtt);
                 }
-                self.reno.acknowledged(self.instant(sent_at), bytes, usage);
+                self.arrived(now, sent_at, bytes, usage);
             }
             Event::Held { sent_at, .. } => {
                 self.timeouts = 0;
-                self.reno.acknowledged(self.instant(sent_at), bytes, usage);
+                self.arrived(now, sent_at, bytes, usage);
             }
             // It had landed before: the peer held it, or it was taken for lost and was only late.
             Event::Acked { .. } => self.timeouts = 0,
-            Event::Lost { sent_at, .. } => self.reno.lost(self.instant(now), self.instant(sent_at)),
+            Event::Lost { sent_at, .. } => self.controller.lost(self.instant(now), self.instant(sent_at)),
             Event::TimedOut { sent_at, .. } => {
                 self.probe = true;
                 // Every exchange has a timer of its own: what was sent before the last timeout says nothing new.
@@ -76,11 +76,17 @@ impl Flight {
                     self.timed_out = now;
                     self.timeouts += 1;
                     if self.timeouts >= COLLAPSE_AFTER {
-                        self.reno.collapsed();
+                        self.controller.collapsed();
                     }
                 }
             }
         }
+    }
+
+    fn arrived(&mut self, now: Timestamp, sent_at: Timestamp, bytes: u64, usage: Usage) {
+        let (now, sent, rtt) = (self.instant(now), self.instant(sent_at), self.rtt.smoothed());
+        let rtt = rtt.unwrap_or_else(|| now.saturating_duration_since(sent));
+        self.controller.acknowledged(Acknowledged { now, sent, bytes, rtt, usage });
     }
 
     pub(super) fn rtt(&self) -> &Rtt {
@@ -94,7 +100,7 @@ impl Flight {
 
     /// Bytes that may be under way.
     pub(super) fn window(&self) -> u64 {
-        self.reno.window()
+        self.controller.window()
     }
 
     fn instant(&self, at: Timestamp) -> Instant {
@@ -107,6 +113,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::congestion::NewReno;
+
+    fn flight() -> Flight {
+        Flight::new(Instant::now(), Box::new(NewReno::new(1000)))
+    }
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -120,7 +131,7 @@ mod tests {
 
     #[test]
     fn the_window_holds_back_and_acknowledgements_let_go() {
-        let mut flight = Flight::new(Instant::now(), 1000);
+        let mut flight = flight();
         for _ in 0..10 {
             assert!(flight.has_room());
             flight.sent(0, 1000);
@@ -134,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_timeout_lets_one_probe_out() {
-        let mut flight = Flight::new(Instant::now(), 1000);
+        let mut flight = flight();
         flight.sent(0, 60_000);
         assert!(!flight.has_room());
         flight.on_event(MS, timed_out(Duration::ZERO), 60_000);
@@ -147,7 +158,7 @@ mod tests {
 
     #[test]
     fn timeouts_of_several_exchanges_at_once_are_one() {
-        let mut flight = Flight::new(Instant::now(), 1000);
+        let mut flight = flight();
         for _ in 0..5 {
             flight.sent(0, 1000);
         }

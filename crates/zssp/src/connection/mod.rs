@@ -5,6 +5,7 @@ mod channel;
 mod close;
 mod driver;
 mod flight;
+mod life;
 mod outgoing;
 mod rtt;
 mod shared;

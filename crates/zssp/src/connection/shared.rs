@@ -41,7 +41,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(endpoint: Arc<endpoint::Shared>, session: Session, remote: SocketAddr) -> Self {
         let settings = endpoint.config.connection_settings();
-        let state = State::new(Instant::now(), settings, session.role());
+        let state = State::new(Instant::now(), settings, session.role(), endpoint.config.controller());
         Self {
             session,
             remote,

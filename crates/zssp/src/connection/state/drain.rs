@@ -27,6 +27,7 @@ impl State {
         let mut left = budget;
         let mut full = false;
         if self.ended.is_none() {
+            self.put_signs_of_life(now, out);
             full = self.put_datagrams(&mut left, out, effects)
                 || self.put_messages(now, &mut left, out, effects);
             if self.acks.due().is_some_and(|due| due <= now) {
@@ -67,6 +68,10 @@ impl State {
             self.lanes.ready(id, Turn::Next);
             self.lanes.arm(id, self.epoch);
         }
+        if self.ended.is_none() && self.life.is_over(now) {
+            self.end(CloseReason::TimedOut, effects);
+            self.phase = Phase::Over;
+        }
         let drained = matches!(self.phase, Phase::Draining { .. }) && self.has_sent_all();
         match self.phase.pulse(now, drained) {
             Pulse::Steady => {}
@@ -85,6 +90,16 @@ impl State {
                 self.end(CloseReason::Local, effects);
                 self.phase = Phase::Over;
             }
+        }
+    }
+
+    fn put_signs_of_life(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        //= ZSSP-LIV-02  with the token it came with
+        if let Some(token) = self.pong.take() {
+            out.push(Outgoing::new(Bytes::new()).start(&frame::pong(token)));
+        }
+        if self.life.asks(now) {
+            out.push(Outgoing::new(Bytes::new()).start(&frame::ping(frame::Token::default())));
         }
     }
 

@@ -16,7 +16,7 @@ use crate::buffers::Buffers;
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase};
 use crate::error::CloseReason;
-use crate::frame::{self, Chunk, Group, LaneId, Malformed, Payload};
+use crate::frame::{self, Chunk, Group, LaneId, Malformed, Payload, Token as Token8};
 
 /// A payload that was read, and its content copied, outside of the lock.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ enum Parts<'a> {
     },
     CloseRead,
     Datagram(Bytes),
+    Ping(Token8),
+    Pong,
     /// Frames, and the data of the message among them.
     Exchange(Group, Frames<'a>, Bytes),
 }
@@ -43,6 +45,8 @@ impl<'a> Parsed<'a> {
             Payload::Close { code, reason } => Parts::Close { code, reason },
             Payload::CloseRead => Parts::CloseRead,
             Payload::Datagram(data) => Parts::Datagram(buffers.copy(data)),
+            Payload::Ping(token) => Parts::Ping(token),
+            Payload::Pong => Parts::Pong,
             Payload::Exchange(group, frames) => {
                 let data = frames.clone().find_map(|frame| match frame {
                     Ok(Frame::Message(_, message)) => Some(buffers.copy(message.data)),
@@ -63,6 +67,7 @@ impl State {
         payload: Parsed<'_>,
         effects: &mut Effects,
     ) {
+        self.life.heard(now);
         self.stats.payloads_received += 1;
         self.stats.bytes_received += payload.len as u64;
         if let Err(malformed) = payload.content.and_then(|parts| self.take(now, parts, effects)) {
@@ -96,7 +101,13 @@ impl State {
                     effects.driver = true;
                 }
             }
-            Parts::Datagram(_) | Parts::Exchange(..) if self.ended.is_some() => {}
+            Parts::Pong => {}
+            Parts::Datagram(_) | Parts::Exchange(..) | Parts::Ping(_) if self.ended.is_some() => {}
+            Parts::Ping(token) => {
+                // Of several before the next look only the last is answered, so that there is nothing to fill.
+                self.pong = Some(token);
+                effects.driver = true;
+            }
             Parts::Datagram(data) => self.take_datagram(data, effects),
             Parts::Exchange(group, frames, mut data) => {
                 // Frames of one exchange mostly come together.

@@ -34,6 +34,8 @@ use streams::Streams;
 use super::acks::{AckTimer, Urgency};
 use super::close::Phase;
 use super::flight::Flight;
+use super::life::Life;
+use crate::congestion::Controller;
 use crate::error::{CloseReason, SendError};
 use crate::frame::{self, Control, LaneId};
 use crate::stats::ConnectionStats;
@@ -84,6 +86,10 @@ pub(crate) struct Settings {
     pub(crate) window: Capacity,
     /// How long the peer may be silent while it owes an answer.
     pub(crate) give_up_after: Duration,
+    /// How long the peer may be silent whether it owes an answer or not.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// After how long a silence the peer is asked for a sign of life.
+    pub(crate) keep_alive: Option<Duration>,
     /// Bytes of messages accepted that are not answered.
     pub(crate) send_buffer: usize,
     /// The same, of one stream.
@@ -174,6 +180,9 @@ pub(in crate::connection) struct State {
     credit: usize,
     /// Bytes of messages that the peer has unanswered here.
     received: usize,
+    life: Life,
+    /// The token of the peer's last ping, if it is to be answered.
+    pong: Option<frame::Token>,
     datagrams_out: VecDeque<Bytes>,
     datagrams_in: VecDeque<Bytes>,
     datagrams_in_bytes: usize,
@@ -186,17 +195,24 @@ pub(in crate::connection) struct State {
 
 /// Look.
 impl State {
-    pub(in crate::connection) fn new(now: Instant, settings: Settings, role: Role) -> Self {
+    pub(in crate::connection) fn new(
+        now: Instant,
+        settings: Settings,
+        role: Role,
+        controller: Box<dyn Controller>,
+    ) -> Self {
         let mut state = Self {
             settings,
             epoch: now,
             lanes: Lanes::default(),
             channels: 0,
             streams: Streams::new(role),
-            flight: Flight::new(now, settings.mtu),
+            flight: Flight::new(now, controller),
             acks: AckTimer::default(),
             credit: CREDIT,
             received: 0,
+            life: Life::new(now, settings.keep_alive, settings.idle_timeout),
+            pong: None,
             datagrams_out: VecDeque::new(),
             datagrams_in: VecDeque::new(),
             datagrams_in_bytes: 0,
@@ -252,7 +268,8 @@ impl State {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()].into_iter().flatten().min()
+        let life = if self.ended.is_none() { self.life.deadline() } else { None };
+        [life, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()].into_iter().flatten().min()
     }
 }
 

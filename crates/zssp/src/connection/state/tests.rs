@@ -11,6 +11,7 @@ use zssp_proto::Role;
 
 use super::*;
 use crate::buffers::Buffers;
+use crate::congestion::Cubic;
 use crate::connection::outgoing::Outgoing;
 
 const MS: Duration = Duration::from_millis(1);
@@ -36,7 +37,7 @@ struct End {
 
 impl End {
     fn new(now: Instant, settings: Settings, role: Role) -> Self {
-        let mut state = State::new(now, settings, role);
+        let mut state = State::new(now, settings, role, Box::new(Cubic::new(settings.mtu)));
         state.channel(CHANNEL).unwrap();
         Self {
             state,
@@ -97,6 +98,8 @@ fn settings() -> Settings {
         max_payload: 60_000,
         window: Capacity::default(),
         give_up_after: Duration::from_secs(30),
+        idle_timeout: None,
+        keep_alive: None,
         send_buffer: CREDIT,
         stream_buffer: CREDIT / 2,
         receive_buffer: CREDIT,
@@ -364,6 +367,28 @@ fn datagrams_are_kept_up_to_the_buffer_and_counted_beyond() {
     assert_eq!(there.stats().datagrams_dropped, 11);
     let kept = std::iter::from_fn(|| there.take_received_datagram()).count();
     assert_eq!((kept, there.datagrams_in_bytes), (9, 0));
+}
+
+//= ZSSP-LIV-02  a ping is answered, and so both are kept
+#[test]
+fn a_peer_that_is_asked_for_a_sign_of_life_gives_one() {
+    let life = Settings {
+        keep_alive: Some(Duration::from_secs(10)),
+        idle_timeout: Some(Duration::from_secs(25)),
+        ..settings()
+    };
+    let mut pair = Pair::with(life);
+    pair.drive(Duration::from_secs(300), [true, true], &mut [Vec::new(), Vec::new()]);
+    assert_eq!([pair.ends[0].state.ended(), pair.ends[1].state.ended()], [None, None]);
+    assert!((30..=120).contains(&pair.sent[0]), "{} payloads in 300 s", pair.sent[0]);
+    let start = pair.now;
+    pair.lost = Box::new(|_, _| true);
+    pair.drive(Duration::from_secs(300), [true, true], &mut [Vec::new(), Vec::new()]);
+    for end in &pair.ends {
+        assert_eq!(end.state.ended(), Some(&CloseReason::TimedOut));
+        assert!(end.over);
+    }
+    assert!(pair.now - start <= Duration::from_secs(25));
 }
 
 proptest! {
