@@ -213,7 +213,7 @@ pub(crate) enum Payload<'a> {
     Datagram(&'a [u8]),
     Exchange(Group, Frames<'a>),
     Ping(Token),
-    Pong,
+    Pong(Token),
 }
 
 /// Why a payload was refused.
@@ -271,8 +271,7 @@ impl<'a> Payload<'a> {
             CLOSE_READ => Err(Malformed::Close),
             //= ZSSP-LIV-01  with a token of eight bytes
             PING => Ok(Self::Ping(rest.try_into().map_err(|_| Malformed::Ping)?)),
-            PONG if rest.len() == size_of::<Token>() => Ok(Self::Pong),
-            PONG => Err(Malformed::Ping),
+            PONG => Ok(Self::Pong(rest.try_into().map_err(|_| Malformed::Ping)?)),
             STREAMS => {
                 let (group, frames) = rest.split_first_chunk::<4>().ok_or(Malformed::Group)?;
                 Ok(Self::Exchange(Group::Streams(u32::from_be_bytes(*group)), encoding::frames(frames)))
@@ -356,7 +355,7 @@ mod tests {
         let token = *b"12345678";
         assert_eq!(ping(token), *b"\xD412345678");
         assert!(matches!(Payload::parse(&ping(token)), Ok(Payload::Ping(read)) if read == token));
-        assert!(matches!(Payload::parse(&pong(token)), Ok(Payload::Pong)));
+        assert!(matches!(Payload::parse(&pong(token)), Ok(Payload::Pong(read)) if read == token));
         assert_eq!(Payload::parse(&pong(token)[..8]).unwrap_err(), Malformed::Ping);
     }
 

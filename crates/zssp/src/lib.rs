@@ -37,6 +37,50 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Which way to send
+//!
+//! | you have | use | it arrives | order |
+//! |---|---|---|---|
+//! | bytes without bounds: files, pipes, proxied connections | [a stream](Connection::open_stream) | exactly once | that of the stream; streams do not wait for each other |
+//! | a question | [`Channel::request`] or [`request_within`](Channel::request_within) | exactly once, and its reply too | none: nothing waits for a lost one |
+//! | messages that stand for themselves | [`Channel::send`] | exactly once | none |
+//! | messages that build on those before | [`Channel::send_ordered`] | exactly once | after all sent before it on the channel, one handled at a time |
+//! | what is stale when it is late: positions, voice, a game's state | [`Connection::send_datagram`] | perhaps, once at most | none |
+//!
+//! Ordered messages pay for their order when something is lost: those after it wait. So give each independent sequence a
+//! channel of its own, and send unordered whatever does not need the order. One ordered message after many unordered ones
+//! is delivered when all of them were, which makes a good "that was all":
+//!
+//! ```
+//! # async fn example(connection: zssp::Connection, rows: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
+//! let table = connection.channel(3)?;
+//! for row in rows {
+//!     table.send(row).await?;
+//! }
+//! table.send_ordered("commit").await?;
+//! table.flush().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Streams cost the least per byte and messages the least each: a message is one sealed payload and a place in a window
+//! of [`Channel::MAX_MESSAGES`], a stream has two windows of its own, some 20 KiB while it is open.
+//!
+//! Both ends share one budget of unanswered bytes in each direction, 4 MiB by default. A side that stops reading one stream
+//! or channel while it waits to write on another can therefore wait for ever, if the peer does the same: keep reading, or
+//! give the two ends a larger [`receive_buffer`](Builder::receive_buffer).
+//!
+//! # What it costs in memory
+//!
+//! | per | bytes | setting |
+//! |---|---|---|
+//! | connection | a few KiB, nothing of what follows until it is used | [`Builder::limits`] for their number |
+//! | channel used | 35 KiB | [`Builder::channels`] |
+//! | open stream | 20 KiB | 256 of each side |
+//! | sent and not answered | up to 4 MiB | [`Builder::send_buffer`] |
+//! | received and not read | up to 4 MiB | [`Builder::receive_buffer`] |
+//! | datagrams that wait, each way | up to 2 MiB | [`Builder::datagram_buffer`] |
+//! | receive task | 1 MiB | [`Builder::receive_tasks`] |
+//!
 //! # What is promised
 //! - A message that was accepted for sending arrives exactly once, or the connection ends with an error that says why.
 //! - Every buffer is bounded: where one is full, sending waits. What may be dropped (datagrams, strangers) is counted.

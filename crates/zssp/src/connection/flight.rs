@@ -4,17 +4,27 @@ use std::time::Instant;
 
 use seqex::{Event, Timestamp};
 
+use super::loss::Loss;
 use super::rtt::Rtt;
 use crate::congestion::{Acknowledged, Controller, Usage};
 
 /// Timeouts in a row after which the road counts as collapsed: one may be chance.
 const COLLAPSE_AFTER: u32 = 2;
 
+/// Bytes of each fragment that carry no payload: its header.
+const FRAGMENT_OVERHEAD: u64 = 16;
+
+/// Bytes of each sealed payload that carry none: its tag.
+const PAYLOAD_OVERHEAD: u64 = 16;
+
 /// Counts the bytes of messages under way in all exchanges and keeps them within the congestion window.
 #[derive(Debug)]
 pub(super) struct Flight {
     epoch: Instant,
+    /// Bytes of a datagram.
+    mtu: u64,
     controller: Box<dyn Controller>,
+    loss: Loss,
     rtt: Rtt,
     bytes: u64,
     /// The next transmission is a probe, which the window does not hold back.
@@ -25,10 +35,12 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(epoch: Instant, controller: Box<dyn Controller>) -> Self {
+    pub(super) fn new(epoch: Instant, mtu: usize, controller: Box<dyn Controller>) -> Self {
         Self {
             epoch,
+            mtu: mtu as u64,
             controller,
+            loss: Loss::default(),
             rtt: Rtt::default(),
             bytes: 0,
             probe: false,
@@ -54,6 +66,13 @@ impl Flight {
         let bytes = u64::from(len);
         let usage = if self.bytes * 2 >= self.controller.window() { Usage::Full } else { Usage::Slack };
         self.bytes -= bytes;
+        if bytes > 0 {
+            let fragments = bytes.div_ceil(self.mtu);
+            match event {
+                Event::Acked { .. } | Event::Held { .. } => self.loss.arrived(fragments),
+                Event::Lost { .. } | Event::TimedOut { .. } => self.loss.lost(fragments),
+            }
+        }
         match event {
             Event::Acked { sent_at, in_flight: true, rtt, .. } => {
                 self.timeouts = 0;
@@ -81,6 +100,21 @@ impl Flight {
                 }
             }
         }
+    }
+
+    /// Bytes a payload should have, at most `max`, where that can be chosen: the fewer the more fragments are lost, and
+    /// less than what may be under way.
+    pub(super) fn payload_limit(&self, max: usize) -> usize {
+        let fragment = self.mtu.saturating_sub(FRAGMENT_OVERHEAD);
+        let fragments = self.loss.best_fragments((max as u64).div_ceil(fragment));
+        let limit = fragments.saturating_mul(fragment).min(self.controller.window() / 2).max(fragment);
+        max.min(usize::try_from(limit.saturating_sub(PAYLOAD_OVERHEAD)).unwrap_or(usize::MAX))
+    }
+
+    /// The messages travel on another road from now on: nothing is known of it.
+    pub(super) fn moved(&mut self) {
+        self.controller.collapsed();
+        self.rtt = Rtt::default();
     }
 
     fn arrived(&mut self, now: Timestamp, sent_at: Timestamp, bytes: u64, usage: Usage) {
@@ -116,7 +150,7 @@ mod tests {
     use crate::congestion::NewReno;
 
     fn flight() -> Flight {
-        Flight::new(Instant::now(), Box::new(NewReno::new(1000)))
+        Flight::new(Instant::now(), 1000, Box::new(NewReno::new(1000)))
     }
 
     const MS: Duration = Duration::from_millis(1);
@@ -154,6 +188,22 @@ mod tests {
         flight.on_event(3 * MS, timed_out(2 * MS), 0);
         assert!(flight.has_room());
         assert_eq!(flight.window(), 2000, "twice in a row: start over");
+    }
+
+    #[test]
+    fn payloads_shrink_with_the_window_and_with_loss() {
+        let mut flight = flight();
+        assert_eq!(flight.payload_limit(40_000), 4984, "half of the initial window");
+        flight.sent(0, 1_000_000);
+        for _ in 0..10 {
+            flight.on_event(MS, acked(Duration::ZERO), 100_000);
+        }
+        assert_eq!(flight.payload_limit(40_000), 40_000);
+        for _ in 0..300 {
+            flight.sent(0, 2000);
+            flight.on_event(MS, Event::Lost { seq: 0.into(), sent_at: Duration::ZERO }, 2000);
+        }
+        assert_eq!(flight.payload_limit(40_000), 968, "one fragment");
     }
 
     #[test]

@@ -6,7 +6,9 @@ mod close;
 mod driver;
 mod flight;
 mod life;
+mod loss;
 mod outgoing;
+mod path;
 mod rtt;
 mod shared;
 mod space;
@@ -76,9 +78,10 @@ impl Connection {
         self.shared().session.peer_key()
     }
 
-    /// Where the peer's packets come from and ours go to.
+    /// Where the peer's packets come from and ours go to. It changes when the peer's address does and the new one has
+    /// proven to be the peer's.
     pub fn remote_address(&self) -> SocketAddr {
-        self.shared().remote
+        self.shared().look(|state| state.remote())
     }
 
     /// The cryptography in use.

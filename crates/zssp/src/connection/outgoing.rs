@@ -1,5 +1,7 @@
 //! A payload about to be sealed: a short head, and the application's bytes uncopied.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use seqex::encoding::{AckWriter, ChannelId};
 use seqex::{Ack, AckKind, SeqEx, SeqNo};
@@ -18,11 +20,22 @@ pub(super) struct Outgoing {
     head: [u8; HEAD_LEN],
     head_len: usize,
     body: Bytes,
+    to: Option<SocketAddr>,
 }
 
 impl Outgoing {
     pub(super) fn new(body: Bytes) -> Self {
-        Self { head: [0; HEAD_LEN], head_len: 0, body }
+        Self { head: [0; HEAD_LEN], head_len: 0, body, to: None }
+    }
+
+    /// A short payload for another address than the peer's.
+    pub(super) fn aside(to: Option<SocketAddr>, frame: &[u8]) -> Self {
+        Self { to, ..Self::new(Bytes::new()).start(frame) }
+    }
+
+    /// Where it goes, if not to the peer's address.
+    pub(super) fn to(&self) -> Option<SocketAddr> {
+        self.to
     }
 
     /// The start of a payload with frames of the exchanges of `group`.

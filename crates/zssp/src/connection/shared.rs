@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore};
-use zssp_proto::{Session, SessionId};
+use zssp_proto::{Address, Session, SessionId};
 
 use super::state::{Effects, Parsed, Settings, State};
 use crate::endpoint;
@@ -18,7 +18,6 @@ use crate::sync::{RankedMutex, rank};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) session: Session,
-    pub(crate) remote: SocketAddr,
     pub(crate) endpoint: Arc<endpoint::Shared>,
     pub(super) settings: Settings,
     state: RankedMutex<{ rank::CONNECTION }, State>,
@@ -41,10 +40,10 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(endpoint: Arc<endpoint::Shared>, session: Session, remote: SocketAddr) -> Self {
         let settings = endpoint.config.connection_settings();
-        let state = State::new(Instant::now(), settings, session.role(), endpoint.config.controller());
+        let state =
+            State::new(Instant::now(), settings, remote, session.role(), endpoint.config.controller());
         Self {
             session,
-            remote,
             settings,
             state: RankedMutex::new(state),
             driver: Notify::new(),
@@ -73,7 +72,7 @@ impl Shared {
 
     /// Takes in an authentic payload.
     pub(crate) fn handle_payload(&self, now: Instant, payload: &[u8]) {
-        let payload = Parsed::new(payload, &self.endpoint.buffers);
+        let payload = Parsed::new(payload, None, &self.endpoint.buffers);
         self.with(|state, effects| state.handle_payload(now, payload, effects));
     }
 
@@ -101,6 +100,7 @@ impl Shared {
             datagrams,
             streams,
             openings,
+            moved,
             changed,
             ended,
         } = effects;
@@ -128,6 +128,9 @@ impl Shared {
         }
         if streams {
             self.streams.notify_one();
+        }
+        if let Some(address) = moved {
+            self.session.set_address(Address::from(address));
         }
         if openings {
             self.openings.notify_waiters();
@@ -167,9 +170,9 @@ impl Inbound {
         self.shared.session.id()
     }
 
-    /// Takes in an authentic payload.
-    pub(crate) fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
-        let payload = Parsed::new(payload, &self.shared.endpoint.buffers);
+    /// Takes in an authentic payload, and where its last fragment came from, if that is known.
+    pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<SocketAddr>, payload: &[u8]) {
+        let payload = Parsed::new(payload, from, &self.shared.endpoint.buffers);
         self.shared.state.lock().handle_payload(now, payload, &mut self.effects);
     }
 }

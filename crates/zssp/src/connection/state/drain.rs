@@ -95,11 +95,14 @@ impl State {
 
     fn put_signs_of_life(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
         //= ZSSP-LIV-02  with the token it came with
-        if let Some(token) = self.pong.take() {
-            out.push(Outgoing::new(Bytes::new()).start(&frame::pong(token)));
+        if let Some((token, from)) = self.pong.take() {
+            out.push(Outgoing::aside(from, &frame::pong(token)));
+        }
+        if let Some((address, token)) = self.path.asks(now, self.flight.rtt().timeout()) {
+            out.push(Outgoing::aside(Some(address), &frame::ping(token)));
         }
         if self.life.asks(now) {
-            out.push(Outgoing::new(Bytes::new()).start(&frame::ping(frame::Token::default())));
+            out.push(Outgoing::aside(None, &frame::ping(frame::Token::default())));
         }
     }
 
@@ -130,7 +133,9 @@ impl State {
         out: &mut Vec<Outgoing>,
         effects: &mut Effects,
     ) -> bool {
-        let (time, limit) = (self.time(now), self.settings.max_payload - CHUNK_OVERHEAD);
+        let time = self.time(now);
+        let limit =
+            self.flight.payload_limit(self.settings.max_payload).saturating_sub(CHUNK_OVERHEAD).max(1);
         while self.flight.has_room()
             && let Some(id) = self.lanes.next_ready()
         {

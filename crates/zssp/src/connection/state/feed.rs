@@ -1,5 +1,6 @@
 //! What arrives: payloads and the end of the session.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use super::{Arrived, Effects, State, datagram_cost, urgency};
 use crate::buffers::Buffers;
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase};
+use crate::connection::path::Moved;
 use crate::error::CloseReason;
 use crate::frame::{self, Chunk, Group, LaneId, Malformed, Payload, Token as Token8};
 
@@ -22,6 +24,7 @@ use crate::frame::{self, Chunk, Group, LaneId, Malformed, Payload, Token as Toke
 #[derive(Debug)]
 pub(in crate::connection) struct Parsed<'a> {
     len: usize,
+    from: Option<SocketAddr>,
     content: Result<Parts<'a>, Malformed>,
 }
 
@@ -34,19 +37,23 @@ enum Parts<'a> {
     CloseRead,
     Datagram(Bytes),
     Ping(Token8),
-    Pong,
+    Pong(Token8),
     /// Frames, and the data of the message among them.
     Exchange(Group, Frames<'a>, Bytes),
 }
 
 impl<'a> Parsed<'a> {
-    pub(in crate::connection) fn new(payload: &'a [u8], buffers: &Arc<Buffers>) -> Self {
+    pub(in crate::connection) fn new(
+        payload: &'a [u8],
+        from: Option<SocketAddr>,
+        buffers: &Arc<Buffers>,
+    ) -> Self {
         let content = Payload::parse(payload).map(|content| match content {
             Payload::Close { code, reason } => Parts::Close { code, reason },
             Payload::CloseRead => Parts::CloseRead,
             Payload::Datagram(data) => Parts::Datagram(buffers.copy(data)),
             Payload::Ping(token) => Parts::Ping(token),
-            Payload::Pong => Parts::Pong,
+            Payload::Pong(token) => Parts::Pong(token),
             Payload::Exchange(group, frames) => {
                 let data = frames.clone().find_map(|frame| match frame {
                     Ok(Frame::Message(_, message)) => Some(buffers.copy(message.data)),
@@ -55,7 +62,7 @@ impl<'a> Parsed<'a> {
                 Parts::Exchange(group, frames, data.unwrap_or_default())
             }
         });
-        Self { len: payload.len(), content }
+        Self { len: payload.len(), from, content }
     }
 }
 
@@ -68,9 +75,13 @@ impl State {
         effects: &mut Effects,
     ) {
         self.life.heard(now);
+        if self.ended.is_none() && payload.from.is_some_and(|from| self.path.heard(now, from)) {
+            effects.driver = true;
+        }
         self.stats.payloads_received += 1;
         self.stats.bytes_received += payload.len as u64;
-        if let Err(malformed) = payload.content.and_then(|parts| self.take(now, parts, effects)) {
+        if let Err(malformed) = payload.content.and_then(|parts| self.take(now, payload.from, parts, effects))
+        {
             self.refuse(now, malformed, effects);
         }
     }
@@ -85,7 +96,13 @@ impl State {
         effects.driver = true;
     }
 
-    fn take(&mut self, now: Instant, parts: Parts<'_>, effects: &mut Effects) -> Result<(), Malformed> {
+    fn take(
+        &mut self,
+        now: Instant,
+        from: Option<SocketAddr>,
+        parts: Parts<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), Malformed> {
         match parts {
             Parts::Close { code, reason } => {
                 if self.ended.is_none() {
@@ -101,11 +118,19 @@ impl State {
                     effects.driver = true;
                 }
             }
-            Parts::Pong => {}
-            Parts::Datagram(_) | Parts::Exchange(..) | Parts::Ping(_) if self.ended.is_some() => {}
+            Parts::Datagram(_) | Parts::Exchange(..) | Parts::Ping(_) | Parts::Pong(_)
+                if self.ended.is_some() => {}
+            Parts::Pong(token) => {
+                if let Some(moved) = self.path.answered(token) {
+                    effects.moved = Some(self.path.remote());
+                    if let Moved::Elsewhere = moved {
+                        self.flight.moved();
+                    }
+                }
+            }
             Parts::Ping(token) => {
                 // Of several before the next look only the last is answered, so that there is nothing to fill.
-                self.pong = Some(token);
+                self.pong = Some((token, from));
                 effects.driver = true;
             }
             Parts::Datagram(data) => self.take_datagram(data, effects),

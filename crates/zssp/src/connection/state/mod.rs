@@ -14,6 +14,7 @@ mod streams;
 mod tests;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -35,6 +36,7 @@ use super::acks::{AckTimer, Urgency};
 use super::close::Phase;
 use super::flight::Flight;
 use super::life::Life;
+use super::path::Path;
 use crate::congestion::Controller;
 use crate::error::{CloseReason, SendError};
 use crate::frame::{self, Control, LaneId};
@@ -139,6 +141,8 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) streams: bool,
     /// Another stream may be opened.
     pub(in crate::connection) openings: bool,
+    /// The peer is at another address.
+    pub(in crate::connection) moved: Option<SocketAddr>,
     /// Everything sent was answered, or the connection ended.
     pub(in crate::connection) changed: bool,
     /// The connection ended.
@@ -180,9 +184,10 @@ pub(in crate::connection) struct State {
     credit: usize,
     /// Bytes of messages that the peer has unanswered here.
     received: usize,
+    path: Path,
     life: Life,
-    /// The token of the peer's last ping, if it is to be answered.
-    pong: Option<frame::Token>,
+    /// The token of the peer's last ping, and where from, if it is to be answered.
+    pong: Option<(frame::Token, Option<SocketAddr>)>,
     datagrams_out: VecDeque<Bytes>,
     datagrams_in: VecDeque<Bytes>,
     datagrams_in_bytes: usize,
@@ -198,6 +203,7 @@ impl State {
     pub(in crate::connection) fn new(
         now: Instant,
         settings: Settings,
+        remote: SocketAddr,
         role: Role,
         controller: Box<dyn Controller>,
     ) -> Self {
@@ -207,10 +213,11 @@ impl State {
             lanes: Lanes::default(),
             channels: 0,
             streams: Streams::new(role),
-            flight: Flight::new(now, controller),
+            flight: Flight::new(now, settings.mtu, controller),
             acks: AckTimer::default(),
             credit: CREDIT,
             received: 0,
+            path: Path::new(remote),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
             pong: None,
             datagrams_out: VecDeque::new(),
@@ -232,6 +239,11 @@ impl State {
 
     pub(in crate::connection) fn ended(&self) -> Option<&CloseReason> {
         self.ended.as_ref()
+    }
+
+    /// Where the peer is.
+    pub(in crate::connection) fn remote(&self) -> SocketAddr {
+        self.path.remote()
     }
 
     /// Whether everything sent has been answered.
@@ -268,8 +280,14 @@ impl State {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let life = if self.ended.is_none() { self.life.deadline() } else { None };
-        [life, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()].into_iter().flatten().min()
+        let [life, path] = match self.ended {
+            None => [self.life.deadline(), self.path.deadline()],
+            Some(_) => [None, None],
+        };
+        [life, path, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

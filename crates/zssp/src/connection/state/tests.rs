@@ -37,7 +37,13 @@ struct End {
 
 impl End {
     fn new(now: Instant, settings: Settings, role: Role) -> Self {
-        let mut state = State::new(now, settings, role, Box::new(Cubic::new(settings.mtu)));
+        let mut state = State::new(
+            now,
+            settings,
+            SocketAddr::from(([10, 0, 0, 1], 1)),
+            role,
+            Box::new(Cubic::new(settings.mtu)),
+        );
         state.channel(CHANNEL).unwrap();
         Self {
             state,
@@ -71,7 +77,7 @@ impl End {
 
     fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
         let buffers = self.buffers.clone();
-        let payload = Parsed::new(payload, &buffers);
+        let payload = Parsed::new(payload, None, &buffers);
         self.with(now, |state, effects| state.handle_payload(now, payload, effects));
     }
 
