@@ -188,3 +188,30 @@ fn two_may_meet_on_a_terrible_road() {
         assert_eq!(asked.await.unwrap().unwrap(), "barely");
     });
 }
+
+/// Of a payload with as many fragments as there may be, not one in forty thousand would get through.
+#[test]
+fn a_stream_survives_a_fifth_lost() {
+    run(async {
+        let client =
+            builder().connect_timeout(std::time::Duration::from_secs(50)).bind("127.0.0.1:0").await.unwrap();
+        let server = endpoint().await;
+        let road = Road { lost: 5, doubled: 20, overtaken: 20 };
+        let (here, there) = connect(road, 15, &client, &server).await;
+        let sent = Bytes::from(content(9, 256 << 10));
+        let (mut send, _receive) = here.open_stream().await.unwrap();
+        let sending = {
+            let sent = sent.clone();
+            tokio::spawn(async move {
+                send.write_chunk(sent).await.unwrap();
+                send.finish().unwrap();
+                send.stopped().await
+            })
+        };
+        let (_send, mut receive) = there.accept_stream().await.unwrap();
+        assert!(receive.read_to_end(1 << 20).await.unwrap() == sent, "the content differs");
+        sending.await.unwrap().unwrap();
+        let stats = here.stats();
+        assert!(stats.messages_sent > 60, "no chunk was large: {stats:?}");
+    });
+}
