@@ -55,11 +55,17 @@ impl Space {
     pub(super) fn spend(&mut self, len: usize) {
         self.held = self.held.saturating_sub(len);
     }
+
+    /// Gives back what is held, and waits no more.
+    pub(super) fn release(&mut self) {
+        self.waiting = None;
+        self.buffer.add_permits(std::mem::take(&mut self.held));
+    }
 }
 
 impl Drop for Space {
     fn drop(&mut self) {
-        self.buffer.add_permits(self.held);
+        self.release();
     }
 }
 

@@ -84,6 +84,7 @@ impl SendStream {
     /// # Errors
     /// See [`WriteError`].
     pub fn finish(&mut self) -> Result<(), WriteError> {
+        self.space.release();
         self.shared().with(|state, effects| state.finish(self.id, effects))
     }
 
@@ -94,6 +95,7 @@ impl SendStream {
     /// [`WriteError::Finished`] when it is finished and read, or reset; [`WriteError::Stopped`] when the peer has
     /// stopped it.
     pub fn reset(&mut self, code: u32) -> Result<(), WriteError> {
+        self.space.release();
         self.shared().with(|state, effects| state.reset(self.id, code, effects))
     }
 
