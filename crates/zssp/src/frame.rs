@@ -12,7 +12,7 @@
 //! | `0xD4` | ping: a token of 8 bytes, which the answer repeats |
 //! | `0xD5` | pong: the token of the ping |
 //!
-//! Stream 0 is none: its messages are [`Control`], about the other streams. Each message of another stream is a chunk:
+//! Stream 0 is none: its messages are about the other streams. Each message of another stream is a chunk:
 //! one byte of flags, of which only the lowest is used (the stream ends with this chunk), then content.
 //!
 //! Anything else is of a version this build does not know: it is refused, and the connection ends with
