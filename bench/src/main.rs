@@ -1,2 +1,39 @@
-//! To come.
-fn main() {}
+//! This crate's endpoint beside quinn's, in one process and one run.
+//!
+//! ```sh
+//! cargo run --release -p bench
+//! ```
+//! prints a table and writes it to `docs/performance.md`, with the machine and the method.
+
+mod measure;
+mod quic;
+mod report;
+mod zssp_side;
+
+use measure::Failure;
+
+fn main() -> Result<(), Failure> {
+    let rows = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(async { tokio::spawn(run()).await? })?;
+    report::publish(&rows)
+}
+
+/// Each measurement of the one right before that of the other, so that both meet the same machine.
+async fn run() -> Result<Vec<report::Row>, Failure> {
+    let mut rows = Vec::new();
+    for round in 1..=report::ROUNDS {
+        eprintln!("round {round} of {}", report::ROUNDS);
+        let (ours, theirs) = (zssp_side::Pair::connect().await?, quic::Pair::connect().await?);
+        rows.push(report::Row::new("bulk", ours.bulk().await?, Some(theirs.bulk().await?)));
+        let (ours_small, theirs_small) = (ours.datagrams(1200).await?, theirs.datagrams(1200).await?);
+        rows.push(report::Row::new("datagrams of 1200 B", ours_small, Some(theirs_small)));
+        rows.push(report::Row::new("datagrams of 60 KiB", ours.datagrams(60 * 1024).await?, None));
+        rows.push(report::Row::new("requests", ours.requests().await?, Some(theirs.requests().await?)));
+        let (ours, theirs) = (zssp_side::handshakes().await?, quic::handshakes().await?);
+        rows.push(report::Row::new("handshakes", ours, Some(theirs)));
+    }
+    Ok(rows)
+}

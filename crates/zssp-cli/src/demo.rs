@@ -177,7 +177,7 @@ async fn transfer(
     console: &Console,
     interrupt: Interrupt,
 ) -> Result<Tally, Failure> {
-    let (there, here) = (connected.bob.channel(), connected.alice.channel());
+    let (there, here) = (run::channel(&connected.bob), run::channel(&connected.alice));
     let mut progress = Progress::new(console, "transfer", size);
     let interrupted = interrupt.clone();
     let receiving =

@@ -152,7 +152,7 @@ impl Service {
     }
 
     async fn transfer(&self, connection: &Connection, peer: &str) -> (Tally, Result<(), Broken>) {
-        let (channel, console, patience) = (connection.channel(), self.console.clone(), self.patience);
+        let (channel, console, patience) = (run::channel(connection), self.console.clone(), self.patience);
         let (folder, interrupt) = (self.folder.clone(), self.interrupt.clone());
         let label = format!("from {peer}");
         let work = spawn_blocking(move || {

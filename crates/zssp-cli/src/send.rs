@@ -80,7 +80,7 @@ async fn transfer(
     interrupt: Interrupt,
     console: &Console,
 ) -> Result<(Tally, Result<Outcome, Broken>), Failure> {
-    let (channel, console) = (connection.channel(), console.clone());
+    let (channel, console) = (run::channel(connection), console.clone());
     let work = spawn_blocking(move || {
         let sender = Sender::new(disk, plan, run::message_size(&channel));
         let result = run::send(&channel, sender, interrupt, |event| match event {

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zssp::{Bytes, Connection, Endpoint, SecretKey};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -41,6 +42,7 @@ async fn measure(size: usize, total: usize, mtu: usize) -> Result<(), Failure> {
     let message = Bytes::from(vec![0x5a; size]);
     bulk(&here, &there, &message, total).await?;
     println!("sender:   {:?}\nreceiver: {:?}", here.stats(), there.stats());
+    stream(&here, &there, size, total).await?;
     datagrams(&here, &there, &message, total).await?;
     requests(&here, &there).await?;
     println!("sender:   {:?}\nreceiver: {:?}", here.stats(), there.stats());
@@ -57,20 +59,47 @@ async fn endpoint(mtu: usize) -> Result<Endpoint, Failure> {
 async fn bulk(here: &Connection, there: &Connection, message: &Bytes, total: usize) -> Result<(), Failure> {
     let count = total.div_ceil(message.len());
     let (start, cpu) = (Instant::now(), cpu_time());
-    let receiver = there.channel();
+    let receiver = there.channel(0)?;
     let receiving = tokio::spawn(async move {
         for _ in 0..count {
             drop(receiver.receive().await?);
         }
         Some(())
     });
-    let sender = here.channel();
+    let sender = here.channel(0)?;
     for _ in 0..count {
         sender.send(message.clone()).await?;
     }
     sender.flush().await?;
     receiving.await?.ok_or("the connection ended")?;
     report("messages", count * message.len(), count, start.elapsed(), cpu_time() - cpu);
+    Ok(())
+}
+
+/// One way, a stream of bytes, written and read in pieces of `size`.
+async fn stream(here: &Connection, there: &Connection, size: usize, total: usize) -> Result<(), Failure> {
+    let (start, cpu) = (Instant::now(), cpu_time());
+    let (mut send, _) = here.open_stream().await?;
+    let there = there.clone();
+    let receiving = tokio::spawn(async move {
+        let (_, mut receive) = there.accept_stream().await?;
+        let (mut buffer, mut bytes) = (vec![0; size], 0);
+        loop {
+            match receive.read(&mut buffer).await? {
+                0 => return Ok::<_, Failure>(bytes),
+                read => bytes += read,
+            }
+        }
+    });
+    let piece = vec![0x5a; size];
+    let count = total.div_ceil(size);
+    for _ in 0..count {
+        send.write_all(&piece).await?;
+    }
+    send.finish()?;
+    let bytes = receiving.await??;
+    assert_eq!(bytes, count * size);
+    report("stream", bytes, count, start.elapsed(), cpu_time() - cpu);
     Ok(())
 }
 
@@ -111,7 +140,7 @@ async fn datagrams(
 
 /// 64 bytes there and back, 1 and 64 at a time.
 async fn requests(here: &Connection, there: &Connection) -> Result<(), Failure> {
-    let server = there.channel();
+    let server = there.channel(0)?;
     let serving = tokio::spawn(async move {
         while let Some(message) = server.receive().await {
             let data = message.data().clone();
@@ -122,9 +151,10 @@ async fn requests(here: &Connection, there: &Connection) -> Result<(), Failure> 
     });
     for at_once in [1, 64] {
         let (start, cpu, count) = (Instant::now(), cpu_time(), 20_000 * at_once.min(8));
+        let channel = here.channel(0)?;
         let tasks: Vec<_> = (0..at_once)
             .map(|_| {
-                let channel = here.channel();
+                let channel = channel.clone();
                 tokio::spawn(async move {
                     for _ in 0..count / at_once {
                         channel.request(Bytes::from_static(&[7; 64])).await?;

@@ -8,7 +8,8 @@ use tokio::net::ToSocketAddrs;
 use zssp_proto::crypto::Provider;
 use zssp_proto::{Challenging, Context, Limits, MemoryStore, Open, Policy, RatchetStore, Session, Suite};
 
-use crate::connection::Settings;
+use crate::congestion::{Controller, Cubic, Factory};
+use crate::connection::{CREDIT, Settings, capacity};
 use crate::endpoint::Endpoint;
 use crate::error::BindError;
 use crate::key::{SecretKey, default_provider};
@@ -52,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) connect_timeout: Duration,
     pub(crate) give_up_after: Duration,
     pub(crate) send_buffer: usize,
+    pub(crate) receive_buffer: usize,
+    pub(crate) channels: usize,
     pub(crate) datagram_buffer: usize,
     pub(crate) socket_buffer: usize,
     pub(crate) receive_tasks: usize,
@@ -59,6 +62,9 @@ pub(crate) struct Config {
     pub(crate) handshake_queue: usize,
     pub(crate) incoming_queue: usize,
     pub(crate) attempts: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) keep_alive: Option<Duration>,
+    pub(crate) congestion: Factory,
 }
 
 impl Builder {
@@ -78,6 +84,8 @@ impl Builder {
                 connect_timeout: Duration::from_secs(30),
                 give_up_after: Duration::from_secs(30),
                 send_buffer: 4 << 20,
+                receive_buffer: CREDIT,
+                channels: 64,
                 datagram_buffer: 2 << 20,
                 socket_buffer: 4 << 20,
                 receive_tasks: 1,
@@ -85,6 +93,9 @@ impl Builder {
                 handshake_queue: 128,
                 incoming_queue: 128,
                 attempts: 1024,
+                idle_timeout: None,
+                keep_alive: None,
+                congestion: Factory(Arc::new(|datagram| Box::new(Cubic::new(datagram)))),
             },
         }
     }
@@ -162,10 +173,48 @@ impl Builder {
         self
     }
 
-    /// Bytes of messages a connection accepts before they are answered; 4 MiB by default. It bounds the throughput
-    /// to this much a round trip. A connection takes this much memory only when the application fills it.
+    /// How long a peer may be silent at all, until the connection ends with [`TimedOut`](crate::CloseReason::TimedOut); for
+    /// ever by default. A peer that is there but has nothing to say is silent, too: use it with
+    /// [`keep_alive`](Self::keep_alive), of less than half of this.
+    pub fn idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.config.idle_timeout = time.into();
+        self
+    }
+
+    /// After how long a silence the peer is asked for a sign of life; never by default. It keeps the translations of
+    /// routers on the way (NAT) from forgetting the connection: many do so after 30 seconds. Only one side needs it.
+    pub fn keep_alive(mut self, time: impl Into<Option<Duration>>) -> Self {
+        self.config.keep_alive = time.into();
+        self
+    }
+
+    /// What decides how much a connection may have under way: makes a [`Controller`] for the bytes of a datagram. By
+    /// default a [`Cubic`].
+    pub fn congestion(mut self, make: impl Fn(usize) -> Box<dyn Controller> + Send + Sync + 'static) -> Self {
+        self.config.congestion = Factory(Arc::new(make));
+        self
+    }
+
+    /// Bytes of messages and streams a connection accepts before they are answered or read; 4 MiB by default, of which
+    /// one stream gets half. It bounds the throughput to this much a round trip. More than 4 MiB is used only if the peer
+    /// allows it by its [`receive_buffer`](Self::receive_buffer). A connection takes this much memory only when the
+    /// application fills it.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;
+        self
+    }
+
+    /// Bytes of messages and streams that may have arrived and are not yet answered or read; 4 MiB by default, which is
+    /// also the least. A connection takes this much memory only when the peer sends it and the application does not read.
+    pub fn receive_buffer(mut self, bytes: usize) -> Self {
+        self.config.receive_buffer = bytes;
+        self
+    }
+
+    /// Channels a connection may have in use, 64 by default, at about 35 KiB each once used. A peer that uses more ends
+    /// the connection.
+    pub fn channels(mut self, count: usize) -> Self {
+        self.config.channels = count;
         self
     }
 
@@ -276,22 +325,36 @@ impl Config {
         for buffer in [&mut self.send_buffer, &mut self.datagram_buffer] {
             *buffer = (*buffer).clamp(*range.start(), *range.end());
         }
+        self.receive_buffer = self.receive_buffer.clamp(CREDIT, u32::MAX as usize);
         for time in [&mut self.connect_timeout, &mut self.give_up_after] {
             *time = (*time).min(LONGEST);
         }
-        for count in [&mut self.receive_tasks, &mut self.workers, &mut self.handshake_queue] {
+        // More often than that would be a burden to everybody.
+        self.keep_alive = self.keep_alive.map(|time| time.max(Duration::from_millis(100)));
+        for count in
+            [&mut self.channels, &mut self.receive_tasks, &mut self.workers, &mut self.handshake_queue]
+        {
             *count = (*count).clamp(1, 1 << 16);
         }
         Ok(self)
+    }
+
+    pub(crate) fn controller(&self) -> Box<dyn Controller> {
+        (self.congestion.0)(self.mtu)
     }
 
     pub(crate) fn connection_settings(&self) -> Settings {
         Settings {
             mtu: self.mtu,
             max_payload: Session::max_payload_len(self.mtu),
-            // A power of two in range, checked where it is defined.
-            window: WINDOW_CAPACITY,
+            window: const { capacity(WINDOW) },
             give_up_after: self.give_up_after,
+            idle_timeout: self.idle_timeout,
+            keep_alive: self.keep_alive,
+            send_buffer: self.send_buffer,
+            stream_buffer: (self.send_buffer / 2).max(Session::max_payload_len(self.mtu)),
+            receive_buffer: self.receive_buffer,
+            channels: self.channels,
             datagram_buffer: self.datagram_buffer,
         }
     }
@@ -305,8 +368,3 @@ impl std::fmt::Debug for Builder {
             .finish_non_exhaustive()
     }
 }
-
-const WINDOW_CAPACITY: seqex::Capacity = match seqex::Capacity::new(WINDOW) {
-    Ok(capacity) => capacity,
-    Err(_) => panic!("the window is not a power of two"),
-};

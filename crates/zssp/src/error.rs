@@ -99,6 +99,75 @@ pub enum TrySendError {
     Send(#[from] SendError),
 }
 
+/// As many channels as may be are in use; see [`Builder::channels`](crate::Builder::channels).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("as many channels as the endpoint allows are in use")]
+pub struct TooManyChannels;
+
+/// Nothing can be written to a stream any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The connection has ended, or is being closed.
+    #[error("the connection is closed: {0}")]
+    ConnectionLost(CloseReason),
+    /// This side has finished or reset the stream.
+    #[error("the stream is finished")]
+    Finished,
+    /// The peer reads no more; its code says why.
+    #[error("the peer stopped the stream with code {0}")]
+    Stopped(u32),
+}
+
+/// Nothing can be read from a stream any more, and its end was not seen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The connection has ended.
+    #[error("the connection is closed: {0}")]
+    ConnectionLost(CloseReason),
+    /// The peer gave the stream up; its code says why.
+    #[error("the peer reset the stream with code {0}")]
+    Reset(u32),
+    /// This side has stopped the stream.
+    #[error("the stream is stopped")]
+    Stopped,
+}
+
+/// A stream was not read to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadToEndError {
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It is longer than the caller wanted; what was read is gone.
+    #[error("the stream is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+impl From<WriteError> for io::Error {
+    fn from(error: WriteError) -> Self {
+        let kind = match error {
+            WriteError::ConnectionLost(_) => io::ErrorKind::NotConnected,
+            WriteError::Finished => io::ErrorKind::BrokenPipe,
+            WriteError::Stopped(_) => io::ErrorKind::ConnectionReset,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        let kind = match error {
+            ReadError::ConnectionLost(_) => io::ErrorKind::NotConnected,
+            ReadError::Reset(_) => io::ErrorKind::ConnectionReset,
+            ReadError::Stopped => io::ErrorKind::BrokenPipe,
+        };
+        Self::new(kind, error)
+    }
+}
+
 /// A request has no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -106,6 +175,9 @@ pub enum RequestError {
     /// The peer's application took the request and dropped it without a reply.
     #[error("the peer took the request and did not reply")]
     NoReply,
+    /// The reply did not come in the time given.
+    #[error("no reply in time")]
+    TimedOut,
     /// It was not accepted, or the connection ended before the reply came.
     #[error(transparent)]
     Send(#[from] SendError),

@@ -3,7 +3,8 @@
 //! An [`Endpoint`] is a socket and a [`SecretKey`]. It [`connect`](Endpoint::connect)s to peers whose public key is
 //! known, and [`accept`](Endpoint::accept)s peers that prove theirs. A [`Connection`] carries
 //!
-//! - reliable messages, ordered, unordered or as requests with replies, on a [`Channel`];
+//! - reliable messages, ordered, unordered or as requests with replies, on any number of [`Channel`]s;
+//! - byte streams, [opened](Connection::open_stream) and [accepted](Connection::accept_stream) by either side;
 //! - [datagrams](Connection::send_datagram), sealed and otherwise as unreliable as the network.
 //!
 //! The protocols underneath are the ZeroTier Secure Sessions Protocol ([`zssp_proto`]) and SEQEX ([`seqex`]); this is
@@ -20,7 +21,8 @@
 //! tokio::spawn(async move {
 //!     while let Some(incoming) = server.accept().await {
 //!         let connection = incoming.accept().await?;
-//!         while let Some(message) = connection.channel().receive().await {
+//!         let channel = connection.channel(0)?;
+//!         while let Some(message) = channel.receive().await {
 //!             message.reply("got it").await?;
 //!         }
 //!     }
@@ -29,11 +31,55 @@
 //!
 //! let client = Endpoint::bind("127.0.0.1:0", SecretKey::generate()?).await?;
 //! let connection = client.connect(address, key).await?;
-//! let reply = connection.channel().request("hello").await?;
+//! let reply = connection.channel(0)?.request("hello").await?;
 //! assert_eq!(reply, "got it");
 //! connection.close(0, b"bye").await;
 //! # Ok(()) }
 //! ```
+//!
+//! # Which way to send
+//!
+//! | you have | use | it arrives | order |
+//! |---|---|---|---|
+//! | bytes without bounds: files, pipes, proxied connections | [a stream](Connection::open_stream) | exactly once | that of the stream; streams do not wait for each other |
+//! | a question | [`Channel::request`] or [`request_within`](Channel::request_within) | exactly once, and its reply too | none: nothing waits for a lost one |
+//! | messages that stand for themselves | [`Channel::send`] | exactly once | none |
+//! | messages that build on those before | [`Channel::send_ordered`] | exactly once | after all sent before it on the channel, one handled at a time |
+//! | what is stale when it is late: positions, voice, a game's state | [`Connection::send_datagram`] | perhaps, once at most | none |
+//!
+//! Ordered messages pay for their order when something is lost: those after it wait. So give each independent sequence a
+//! channel of its own, and send unordered whatever does not need the order. One ordered message after many unordered ones
+//! is delivered when all of them were, which makes a good "that was all":
+//!
+//! ```
+//! # async fn example(connection: zssp::Connection, rows: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
+//! let table = connection.channel(3)?;
+//! for row in rows {
+//!     table.send(row).await?;
+//! }
+//! table.send_ordered("commit").await?;
+//! table.flush().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Streams cost the least per byte and messages the least each: a message is one sealed payload and a place in a window
+//! of [`Channel::MAX_MESSAGES`], a stream has two windows of its own, some 20 KiB while it is open.
+//!
+//! Both ends share one budget of unanswered bytes in each direction, 4 MiB by default. A side that stops reading one stream
+//! or channel while it waits to write on another can therefore wait for ever, if the peer does the same: keep reading, or
+//! give the two ends a larger [`receive_buffer`](Builder::receive_buffer).
+//!
+//! # What it costs in memory
+//!
+//! | per | bytes | setting |
+//! |---|---|---|
+//! | connection | a few KiB, nothing of what follows until it is used | [`Builder::limits`] for their number |
+//! | channel used | 35 KiB | [`Builder::channels`] |
+//! | open stream | 20 KiB | 256 of each side |
+//! | sent and not answered | up to 4 MiB | [`Builder::send_buffer`] |
+//! | received and not read | up to 4 MiB | [`Builder::receive_buffer`] |
+//! | datagrams that wait, each way | up to 2 MiB | [`Builder::datagram_buffer`] |
+//! | receive task | 1 MiB | [`Builder::receive_tasks`] |
 //!
 //! # What is promised
 //! - A message that was accepted for sending arrives exactly once, or the connection ends with an error that says why.
@@ -46,7 +92,7 @@
 
 mod buffers;
 mod config;
-mod congestion;
+pub mod congestion;
 mod connection;
 mod endpoint;
 mod error;
@@ -58,9 +104,13 @@ mod sync;
 mod wait;
 
 pub use config::Builder;
-pub use connection::{Channel, Connection, Message};
+pub use connection::{Channel, Connection, Message, ReceiveStream, SendStream};
 pub use endpoint::{Endpoint, Incoming};
-pub use error::{BindError, CloseReason, ConnectError, RequestError, SendError, TrySendError};
+pub use error::{
+    BindError, CloseReason, ConnectError, ReadError, ReadToEndError, RequestError, SendError,
+    TooManyChannels, TrySendError, WriteError,
+};
+pub use frame::StreamId;
 pub use key::{KeyError, SecretKey, public_key};
 pub use stats::{ConnectionStats, EndpointStats};
 pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};

@@ -6,13 +6,13 @@ mod common;
 use std::collections::HashSet;
 
 use common::{builder, content, endpoint, pair, pair_of, run};
-use zssp::{Bytes, CloseReason, RequestError, SendError};
+use zssp::{Bytes, Channel, CloseReason, RequestError, SendError, TooManyChannels};
 
 #[test]
 fn bulk_arrives_whole_in_order_and_once() {
     run(async {
         let pair = pair().await;
-        let (sender, receiver) = (pair.here.channel(), pair.there.channel());
+        let (sender, receiver) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
         let sent = Bytes::from(content(1, 64 << 20));
         let mut rest = sent.clone();
         let sending = tokio::spawn(async move {
@@ -39,7 +39,7 @@ fn several_tasks_may_receive_from_the_socket() {
     run(async {
         let receivers = || builder().receive_tasks(3).bind("127.0.0.1:0");
         let pair = pair_of(receivers().await.unwrap(), receivers().await.unwrap()).await;
-        let (sender, receiver) = (pair.here.channel(), pair.there.channel());
+        let (sender, receiver) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
         let sent = Bytes::from(content(9, 16 << 20));
         let mut rest = sent.clone();
         tokio::spawn(async move {
@@ -77,8 +77,8 @@ fn both_directions_at_once() {
             sending.await.unwrap();
         };
         tokio::join!(
-            transfer(1, pair.here.channel(), pair.there.channel()),
-            transfer(2, pair.there.channel(), pair.here.channel()),
+            transfer(1, pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap()),
+            transfer(2, pair.there.channel(0).unwrap(), pair.here.channel(0).unwrap()),
         );
     });
 }
@@ -87,14 +87,14 @@ fn both_directions_at_once() {
 fn unordered_messages_arrive_each_once() {
     run(async {
         let pair = pair().await;
-        let sender = pair.here.channel();
+        let sender = pair.here.channel(0).unwrap();
         tokio::spawn(async move {
             for number in 0..5_000u32 {
                 sender.send(number.to_be_bytes().to_vec()).await.unwrap();
             }
             sender.flush().await.unwrap();
         });
-        let (receiver, mut seen) = (pair.there.channel(), HashSet::new());
+        let (receiver, mut seen) = (pair.there.channel(0).unwrap(), HashSet::new());
         while seen.len() < 5_000 {
             let message = receiver.receive().await.unwrap();
             assert!(!message.is_ordered());
@@ -108,7 +108,7 @@ fn unordered_messages_arrive_each_once() {
 fn the_next_ordered_message_waits_for_the_one_before() {
     run(async {
         let pair = pair().await;
-        let (sender, receiver) = (pair.here.channel(), pair.there.channel());
+        let (sender, receiver) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
         sender.send_ordered("first").await.unwrap();
         sender.send_ordered("second").await.unwrap();
         sender.send("between").await.unwrap();
@@ -133,7 +133,7 @@ fn the_next_ordered_message_waits_for_the_one_before() {
 fn requests_get_their_own_replies() {
     run(async {
         let pair = pair().await;
-        let server = pair.there.channel();
+        let server = pair.there.channel(0).unwrap();
         tokio::spawn(async move {
             let mut held = Vec::new();
             while let Some(message) = server.receive().await {
@@ -149,7 +149,7 @@ fn requests_get_their_own_replies() {
         });
         let tasks: Vec<_> = (0..160)
             .map(|number| {
-                let channel = pair.here.channel();
+                let channel = pair.here.channel(0).unwrap();
                 tokio::spawn(async move { (number, channel.request(format!("{number}")).await) })
             })
             .collect();
@@ -164,13 +164,13 @@ fn requests_get_their_own_replies() {
 fn a_request_that_is_dropped_unanswered_says_so() {
     run(async {
         let pair = pair().await;
-        let server = pair.there.channel();
+        let server = pair.there.channel(0).unwrap();
         tokio::spawn(async move {
             while let Some(message) = server.receive().await {
                 drop(message);
             }
         });
-        assert_eq!(pair.here.channel().request("anybody?").await, Err(RequestError::NoReply));
+        assert_eq!(pair.here.channel(0).unwrap().request("anybody?").await, Err(RequestError::NoReply));
     });
 }
 
@@ -179,14 +179,14 @@ fn a_request_that_is_dropped_unanswered_says_so() {
 fn a_reply_to_a_plain_message_arrives_with_what_it_answers() {
     run(async {
         let pair = pair().await;
-        pair.here.channel().send("ping").await.unwrap();
-        pair.there.channel().receive().await.unwrap().reply("pong").await.unwrap();
-        let pong = pair.here.channel().receive().await.unwrap();
+        pair.here.channel(0).unwrap().send("ping").await.unwrap();
+        pair.there.channel(0).unwrap().receive().await.unwrap().reply("pong").await.unwrap();
+        let pong = pair.here.channel(0).unwrap().receive().await.unwrap();
         assert_eq!(pong.data(), "pong");
         assert_eq!(pong.in_reply_to().unwrap(), "ping");
         // The exchange goes on as long as somebody replies.
         pong.reply("pung").await.unwrap();
-        let pung = pair.there.channel().receive().await.unwrap();
+        let pung = pair.there.channel(0).unwrap().receive().await.unwrap();
         assert_eq!(pung.in_reply_to().unwrap(), "pong");
     });
 }
@@ -195,7 +195,7 @@ fn a_reply_to_a_plain_message_arrives_with_what_it_answers() {
 fn a_request_given_up_leaves_nothing_behind() {
     run(async {
         let pair = pair().await;
-        let (here, there) = (pair.here.channel(), pair.there.channel());
+        let (here, there) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
         for _ in 0..1_000 {
             let message = {
                 let mut request = std::pin::pin!(here.request("never mind"));
@@ -222,7 +222,7 @@ fn a_receiver_that_does_not_receive_stops_the_sender() {
         let pair =
             pair_of(builder().send_buffer(100_000).bind("127.0.0.1:0").await.unwrap(), endpoint().await)
                 .await;
-        let (sender, receiver) = (pair.here.channel(), pair.there.channel());
+        let (sender, receiver) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
         let message = Bytes::from(vec![7; 10_000]);
         let mut accepted = 0;
         loop {
@@ -244,7 +244,7 @@ fn a_receiver_that_does_not_receive_stops_the_sender() {
 fn a_message_of_the_largest_size_fits_and_one_byte_more_does_not() {
     run(async {
         let pair = pair().await;
-        let (sender, receiver) = (pair.here.channel(), pair.there.channel());
+        let (sender, receiver) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
         let max = sender.max_message_size();
         assert!(max > 60_000, "{max}");
         let largest = Bytes::from(content(3, max));
@@ -269,7 +269,7 @@ fn a_small_mtu_and_a_large_one_understand_each_other() {
         for mtu in [200, 1232, 9000, 60_000] {
             let client = builder().mtu(mtu).bind("127.0.0.1:0").await.unwrap();
             let pair = pair_of(client, endpoint().await).await;
-            let (here, there) = (pair.here.channel(), pair.there.channel());
+            let (here, there) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
             let sent = Bytes::from(content(4, here.max_message_size().min(there.max_message_size())));
             for (from, to) in [(&here, &there), (&there, &here)] {
                 from.send(sent.clone()).await.unwrap();
@@ -285,7 +285,7 @@ fn clones_share_what_arrives() {
         let pair = pair().await;
         let tasks: Vec<_> = (0..8)
             .map(|_| {
-                let channel = pair.there.channel();
+                let channel = pair.there.channel(0).unwrap();
                 tokio::spawn(async move {
                     let mut count = 0;
                     while let Some(message) = channel.receive().await {
@@ -296,7 +296,7 @@ fn clones_share_what_arrives() {
                 })
             })
             .collect();
-        let sender = pair.here.channel();
+        let sender = pair.here.channel(0).unwrap();
         for _ in 0..2_000 {
             sender.send("one for somebody").await.unwrap();
         }
@@ -318,4 +318,57 @@ async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F:
         })
     })
     .await
+}
+
+//= ZSSP-SEQ-01  a channel nobody receives on stops none of the others
+#[test]
+fn channels_do_not_hold_each_other_up() {
+    run(async {
+        let pair = pair().await;
+        let full = pair.here.channel(1).unwrap();
+        for number in 0..2 * Channel::MAX_MESSAGES {
+            full.send_ordered(number.to_be_bytes().to_vec()).await.unwrap();
+        }
+        let (here, there) = (pair.here.channel(2).unwrap(), pair.there.channel(2).unwrap());
+        assert_eq!((here.id(), there.id()), (2, 2));
+        for number in 0..500_u32 {
+            here.send_ordered(number.to_be_bytes().to_vec()).await.unwrap();
+            assert_eq!(there.receive().await.unwrap().data()[..], number.to_be_bytes());
+        }
+        here.flush().await.unwrap();
+        let late = pair.there.channel(1).unwrap();
+        for number in 0..2 * Channel::MAX_MESSAGES {
+            assert_eq!(late.receive().await.unwrap().data()[..], number.to_be_bytes());
+        }
+        full.flush().await.unwrap();
+    });
+}
+
+#[test]
+fn there_are_as_many_channels_as_the_endpoint_allows() {
+    run(async {
+        let pair = pair_of(builder().channels(2).bind("127.0.0.1:0").await.unwrap(), endpoint().await).await;
+        let first = pair.here.channel(1000).unwrap();
+        let _second = pair.here.channel(7).unwrap();
+        assert_eq!(pair.here.channel(8).unwrap_err(), TooManyChannels);
+        assert_eq!(pair.here.channel(1000).unwrap().id(), first.id(), "one in use is always there");
+        pair.there.channel(8).unwrap().send("too many").await.unwrap();
+        assert!(matches!(pair.here.closed().await, CloseReason::Protocol(_)));
+    });
+}
+
+#[test]
+fn a_request_that_is_not_answered_in_time_is_given_up() {
+    run(async {
+        let pair = pair().await;
+        let (here, there) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
+        let asked = here.request_within(std::time::Duration::from_millis(50), "too slow?").await;
+        assert_eq!(asked, Err(RequestError::TimedOut));
+        there.receive().await.unwrap().reply("yes").await.unwrap();
+        // The late reply is taken and thrown away, and the channel goes on.
+        let serve = async { there.receive().await.unwrap().reply("pong").await.unwrap() };
+        let asking = here.request_within(std::time::Duration::from_secs(50), "ping");
+        assert_eq!(tokio::join!(asking, serve).0.unwrap(), "pong");
+        there.flush().await.unwrap();
+    });
 }

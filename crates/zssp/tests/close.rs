@@ -14,7 +14,7 @@ fn closing_delivers_what_was_accepted_and_tells_the_peer() {
         let pair = pair().await;
         let sent = Bytes::from(content(5, 3 << 20));
         let mut rest = sent.clone();
-        let sender = pair.here.channel();
+        let sender = pair.here.channel(0).unwrap();
         while !rest.is_empty() {
             sender.send_ordered(rest.split_to(rest.len().min(50_000))).await.unwrap();
         }
@@ -22,7 +22,7 @@ fn closing_delivers_what_was_accepted_and_tells_the_peer() {
             let here = pair.here.clone();
             async move { here.close(7, b"done").await }
         });
-        let (receiver, mut received) = (pair.there.channel(), Vec::new());
+        let (receiver, mut received) = (pair.there.channel(0).unwrap(), Vec::new());
         while let Some(message) = receiver.receive().await {
             received.extend_from_slice(message.data());
         }
@@ -43,10 +43,10 @@ fn a_pending_request_is_answered_before_the_end() {
     run(async {
         let pair = pair().await;
         let asking = tokio::spawn({
-            let channel = pair.here.channel();
+            let channel = pair.here.channel(0).unwrap();
             async move { channel.request("question").await }
         });
-        let question = pair.there.channel().receive().await.unwrap();
+        let question = pair.there.channel(0).unwrap().receive().await.unwrap();
         let closing = tokio::spawn({
             let here = pair.here.clone();
             async move { here.close(0, b"").await }
@@ -61,10 +61,10 @@ fn a_pending_request_is_answered_before_the_end() {
 fn dropping_the_last_handle_closes_and_drains() {
     run(async {
         let pair = pair().await;
-        let sender = pair.here.channel();
+        let sender = pair.here.channel(0).unwrap();
         sender.send(content(6, 60_000)).await.unwrap();
         drop((pair.here, sender));
-        let receiver = pair.there.channel();
+        let receiver = pair.there.channel(0).unwrap();
         assert!(receiver.receive().await.unwrap().data() == &content(6, 60_000)[..]);
         assert!(receiver.receive().await.is_none());
         assert_eq!(pair.there.closed().await, CloseReason::Peer { code: 0, reason: [].into() });
@@ -90,7 +90,7 @@ fn a_peer_that_vanishes_is_noticed_while_something_is_owed() {
     run(async {
         let client = builder().give_up_after(Duration::from_millis(1500)).bind("127.0.0.1:0").await.unwrap();
         let here = connect_to_one_that_vanishes(&client).await;
-        let channel = here.channel();
+        let channel = here.channel(0).unwrap();
         let request = channel.request("anybody there?").await;
         assert_eq!(request, Err(RequestError::Send(SendError::Closed(CloseReason::TimedOut))));
         assert_eq!(here.closed().await, CloseReason::TimedOut);
@@ -133,13 +133,13 @@ fn an_endpoint_closes_all_its_connections() {
         let mut others = Vec::new();
         for _ in 0..3 {
             let pair = pair_of(endpoint().await, server.clone()).await;
-            pair.there.channel().send("promised").await.unwrap();
+            pair.there.channel(0).unwrap().send("promised").await.unwrap();
             others.push(pair);
         }
         server.close(9, b"maintenance");
         assert!(server.accept().await.is_none());
         for other in others.iter().map(|pair| &pair.here) {
-            assert_eq!(other.channel().receive().await.unwrap().data(), "promised");
+            assert_eq!(other.channel(0).unwrap().receive().await.unwrap().data(), "promised");
             let reason = CloseReason::Peer { code: 9, reason: b"maintenance"[..].into() };
             assert_eq!(other.closed().await, reason);
         }

@@ -41,8 +41,8 @@ fn times_too_long_to_be_added_to_a_clock_mean_forever() {
         let client = forever().bind("127.0.0.1:0").await.unwrap();
         let server = forever().bind("127.0.0.1:0").await.unwrap();
         let (here, there) = connect(&client, &server).await;
-        here.channel().send("hello").await.unwrap();
-        assert_eq!(there.channel().receive().await.unwrap().into_data(), "hello");
+        here.channel(0).unwrap().send("hello").await.unwrap();
+        assert_eq!(there.channel(0).unwrap().receive().await.unwrap().into_data(), "hello");
         assert_eq!(here.close(0, b"").await, CloseReason::Local);
     });
 }
@@ -145,7 +145,7 @@ fn many_connections_on_one_socket() {
                     let incoming = server.accept().await.unwrap();
                     tokio::spawn(async move {
                         let connection = incoming.accept().await.unwrap();
-                        while let Some(message) = connection.channel().receive().await {
+                        while let Some(message) = connection.channel(0).unwrap().receive().await {
                             let reply = message.data().clone();
                             message.reply(reply).await.unwrap();
                         }
@@ -160,7 +160,7 @@ fn many_connections_on_one_socket() {
                     let connection = endpoint().await.connect(address, key).await.unwrap();
                     for round in 0..50 {
                         let text = format!("{number}.{round}");
-                        assert_eq!(connection.channel().request(text.clone()).await.unwrap(), text);
+                        assert_eq!(connection.channel(0).unwrap().request(text.clone()).await.unwrap(), text);
                     }
                     assert_eq!(connection.close(0, b"").await, CloseReason::Local);
                 })
@@ -217,8 +217,8 @@ fn ipv6_and_both_families_on_one_socket() {
             let connect = client.connect(to.parse().unwrap(), server.public_key());
             let (here, there) = tokio::join!(connect, accept);
             let here = here.unwrap();
-            here.channel().send("hello").await.unwrap();
-            assert_eq!(there.channel().receive().await.unwrap().data(), "hello");
+            here.channel(0).unwrap().send("hello").await.unwrap();
+            assert_eq!(there.channel(0).unwrap().receive().await.unwrap().data(), "hello");
             assert_eq!(there.remote_address(), client.local_addr());
         }
     });
@@ -261,9 +261,10 @@ fn a_restarted_peer_comes_back() {
             let client = Endpoint::bind("127.0.0.1:0", key.clone()).await.unwrap();
             let (here, there) = connect(&client, &server).await;
             assert_eq!(there.peer_key(), key.public_key());
-            let serve =
-                async { there.channel().receive().await.unwrap().reply("welcome back").await.unwrap() };
-            let channel = here.channel();
+            let serve = async {
+                there.channel(0).unwrap().receive().await.unwrap().reply("welcome back").await.unwrap()
+            };
+            let channel = here.channel(0).unwrap();
             let (reply, ()) = tokio::join!(channel.request(format!("round {round}")), serve);
             assert_eq!(reply.unwrap(), "welcome back");
             here.close(0, b"restarting").await;
@@ -290,8 +291,9 @@ fn garbage_changes_nothing_but_counters() {
             (rest, sent) = (after, sent + 1);
         }
         stranger.send_to(&[], server.local_addr()).unwrap();
-        let serve = async { there.channel().receive().await.unwrap().reply("unmoved").await.unwrap() };
-        let channel = here.channel();
+        let serve =
+            async { there.channel(0).unwrap().receive().await.unwrap().reply("unmoved").await.unwrap() };
+        let channel = here.channel(0).unwrap();
         let (reply, ()) = tokio::join!(channel.request("still there?"), serve);
         assert_eq!(reply.unwrap(), "unmoved");
         assert!(server.stats().faults > 0);

@@ -77,7 +77,7 @@ fn datagrams_and_messages_share_a_connection() {
             }
         });
         let messages = tokio::spawn({
-            let channel = pair.there.channel();
+            let channel = pair.there.channel(0).unwrap();
             async move {
                 let mut count = 0;
                 while let Some(message) = channel.receive().await {
@@ -89,7 +89,7 @@ fn datagrams_and_messages_share_a_connection() {
         });
         for _ in 0..1_000 {
             pair.here.send_datagram("perhaps").await.unwrap();
-            pair.here.channel().send("surely").await.unwrap();
+            pair.here.channel(0).unwrap().send("surely").await.unwrap();
         }
         pair.here.close(0, b"").await;
         assert_eq!(messages.await.unwrap(), 1_000);

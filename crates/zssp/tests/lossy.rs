@@ -108,14 +108,14 @@ fn bulk_survives_a_tenth_lost() {
         let sent = Bytes::from(content(8, 2 << 20));
         let mut rest = sent.clone();
         let closing = tokio::spawn(async move {
-            let sender = here.channel();
+            let sender = here.channel(0).unwrap();
             while !rest.is_empty() {
                 // Small messages: one lost fragment costs its message.
                 sender.send_ordered(rest.split_to(rest.len().min(2_500))).await.unwrap();
             }
             (here.close(3, b"sent").await, here.stats())
         });
-        let (receiver, mut received) = (there.channel(), Vec::new());
+        let (receiver, mut received) = (there.channel(0).unwrap(), Vec::new());
         while let Some(message) = receiver.receive().await {
             received.extend_from_slice(message.data());
         }
@@ -133,14 +133,14 @@ fn requests_survive_a_tenth_lost() {
         let (client, server) = (endpoint().await, endpoint().await);
         let (here, there) = connect(TENTH, 12, &client, &server).await;
         tokio::spawn(async move {
-            while let Some(message) = there.channel().receive().await {
+            while let Some(message) = there.channel(0).unwrap().receive().await {
                 let reply = message.data().clone();
                 message.reply(reply).await.unwrap();
             }
         });
         let tasks: Vec<_> = (0..200)
             .map(|number| {
-                let channel = here.channel();
+                let channel = here.channel(0).unwrap();
                 tokio::spawn(async move {
                     let question = format!("question {number}");
                     assert_eq!(channel.request(question.clone()).await.unwrap(), question);
@@ -162,12 +162,12 @@ fn unordered_messages_arrive_once_though_doubled_and_shuffled() {
         let (here, there) = connect(road, 13, &client, &server).await;
         let sending = tokio::spawn(async move {
             for number in 0..3_000u32 {
-                here.channel().send(number.to_be_bytes().to_vec()).await.unwrap();
+                here.channel(0).unwrap().send(number.to_be_bytes().to_vec()).await.unwrap();
             }
             here.close(0, b"").await
         });
         let mut seen = std::collections::HashSet::new();
-        while let Some(message) = there.channel().receive().await {
+        while let Some(message) = there.channel(0).unwrap().receive().await {
             assert!(seen.insert(message.into_data()), "received twice");
         }
         assert_eq!(seen.len(), 3_000);
@@ -183,8 +183,35 @@ fn two_may_meet_on_a_terrible_road() {
         let server = endpoint().await;
         let road = Road { lost: 4, doubled: 4, overtaken: 4 };
         let (here, there) = connect(road, 14, &client, &server).await;
-        let asked = tokio::spawn(async move { here.channel().request("still there?").await });
-        there.channel().receive().await.unwrap().reply("barely").await.unwrap();
+        let asked = tokio::spawn(async move { here.channel(0).unwrap().request("still there?").await });
+        there.channel(0).unwrap().receive().await.unwrap().reply("barely").await.unwrap();
         assert_eq!(asked.await.unwrap().unwrap(), "barely");
+    });
+}
+
+/// Of a payload with as many fragments as there may be, not one in forty thousand would get through.
+#[test]
+fn a_stream_survives_a_fifth_lost() {
+    run(async {
+        let client =
+            builder().connect_timeout(std::time::Duration::from_secs(50)).bind("127.0.0.1:0").await.unwrap();
+        let server = endpoint().await;
+        let road = Road { lost: 5, doubled: 20, overtaken: 20 };
+        let (here, there) = connect(road, 15, &client, &server).await;
+        let sent = Bytes::from(content(9, 256 << 10));
+        let (mut send, _receive) = here.open_stream().await.unwrap();
+        let sending = {
+            let sent = sent.clone();
+            tokio::spawn(async move {
+                send.write_chunk(sent).await.unwrap();
+                send.finish().unwrap();
+                send.stopped().await
+            })
+        };
+        let (_send, mut receive) = there.accept_stream().await.unwrap();
+        assert!(receive.read_to_end(1 << 20).await.unwrap() == sent, "the content differs");
+        sending.await.unwrap().unwrap();
+        let stats = here.stats();
+        assert!(stats.messages_sent > 60, "no chunk was large: {stats:?}");
     });
 }

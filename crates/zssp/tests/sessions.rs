@@ -18,8 +18,8 @@ fn builder_of(key: &SecretKey) -> Builder {
 }
 
 async fn talk(here: &Connection, there: &Connection) {
-    here.channel().send("hello").await.unwrap();
-    assert_eq!(there.channel().receive().await.unwrap().into_data(), "hello");
+    here.channel(0).unwrap().send("hello").await.unwrap();
+    assert_eq!(there.channel(0).unwrap().receive().await.unwrap().into_data(), "hello");
 }
 
 //= ZSSP-ONE-02  accepting a session ends the previous one with that peer

@@ -109,6 +109,12 @@ impl fmt::Display for Ended<'_> {
     }
 }
 
+/// The channel of a connection on which files travel.
+pub(crate) fn channel(connection: &Connection) -> Channel {
+    // An endpoint allows a channel at least, and this is the only one in use.
+    connection.channel(0).expect("there is room for one channel")
+}
+
 /// Bytes a message may have on this channel.
 pub(crate) fn message_size(channel: &Channel) -> usize {
     channel.max_message_size().min(portion::MAX)
@@ -384,7 +390,7 @@ mod tests {
         let (there, here) = tokio::join!(alice.connect(bob.local_addr(), bob.public_key()), accept);
         let (there, here) = (there.unwrap(), here.unwrap());
 
-        let (to_alice, to_bob) = (here.channel(), there.channel());
+        let (to_alice, to_bob) = (channel(&here), channel(&there));
         let receiving = async {
             let work = move || receive(&to_alice, Slow, PATIENCE, Interrupt::none(), |_| {});
             let received = spawn_blocking(work).await.unwrap();

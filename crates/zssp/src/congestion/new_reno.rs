@@ -2,19 +2,15 @@
 
 use std::time::Instant;
 
+use super::{Acknowledged, Controller, INITIAL_DATAGRAMS, MINIMUM_DATAGRAMS, Usage};
+
 /// How much the window keeps on a loss, as a ratio.
 const KEEP: (u64, u64) = (1, 2);
-/// The initial window, in datagrams.
-const INITIAL_DATAGRAMS: u64 = 10;
-/// The window never falls below this many datagrams.
-const MINIMUM_DATAGRAMS: u64 = 2;
 
-/// The window of bytes that may be under way.
-///
-/// A sender with nothing under way may always send one payload, whatever its size: payloads are not divided
-/// here, and one that is larger than the window would otherwise wait forever.
-#[derive(Debug)]
-pub(crate) struct NewReno {
+/// The window of NewReno: it doubles every round trip up to the first loss, and from then on grows by a datagram a round
+/// trip and halves on a loss.
+#[derive(Debug, Clone)]
+pub struct NewReno {
     datagram: u64,
     window: u64,
     threshold: u64,
@@ -26,7 +22,7 @@ pub(crate) struct NewReno {
 
 impl NewReno {
     /// A window for datagrams of up to `datagram` bytes.
-    pub(crate) fn new(datagram: usize) -> Self {
+    pub fn new(datagram: usize) -> Self {
         let datagram = datagram as u64;
         Self {
             datagram,
@@ -37,13 +33,17 @@ impl NewReno {
         }
     }
 
-    /// Bytes that may be under way.
-    pub(crate) fn window(&self) -> u64 {
+    fn minimum(&self) -> u64 {
+        MINIMUM_DATAGRAMS * self.datagram
+    }
+}
+
+impl Controller for NewReno {
+    fn window(&self) -> u64 {
         self.window
     }
 
-    /// `bytes` sent at `sent` have arrived. Only a window that was in use grows.
-    pub(crate) fn acknowledged(&mut self, sent: Instant, bytes: u64, usage: Usage) {
+    fn acknowledged(&mut self, Acknowledged { sent, bytes, usage, .. }: Acknowledged) {
         if usage == Usage::Slack || self.recovery.is_some_and(|start| sent <= start) {
             return;
         }
@@ -58,8 +58,7 @@ impl NewReno {
         }
     }
 
-    /// Something sent at `sent` is lost. Everything lost of one round trip counts once.
-    pub(crate) fn lost(&mut self, now: Instant, sent: Instant) {
+    fn lost(&mut self, now: Instant, sent: Instant) {
         if self.recovery.is_some_and(|start| sent <= start) {
             return;
         }
@@ -69,25 +68,11 @@ impl NewReno {
         self.threshold = self.window;
     }
 
-    /// Nothing at all came through for several timeouts: start over from the minimum.
-    pub(crate) fn collapsed(&mut self) {
+    fn collapsed(&mut self) {
         self.recovery = None;
         self.credit = 0;
         self.window = self.minimum();
     }
-
-    fn minimum(&self) -> u64 {
-        MINIMUM_DATAGRAMS * self.datagram
-    }
-}
-
-/// Whether the window was what held the sender back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Usage {
-    /// The window was full.
-    Full,
-    /// There was nothing more to send, or another limit held.
-    Slack,
 }
 
 #[cfg(test)]
@@ -98,26 +83,30 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn acknowledge(reno: &mut NewReno, sent: Instant, bytes: u64, usage: Usage) {
+        reno.acknowledged(Acknowledged { now: sent, sent, bytes, rtt: MS, usage });
+    }
+
     #[test]
     fn slow_start_doubles_each_round() {
         let (mut reno, start) = (NewReno::new(1000), Instant::now());
         assert_eq!(reno.window(), 10_000);
-        reno.acknowledged(start, 10_000, Usage::Full);
+        acknowledge(&mut reno, start, 10_000, Usage::Full);
         assert_eq!(reno.window(), 20_000);
-        reno.acknowledged(start, 10_000, Usage::Slack);
+        acknowledge(&mut reno, start, 10_000, Usage::Slack);
         assert_eq!(reno.window(), 20_000, "an idle window does not grow");
     }
 
     #[test]
     fn one_round_of_losses_halves_once_then_grows_by_a_datagram() {
         let (mut reno, start) = (NewReno::new(1000), Instant::now());
-        reno.acknowledged(start, 10_000, Usage::Full);
+        acknowledge(&mut reno, start, 10_000, Usage::Full);
         reno.lost(start + 2 * MS, start + MS);
         reno.lost(start + 3 * MS, start + 2 * MS);
         assert_eq!(reno.window(), 10_000);
-        reno.acknowledged(start + MS, 5_000, Usage::Full);
+        acknowledge(&mut reno, start + MS, 5_000, Usage::Full);
         assert_eq!(reno.window(), 10_000, "what was sent before the loss earns nothing");
-        reno.acknowledged(start + 4 * MS, 10_000, Usage::Full);
+        acknowledge(&mut reno, start + 4 * MS, 10_000, Usage::Full);
         assert_eq!(reno.window(), 11_000);
         reno.lost(start + 6 * MS, start + 5 * MS);
         assert_eq!(reno.window(), 5_500, "a loss of the next round counts");
@@ -139,10 +128,10 @@ mod tests {
         assert_eq!(reno.window(), 5_000);
         reno.collapsed();
         assert_eq!(reno.window(), 2_000);
-        reno.acknowledged(start + MS, 2_000, Usage::Full);
-        reno.acknowledged(start + 2 * MS, 1_000, Usage::Full);
+        acknowledge(&mut reno, start + MS, 2_000, Usage::Full);
+        acknowledge(&mut reno, start + 2 * MS, 1_000, Usage::Full);
         assert_eq!(reno.window(), 5_000, "doubling up to the threshold");
-        reno.acknowledged(start + 3 * MS, 5_000, Usage::Full);
+        acknowledge(&mut reno, start + 3 * MS, 5_000, Usage::Full);
         assert_eq!(reno.window(), 6_000, "then a datagram a round");
     }
 }

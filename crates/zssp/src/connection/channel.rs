@@ -1,17 +1,18 @@
 //! A reliable channel and its messages.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use seqex::encoding::MESSAGE_OVERHEAD;
+use seqex::encoding::{ChannelId, MESSAGE_OVERHEAD};
 use seqex::{Order, Token};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::shared::Shared;
-use super::state::{Arrived, Sending};
+use super::state::{Answering, Arrived, Sending};
 use super::{Connection, closed_reason};
 use crate::error::{CloseReason, RequestError, SendError};
+use crate::frame::LaneId;
 use crate::wait::until;
 
 /// What a message costs of the send buffer besides its bytes.
@@ -35,18 +36,44 @@ const MESSAGE_COST: usize = 64;
 /// window carries the answers: a side that holds all of the peer's messages unanswered cannot send either, so keep
 /// receiving while you send.
 ///
-/// Clones are handles of the same channel; each message goes to one of those that receive.
+/// Clones are handles of the same channel; each message goes to one of those that receive. Channels do not hold each
+/// other up: each has its own window and its own order.
+///
+/// ```
+/// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
+/// let orders = connection.channel(1)?;
+/// orders.send_ordered("open").await?;
+/// orders.send_ordered("close").await?;
+/// let questions = connection.channel(2)?;
+/// questions.set_priority(1);
+/// let answer = questions.request("how much?").await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Channel {
     connection: Connection,
+    id: ChannelId,
+    /// Wakes one who waits for a message.
+    arrival: Arc<Notify>,
 }
 
 impl Channel {
     /// Messages under way in one direction at most; both ends count on it.
     pub const MAX_MESSAGES: u32 = crate::config::WINDOW;
 
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection }
+    pub(super) fn new(connection: Connection, id: ChannelId, arrival: Arc<Notify>) -> Self {
+        Self { connection, id, arrival }
+    }
+
+    /// The channel's number.
+    pub fn id(&self) -> u16 {
+        self.id
+    }
+
+    /// Where several channels and streams of the connection have something to send, those with the highest priority go
+    /// first, and equal ones take turns; 0 at first. It concerns what this side sends.
+    pub fn set_priority(&self, priority: i32) {
+        self.shared().look(|state| state.set_priority(LaneId::Channel(self.id), priority));
     }
 
     /// The connection this channel belongs to.
@@ -110,22 +137,41 @@ impl Channel {
         }
     }
 
+    /// As [`request`](Self::request), but waits for the reply for `time` at most.
+    ///
+    /// # Errors
+    /// [`RequestError::TimedOut`] when no reply came in time. The request may have been taken all the same; a late reply
+    /// is acknowledged for you and discarded.
+    ///
+    /// # Cancel safety
+    /// As [`request`](Self::request).
+    pub async fn request_within(
+        &self,
+        time: Duration,
+        data: impl Into<Bytes>,
+    ) -> Result<Bytes, RequestError> {
+        let reply = tokio::time::timeout(time, self.request(data)).await;
+        reply.unwrap_or(Err(RequestError::TimedOut))
+    }
+
     /// The next message of the peer; `None` when the connection has ended.
     ///
     /// # Cancel safety
     /// Dropped before it resolves, no message was taken.
     pub async fn receive(&self) -> Option<Message> {
         let shared = self.shared();
-        let arrived = until(&shared.inbox, || {
-            let (arrived, more, ended) =
-                shared.look(|state| (state.take_message(), state.has_messages(), state.ended().is_some()));
+        let arrived = until(&self.arrival, || {
+            let (arrived, more, ended) = shared.look(|state| {
+                (state.take_message(self.id), state.has_messages(self.id), state.ended().is_some())
+            });
             if more {
-                shared.inbox.notify_one();
+                self.arrival.notify_one();
             }
             arrived.map(Some).or(ended.then_some(None))
         });
         let Arrived { token, data, answers } = arrived.await?;
-        Some(Message { shared: shared.clone(), token: Some(token), data, in_reply_to: answers })
+        let (shared, channel) = (shared.clone(), self.id);
+        Some(Message { shared, channel, token: Some(token), data, in_reply_to: answers })
     }
 
     /// Waits until the peer's application has answered everything that was sent on this channel.
@@ -138,7 +184,7 @@ impl Channel {
     pub async fn flush(&self) -> Result<(), CloseReason> {
         let shared = self.shared();
         let outcome = until(&shared.changed, || {
-            shared.look(|state| match (state.ended(), state.is_drained()) {
+            shared.look(|state| match (state.ended(), state.is_flushed(self.id)) {
                 (Some(reason), _) => Some(Err(reason.clone())),
                 (None, true) => Some(Ok(())),
                 (None, false) => None,
@@ -158,14 +204,13 @@ impl Channel {
             return Err(SendError::TooLarge { len, max });
         }
         let shared = self.shared();
-        // A message larger than the whole buffer waits until that is empty.
-        let cost = (len + MESSAGE_COST).min(shared.endpoint.config.send_buffer);
+        let cost = len + MESSAGE_COST;
         match shared.send_space.acquire_many(u32::try_from(cost).unwrap_or(u32::MAX)).await {
             Ok(permit) => permit.forget(),
             Err(_) => return Err(SendError::Closed(closed_reason(shared))),
         }
-        let message = Sending { data, cost, answer };
-        shared.with(|state, effects| state.send(Instant::now(), order, message, effects))
+        let message = Sending { answer, ..Sending::new(data, cost) };
+        shared.with(|state, effects| state.send(self.id, order, message, effects))
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -182,6 +227,7 @@ impl Channel {
 #[must_use = "dropping it tells the peer that it was dealt with"]
 pub struct Message {
     shared: Arc<Shared>,
+    channel: ChannelId,
     /// Taken when it is answered.
     token: Option<Token>,
     data: Bytes,
@@ -213,7 +259,7 @@ impl Message {
     /// Lets the next ordered message be received before this one is answered. Without effect on an unordered one.
     pub fn release(&self) {
         if let Some(token) = &self.token {
-            self.shared.with(|state, effects| state.release(Instant::now(), token, effects));
+            self.shared.with(|state, effects| state.release(Instant::now(), self.channel, token, effects));
         }
     }
 
@@ -230,20 +276,26 @@ impl Message {
         if len > max {
             return Err(SendError::TooLarge { len, max });
         }
-        match self.token.take() {
-            Some(token) => {
-                self.shared.with(|state, effects| state.reply(Instant::now(), token, data, effects))
+        match self.take_answering() {
+            Some(answering) => {
+                self.shared.with(|state, effects| state.reply(Instant::now(), answering, data, effects))
             }
             None => Ok(()),
         }
+    }
+
+    fn take_answering(&mut self) -> Option<Answering> {
+        let token = self.token.take()?;
+        // What we asked for does not count.
+        let len = if self.in_reply_to.is_some() { 0 } else { self.data.len() };
+        Some(Answering { channel: self.channel, token, len })
     }
 }
 
 impl Drop for Message {
     fn drop(&mut self) {
-        if let Some(token) = self.token.take() {
-            let len = self.data.len();
-            self.shared.with(|state, effects| state.acknowledge(Instant::now(), token, len, effects));
+        if let Some(answering) = self.take_answering() {
+            self.shared.with(|state, effects| state.acknowledge(Instant::now(), answering, effects));
         }
     }
 }

@@ -74,13 +74,20 @@ async fn wait(shared: &Shared, mut sleep: std::pin::Pin<&mut Sleep>, deadline: I
 
 async fn send(shared: &Shared, payloads: &mut Vec<Outgoing>) {
     let endpoint = &shared.endpoint;
+    let remote = shared.look(|state| state.remote());
+    let mut to = remote;
     let mut batch = endpoint.batches.take();
     let mut refused = 0;
     for payload in payloads.drain(..) {
+        let address = payload.to().unwrap_or(remote);
+        if address != to {
+            refused += batch.flush(&endpoint.link, to).await;
+            to = address;
+        }
         let sealed = match seal(shared, &payload, &mut batch) {
             // An empty batch has room for the largest payload, so the second time is the last.
             Sealing::Full => {
-                refused += batch.flush(&endpoint.link, shared.remote).await;
+                refused += batch.flush(&endpoint.link, to).await;
                 seal(shared, &payload, &mut batch)
             }
             sealed => sealed,
@@ -89,7 +96,7 @@ async fn send(shared: &Shared, payloads: &mut Vec<Outgoing>) {
             shared.handle_session_end(CloseReason::Session(reason));
         }
     }
-    refused += batch.flush(&endpoint.link, shared.remote).await;
+    refused += batch.flush(&endpoint.link, to).await;
     endpoint.counters.send_errors.add(refused);
     endpoint.batches.put(batch);
 }

@@ -2,77 +2,129 @@
 
 use std::time::Instant;
 
-use seqex::{Capacity, Event, SeqNo, Timestamp};
+use seqex::{Event, Timestamp};
 
-use crate::congestion::{NewReno, Usage};
+use super::loss::Loss;
+use super::rtt::Rtt;
+use crate::congestion::{Acknowledged, Controller, Usage};
 
 /// Timeouts in a row after which the road counts as collapsed: one may be chance.
 const COLLAPSE_AFTER: u32 = 2;
 
-/// Counts the bytes of messages under way and keeps them within the congestion window.
+/// Bytes of each fragment that carry no payload: its header.
+const FRAGMENT_OVERHEAD: u64 = 16;
+
+/// Bytes of each sealed payload that carry none: its tag.
+const PAYLOAD_OVERHEAD: u64 = 16;
+
+/// Counts the bytes of messages under way in all exchanges and keeps them within the congestion window.
 #[derive(Debug)]
 pub(super) struct Flight {
     epoch: Instant,
-    reno: NewReno,
-    /// Bytes of each message under way, by its sequence number's place in the window; 0: not under way.
-    sizes: Box<[u32]>,
+    /// Bytes of a datagram.
+    mtu: u64,
+    controller: Box<dyn Controller>,
+    loss: Loss,
+    rtt: Rtt,
     bytes: u64,
     /// The next transmission is a probe, which the window does not hold back.
     probe: bool,
     timeouts: u32,
+    /// When the last of the timeouts was counted: what was sent before belongs to it.
+    timed_out: Timestamp,
 }
 
 impl Flight {
-    pub(super) fn new(epoch: Instant, capacity: Capacity, mtu: usize) -> Self {
+    pub(super) fn new(epoch: Instant, mtu: usize, controller: Box<dyn Controller>) -> Self {
         Self {
             epoch,
-            reno: NewReno::new(mtu),
-            sizes: vec![0; capacity.packets() as usize].into_boxed_slice(),
+            mtu: mtu as u64,
+            controller,
+            loss: Loss::default(),
+            rtt: Rtt::default(),
             bytes: 0,
             probe: false,
             timeouts: 0,
+            timed_out: Timestamp::ZERO,
         }
     }
 
     /// Whether one more message may go. It may exceed the window by itself: messages are not divided here.
     pub(super) fn has_room(&self) -> bool {
-        self.bytes < self.reno.window() || self.probe
+        self.bytes < self.controller.window() || self.probe
     }
 
-    /// A message of `len` bytes goes out, for the first time or again.
-    pub(super) fn sent(&mut self, seq: SeqNo, len: usize) {
-        self.landed(seq);
-        let len = u32::try_from(len).unwrap_or(u32::MAX).max(1);
-        let place = self.place(seq);
-        self.sizes[place] = len;
-        self.bytes += u64::from(len);
+    /// A message of `len` bytes goes out, of which `before` bytes were under way already.
+    pub(super) fn sent(&mut self, before: u32, len: u32) {
+        self.bytes = self.bytes - u64::from(before) + u64::from(len);
         self.probe = false;
     }
 
-    /// Takes in what the exchange found out. `now` is its clock.
-    pub(super) fn on_event(&mut self, now: Timestamp, event: Event) {
+    /// Takes in what an exchange found out about a message, of which `len` bytes were under way until now. `now` is the
+    /// exchange's clock.
+    pub(super) fn on_event(&mut self, now: Timestamp, event: Event, len: u32) {
+        let bytes = u64::from(len);
+        let usage = if self.bytes * 2 >= self.controller.window() { Usage::Full } else { Usage::Slack };
+        self.bytes -= bytes;
+        if bytes > 0 {
+            let fragments = bytes.div_ceil(self.mtu);
+            match event {
+                Event::Acked { .. } | Event::Held { .. } => self.loss.arrived(fragments),
+                Event::Lost { .. } | Event::TimedOut { .. } => self.loss.lost(fragments),
+            }
+        }
         match event {
-            Event::Acked { seq, sent_at, in_flight: true, .. } | Event::Held { seq, sent_at } => {
+            Event::Acked { sent_at, in_flight: true, rtt, .. } => {
                 self.timeouts = 0;
-                let usage = if self.bytes * 2 >= self.reno.window() { Usage::Full } else { Usage::Slack };
-                let bytes = self.landed(seq);
-                self.reno.acknowledged(self.instant(sent_at), bytes, usage);
+                if let Some(rtt) = rtt {
+                    self.rtt.sample(rtt);
+                }
+                self.arrived(now, sent_at, bytes, usage);
+            }
+            Event::Held { sent_at, .. } => {
+                self.timeouts = 0;
+                self.arrived(now, sent_at, bytes, usage);
             }
             // It had landed before: the peer held it, or it was taken for lost and was only late.
             Event::Acked { .. } => self.timeouts = 0,
-            Event::Lost { seq, sent_at } => {
-                self.landed(seq);
-                self.reno.lost(self.instant(now), self.instant(sent_at));
-            }
-            Event::TimedOut { seq, .. } => {
-                self.landed(seq);
+            Event::Lost { sent_at, .. } => self.controller.lost(self.instant(now), self.instant(sent_at)),
+            Event::TimedOut { sent_at, .. } => {
                 self.probe = true;
-                self.timeouts += 1;
-                if self.timeouts >= COLLAPSE_AFTER {
-                    self.reno.collapsed();
+                // Every exchange has a timer of its own: what was sent before the last timeout says nothing new.
+                if self.timeouts == 0 || sent_at > self.timed_out {
+                    self.timed_out = now;
+                    self.timeouts += 1;
+                    if self.timeouts >= COLLAPSE_AFTER {
+                        self.controller.collapsed();
+                    }
                 }
             }
         }
+    }
+
+    /// Bytes a payload should have, at most `max`, where that can be chosen: the fewer the more fragments are lost, and
+    /// less than what may be under way.
+    pub(super) fn payload_limit(&self, max: usize) -> usize {
+        let fragment = self.mtu.saturating_sub(FRAGMENT_OVERHEAD);
+        let fragments = self.loss.best_fragments((max as u64).div_ceil(fragment));
+        let limit = fragments.saturating_mul(fragment).min(self.controller.window() / 2).max(fragment);
+        max.min(usize::try_from(limit.saturating_sub(PAYLOAD_OVERHEAD)).unwrap_or(usize::MAX))
+    }
+
+    /// The messages travel on another road from now on: nothing is known of it.
+    pub(super) fn moved(&mut self) {
+        self.controller.collapsed();
+        self.rtt = Rtt::default();
+    }
+
+    fn arrived(&mut self, now: Timestamp, sent_at: Timestamp, bytes: u64, usage: Usage) {
+        let (now, sent, rtt) = (self.instant(now), self.instant(sent_at), self.rtt.smoothed());
+        let rtt = rtt.unwrap_or_else(|| now.saturating_duration_since(sent));
+        self.controller.acknowledged(Acknowledged { now, sent, bytes, rtt, usage });
+    }
+
+    pub(super) fn rtt(&self) -> &Rtt {
+        &self.rtt
     }
 
     /// Bytes under way.
@@ -82,20 +134,7 @@ impl Flight {
 
     /// Bytes that may be under way.
     pub(super) fn window(&self) -> u64 {
-        self.reno.window()
-    }
-
-    /// The message is not under way any more; how many bytes it had there.
-    fn landed(&mut self, seq: SeqNo) -> u64 {
-        let place = self.place(seq);
-        let len = u64::from(std::mem::take(&mut self.sizes[place]));
-        self.bytes -= len;
-        len
-    }
-
-    /// `sizes` has a power of two of places, so the mask stays inside.
-    fn place(&self, seq: SeqNo) -> usize {
-        seq.to_u32() as usize & (self.sizes.len() - 1)
+        self.controller.window()
     }
 
     fn instant(&self, at: Timestamp) -> Instant {
@@ -108,49 +147,74 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::congestion::NewReno;
+
+    fn flight() -> Flight {
+        Flight::new(Instant::now(), 1000, Box::new(NewReno::new(1000)))
+    }
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn acked(seq: u32, sent_at: Duration) -> Event {
-        Event::Acked { seq: seq.into(), sent_at, rtt: Some(MS), transmissions: 1, in_flight: true }
+    fn acked(sent_at: Duration) -> Event {
+        Event::Acked { seq: 0.into(), sent_at, rtt: Some(MS), transmissions: 1, in_flight: true }
+    }
+
+    fn timed_out(sent_at: Duration) -> Event {
+        Event::TimedOut { seq: 0.into(), sent_at }
     }
 
     #[test]
     fn the_window_holds_back_and_acknowledgements_let_go() {
-        let mut flight = Flight::new(Instant::now(), Capacity::default(), 1000);
-        for seq in 0..10 {
+        let mut flight = flight();
+        for _ in 0..10 {
             assert!(flight.has_room());
-            flight.sent(seq.into(), 1000);
+            flight.sent(0, 1000);
         }
         assert!(!flight.has_room());
-        flight.on_event(MS, acked(0, Duration::ZERO));
+        flight.on_event(MS, acked(Duration::ZERO), 1000);
         assert_eq!((flight.bytes(), flight.window()), (9000, 11_000));
         assert!(flight.has_room());
-    }
-
-    #[test]
-    fn a_resend_is_counted_once() {
-        let mut flight = Flight::new(Instant::now(), Capacity::default(), 1000);
-        flight.sent(1.into(), 700);
-        flight.sent(1.into(), 700);
-        assert_eq!(flight.bytes(), 700);
-        flight.on_event(MS, Event::Lost { seq: 1.into(), sent_at: Duration::ZERO });
-        flight.on_event(MS, acked(1, Duration::ZERO));
-        assert_eq!(flight.bytes(), 0);
+        assert_eq!(flight.rtt().smoothed(), Some(MS));
     }
 
     #[test]
     fn a_timeout_lets_one_probe_out() {
-        let mut flight = Flight::new(Instant::now(), Capacity::default(), 1000);
-        flight.sent(0.into(), 60_000);
+        let mut flight = flight();
+        flight.sent(0, 60_000);
         assert!(!flight.has_room());
-        flight.sent(1.into(), 60_000);
-        let timed_out = Event::TimedOut { seq: 0.into(), sent_at: Duration::ZERO };
-        flight.on_event(MS, timed_out);
+        flight.on_event(MS, timed_out(Duration::ZERO), 60_000);
+        flight.sent(0, 60_000);
+        assert!(!flight.has_room(), "the probe is larger than the window");
+        flight.on_event(3 * MS, timed_out(2 * MS), 0);
         assert!(flight.has_room());
-        flight.sent(0.into(), 60_000);
-        assert!(!flight.has_room());
-        flight.on_event(MS, timed_out);
         assert_eq!(flight.window(), 2000, "twice in a row: start over");
+    }
+
+    #[test]
+    fn payloads_shrink_with_the_window_and_with_loss() {
+        let mut flight = flight();
+        assert_eq!(flight.payload_limit(40_000), 4984, "half of the initial window");
+        flight.sent(0, 1_000_000);
+        for _ in 0..10 {
+            flight.on_event(MS, acked(Duration::ZERO), 100_000);
+        }
+        assert_eq!(flight.payload_limit(40_000), 40_000);
+        for _ in 0..300 {
+            flight.sent(0, 2000);
+            flight.on_event(MS, Event::Lost { seq: 0.into(), sent_at: Duration::ZERO }, 2000);
+        }
+        assert_eq!(flight.payload_limit(40_000), 968, "one fragment");
+    }
+
+    #[test]
+    fn timeouts_of_several_exchanges_at_once_are_one() {
+        let mut flight = flight();
+        for _ in 0..5 {
+            flight.sent(0, 1000);
+        }
+        for _ in 0..5 {
+            flight.on_event(10 * MS, timed_out(Duration::ZERO), 1000);
+        }
+        assert_eq!(flight.window(), 10_000);
     }
 }

@@ -5,9 +5,15 @@ mod channel;
 mod close;
 mod driver;
 mod flight;
+mod life;
+mod loss;
 mod outgoing;
+mod path;
+mod rtt;
 mod shared;
+mod space;
 mod state;
+mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,9 +24,10 @@ use zssp_proto::{PublicKey, Suite};
 pub use channel::{Channel, Message};
 pub(crate) use driver::drive;
 pub(crate) use shared::{Inbound, Shared};
-pub(crate) use state::Settings;
+pub(crate) use state::{CREDIT, Settings, capacity};
+pub use stream::{ReceiveStream, SendStream};
 
-use crate::error::{CloseReason, SendError, TrySendError};
+use crate::error::{CloseReason, SendError, TooManyChannels, TrySendError};
 use crate::frame::DATAGRAM_OVERHEAD;
 use crate::stats::ConnectionStats;
 use crate::wait::until;
@@ -33,9 +40,12 @@ use crate::wait::until;
 ///
 /// ```
 /// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
-/// let channel = connection.channel();
+/// let channel = connection.channel(0)?;
 /// channel.send("reliable").await?;
 /// let reply = channel.request("what time is it?").await?;
+/// let (mut send, mut receive) = connection.open_stream().await?;
+/// tokio::io::AsyncWriteExt::write_all(&mut send, b"a stream of bytes").await?;
+/// send.finish()?;
 /// connection.send_datagram("perhaps").await?;
 /// println!("{} says {reply:?}", connection.remote_address());
 /// connection.close(0, b"done").await;
@@ -68,9 +78,10 @@ impl Connection {
         self.shared().session.peer_key()
     }
 
-    /// Where the peer's packets come from and ours go to.
+    /// Where the peer's packets come from and ours go to. It changes when the peer's address does and the new one has
+    /// proven to be the peer's.
     pub fn remote_address(&self) -> SocketAddr {
-        self.shared().remote
+        self.shared().look(|state| state.remote())
     }
 
     /// The cryptography in use.
@@ -83,9 +94,51 @@ impl Connection {
         self.shared().look(|state| state.stats())
     }
 
-    /// The connection's reliable channel. There is one; every call gives a handle of it.
-    pub fn channel(&self) -> Channel {
-        Channel::new(self.clone())
+    /// The reliable channel of that number; every call with it gives a handle of the same. Both ends just use it:
+    /// nothing goes over the wire before the first message, and nothing is allocated for those not used.
+    ///
+    /// # Errors
+    /// [`TooManyChannels`] when [`Builder::channels`](crate::Builder::channels) others are in use.
+    pub fn channel(&self, id: u16) -> Result<Channel, TooManyChannels> {
+        let arrival = self.shared().look(|state| state.channel(id))?;
+        Ok(Channel::new(self.clone(), id, arrival))
+    }
+
+    /// Opens a byte stream, for both directions. The peer [accepts](Self::accept_stream) it when something was written,
+    /// or the stream finished or reset. Waits while as many streams of this side are open as may be, 256.
+    ///
+    /// # Errors
+    /// Why the connection has ended.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, no stream was opened.
+    pub async fn open_stream(&self) -> Result<(SendStream, ReceiveStream), CloseReason> {
+        let shared = self.shared();
+        let id = until(&shared.openings, || shared.look(|state| state.open_stream().transpose())).await?;
+        Ok(stream::halves(self.clone(), id))
+    }
+
+    /// The next byte stream that the peer has opened.
+    ///
+    /// # Errors
+    /// Why the connection has ended.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, no stream was taken.
+    pub async fn accept_stream(&self) -> Result<(SendStream, ReceiveStream), CloseReason> {
+        let shared = self.shared();
+        let id = until(&shared.streams, || {
+            let (id, more, ended) =
+                shared.look(|state| (state.accept_stream(), state.has_streams(), state.ended().cloned()));
+            if more {
+                shared.streams.notify_one();
+            }
+            match ended {
+                Some(reason) => Some(Err(reason)),
+                None => id.map(Ok),
+            }
+        });
+        Ok(stream::halves(self.clone(), id.await?))
     }
 
     /// Bytes one datagram may have: 48 fragments of the endpoint's MTU, less what seals it.

@@ -1,30 +1,60 @@
 //! A payload about to be sealed: a short head, and the application's bytes uncopied.
 
-use bytes::Bytes;
-use seqex::SeqEx;
-use seqex::encoding::{AckWriter, MESSAGE_OVERHEAD, MessageHeader};
+use std::net::SocketAddr;
 
-use super::state::CHANNEL;
+use bytes::Bytes;
+use seqex::encoding::{AckWriter, ChannelId};
+use seqex::{Ack, AckKind, SeqEx, SeqNo};
+
+use crate::frame::{CHUNK_OVERHEAD, Group};
 
 /// Bytes of acknowledgements that travel in one payload at most: ten ranges at the least.
 const ACKS_LEN: usize = 112;
 
+/// What a head holds at most: a prefix, acknowledgements, and the start of a message.
+const HEAD_LEN: usize = ACKS_LEN + CHUNK_OVERHEAD;
+
 /// A payload in two parts.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    head: [u8; ACKS_LEN + MESSAGE_OVERHEAD],
+    head: [u8; HEAD_LEN],
     head_len: usize,
     body: Bytes,
+    to: Option<SocketAddr>,
 }
 
 impl Outgoing {
     pub(super) fn new(body: Bytes) -> Self {
-        Self { head: [0; ACKS_LEN + MESSAGE_OVERHEAD], head_len: 0, body }
+        Self { head: [0; HEAD_LEN], head_len: 0, body, to: None }
     }
 
-    /// Puts as many acknowledgements into the head as there are, and as fit it and `room` bytes.
-    pub(super) fn acks<S, R>(mut self, exchange: &mut SeqEx<S, R>, room: usize) -> (Self, Acks) {
-        let mut writer = AckWriter::new(&mut self.head[..room.min(ACKS_LEN)], CHANNEL);
+    /// A short payload for another address than the peer's.
+    pub(super) fn aside(to: Option<SocketAddr>, frame: &[u8]) -> Self {
+        Self { to, ..Self::new(Bytes::new()).start(frame) }
+    }
+
+    /// Where it goes, if not to the peer's address.
+    pub(super) fn to(&self) -> Option<SocketAddr> {
+        self.to
+    }
+
+    /// The start of a payload with frames of the exchanges of `group`.
+    pub(super) fn of(group: Group, body: Bytes) -> Self {
+        let outgoing = Self::new(body);
+        match group.prefix() {
+            Some(prefix) => outgoing.start(&prefix),
+            None => outgoing,
+        }
+    }
+
+    /// Puts as many acknowledgements of an exchange into the head as there are, and as fit it and `room` bytes.
+    pub(super) fn put_acks<S, R>(
+        &mut self,
+        channel: ChannelId,
+        exchange: &mut SeqEx<S, R>,
+        room: usize,
+    ) -> Acks {
+        let mut writer = self.writer(channel, room);
         let acks = loop {
             if !writer.has_room() {
                 break Acks::Left;
@@ -33,11 +63,24 @@ impl Outgoing {
             let written = writer.push(&ack);
             debug_assert!(written.is_ok(), "there is room, as was just asked");
         };
-        self.head_len = writer.len();
-        (self, acks)
+        self.head_len += writer.len();
+        acks
     }
 
-    /// Appends the start of a frame, at most [`MESSAGE_OVERHEAD`] bytes, whose rest is the body.
+    /// Answers one message of an exchange that is over, if there is room.
+    pub(super) fn put_answer(&mut self, channel: ChannelId, seq: SeqNo) -> Acks {
+        let mut writer = self.writer(channel, ACKS_LEN);
+        let written = writer.push(&Ack { kind: AckKind::Answered, first: seq, count: 1 });
+        self.head_len += writer.len();
+        if written.is_ok() { Acks::None } else { Acks::Left }
+    }
+
+    fn writer(&mut self, channel: ChannelId, room: usize) -> AckWriter<'_> {
+        let end = self.head_len.saturating_add(room).clamp(self.head_len, ACKS_LEN.max(self.head_len));
+        AckWriter::new(&mut self.head[self.head_len..end], channel)
+    }
+
+    /// Appends the start of a frame, whose rest is the body.
     pub(super) fn start(mut self, start: &[u8]) -> Self {
         let end = self.head_len + start.len();
         if let Some(place) = self.head.get_mut(self.head_len..end) {
@@ -47,17 +90,8 @@ impl Outgoing {
         self
     }
 
-    /// Appends the header of the message whose data is the body.
-    pub(super) fn header(self, header: &MessageHeader) -> Self {
-        self.start(header)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.head_len + self.body.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// The payload's parts in order.

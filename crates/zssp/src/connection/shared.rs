@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore};
-use zssp_proto::{Session, SessionId};
+use zssp_proto::{Address, Session, SessionId};
 
-use super::state::{Effects, Settings, State};
+use super::state::{Effects, Parsed, Settings, State};
 use crate::endpoint;
 use crate::error::CloseReason;
 use crate::sync::{RankedMutex, rank};
@@ -18,20 +18,21 @@ use crate::sync::{RankedMutex, rank};
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) session: Session,
-    pub(crate) remote: SocketAddr,
     pub(crate) endpoint: Arc<endpoint::Shared>,
     pub(super) settings: Settings,
     state: RankedMutex<{ rank::CONNECTION }, State>,
     /// Wakes the driver.
     pub(super) driver: Notify,
-    /// Wakes one who waits for a message.
-    pub(super) inbox: Notify,
     /// Wakes one who waits for a datagram.
     pub(super) datagrams: Notify,
+    /// Wakes one who waits for a stream of the peer.
+    pub(super) streams: Notify,
+    /// Wakes all who wait to open a stream.
+    pub(super) openings: Notify,
     /// Wakes all who wait for the end, or for everything to be answered.
     pub(super) changed: Notify,
     /// Bytes of messages that may yet be accepted. Closed when the connection ends.
-    pub(super) send_space: Semaphore,
+    pub(super) send_space: Arc<Semaphore>,
     /// Bytes of datagrams that may yet be accepted. Closed when the connection ends.
     pub(super) datagram_space: Semaphore,
 }
@@ -39,16 +40,18 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(endpoint: Arc<endpoint::Shared>, session: Session, remote: SocketAddr) -> Self {
         let settings = endpoint.config.connection_settings();
+        let state =
+            State::new(Instant::now(), settings, remote, session.role(), endpoint.config.controller());
         Self {
             session,
-            remote,
             settings,
-            state: RankedMutex::new(State::new(Instant::now(), settings, endpoint.buffers.clone())),
+            state: RankedMutex::new(state),
             driver: Notify::new(),
-            inbox: Notify::new(),
             datagrams: Notify::new(),
+            streams: Notify::new(),
+            openings: Notify::new(),
             changed: Notify::new(),
-            send_space: Semaphore::new(endpoint.config.send_buffer),
+            send_space: Arc::new(Semaphore::new(State::initial_room(&settings))),
             datagram_space: Semaphore::new(endpoint.config.datagram_buffer),
             endpoint,
         }
@@ -69,6 +72,7 @@ impl Shared {
 
     /// Takes in an authentic payload.
     pub(crate) fn handle_payload(&self, now: Instant, payload: &[u8]) {
+        let payload = Parsed::new(payload, None, &self.endpoint.buffers);
         self.with(|state, effects| state.handle_payload(now, payload, effects));
     }
 
@@ -89,9 +93,14 @@ impl Shared {
             answers,
             dropped,
             discarded,
+            wakers,
+            arrivals,
+            closed,
             driver,
-            inbox,
             datagrams,
+            streams,
+            openings,
+            moved,
             changed,
             ended,
         } = effects;
@@ -111,8 +120,20 @@ impl Shared {
         if driver {
             self.driver.notify_one();
         }
-        if inbox {
-            self.inbox.notify_one();
+        for arrival in arrivals {
+            arrival.notify_one();
+        }
+        for waker in wakers {
+            waker.wake();
+        }
+        if streams {
+            self.streams.notify_one();
+        }
+        if let Some(address) = moved {
+            self.session.set_address(Address::from(address));
+        }
+        if openings {
+            self.openings.notify_waiters();
         }
         if datagrams {
             self.datagrams.notify_one();
@@ -121,8 +142,12 @@ impl Shared {
         if ended {
             self.send_space.close();
             self.datagram_space.close();
-            self.inbox.notify_waiters();
             self.datagrams.notify_waiters();
+            self.streams.notify_waiters();
+            self.openings.notify_waiters();
+            for arrival in closed {
+                arrival.notify_waiters();
+            }
         }
         if changed {
             self.changed.notify_waiters();
@@ -145,8 +170,9 @@ impl Inbound {
         self.shared.session.id()
     }
 
-    /// Takes in an authentic payload.
-    pub(crate) fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
+    /// Takes in an authentic payload, and where its last fragment came from, if that is known.
+    pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<SocketAddr>, payload: &[u8]) {
+        let payload = Parsed::new(payload, from, &self.shared.endpoint.buffers);
         self.shared.state.lock().handle_payload(now, payload, &mut self.effects);
     }
 }

@@ -119,7 +119,7 @@ impl Shared {
             return None;
         };
         let shared = Arc::new(connection::Shared::new(self.clone(), session, remote));
-        if let Some(older) = self.table.insert(shared.clone()) {
+        if let Some(older) = self.table.insert(&shared) {
             // The thread that carries the news of its end has not got round to it, and will not find it any more.
             older.handle_session_end(CloseReason::Session("its keys are gone"));
         }

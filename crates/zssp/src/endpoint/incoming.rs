@@ -23,7 +23,7 @@ use crate::error::ConnectError;
 ///     }
 ///     tokio::spawn(async move {
 ///         let Ok(connection) = incoming.accept().await else { return };
-///         let channel = connection.channel();
+///         let Ok(channel) = connection.channel(0) else { return };
 ///         while let Some(message) = channel.receive().await {
 ///             let echo = message.data().clone();
 ///             let _ = message.reply(echo).await;

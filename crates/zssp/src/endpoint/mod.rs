@@ -48,14 +48,14 @@ use crate::wait::until;
 /// tokio::spawn(async move {
 ///     let incoming = server.accept().await.expect("open");
 ///     let connection = incoming.accept().await.expect("accepted");
-///     let message = connection.channel().receive().await.expect("a message");
+///     let message = connection.channel(0).expect("the first").receive().await.expect("a message");
 ///     message.reply("hello yourself").await.expect("replied");
 ///     connection.closed().await;
 /// });
 ///
 /// let client = Endpoint::bind("127.0.0.1:0", SecretKey::generate()?).await?;
 /// let connection = client.connect(address, key).await?;
-/// assert_eq!(connection.channel().request("hello").await?, "hello yourself");
+/// assert_eq!(connection.channel(0)?.request("hello").await?, "hello yourself");
 /// connection.close(0, b"done").await;
 /// # Ok(()) }
 /// ```

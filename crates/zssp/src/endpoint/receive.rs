@@ -5,6 +5,7 @@
 //! 3. *Sequential per connection*, under its mutex: frames are read, messages copied out.
 //! 4. Once per batch and connection: whoever waits is woken.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -83,11 +84,11 @@ impl<'a> Batch<'a> {
             bytes += datagram.len() as u64;
             match context.receive(self.now, from.into(), datagram, scratch) {
                 Ok(Received::Reply(challenge)) => self.shared.send_challenge(from, &challenge),
-                received => faults += self.take(received).fault,
+                received => faults += self.take(received, Some(from)).fault,
             }
         }
         loop {
-            let outcome = self.take(context.flush(self.now, scratch));
+            let outcome = self.take(context.flush(self.now, scratch), None);
             faults += outcome.fault;
             if outcome.nothing {
                 break;
@@ -98,9 +99,9 @@ impl<'a> Batch<'a> {
         self.shared.counters.faults.add(faults);
     }
 
-    fn take(&mut self, received: Result<Received<'_>, Fault>) -> Outcome {
+    fn take(&mut self, received: Result<Received<'_>, Fault>, from: Option<SocketAddr>) -> Outcome {
         match received {
-            Ok(Received::Payload { session, bytes }) => self.deliver(session, bytes),
+            Ok(Received::Payload { session, bytes }) => self.deliver(session, from, bytes),
             Ok(Received::Handshake(handshake)) => self.shared.try_submit(handshake),
             Ok(_) => return Outcome { fault: 0, nothing: true },
             Err(_) => return Outcome { fault: 1, nothing: false },
@@ -108,12 +109,12 @@ impl<'a> Batch<'a> {
         Outcome { fault: 0, nothing: false }
     }
 
-    fn deliver(&mut self, id: SessionId, payload: &[u8]) {
+    fn deliver(&mut self, id: SessionId, from: Option<SocketAddr>, payload: &[u8]) {
         if self.inbound.as_ref().is_none_or(|inbound| inbound.id() != id) {
             self.inbound = self.shared.table.find(id).map(Inbound::new);
         }
         if let Some(inbound) = &mut self.inbound {
-            inbound.handle_payload(self.now, payload);
+            inbound.handle_payload(self.now, from, payload);
             return;
         }
         let early = self.shared.book.lock().keep_early(id, payload);

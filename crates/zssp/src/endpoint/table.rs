@@ -1,59 +1,65 @@
 //! Which connection a session id belongs to.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
+use papaya::HashMap;
 use zssp_proto::SessionId;
 
 use crate::connection::Shared;
 
-/// Connections by their session's dense index. Read for every payload, written when a connection comes or goes.
-#[derive(Debug, Default)]
-pub(crate) struct Table(RwLock<Slots>);
-
-#[derive(Debug, Default)]
-struct Slots {
-    connections: Vec<Option<Arc<Shared>>>,
-    count: usize,
+/// Connections by their session's dense index. Read for every batch of payloads, without a lock and so without waiting
+/// for connections that come and go.
+///
+/// It does not keep them alive, their drivers do: the map forgets what was removed only later, and a connection keeps its
+/// endpoint, and with it this table.
+#[derive(Default)]
+pub(crate) struct Table {
+    connections: HashMap<usize, (SessionId, Weak<Shared>)>,
+    /// Exact, so that of those who leave at the same time exactly one is the last.
+    count: AtomicUsize,
 }
 
 impl Table {
     pub(crate) fn find(&self, id: SessionId) -> Option<Arc<Shared>> {
-        let slots = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let connection = slots.connections.get(id.index())?.as_ref()?;
-        (connection.session.id() == id).then(|| connection.clone())
+        let connections = self.connections.pin();
+        let (held, connection) = connections.get(&id.index())?;
+        if *held == id { connection.upgrade() } else { None }
     }
 
     /// Yields the older connection in the same place, whose session has ended: indices are given again only after that.
-    pub(crate) fn insert(&self, connection: Arc<Shared>) -> Option<Arc<Shared>> {
-        let index = connection.session.id().index();
-        let mut slots = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if slots.connections.len() <= index {
-            slots.connections.resize_with(index + 1, || None);
-        }
-        let replaced = slots.connections[index].replace(connection);
-        slots.count += usize::from(replaced.is_none());
-        replaced
+    pub(crate) fn insert(&self, connection: &Arc<Shared>) -> Option<Arc<Shared>> {
+        let id = connection.session.id();
+        // Counted before it can be found, and so removed.
+        self.count.fetch_add(1, Ordering::SeqCst);
+        let connections = self.connections.pin();
+        let (_, older) = connections.insert(id.index(), (id, Arc::downgrade(connection)))?;
+        self.count.fetch_sub(1, Ordering::SeqCst);
+        older.upgrade()
     }
 
     /// Removes this very connection, and says how many are left.
     pub(crate) fn remove(&self, connection: &Shared) -> usize {
         let id = connection.session.id();
-        let mut slots = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.connections.get_mut(id.index());
-        let removed = slot.and_then(|slot| slot.take_if(|held| held.session.id() == id));
-        slots.count -= usize::from(removed.is_some());
-        let count = slots.count;
-        drop(slots);
-        drop(removed);
-        count
+        let connections = self.connections.pin();
+        match connections.remove_if(&id.index(), |_, (held, _)| *held == id) {
+            Ok(Some(_)) => self.count.fetch_sub(1, Ordering::SeqCst) - 1,
+            Ok(None) | Err(_) => self.len(),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).count
+        self.count.load(Ordering::SeqCst)
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Shared>> {
-        let slots = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        slots.connections.iter().flatten().cloned().collect()
+        self.connections.pin().values().filter_map(|(_, connection)| connection.upgrade()).collect()
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("len", &self.len()).finish_non_exhaustive()
     }
 }

@@ -3,14 +3,15 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use seqex::encoding::{self, MessageHeader};
 
-use super::{CHANNEL, Effects, GRANULARITY, State, Step, datagram_cost};
+use super::lane::Transmission;
+use super::lanes::Turn;
+use super::{Effects, GRANULARITY, State, Step, datagram_cost};
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase, Pulse};
 use crate::connection::outgoing::{Acks, Outgoing};
 use crate::error::CloseReason;
-use crate::frame;
+use crate::frame::{self, CHUNK_OVERHEAD, Group, LaneId};
 
 impl State {
     /// Puts payloads into `out` until they are `budget` bytes, or just above, and says what to do next.
@@ -26,12 +27,14 @@ impl State {
         let mut left = budget;
         let mut full = false;
         if self.ended.is_none() {
-            full = self.put_datagrams(&mut left, out, effects) || self.put_messages(now, &mut left, out);
+            self.put_signs_of_life(now, out);
+            full = self.put_datagrams(&mut left, out, effects)
+                || self.put_messages(now, &mut left, out, effects);
             if self.acks.due().is_some_and(|due| due <= now) {
-                self.put_acks(out);
+                self.put_acks(out, effects);
             }
         }
-        self.phase.put_frames(now, self.exchange.resend_timeout(), out);
+        self.phase.put_frames(now, self.flight.rtt().timeout(), out);
         for payload in &out[before..] {
             self.stats.payloads_sent += 1;
             self.stats.bytes_sent += payload.len() as u64;
@@ -50,15 +53,27 @@ impl State {
 
     fn handle_time(&mut self, now: Instant, effects: &mut Effects) {
         let time = self.time(now);
-        if self.ended.is_none() && self.exchange.next_deadline().is_some_and(|due| due <= time) {
-            self.exchange.handle_timeout(time);
-            self.drain_events(now);
-            if self.exchange.failure().is_some() {
+        while self.ended.is_none()
+            && let Some(id) = self.lanes.expired(now)
+        {
+            let Some(lane) = self.lanes.get_mut(id) else { continue };
+            lane.exchange.handle_timeout(time);
+            let failed = lane.exchange.failure().is_some();
+            self.drain_events(id, now);
+            if failed {
                 self.end(CloseReason::TimedOut, effects);
                 self.phase = Phase::Over;
             }
+            // What a time-out lets out is to go before all others of its kind: it probes the road.
+            self.lanes.ready(id, Turn::Next);
+            self.lanes.arm(id, self.epoch);
         }
-        match self.phase.pulse(now, self.has_sent_all()) {
+        if self.ended.is_none() && self.life.is_over(now) {
+            self.end(CloseReason::TimedOut, effects);
+            self.phase = Phase::Over;
+        }
+        let drained = matches!(self.phase, Phase::Draining { .. }) && self.has_sent_all();
+        match self.phase.pulse(now, drained) {
             Pulse::Steady => {}
             Pulse::Drained(frame) => {
                 // What the peer's messages were answered with goes first: its side is drained by it, too.
@@ -75,6 +90,19 @@ impl State {
                 self.end(CloseReason::Local, effects);
                 self.phase = Phase::Over;
             }
+        }
+    }
+
+    fn put_signs_of_life(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        //= ZSSP-LIV-02  with the token it came with
+        if let Some((token, from)) = self.pong.take() {
+            out.push(Outgoing::aside(from, &frame::pong(token)));
+        }
+        if let Some((address, token)) = self.path.asks(now, self.flight.rtt().timeout()) {
+            out.push(Outgoing::aside(Some(address), &frame::ping(token)));
+        }
+        if self.life.asks(now) {
+            out.push(Outgoing::aside(None, &frame::ping(frame::Token::default())));
         }
     }
 
@@ -97,52 +125,87 @@ impl State {
         false
     }
 
-    /// Whether the budget ended before what may be sent now. Resends go first: others wait for them.
-    fn put_messages(&mut self, now: Instant, left: &mut usize, out: &mut Vec<Outgoing>) -> bool {
+    /// Whether the budget ended before what may be sent now.
+    fn put_messages(
+        &mut self,
+        now: Instant,
+        left: &mut usize,
+        out: &mut Vec<Outgoing>,
+        effects: &mut Effects,
+    ) -> bool {
         let time = self.time(now);
-        while self.flight.has_room() {
+        let limit =
+            self.flight.payload_limit(self.settings.max_payload).saturating_sub(CHUNK_OVERHEAD).max(1);
+        while self.flight.has_room()
+            && let Some(id) = self.lanes.next_ready()
+        {
             if *left == 0 {
+                self.lanes.ready(id, Turn::Next);
                 return true;
             }
-            let (message, again) = match self.exchange.poll_resend(time) {
-                Some(message) => (message, true),
-                None => match self.exchange.poll_fresh(time) {
-                    Some(message) => (message, false),
-                    None => return false,
-                },
-            };
-            let (seq, data) = (message.seq, message.data.data.clone());
-            let header = MessageHeader::new(CHANNEL, &message);
-            self.flight.sent(seq, data.len() + encoding::MESSAGE_OVERHEAD);
+            let Some(lane) = self.lanes.get_mut(id) else { continue };
+            let Some(message) = lane.poll_message(id, time, limit) else { continue };
+            let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
+            let before = lane.departed(message.seq, len);
+            self.flight.sent(before, len);
             self.stats.messages_sent += 1;
-            self.stats.messages_resent += u64::from(again);
-            let mut payload = Outgoing::new(data);
-            //= ZSSP-ENC-03  acknowledgements ride with messages
-            if self.acks.due().is_some() {
-                let room = self.settings.max_payload.saturating_sub(payload.len() + header.len());
-                let (with_acks, acks) = payload.acks(&mut self.exchange, room);
-                payload = with_acks;
-                if acks == Acks::None {
-                    self.acks.clear();
-                }
-            }
-            let payload = payload.header(&header);
+            self.stats.messages_resent += u64::from(message.again);
+            let payload = self.payload_of(id, message, effects);
             *left = left.saturating_sub(payload.len());
             out.push(payload);
+            self.lanes.ready(id, Turn::Last);
+            self.lanes.arm(id, self.epoch);
         }
         false
     }
 
-    fn put_acks(&mut self, out: &mut Vec<Outgoing>) {
-        loop {
-            let (payload, acks) = Outgoing::new(Bytes::new()).acks(&mut self.exchange, usize::MAX);
-            if !payload.is_empty() {
-                out.push(payload);
-            }
-            if acks == Acks::None {
-                break;
+    /// The payload of a message, with as many acknowledgements as may ride with it.
+    fn payload_of(&mut self, id: LaneId, mut message: Transmission, effects: &mut Effects) -> Outgoing {
+        let body = message.take_body();
+        let room = self.settings.max_payload.saturating_sub(body.len() + CHUNK_OVERHEAD);
+        let mut payload = Outgoing::of(id.group(), body);
+        //= ZSSP-ENC-03  acknowledgements ride with messages
+        if self.acks.due().is_some() {
+            self.fill_acks(id.group(), &mut payload, room, effects);
+            if self.lanes.next_acks().is_none() && self.streams.late.is_empty() {
+                self.acks.clear();
             }
         }
+        message.put_head(payload)
+    }
+
+    fn put_acks(&mut self, out: &mut Vec<Outgoing>, effects: &mut Effects) {
+        while let Some(id) = self.lanes.next_acks() {
+            let mut payload = Outgoing::of(id.group(), Bytes::new());
+            let empty = payload.len();
+            self.fill_acks(id.group(), &mut payload, usize::MAX, effects);
+            if payload.len() > empty {
+                out.push(payload);
+            }
+        }
+        while let Some((id, seq)) = self.streams.late.pop_front() {
+            let id = LaneId::Stream(id);
+            let mut payload = Outgoing::of(id.group(), Bytes::new());
+            let answered = payload.put_answer(id.channel(), seq);
+            debug_assert!(answered == Acks::None, "an empty payload has room for one");
+            out.push(payload);
+        }
         self.acks.clear();
+    }
+
+    /// Puts acknowledgements of the exchanges whose turn it is into a payload of `group`, as many as fit.
+    fn fill_acks(&mut self, group: Group, payload: &mut Outgoing, room: usize, effects: &mut Effects) {
+        let start = payload.len();
+        while let Some(id) = self.lanes.next_acks()
+            && id.group() == group
+            && let Some(lane) = self.lanes.get_mut(id)
+        {
+            let room = room.saturating_sub(payload.len() - start);
+            if payload.put_acks(id.channel(), &mut lane.exchange, room) == Acks::Left {
+                break;
+            }
+            self.lanes.acks_are_sent();
+            self.sweep(id, effects);
+        }
     }
 }

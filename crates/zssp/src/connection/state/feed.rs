@@ -1,127 +1,277 @@
 //! What arrives: payloads and the end of the session.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use seqex::encoding::Frame;
-use seqex::{Delivery, Event, Packet, Received};
+use bytes::Bytes;
+use seqex::encoding::{Frame, Frames};
+use seqex::{Ack, Delivery, Event, Message, Order, Packet, Received, Token};
 
-use super::{Arrived, CHANNEL, Effects, State, datagram_cost, urgency};
+use super::lane::{Content, Lane, Sending};
+use super::lanes::Turn;
+use super::stream::{ReceiveHalf, SendHalf};
+use super::streams::Place;
+use super::{Arrived, Effects, State, datagram_cost, urgency};
+use crate::buffers::Buffers;
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase};
+use crate::connection::path::Moved;
 use crate::error::CloseReason;
-use crate::frame::{self, Malformed, Payload};
+use crate::frame::{self, Chunk, Group, LaneId, Malformed, Payload, Token as Token8};
+
+/// A payload that was read, and its content copied, outside of the lock.
+#[derive(Debug)]
+pub(in crate::connection) struct Parsed<'a> {
+    len: usize,
+    from: Option<SocketAddr>,
+    content: Result<Parts<'a>, Malformed>,
+}
+
+#[derive(Debug)]
+enum Parts<'a> {
+    Close {
+        code: u32,
+        reason: &'a [u8],
+    },
+    CloseRead,
+    Datagram(Bytes),
+    Ping(Token8),
+    Pong(Token8),
+    /// Frames, and the data of the message among them.
+    Exchange(Group, Frames<'a>, Bytes),
+}
+
+impl<'a> Parsed<'a> {
+    pub(in crate::connection) fn new(
+        payload: &'a [u8],
+        from: Option<SocketAddr>,
+        buffers: &Arc<Buffers>,
+    ) -> Self {
+        let content = Payload::parse(payload).map(|content| match content {
+            Payload::Close { code, reason } => Parts::Close { code, reason },
+            Payload::CloseRead => Parts::CloseRead,
+            Payload::Datagram(data) => Parts::Datagram(buffers.copy(data)),
+            Payload::Ping(token) => Parts::Ping(token),
+            Payload::Pong(token) => Parts::Pong(token),
+            Payload::Exchange(group, frames) => {
+                let data = frames.clone().find_map(|frame| match frame {
+                    Ok(Frame::Message(_, message)) => Some(buffers.copy(message.data)),
+                    _ => None,
+                });
+                Parts::Exchange(group, frames, data.unwrap_or_default())
+            }
+        });
+        Self { len: payload.len(), from, content }
+    }
+}
 
 impl State {
     /// Takes in an authentic payload.
     pub(in crate::connection) fn handle_payload(
         &mut self,
         now: Instant,
-        payload: &[u8],
+        payload: Parsed<'_>,
         effects: &mut Effects,
     ) {
-        self.stats.payloads_received += 1;
-        self.stats.bytes_received += payload.len() as u64;
-        if let Err(malformed) = self.read(now, payload, effects) {
-            self.end(CloseReason::Protocol(malformed.as_str()), effects);
-            if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
-                let frame = frame::close(frame::PROTOCOL_VIOLATION, malformed.as_str().as_bytes());
-                self.phase = Phase::Closing(Closing::new(now, frame.into()));
-            }
+        self.life.heard(now);
+        if self.ended.is_none() && payload.from.is_some_and(|from| self.path.heard(now, from)) {
             effects.driver = true;
+        }
+        self.stats.payloads_received += 1;
+        self.stats.bytes_received += payload.len as u64;
+        if let Err(malformed) = payload.content.and_then(|parts| self.take(now, payload.from, parts, effects))
+        {
+            self.refuse(now, malformed, effects);
         }
     }
 
-    fn read(&mut self, now: Instant, payload: &[u8], effects: &mut Effects) -> Result<(), Malformed> {
-        match Payload::parse(payload)? {
-            Payload::Close { code, reason } => {
+    /// The peer does not follow the protocol.
+    fn refuse(&mut self, now: Instant, malformed: Malformed, effects: &mut Effects) {
+        self.end(CloseReason::Protocol(malformed.as_str()), effects);
+        if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
+            let frame = frame::close(frame::PROTOCOL_VIOLATION, malformed.as_str().as_bytes());
+            self.phase = Phase::Closing(Closing::new(now, frame.into()));
+        }
+        effects.driver = true;
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        from: Option<SocketAddr>,
+        parts: Parts<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), Malformed> {
+        match parts {
+            Parts::Close { code, reason } => {
                 if self.ended.is_none() {
                     self.end(CloseReason::Peer { code, reason: reason.into() }, effects);
                 }
-                self.phase.answer_close(now, self.exchange.resend_timeout());
+                self.phase.answer_close(now, self.flight.rtt().timeout());
                 effects.driver = true;
             }
-            Payload::CloseRead => {
+            Parts::CloseRead => {
                 if matches!(self.phase, Phase::Closing(_)) {
                     self.phase = Phase::Over;
                     self.end(CloseReason::Local, effects);
                     effects.driver = true;
                 }
             }
-            Payload::Datagram(_) | Payload::Exchange(_) if self.ended.is_some() => {}
-            Payload::Datagram(data) => self.take_datagram(data, effects),
-            Payload::Exchange(frames) => {
-                for frame in frames {
-                    self.take_frame(now, frame?, effects)?;
+            Parts::Datagram(_) | Parts::Exchange(..) | Parts::Ping(_) | Parts::Pong(_)
+                if self.ended.is_some() => {}
+            Parts::Pong(token) => {
+                if let Some(moved) = self.path.answered(token) {
+                    effects.moved = Some(self.path.remote());
+                    if let Moved::Elsewhere = moved {
+                        self.flight.moved();
+                    }
                 }
-                self.settle(now, effects);
+            }
+            Parts::Ping(token) => {
+                // Of several before the next look only the last is answered, so that there is nothing to fill.
+                self.pong = Some((token, from));
+                effects.driver = true;
+            }
+            Parts::Datagram(data) => self.take_datagram(data, effects),
+            Parts::Exchange(group, frames, mut data) => {
+                // Frames of one exchange mostly come together.
+                let mut touched = None;
+                for frame in frames {
+                    let id = match frame? {
+                        Frame::Ack(channel, ack) => self.take_ack(now, group.lane(channel), ack, effects),
+                        Frame::Message(channel, message) => {
+                            let message = with_data(&message, std::mem::take(&mut data));
+                            self.take_message_frame(now, group.lane(channel), message, effects)?
+                        }
+                    };
+                    if touched != id
+                        && let Some(previous) = touched
+                    {
+                        self.settle_fed(previous, now, effects)?;
+                    }
+                    touched = id;
+                }
+                if let Some(id) = touched {
+                    self.settle_fed(id, now, effects)?;
+                }
             }
         }
         Ok(())
     }
 
-    fn take_datagram(&mut self, data: &[u8], effects: &mut Effects) {
+    fn take_datagram(&mut self, data: Bytes, effects: &mut Effects) {
         let bytes = self.datagrams_in_bytes + datagram_cost(data.len());
         if bytes > self.settings.datagram_buffer && !self.datagrams_in.is_empty() {
             self.stats.datagrams_dropped += 1;
             return;
         }
         self.datagrams_in_bytes = bytes;
-        self.datagrams_in.push_back(self.buffers.copy(data));
+        self.datagrams_in.push_back(data);
         effects.datagrams = true;
     }
 
-    fn take_frame(&mut self, now: Instant, frame: Frame<'_>, effects: &mut Effects) -> Result<(), Malformed> {
+    fn take_ack(&mut self, now: Instant, id: LaneId, ack: Ack, effects: &mut Effects) -> Option<LaneId> {
         let time = self.time(now);
-        match frame {
-            Frame::Ack(CHANNEL, ack) => {
-                self.exchange.receive(time, Packet::Ack(ack));
-                effects.driver = true;
+        // Of an exchange that is over it is an answer that came twice.
+        self.lanes.get_mut(id)?.exchange.receive(time, Packet::Ack(ack));
+        effects.driver = true;
+        Some(id)
+    }
+
+    fn take_message_frame(
+        &mut self,
+        now: Instant,
+        id: LaneId,
+        message: Message<Bytes>,
+        effects: &mut Effects,
+    ) -> Result<Option<LaneId>, Malformed> {
+        match id {
+            LaneId::Channel(channel) => {
+                self.channel(channel).map_err(|_| Malformed::Channel)?;
             }
-            Frame::Message(CHANNEL, message) => {
-                let in_order = message.seq == self.expected;
-                if message.seq.since(self.expected) < self.settings.window.packets() {
-                    self.expected = message.seq.next();
+            LaneId::CONTROL => self.need_control(),
+            LaneId::Stream(stream) => match self.place_of(stream, effects)? {
+                Place::Here => {}
+                Place::Full => return Ok(None),
+                Place::Over => {
+                    self.answer_late(now, stream, message.seq, effects);
+                    return Ok(None);
                 }
-                effects.driver |= message.reply_to.is_some();
-                let data = self.buffers.copy(message.data);
-                let received = self.exchange.receive(time, Packet::Message(with_data(&message, data)));
-                let taken = matches!(received, Received::Taken);
-                self.note(now, if taken && in_order { Urgency::Arrived } else { Urgency::Now }, effects);
-            }
-            Frame::Ack(..) | Frame::Message(..) => return Err(Malformed::Channel),
+            },
         }
+        let (time, limit) = (self.time(now), self.settings.receive_buffer);
+        let Some(lane) = self.lanes.get_mut(id) else { return Ok(None) };
+        let in_order = message.seq == lane.expected;
+        if message.seq.since(lane.expected) < lane.capacity() {
+            lane.expected = message.seq.next();
+        }
+        let len = match (&lane.content, message.reply_to) {
+            // What was asked for is limited by how much was asked.
+            (Content::Control(_), _) | (_, Some(_)) => 0,
+            (Content::Channel(_), None) => message.data.len(),
+            (Content::Stream(_), None) => message.data.len().saturating_sub(1),
+        };
+        effects.driver |= message.reply_to.is_some();
+        let received = lane.exchange.receive(time, Packet::Message(message));
+        let taken = matches!(received, Received::Taken);
+        if taken {
+            self.received += len;
+            //= ZSSP-STR-06  more than was allowed ends the connection
+            if self.received > limit {
+                return Err(Malformed::Credit);
+            }
+        }
+        self.note(id, now, if taken && in_order { Urgency::Arrived } else { Urgency::Now }, effects);
+        Ok(Some(id))
+    }
+
+    /// Draws the conclusions of whatever an exchange was fed by the peer.
+    fn settle_fed(&mut self, id: LaneId, now: Instant, effects: &mut Effects) -> Result<(), Malformed> {
+        self.settle(id, now, effects)?;
+        // An answer may have made room in the window, or shown that something is lost.
+        self.lanes.ready(id, Turn::Last);
+        self.lanes.arm(id, self.epoch);
+        self.sweep(id, effects);
         Ok(())
     }
 
-    /// Draws the conclusions of whatever the exchange was fed.
-    pub(super) fn settle(&mut self, now: Instant, effects: &mut Effects) {
-        self.drain_events(now);
+    /// Draws the conclusions of whatever an exchange was fed.
+    pub(super) fn settle(
+        &mut self,
+        id: LaneId,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<(), Malformed> {
+        self.drain_events(id, now);
         let mut answered = false;
-        while let Some(delivery) = self.exchange.poll_deliver() {
+        while let Some(delivery) = self.lanes.get_mut(id).and_then(|lane| lane.exchange.poll_deliver()) {
             match delivery {
                 Delivery::Acknowledged { data: mut sent, .. } => {
                     effects.freed += sent.cost;
                     effects.answers.extend(sent.answer.take().map(|answer| (answer, None)));
+                    self.chunk_answered(id, &sent, effects);
                     effects.dropped.push(sent);
                     answered = true;
                 }
-                Delivery::Payload { token, data } => {
-                    self.inbox.push_back(Arrived { token, data, answers: None });
-                    effects.inbox = true;
-                }
+                Delivery::Payload { token, data } => self.deliver(id, now, (token, data), effects)?,
                 Delivery::Reply { token, data, mut sent, .. } => {
                     effects.freed += sent.cost;
                     answered = true;
+                    let channel = self.find_channel(id).ok_or(Malformed::Chunk)?;
                     match sent.answer.take() {
                         Some(answer) => {
-                            self.exchange.acknowledge(token);
-                            self.note(now, urgency(data.len()), effects);
+                            if let Some(lane) = self.lanes.get_mut(id) {
+                                lane.exchange.acknowledge(token);
+                            }
+                            self.note(id, now, urgency(data.len()), effects);
                             effects.answers.push((answer, Some(data)));
                             effects.dropped.push(sent);
                         }
                         None => {
-                            self.inbox.push_back(Arrived { token, data, answers: Some(sent.data) });
-                            effects.inbox = true;
+                            let answers = Some(sent.data);
+                            channel.inbox.push_back(Arrived { token, data, answers });
+                            effects.notify(&channel.arrival);
                         }
                     }
                 }
@@ -129,21 +279,84 @@ impl State {
         }
         if answered {
             self.phase.progress(now + self.settings.give_up_after);
-            self.refill(now);
             effects.driver = true;
-            effects.changed |= self.is_drained();
+            effects.changed |= self.lanes.get(id).is_none_or(Lane::is_drained);
+        }
+        Ok(())
+    }
+
+    /// The same, after a command of this side: what the peer sent may prove malformed only when it is taken out.
+    pub(super) fn settle_own(&mut self, id: LaneId, now: Instant, effects: &mut Effects) {
+        if let Err(malformed) = self.settle(id, now, effects) {
+            self.refuse(now, malformed, effects);
+        }
+        self.lanes.ready(id, Turn::Last);
+        self.sweep(id, effects);
+    }
+
+    /// A message of the peer that answers none of ours.
+    fn deliver(
+        &mut self,
+        id: LaneId,
+        now: Instant,
+        (token, data): (Token, Bytes),
+        effects: &mut Effects,
+    ) -> Result<(), Malformed> {
+        let Some(lane) = self.lanes.get_mut(id) else { return Ok(()) };
+        match &mut lane.content {
+            Content::Channel(channel) => {
+                channel.inbox.push_back(Arrived { token, data, answers: None });
+                effects.notify(&channel.arrival);
+                Ok(())
+            }
+            Content::Control(_) => {
+                lane.exchange.acknowledge(token);
+                self.note(id, now, Urgency::Answered, effects);
+                self.handle_control(now, &data, effects)
+            }
+            Content::Stream(stream) => {
+                let chunk = Chunk::parse(&data)?;
+                //= ZSSP-STR-03  all chunks are ordered ones, and only the last is empty
+                if token.order() == Order::Unordered || (data.len() == 1 && chunk == Chunk::Middle) {
+                    return Err(Malformed::Chunk);
+                }
+                let content = data.slice(1..);
+                if stream.receiving == ReceiveHalf::Open {
+                    stream.arrived(token, content, chunk, effects);
+                    stream.release_next(&mut lane.exchange);
+                } else {
+                    self.received -= content.len();
+                    lane.exchange.acknowledge(token);
+                    self.note(id, now, Urgency::Answered, effects);
+                }
+                Ok(())
+            }
         }
     }
 
-    pub(super) fn drain_events(&mut self, now: Instant) {
+    /// The peer has answered a chunk of ours.
+    fn chunk_answered(&mut self, id: LaneId, sent: &Sending, effects: &mut Effects) {
+        let LaneId::Stream(id) = id else { return };
+        let Some(stream) = self.stream(id) else { return };
+        stream.unanswered = stream.unanswered.saturating_sub(sent.data.len());
+        effects.wakers.extend(stream.writer.take());
+        if sent.chunk == Some(Chunk::Last) && stream.sending == SendHalf::Finished {
+            stream.sending = SendHalf::Read;
+            effects.changed = true;
+        }
+    }
+
+    pub(super) fn drain_events(&mut self, id: LaneId, now: Instant) {
         let time = self.time(now);
-        while let Some(event) = self.exchange.poll_event() {
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        while let Some(event) = lane.exchange.poll_event() {
             match event {
                 Event::Lost { .. } => self.stats.messages_lost += 1,
                 Event::TimedOut { .. } => self.stats.timeouts += 1,
                 _ => {}
             }
-            self.flight.on_event(time, event);
+            let landed = lane.landed(&event);
+            self.flight.on_event(time, event, landed);
         }
     }
 
@@ -156,7 +369,7 @@ impl State {
 }
 
 /// The same message with other data.
-fn with_data<A, B>(message: &seqex::Message<A>, data: B) -> seqex::Message<B> {
-    let &seqex::Message { seq, reply_to, order, .. } = message;
-    seqex::Message { seq, reply_to, order, data }
+fn with_data<A, B>(message: &Message<A>, data: B) -> Message<B> {
+    let &Message { seq, reply_to, order, .. } = message;
+    Message { seq, reply_to, order, data }
 }

@@ -3,33 +3,64 @@
 //! Methods are of four kinds: look, feed (`handle_*`), command, drain (`poll_transmit`). What others must be told
 //! of a change is collected in [`Effects`] and told after the lock is released.
 
+mod channels;
 mod drain;
 mod feed;
+mod lane;
+mod lanes;
+mod stream;
+mod streams;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use seqex::encoding;
-use seqex::{Adaptive, Capacity, Config, Feedback, Order, Resend, SeqEx, SeqNo, Token};
-use tokio::sync::oneshot;
+use seqex::{Adaptive, Capacity, Config, Feedback, Resend, Token};
+use tokio::sync::{Notify, oneshot};
+use zssp_proto::Role;
+
+pub(in crate::connection) use channels::Answering;
+pub(in crate::connection) use feed::Parsed;
+pub(in crate::connection) use lane::Sending;
+use lane::{Content, Lane};
+use lanes::Lanes;
+pub(in crate::connection) use stream::{GATHERED, Written};
+use streams::Streams;
 
 use super::acks::{AckTimer, Urgency};
 use super::close::Phase;
 use super::flight::Flight;
-use crate::buffers::Buffers;
+use super::life::Life;
+use super::path::Path;
+use crate::congestion::Controller;
 use crate::error::{CloseReason, SendError};
-use crate::frame;
+use crate::frame::{self, Control, LaneId};
 use crate::stats::ConnectionStats;
-
-/// The one channel there is.
-pub(in crate::connection) const CHANNEL: encoding::ChannelId = 0;
 
 /// An answer to a message that took many datagrams is worth a payload of its own.
 const LARGE: usize = 16 * 1024;
+
+/// Chunks of a stream under way in one direction; both ends count on it.
+const STREAM_WINDOW: Capacity = capacity(64);
+
+/// Messages about streams under way in one direction; both ends count on it.
+const CONTROL_WINDOW: Capacity = capacity(16);
+
+/// Bytes of messages and chunks that may be unanswered unless the receiver allows more.
+pub(crate) const CREDIT: usize = 4 << 20;
+
+/// For constants: what is no capacity does not compile.
+pub(crate) const fn capacity(packets: u32) -> Capacity {
+    match Capacity::new(packets) {
+        Ok(capacity) => capacity,
+        Err(_) => panic!("a window holds a power of two of packets"),
+    }
+}
 
 /// The least time between two looks at the clock.
 const GRANULARITY: Duration = Duration::from_millis(1);
@@ -53,22 +84,24 @@ pub(crate) struct Settings {
     pub(crate) mtu: usize,
     /// Bytes a sealed payload may carry.
     pub(crate) max_payload: usize,
-    /// Messages under way in each direction.
+    /// Messages under way in each direction of a channel.
     pub(crate) window: Capacity,
     /// How long the peer may be silent while it owes an answer.
     pub(crate) give_up_after: Duration,
+    /// How long the peer may be silent whether it owes an answer or not.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// After how long a silence the peer is asked for a sign of life.
+    pub(crate) keep_alive: Option<Duration>,
+    /// Bytes of messages accepted that are not answered.
+    pub(crate) send_buffer: usize,
+    /// The same, of one stream.
+    pub(crate) stream_buffer: usize,
+    /// Bytes of messages that arrived and are not answered.
+    pub(crate) receive_buffer: usize,
+    /// Channels there may be.
+    pub(crate) channels: usize,
     /// Bytes of datagrams that wait for the application.
     pub(crate) datagram_buffer: usize,
-}
-
-/// A message on its way out.
-#[derive(Debug)]
-pub(in crate::connection) struct Sending {
-    pub(in crate::connection) data: Bytes,
-    /// What it took of the send buffer.
-    pub(in crate::connection) cost: usize,
-    /// Who waits for the reply.
-    pub(in crate::connection) answer: Option<oneshot::Sender<Bytes>>,
 }
 
 /// A message of the peer, waiting for the application.
@@ -94,16 +127,35 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) dropped: Vec<Sending>,
     /// The same, for bytes that nobody waits for.
     pub(in crate::connection) discarded: Vec<Bytes>,
+    /// Tasks that wait for a stream.
+    pub(in crate::connection) wakers: Vec<Waker>,
+    /// Channels on which a message arrived.
+    pub(in crate::connection) arrivals: Vec<Arc<Notify>>,
+    /// Channels that ended.
+    pub(in crate::connection) closed: Vec<Arc<Notify>>,
     /// The driver has something to do.
     pub(in crate::connection) driver: bool,
-    /// A message arrived.
-    pub(in crate::connection) inbox: bool,
     /// A datagram arrived.
     pub(in crate::connection) datagrams: bool,
+    /// The peer has opened a stream.
+    pub(in crate::connection) streams: bool,
+    /// Another stream may be opened.
+    pub(in crate::connection) openings: bool,
+    /// The peer is at another address.
+    pub(in crate::connection) moved: Option<SocketAddr>,
     /// Everything sent was answered, or the connection ended.
     pub(in crate::connection) changed: bool,
     /// The connection ended.
     pub(in crate::connection) ended: bool,
+}
+
+impl Effects {
+    /// A message has arrived on a channel.
+    fn notify(&mut self, arrival: &Arc<Notify>) {
+        if self.arrivals.last().is_none_or(|last| !Arc::ptr_eq(last, arrival)) {
+            self.arrivals.push(arrival.clone());
+        }
+    }
 }
 
 /// What the driver does after a round of [`State::poll_transmit`].
@@ -121,16 +173,21 @@ pub(in crate::connection) enum Step {
 #[derive(Debug)]
 pub(in crate::connection) struct State {
     settings: Settings,
-    buffers: Arc<Buffers>,
     epoch: Instant,
-    exchange: SeqEx<Sending, Bytes>,
-    /// Accepted, and waiting for a place in the window.
-    queue: VecDeque<(Order, Sending)>,
-    inbox: VecDeque<Arrived>,
+    lanes: Lanes,
+    /// Channels among them.
+    channels: usize,
+    streams: Streams,
     flight: Flight,
     acks: AckTimer,
-    /// The number the next message of the peer has, if nothing is lost or overtaken.
-    expected: SeqNo,
+    /// Bytes of messages that the peer allows us to have unanswered.
+    credit: usize,
+    /// Bytes of messages that the peer has unanswered here.
+    received: usize,
+    path: Path,
+    life: Life,
+    /// The token of the peer's last ping, and where from, if it is to be answered.
+    pong: Option<(frame::Token, Option<SocketAddr>)>,
     datagrams_out: VecDeque<Bytes>,
     datagrams_in: VecDeque<Bytes>,
     datagrams_in_bytes: usize,
@@ -143,25 +200,26 @@ pub(in crate::connection) struct State {
 
 /// Look.
 impl State {
-    pub(in crate::connection) fn new(now: Instant, settings: Settings, buffers: Arc<Buffers>) -> Self {
-        let config = Config {
-            capacity: settings.window,
-            //= ZSSP-SEQ-19  by the measured round trip
-            resend: Resend::Adaptive(Adaptive { max: LONGEST_TIMEOUT, ..Adaptive::default() }),
-            give_up_after: Some(settings.give_up_after),
-            feedback: Feedback::Collect,
-            ..Config::default()
-        };
-        Self {
+    pub(in crate::connection) fn new(
+        now: Instant,
+        settings: Settings,
+        remote: SocketAddr,
+        role: Role,
+        controller: Box<dyn Controller>,
+    ) -> Self {
+        let mut state = Self {
             settings,
-            buffers,
             epoch: now,
-            exchange: SeqEx::new(config),
-            queue: VecDeque::new(),
-            inbox: VecDeque::new(),
-            flight: Flight::new(now, settings.window, settings.mtu),
+            lanes: Lanes::default(),
+            channels: 0,
+            streams: Streams::new(role),
+            flight: Flight::new(now, settings.mtu, controller),
             acks: AckTimer::default(),
-            expected: config.first_seq,
+            credit: CREDIT,
+            received: 0,
+            path: Path::new(remote),
+            life: Life::new(now, settings.keep_alive, settings.idle_timeout),
+            pong: None,
             datagrams_out: VecDeque::new(),
             datagrams_in: VecDeque::new(),
             datagrams_in_bytes: 0,
@@ -169,33 +227,51 @@ impl State {
             ended: None,
             armed: None,
             stats: ConnectionStats::default(),
+        };
+        //= ZSSP-STR-06  a peer that may send more than by default is told so
+        if settings.receive_buffer > CREDIT {
+            let bytes = u32::try_from(settings.receive_buffer).unwrap_or(u32::MAX);
+            // Nobody can wait for anything yet.
+            state.send_control(Control::Credit(bytes), &mut Effects::default());
         }
+        state
     }
 
     pub(in crate::connection) fn ended(&self) -> Option<&CloseReason> {
         self.ended.as_ref()
     }
 
+    /// Where the peer is.
+    pub(in crate::connection) fn remote(&self) -> SocketAddr {
+        self.path.remote()
+    }
+
     /// Whether everything sent has been answered.
     pub(in crate::connection) fn is_drained(&self) -> bool {
-        self.queue.is_empty() && self.exchange.unanswered() == 0
+        self.lanes.are_drained()
+    }
+
+    /// Bytes of messages that may be accepted and not yet answered, at first.
+    pub(in crate::connection) fn initial_room(settings: &Settings) -> usize {
+        settings.send_buffer.min(CREDIT)
     }
 
     pub(in crate::connection) fn stats(&self) -> ConnectionStats {
         ConnectionStats {
-            rtt: self.exchange.smoothed_rtt(),
-            min_rtt: self.exchange.min_rtt(),
+            rtt: self.flight.rtt().smoothed(),
+            min_rtt: self.flight.rtt().min(),
             congestion_window: self.flight.window(),
             bytes_in_flight: self.flight.bytes(),
             ..self.stats
         }
     }
 
-    fn may_send(&self) -> Result<(), SendError> {
+    /// Why nothing new is accepted, if it is not.
+    fn may_send(&self) -> Result<(), CloseReason> {
         match (&self.phase, &self.ended) {
             (Phase::Open, None) => Ok(()),
-            (_, Some(reason)) => Err(SendError::Closed(reason.clone())),
-            _ => Err(SendError::Closed(CloseReason::Local)),
+            (_, Some(reason)) => Err(reason.clone()),
+            _ => Err(CloseReason::Local),
         }
     }
 
@@ -204,56 +280,32 @@ impl State {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let exchange = match self.ended {
-            None => self.exchange.next_deadline().and_then(|at| self.epoch.checked_add(at)),
-            Some(_) => None,
+        let [life, path] = match self.ended {
+            None => [self.life.deadline(), self.path.deadline()],
+            Some(_) => [None, None],
         };
-        [exchange, self.acks.due(), self.phase.deadline()].into_iter().flatten().min()
+        [life, path, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
 /// Command.
 impl State {
-    /// Queues a message. There is always room: whoever calls has taken its cost off the send buffer.
-    pub(in crate::connection) fn send(
-        &mut self,
-        now: Instant,
-        order: Order,
-        message: Sending,
-        effects: &mut Effects,
-    ) -> Result<(), SendError> {
-        if let Err(error) = self.may_send() {
-            effects.freed += message.cost;
-            effects.dropped.push(message);
-            return Err(error);
-        }
-        self.queue.push_back((order, message));
-        self.refill(now);
-        effects.driver = true;
-        Ok(())
-    }
-
     pub(in crate::connection) fn send_datagram(
         &mut self,
         data: Bytes,
         effects: &mut Effects,
     ) -> Result<(), SendError> {
-        if let Err(error) = self.may_send() {
+        if let Err(reason) = self.may_send() {
             effects.datagrams_freed += datagram_cost(data.len());
             effects.discarded.push(data);
-            return Err(error);
+            return Err(SendError::Closed(reason));
         }
         self.datagrams_out.push_back(data);
         effects.driver = true;
         Ok(())
-    }
-
-    pub(in crate::connection) fn take_message(&mut self) -> Option<Arrived> {
-        self.inbox.pop_front()
-    }
-
-    pub(in crate::connection) fn has_messages(&self) -> bool {
-        !self.inbox.is_empty()
     }
 
     pub(in crate::connection) fn take_received_datagram(&mut self) -> Option<Bytes> {
@@ -266,49 +318,10 @@ impl State {
         !self.datagrams_in.is_empty()
     }
 
-    /// Answers a message of `len` bytes with nothing.
-    pub(in crate::connection) fn acknowledge(
-        &mut self,
-        now: Instant,
-        token: Token,
-        len: usize,
-        effects: &mut Effects,
-    ) {
-        if self.ended.is_some() {
-            return;
-        }
-        self.exchange.acknowledge(token);
-        self.note(now, urgency(len), effects);
-        self.settle(now, effects);
-        self.refill(now);
-    }
-
-    /// Answers a message with data. A connection that is draining still lets answers out.
-    pub(in crate::connection) fn reply(
-        &mut self,
-        now: Instant,
-        token: Token,
-        data: Bytes,
-        effects: &mut Effects,
-    ) -> Result<(), SendError> {
-        if let Some(reason) = &self.ended {
-            effects.discarded.push(data);
-            return Err(SendError::Closed(reason.clone()));
-        }
-        let message = Sending { data, cost: 0, answer: None };
-        if let Err(refused) = self.exchange.reply(self.time(now), token, Order::Unordered, message) {
-            effects.dropped.push(refused.data);
-        }
-        self.settle(now, effects);
-        effects.driver = true;
-        Ok(())
-    }
-
-    /// Ends the critical section of an ordered message.
-    pub(in crate::connection) fn release(&mut self, now: Instant, token: &Token, effects: &mut Effects) {
-        if self.ended.is_none() {
-            self.exchange.release(token);
-            self.settle(now, effects);
+    /// Where several have something to send, those with the higher `priority` go first.
+    pub(in crate::connection) fn set_priority(&mut self, id: LaneId, priority: i32) {
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.priority = priority;
         }
     }
 
@@ -327,18 +340,32 @@ impl State {
         }
     }
 
-    /// Moves what was accepted into the window, as far as it has places.
-    fn refill(&mut self, now: Instant) {
-        let time = self.time(now);
-        while let Some((order, message)) = self.queue.pop_front() {
-            if let Err(refused) = self.exchange.send(time, order, message) {
-                self.queue.push_front((order, refused.data));
-                break;
-            }
-        }
+    fn add_lane(&mut self, id: LaneId, content: Content) {
+        let capacity = match content {
+            Content::Channel(_) => self.settings.window,
+            Content::Control(_) => CONTROL_WINDOW,
+            Content::Stream(_) => STREAM_WINDOW,
+        };
+        //= ZSSP-SEQ-19  by the measured round trip
+        let resend =
+            Adaptive { initial: self.flight.rtt().timeout(), max: LONGEST_TIMEOUT, ..Adaptive::default() };
+        let config = Config {
+            capacity,
+            resend: Resend::Adaptive(resend),
+            give_up_after: Some(self.settings.give_up_after),
+            feedback: Feedback::Collect,
+            ..Config::default()
+        };
+        self.lanes.insert(id, Lane::new(config, content));
     }
 
-    fn note(&mut self, now: Instant, urgency: Urgency, effects: &mut Effects) {
+    /// An exchange has something to acknowledge.
+    fn note(&mut self, id: LaneId, now: Instant, urgency: Urgency, effects: &mut Effects) {
+        self.lanes.owes_acks(id);
+        self.schedule_acks(now, urgency, effects);
+    }
+
+    fn schedule_acks(&mut self, now: Instant, urgency: Urgency, effects: &mut Effects) {
         self.acks.add(now, urgency);
         effects.driver |= self.acks.due().is_some_and(|due| self.armed.is_none_or(|armed| due < armed));
     }
@@ -347,16 +374,17 @@ impl State {
         if self.ended.is_some() {
             return;
         }
-        let remains = self.exchange.close();
-        let replied_to = remains.undelivered.into_iter().filter_map(|(_, answers)| answers);
-        let sent = remains.unanswered.into_iter().chain(remains.acknowledged).chain(replied_to);
-        effects.dropped.extend(sent.map(|(_, message)| message));
-        effects.dropped.extend(self.queue.drain(..).map(|(_, message)| message));
+        for (_, lane) in self.lanes.iter_mut() {
+            lane.close(effects);
+            if let Content::Channel(channel) = &mut lane.content
+                && !matches!(reason, CloseReason::Peer { .. })
+            {
+                effects.discarded.extend(channel.inbox.drain(..).filter_map(|arrived| arrived.answers));
+            }
+        }
+        self.lanes.stop();
         effects.discarded.extend(self.datagrams_out.drain(..));
         self.acks.clear();
-        if !matches!(reason, CloseReason::Peer { .. }) {
-            effects.discarded.extend(self.inbox.drain(..).filter_map(|arrived| arrived.answers));
-        }
         self.ended = Some(reason);
         (effects.ended, effects.changed) = (true, true);
     }

@@ -7,16 +7,25 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use seqex::{Capacity, Order};
 use tokio::sync::oneshot;
+use zssp_proto::Role;
 
 use super::*;
+use crate::buffers::Buffers;
+use crate::congestion::Cubic;
 use crate::connection::outgoing::Outgoing;
 
 const MS: Duration = Duration::from_millis(1);
 /// One way.
 const LATENCY: Duration = Duration::from_millis(5);
 
+mod streams;
+
+/// The channel that most tests use.
+const CHANNEL: u16 = 0;
+
 struct End {
     state: State,
+    buffers: Arc<Buffers>,
     /// What is to be received, and when.
     inbound: VecDeque<(Instant, Vec<u8>)>,
     deadline: Option<Instant>,
@@ -27,9 +36,18 @@ struct End {
 }
 
 impl End {
-    fn new(now: Instant, settings: Settings) -> Self {
+    fn new(now: Instant, settings: Settings, role: Role) -> Self {
+        let mut state = State::new(
+            now,
+            settings,
+            SocketAddr::from(([10, 0, 0, 1], 1)),
+            role,
+            Box::new(Cubic::new(settings.mtu)),
+        );
+        state.channel(CHANNEL).unwrap();
         Self {
-            state: State::new(now, settings, Arc::new(Buffers::default())),
+            state,
+            buffers: Arc::default(),
             inbound: VecDeque::new(),
             deadline: Some(now),
             over: false,
@@ -53,15 +71,22 @@ impl End {
     }
 
     fn send(&mut self, now: Instant, order: Order, data: &[u8]) -> Result<(), SendError> {
-        let message = Sending { data: Bytes::copy_from_slice(data), cost: data.len(), answer: None };
-        self.with(now, |state, effects| state.send(now, order, message, effects))
+        let message = Sending::new(Bytes::copy_from_slice(data), data.len());
+        self.with(now, |state, effects| state.send(CHANNEL, order, message, effects))
+    }
+
+    fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
+        let buffers = self.buffers.clone();
+        let payload = Parsed::new(payload, None, &buffers);
+        self.with(now, |state, effects| state.handle_payload(now, payload, effects));
     }
 
     /// Takes and acknowledges the next message.
     fn receive(&mut self, now: Instant) -> Option<Bytes> {
-        let arrived = self.state.take_message()?;
-        self.with(now, |state, effects| state.acknowledge(now, arrived.token, arrived.data.len(), effects));
-        Some(arrived.data)
+        let Arrived { token, data, .. } = self.state.take_message(CHANNEL)?;
+        let answering = Answering { channel: CHANNEL, token, len: data.len() };
+        self.with(now, |state, effects| state.acknowledge(now, answering, effects));
+        Some(data)
     }
 }
 
@@ -79,6 +104,12 @@ fn settings() -> Settings {
         max_payload: 60_000,
         window: Capacity::default(),
         give_up_after: Duration::from_secs(30),
+        idle_timeout: None,
+        keep_alive: None,
+        send_buffer: CREDIT,
+        stream_buffer: CREDIT / 2,
+        receive_buffer: CREDIT,
+        channels: 2,
         datagram_buffer: 10_000,
     }
 }
@@ -90,21 +121,28 @@ impl Pair {
 
     fn with(settings: Settings) -> Self {
         let now = Instant::now();
-        let ends = [End::new(now, settings), End::new(now, settings)];
+        let ends = [Role::Initiator, Role::Responder].map(|role| End::new(now, settings, role));
         Self { now, ends, lost: Box::new(|_, _| false), sent: [0; 2] }
     }
 
     /// Lets things happen until nothing is left to happen, or `limit` has passed. `eager` sides receive what comes.
     fn drive(&mut self, limit: Duration, eager: [bool; 2], received: &mut [Vec<Bytes>; 2]) {
+        self.drive_with(limit, |pair, side| {
+            while eager[side]
+                && let Some(data) = pair.ends[side].receive(pair.now)
+            {
+                received[side].push(data);
+            }
+        });
+    }
+
+    /// Lets things happen until nothing is left to happen, or `limit` has passed; `act` is the application of a side.
+    fn drive_with(&mut self, limit: Duration, mut act: impl FnMut(&mut Self, usize)) {
         let end = self.now + limit;
         loop {
             for side in 0..2 {
                 self.step(side);
-                while eager[side]
-                    && let Some(data) = self.ends[side].receive(self.now)
-                {
-                    received[side].push(data);
-                }
+                act(self, side);
             }
             let next = self.ends.iter().filter(|end| !end.over).flat_map(|end| end.deadline);
             let next =
@@ -119,7 +157,7 @@ impl Pair {
     fn step(&mut self, side: usize) {
         let now = self.now;
         while let Some((_, payload)) = self.ends[side].inbound.pop_front_if(|(at, _)| *at <= now) {
-            self.ends[side].with(now, |state, effects| state.handle_payload(now, &payload, effects));
+            self.ends[side].handle_payload(now, &payload);
         }
         while !self.ends[side].over && self.ends[side].deadline.is_some_and(|deadline| deadline <= now) {
             let mut out: Vec<Outgoing> = Vec::new();
@@ -205,7 +243,10 @@ fn a_receiver_that_does_not_take_messages_stops_the_sender_and_is_waited_for() {
     }
     let mut received = [Vec::new(), Vec::new()];
     pair.drive(Duration::from_secs(300), [true, false], &mut received);
-    assert!(pair.ends[1].state.inbox.len() <= 64, "never more than the window");
+    assert!(
+        pair.ends[1].state.find_channel(LaneId::Channel(CHANNEL)).unwrap().inbox.len() <= 64,
+        "never more than the window"
+    );
     assert!(
         pair.ends[0].state.ended().is_none(),
         "the peer says it is alive: {:?}",
@@ -276,8 +317,8 @@ fn what_is_not_answered_when_the_peer_closes_is_given_back() {
     let mut pair = Pair::new();
     let now = pair.now;
     let (answer, _reply) = oneshot::channel();
-    let request = Sending { data: Bytes::from_static(b"question"), cost: 8, answer: Some(answer) };
-    pair.ends[0].with(now, |state, effects| state.send(now, Order::Unordered, request, effects)).unwrap();
+    let request = Sending { answer: Some(answer), ..Sending::new(Bytes::from_static(b"question"), 8) };
+    pair.ends[0].with(now, |state, effects| state.send(CHANNEL, Order::Unordered, request, effects)).unwrap();
     pair.ends[1].with(now, |state, effects| state.close(now, 1, b"", effects));
     let mut received = [Vec::new(), Vec::new()];
     pair.drive(Duration::from_secs(10), [false, false], &mut received);
@@ -285,13 +326,15 @@ fn what_is_not_answered_when_the_peer_closes_is_given_back() {
     assert!(pair.ends[0].answers.is_empty(), "it was dropped with the request, not answered");
 }
 
-//= ZSSP-ENC-05  an unknown first byte, an unknown kind, a channel that does not exist
+//= ZSSP-ENC-05  an unknown first byte, an unknown kind, more channels than allowed
 #[test]
 fn what_breaks_the_rules_ends_the_connection() {
-    for payload in [&b""[..], &[0xFF, 1, 2], &[0x20], &[0x10, 0, 1, 0, 0, 0, 0, 9], &[0xD1, 0]] {
+    let third_channel = &[0x10, 0, 2, 0, 0, 0, 0, 9];
+    for payload in [&b""[..], &[0xFF, 1, 2], &[0x20], third_channel, &[0xD1, 0], &[0xD3, 0, 0]] {
         let mut pair = Pair::new();
         let now = pair.now;
-        pair.ends[0].with(now, |state, effects| state.handle_payload(now, payload, effects));
+        pair.ends[0].state.channel(1).unwrap();
+        pair.ends[0].handle_payload(now, payload);
         assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))), "{payload:02x?}");
         pair.settle();
         assert!(pair.ends[0].over);
@@ -330,6 +373,28 @@ fn datagrams_are_kept_up_to_the_buffer_and_counted_beyond() {
     assert_eq!(there.stats().datagrams_dropped, 11);
     let kept = std::iter::from_fn(|| there.take_received_datagram()).count();
     assert_eq!((kept, there.datagrams_in_bytes), (9, 0));
+}
+
+//= ZSSP-LIV-02  a ping is answered, and so both are kept
+#[test]
+fn a_peer_that_is_asked_for_a_sign_of_life_gives_one() {
+    let life = Settings {
+        keep_alive: Some(Duration::from_secs(10)),
+        idle_timeout: Some(Duration::from_secs(25)),
+        ..settings()
+    };
+    let mut pair = Pair::with(life);
+    pair.drive(Duration::from_secs(300), [true, true], &mut [Vec::new(), Vec::new()]);
+    assert_eq!([pair.ends[0].state.ended(), pair.ends[1].state.ended()], [None, None]);
+    assert!((30..=120).contains(&pair.sent[0]), "{} payloads in 300 s", pair.sent[0]);
+    let start = pair.now;
+    pair.lost = Box::new(|_, _| true);
+    pair.drive(Duration::from_secs(300), [true, true], &mut [Vec::new(), Vec::new()]);
+    for end in &pair.ends {
+        assert_eq!(end.state.ended(), Some(&CloseReason::TimedOut));
+        assert!(end.over);
+    }
+    assert!(pair.now - start <= Duration::from_secs(25));
 }
 
 proptest! {
@@ -381,7 +446,7 @@ proptest! {
             if let Some(kind) = payload.first_mut() {
                 *kind = 0x10 | (*kind & 0x0B);
             }
-            pair.ends[0].with(now, |state, effects| state.handle_payload(now, &payload, effects));
+            pair.ends[0].handle_payload(now, &payload);
             pair.step(0);
         }
     }
@@ -404,20 +469,21 @@ fn no_bytes_of_the_application_are_dropped_under_the_lock() {
     let now = pair.now;
     let alive = Arc::new(());
     let watched = || Bytes::from_owner(Watched { _alive: alive.clone() });
-    let message = || Sending { data: watched(), cost: 0, answer: None };
+    let message = || Sending::new(watched(), 0);
 
     pair.ends[1].send(now, Order::Unordered, b"to be replied to").unwrap();
     pair.drive(Duration::from_secs(1), [false, true], &mut [Vec::new(), Vec::new()]);
     let state = &mut pair.ends[0].state;
-    let token = state.take_message().unwrap().token;
+    let token = state.take_message(CHANNEL).unwrap().token;
+    let answering = Answering { channel: CHANNEL, token, len: 16 };
 
     let mut effects = Effects::default();
-    state.send(now, Order::Unordered, message(), &mut effects).unwrap();
+    state.send(CHANNEL, Order::Unordered, message(), &mut effects).unwrap();
     state.send_datagram(watched(), &mut effects).unwrap();
     state.handle_session_end(CloseReason::TimedOut, &mut effects);
-    assert!(state.send(now, Order::Unordered, message(), &mut effects).is_err());
+    assert!(state.send(CHANNEL, Order::Unordered, message(), &mut effects).is_err());
     assert!(state.send_datagram(watched(), &mut effects).is_err());
-    assert!(state.reply(now, token, watched(), &mut effects).is_err());
+    assert!(state.reply(now, answering, watched(), &mut effects).is_err());
     assert_eq!(Arc::strong_count(&alive), 1 + 5, "all five wait for the lock to be released");
     drop(effects);
     assert_eq!(Arc::strong_count(&alive), 1);

@@ -1,0 +1,88 @@
+//! The table, for people.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::measure::{AT_ONCE, BULK, Failure, Sample};
+
+/// How often everything is measured; the median counts.
+pub(crate) const ROUNDS: usize = 3;
+
+const GIB: f64 = (1 << 30) as f64;
+const MIB: f64 = (1 << 20) as f64;
+
+const START: &str = "<!-- endpoint: written by the benchmark -->";
+const END: &str = "<!-- end of endpoint -->";
+
+/// One measurement of both.
+pub(crate) struct Row {
+    what: &'static str,
+    ours: Sample,
+    theirs: Option<Sample>,
+}
+
+impl Row {
+    pub(crate) fn new(what: &'static str, ours: Sample, theirs: Option<Sample>) -> Self {
+        Self { what, ours, theirs }
+    }
+}
+
+/// A figure made of a sample.
+type Figure = fn(&Sample) -> f64;
+
+const FIGURES: [(&str, &str, Figure); 9] = [
+    ("bulk", "MiB/s", |s| s.bytes as f64 / MIB / s.time.as_secs_f64()),
+    ("bulk", "CPU-seconds per GiB", |s| s.cpu.as_secs_f64() / (s.bytes as f64 / GIB)),
+    ("datagrams of 1200 B", "MiB/s", |s| s.bytes as f64 / MIB / s.time.as_secs_f64()),
+    ("datagrams of 1200 B", "CPU-seconds per GiB", |s| s.cpu.as_secs_f64() / (s.bytes as f64 / GIB)),
+    ("datagrams of 60 KiB", "MiB/s", |s| s.bytes as f64 / MIB / s.time.as_secs_f64()),
+    ("requests", "per second", |s| s.count as f64 / s.time.as_secs_f64()),
+    ("requests", "CPU-microseconds each", |s| s.cpu.as_secs_f64() * 1e6 / s.count as f64),
+    ("handshakes", "per second", |s| s.count as f64 / s.time.as_secs_f64()),
+    ("handshakes", "CPU-milliseconds each", |s| s.cpu.as_secs_f64() * 1e3 / s.count as f64),
+];
+
+/// Prints the table and puts it into the document.
+pub(crate) fn publish(rows: &[Row]) -> Result<(), Failure> {
+    let mut table = String::from("| what | unit | zssp | quinn | ratio |\n|---|---|---:|---:|---:|\n");
+    for (what, unit, figure) in FIGURES {
+        let of = |pick: fn(&Row) -> Option<&Sample>| {
+            let rows = rows.iter().filter(|row| row.what == what);
+            median(rows.filter_map(pick).map(figure).collect())
+        };
+        let (ours, theirs) = (of(|row| Some(&row.ours)), of(|row| row.theirs.as_ref()));
+        let show =
+            |figure: Option<f64>| figure.map_or("no such thing".into(), |figure| format!("{figure:.2}"));
+        let ratio = ours.zip(theirs).map_or(String::new(), |(ours, theirs)| format!("{:.2}", ours / theirs));
+        writeln!(table, "| {what} | {unit} | {} | {} | {ratio} |", show(ours), show(theirs))?;
+    }
+    print!("{table}");
+    let section = format!("{START}\n\n{}\n\n{table}\n{END}", method());
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance.md");
+    let document = std::fs::read_to_string(&path)?;
+    let (before, rest) = document.split_once(START).ok_or("the document has no place for the table")?;
+    let (_, after) = rest.split_once(END).ok_or("the place for the table does not end")?;
+    std::fs::write(path, format!("{before}{section}{after}"))?;
+    Ok(())
+}
+
+fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied()
+}
+
+fn method() -> String {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model = model.map_or("an unknown processor", |(_, model)| model);
+    format!(
+        "Measured on {cpus} cores of {model}, {}, by `cargo run --release -p bench`: both ends in one process, over\n\
+         UDP on loopback, a tokio runtime of two threads, each library with its defaults and AWS-LC for cryptography;\n\
+         the median of {ROUNDS} rounds in which the two take turns. Bulk is one stream of {} MiB. Requests are 64 bytes\n\
+         each way, {AT_ONCE} at a time: messages of a channel here, a stream for each there. Of datagrams, those count that\n\
+         arrived; sending does not wait for the receiver. A handshake includes closing; ours has a post-quantum key exchange besides P-384. CPU time is that of both ends together.",
+        std::env::consts::OS,
+        BULK >> 20,
+    )
+}

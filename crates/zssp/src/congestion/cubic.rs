@@ -1,0 +1,240 @@
+//! CUBIC (RFC 9438), in bytes.
+
+use std::time::{Duration, Instant};
+
+use super::{Acknowledged, Controller, INITIAL_DATAGRAMS, MINIMUM_DATAGRAMS, Usage};
+
+/// How fast the window grows, in datagrams per second cubed (RFC 9438 section 5).
+const C: f64 = 0.4;
+
+/// What the window keeps on a loss (section 4.6).
+const BETA: f64 = 0.7;
+
+/// How much faster than by one datagram a round trip Reno must grow to be as strong as one that halves (section 4.3).
+const RENO_GROWTH: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
+
+/// The window of CUBIC: after a loss it returns quickly to near what it was, stays there for long, and only then looks
+/// for more. How fast does not depend on the round trip, which makes it the better choice where that is long.
+#[derive(Debug, Clone)]
+pub struct Cubic {
+    datagram: f64,
+    window: f64,
+    threshold: f64,
+    /// The window before the last reduction.
+    max: f64,
+    /// The curve in use, in congestion avoidance.
+    curve: Option<Curve>,
+    /// What was sent before this moment and is lost belongs to a loss already answered.
+    recovery: Option<Instant>,
+}
+
+/// One stretch without loss.
+#[derive(Debug, Clone)]
+struct Curve {
+    start: Instant,
+    /// Seconds from its start until it is back at the maximum.
+    k: f64,
+    /// The plateau.
+    origin: f64,
+    /// What Reno's window would be.
+    reno: f64,
+    /// The last time that the window was what held the sender back: time without that does not count.
+    used: Instant,
+}
+
+impl Cubic {
+    /// A window for datagrams of up to `datagram` bytes.
+    pub fn new(datagram: usize) -> Self {
+        let datagram = datagram as f64;
+        Self {
+            datagram,
+            window: INITIAL_DATAGRAMS as f64 * datagram,
+            threshold: f64::INFINITY,
+            max: 0.0,
+            curve: None,
+            recovery: None,
+        }
+    }
+
+    fn minimum(&self) -> f64 {
+        MINIMUM_DATAGRAMS as f64 * self.datagram
+    }
+
+    fn new_curve(&self, now: Instant) -> Curve {
+        let distance = (self.max - self.window).max(0.0) / self.datagram;
+        Curve {
+            start: now,
+            k: (distance / C).cbrt(),
+            origin: self.max.max(self.window),
+            reno: self.window,
+            used: now,
+        }
+    }
+
+    fn avoid_congestion(&mut self, acknowledged: &Acknowledged) {
+        let (now, rtt) = (acknowledged.now, acknowledged.rtt);
+        let curve = match self.curve.take() {
+            Some(curve) => curve,
+            None => self.new_curve(now),
+        };
+        let curve = self.curve.insert(curve);
+        if acknowledged.usage == Usage::Slack {
+            curve.start += now.saturating_duration_since(curve.used);
+            curve.used = now;
+            return;
+        }
+        curve.used = now;
+        let at = |time: Duration| {
+            let offset = time.as_secs_f64() - curve.k;
+            curve.origin + C * offset.powi(3) * self.datagram
+        };
+        let elapsed = now.saturating_duration_since(curve.start);
+        // Where the curve is in a round trip, but never faster than by half in each (section 4.2).
+        let target = at(elapsed + rtt).clamp(self.window, self.window * 1.5);
+        let bytes = acknowledged.bytes as f64;
+        let growth = if curve.reno < self.max { RENO_GROWTH } else { 1.0 };
+        curve.reno += growth * self.datagram * bytes / self.window;
+        if at(elapsed) < curve.reno {
+            self.window = self.window.max(curve.reno);
+        } else {
+            self.window += (target - self.window) * bytes / self.window;
+        }
+    }
+}
+
+impl Controller for Cubic {
+    fn window(&self) -> u64 {
+        self.window as u64
+    }
+
+    fn acknowledged(&mut self, acknowledged: Acknowledged) {
+        if self.recovery.is_some_and(|start| acknowledged.sent <= start) {
+            return;
+        }
+        if self.window < self.threshold {
+            if acknowledged.usage == Usage::Full {
+                self.window += acknowledged.bytes as f64;
+            }
+        } else {
+            self.avoid_congestion(&acknowledged);
+        }
+    }
+
+    fn lost(&mut self, now: Instant, sent: Instant) {
+        if self.recovery.is_some_and(|start| sent <= start) {
+            return;
+        }
+        self.recovery = Some(now);
+        // Fast convergence (section 4.7): one that did not get back to where it was leaves room to newcomers.
+        self.max = if self.window < self.max { self.window * (1.0 + BETA) / 2.0 } else { self.window };
+        self.window = (self.window * BETA).max(self.minimum());
+        self.threshold = self.window;
+        self.curve = None;
+    }
+
+    fn collapsed(&mut self) {
+        self.max = self.window.max(self.max);
+        self.threshold = (self.window * BETA).max(self.minimum()).min(self.threshold);
+        self.window = self.minimum();
+        (self.recovery, self.curve) = (None, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const DATAGRAM: usize = 1000;
+
+    /// A road with a round trip of `rtt` on which each window arrives whole, for `time`. Yields the window over time.
+    fn grow(cubic: &mut Cubic, now: &mut Instant, rtt: Duration, time: Duration) -> Vec<u64> {
+        let end = *now + time;
+        let mut windows = Vec::new();
+        while *now < end {
+            let sent = *now;
+            *now += rtt;
+            let mut left = cubic.window();
+            while left > 0 {
+                let bytes = left.min(DATAGRAM as u64);
+                cubic.acknowledged(Acknowledged { now: *now, sent, bytes, rtt, usage: Usage::Full });
+                left -= bytes;
+            }
+            windows.push(cubic.window());
+        }
+        windows
+    }
+
+    #[test]
+    fn slow_start_doubles_each_round() {
+        let (mut cubic, mut now) = (Cubic::new(DATAGRAM), Instant::now());
+        assert_eq!(grow(&mut cubic, &mut now, 100 * MS, 300 * MS), [20_000, 40_000, 80_000]);
+    }
+
+    #[test]
+    fn after_a_loss_the_window_returns_on_the_curve_of_the_rfc() {
+        let (mut cubic, mut now) = (Cubic::new(DATAGRAM), Instant::now());
+        grow(&mut cubic, &mut now, 100 * MS, 700 * MS);
+        let max = cubic.window();
+        assert_eq!(max, 1_280_000);
+        now += MS;
+        cubic.lost(now, now - MS);
+        assert_eq!(cubic.window(), max / 10 * 7);
+        cubic.lost(now + MS, now - MS);
+        assert_eq!(cubic.window(), max / 10 * 7, "a round of losses counts once");
+        now += MS;
+        // K is the cube root of 0.3 * 1280 / 0.4 datagrams: 9.9 s.
+        let windows = grow(&mut cubic, &mut now, 100 * MS, Duration::from_secs(20));
+        let after = |seconds: usize| windows[seconds * 10 - 1] as f64 / max as f64;
+        assert!((0.90..0.97).contains(&after(4)), "concave at first: {}", after(4));
+        assert!((0.99..1.01).contains(&after(10)), "a plateau at the old maximum: {}", after(10));
+        assert!(after(20) > 1.2, "then convex: {}", after(20));
+        assert!(windows.windows(2).all(|pair| pair[0] <= pair[1]));
+    }
+
+    #[test]
+    fn on_a_short_road_it_is_as_fast_as_reno() {
+        let (mut cubic, mut now) = (Cubic::new(DATAGRAM), Instant::now());
+        grow(&mut cubic, &mut now, MS, MS);
+        now += MS;
+        cubic.lost(now, now);
+        now += MS;
+        let start = cubic.window();
+        grow(&mut cubic, &mut now, MS, 100 * MS);
+        // About one datagram a round trip.
+        assert!(cubic.window() - start > 50_000, "{}", cubic.window() - start);
+    }
+
+    #[test]
+    fn a_sender_with_nothing_to_send_does_not_grow() {
+        let (mut cubic, mut now) = (Cubic::new(DATAGRAM), Instant::now());
+        cubic.lost(now, now);
+        let window = cubic.window();
+        for _ in 0..1000 {
+            now += 100 * MS;
+            let usage = Usage::Slack;
+            cubic.acknowledged(Acknowledged { now, sent: now - MS, bytes: 1000, rtt: 100 * MS, usage });
+        }
+        assert_eq!(cubic.window(), window);
+        // And the time it was idle is not made good at once.
+        cubic.acknowledged(Acknowledged {
+            now,
+            sent: now - MS,
+            bytes: 1000,
+            rtt: 100 * MS,
+            usage: Usage::Full,
+        });
+        assert!(cubic.window() < window + 2000, "{}", cubic.window());
+    }
+
+    #[test]
+    fn a_collapse_starts_over_and_the_window_has_a_floor() {
+        let (mut cubic, now) = (Cubic::new(DATAGRAM), Instant::now());
+        cubic.collapsed();
+        assert_eq!(cubic.window(), 2000);
+        for round in 0..10 {
+            cubic.lost(now + round * MS, now + round * MS);
+        }
+        assert_eq!(cubic.window(), 2000);
+    }
+}

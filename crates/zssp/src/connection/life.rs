@@ -1,0 +1,80 @@
+//! Whether the peer is still there, on a connection on which nothing may be under way.
+
+use std::time::{Duration, Instant};
+
+/// When the peer was heard, and what follows from its silence.
+#[derive(Debug)]
+pub(super) struct Life {
+    heard: Instant,
+    asked: Option<Instant>,
+    keep_alive: Option<Duration>,
+    idle_timeout: Option<Duration>,
+}
+
+impl Life {
+    pub(super) fn new(now: Instant, keep_alive: Option<Duration>, idle_timeout: Option<Duration>) -> Self {
+        Self { heard: now, asked: None, keep_alive, idle_timeout }
+    }
+
+    /// An authentic payload has come.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+        self.asked = None;
+    }
+
+    /// Whether a ping is to be sent now. It counts as sent.
+    pub(super) fn asks(&mut self, now: Instant) -> bool {
+        let due = self.ask_at().is_some_and(|at| at <= now);
+        if due {
+            self.asked = Some(now);
+        }
+        due
+    }
+
+    /// Whether the peer has been silent for too long.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.over_at().is_some_and(|at| at <= now)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [self.ask_at(), self.over_at()].into_iter().flatten().min()
+    }
+
+    fn ask_at(&self) -> Option<Instant> {
+        self.asked.unwrap_or(self.heard).checked_add(self.keep_alive?)
+    }
+
+    fn over_at(&self) -> Option<Instant> {
+        self.heard.checked_add(self.idle_timeout?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_silent_peer_is_asked_again_and_again_and_then_given_up() {
+        let start = Instant::now();
+        let mut life = Life::new(start, Some(10 * SECOND), Some(25 * SECOND));
+        assert!(!life.asks(start + 9 * SECOND));
+        assert!(life.asks(start + 10 * SECOND));
+        assert!(!life.asks(start + 11 * SECOND));
+        assert!(life.asks(start + 20 * SECOND));
+        assert_eq!(life.deadline(), Some(start + 25 * SECOND));
+        assert!(!life.is_over(start + 24 * SECOND));
+        assert!(life.is_over(start + 25 * SECOND));
+        life.heard(start + 24 * SECOND);
+        assert_eq!(life.deadline(), Some(start + 34 * SECOND));
+        assert!(!life.is_over(start + 25 * SECOND));
+    }
+
+    #[test]
+    fn without_settings_there_is_no_deadline() {
+        let life = Life::new(Instant::now(), None, None);
+        assert_eq!(life.deadline(), None);
+        assert!(!life.is_over(Instant::now() + 1000 * SECOND));
+    }
+}

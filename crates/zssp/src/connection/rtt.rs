@@ -1,0 +1,72 @@
+//! The round trip of a connection, over all its exchanges (RFC 6298).
+
+use std::time::Duration;
+
+/// The time-out before there was a measurement.
+const INITIAL: Duration = Duration::from_millis(250);
+
+/// The shortest time-out.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// The estimate.
+#[derive(Debug, Default)]
+pub(super) struct Rtt {
+    smoothed: Option<Duration>,
+    variation: Duration,
+    min: Option<Duration>,
+}
+
+impl Rtt {
+    /// Takes in a measurement.
+    pub(super) fn sample(&mut self, rtt: Duration) {
+        self.min = Some(self.min.map_or(rtt, |min| min.min(rtt)));
+        match self.smoothed {
+            None => {
+                self.smoothed = Some(rtt);
+                self.variation = rtt / 2;
+            }
+            Some(smoothed) => {
+                self.variation = (self.variation * 3 + smoothed.abs_diff(rtt)) / 4;
+                self.smoothed = Some((smoothed * 7 + rtt) / 8);
+            }
+        }
+    }
+
+    pub(super) fn smoothed(&self) -> Option<Duration> {
+        self.smoothed
+    }
+
+    pub(super) fn min(&self) -> Option<Duration> {
+        self.min
+    }
+
+    /// After how long an answer is late.
+    pub(super) fn timeout(&self) -> Duration {
+        self.smoothed.map_or(INITIAL, |smoothed| (smoothed + self.variation * 4).max(SHORTEST))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_estimate_follows_the_road() {
+        let mut rtt = Rtt::default();
+        assert_eq!((rtt.smoothed(), rtt.timeout()), (None, INITIAL));
+        rtt.sample(100 * MS);
+        assert_eq!((rtt.smoothed(), rtt.timeout()), (Some(100 * MS), 300 * MS));
+        for _ in 0..100 {
+            rtt.sample(40 * MS);
+        }
+        assert_eq!(rtt.smoothed().map(|rtt| rtt.as_millis()), Some(40));
+        assert!(rtt.timeout() < 60 * MS, "{:?}", rtt.timeout());
+        assert_eq!(rtt.min(), Some(40 * MS));
+        for _ in 0..100 {
+            rtt.sample(MS / 10);
+        }
+        assert_eq!(rtt.timeout(), SHORTEST);
+    }
+}

@@ -1,0 +1,152 @@
+//! Commands on channels.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use seqex::encoding::ChannelId;
+use seqex::{Order, Token};
+use tokio::sync::Notify;
+
+use super::lane::{Channel, Content, Lane};
+use super::lanes::Turn;
+use super::{Arrived, Effects, Sending, State, urgency};
+use crate::error::{SendError, TooManyChannels};
+use crate::frame::LaneId;
+
+impl State {
+    /// What wakes those who wait for messages of a channel, which is made if it is not there.
+    pub(in crate::connection) fn channel(
+        &mut self,
+        channel: ChannelId,
+    ) -> Result<Arc<Notify>, TooManyChannels> {
+        let id = LaneId::Channel(channel);
+        if let Some(channel) = self.find_channel(id) {
+            return Ok(channel.arrival.clone());
+        }
+        if self.channels >= self.settings.channels {
+            return Err(TooManyChannels);
+        }
+        self.channels += 1;
+        let content = Channel::default();
+        let arrival = content.arrival.clone();
+        self.add_lane(id, Content::Channel(content));
+        Ok(arrival)
+    }
+
+    pub(super) fn find_channel(&mut self, id: LaneId) -> Option<&mut Channel> {
+        match self.lanes.get_mut(id).map(|lane| &mut lane.content) {
+            Some(Content::Channel(channel)) => Some(channel),
+            _ => None,
+        }
+    }
+
+    /// Queues a message. There is always room: whoever calls has taken its cost off the send buffer.
+    pub(in crate::connection) fn send(
+        &mut self,
+        channel: ChannelId,
+        order: Order,
+        message: Sending,
+        effects: &mut Effects,
+    ) -> Result<(), SendError> {
+        let id = LaneId::Channel(channel);
+        match self.may_send() {
+            Ok(()) => {
+                // Whoever sends has a handle, which has made the channel.
+                if let Some(channel) = self.find_channel(id) {
+                    channel.queue.push_back((order, message));
+                }
+                self.lanes.ready(id, Turn::Last);
+                effects.driver = true;
+                Ok(())
+            }
+            Err(reason) => {
+                effects.freed += message.cost;
+                effects.dropped.push(message);
+                Err(SendError::Closed(reason))
+            }
+        }
+    }
+
+    pub(in crate::connection) fn take_message(&mut self, channel: ChannelId) -> Option<Arrived> {
+        self.find_channel(LaneId::Channel(channel))?.inbox.pop_front()
+    }
+
+    pub(in crate::connection) fn has_messages(&mut self, channel: ChannelId) -> bool {
+        self.find_channel(LaneId::Channel(channel)).is_some_and(|channel| !channel.inbox.is_empty())
+    }
+
+    /// Whether everything sent on a channel has been answered.
+    pub(in crate::connection) fn is_flushed(&self, channel: ChannelId) -> bool {
+        self.lanes.get(LaneId::Channel(channel)).is_none_or(Lane::is_drained)
+    }
+
+    /// Answers a message of `len` bytes with nothing.
+    pub(in crate::connection) fn acknowledge(
+        &mut self,
+        now: Instant,
+        Answering { channel, token, len, .. }: Answering,
+        effects: &mut Effects,
+    ) {
+        if self.ended.is_some() {
+            return;
+        }
+        let id = LaneId::Channel(channel);
+        self.received -= len;
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.exchange.acknowledge(token);
+        }
+        self.note(id, now, urgency(len), effects);
+        self.settle_own(id, now, effects);
+    }
+
+    /// Answers a message with data. A connection that is draining still lets answers out.
+    pub(in crate::connection) fn reply(
+        &mut self,
+        now: Instant,
+        Answering { channel, token, len }: Answering,
+        data: Bytes,
+        effects: &mut Effects,
+    ) -> Result<(), SendError> {
+        if let Some(reason) = &self.ended {
+            effects.discarded.push(data);
+            return Err(SendError::Closed(reason.clone()));
+        }
+        let (id, time) = (LaneId::Channel(channel), self.time(now));
+        self.received -= len;
+        if let Some(lane) = self.lanes.get_mut(id)
+            && let Err(refused) = lane.exchange.reply(time, token, Order::Unordered, Sending::new(data, 0))
+        {
+            effects.dropped.push(refused.data);
+        }
+        self.settle_own(id, now, effects);
+        effects.driver = true;
+        Ok(())
+    }
+
+    /// Ends the critical section of an ordered message.
+    pub(in crate::connection) fn release(
+        &mut self,
+        now: Instant,
+        channel: ChannelId,
+        token: &Token,
+        effects: &mut Effects,
+    ) {
+        let id = LaneId::Channel(channel);
+        if self.ended.is_none()
+            && let Some(lane) = self.lanes.get_mut(id)
+        {
+            lane.exchange.release(token);
+            self.settle_own(id, now, effects);
+        }
+    }
+}
+
+/// A message of the peer that is to be answered.
+#[derive(Debug)]
+pub(in crate::connection) struct Answering {
+    pub(in crate::connection) channel: ChannelId,
+    pub(in crate::connection) token: Token,
+    /// What it takes of the receive buffer.
+    pub(in crate::connection) len: usize,
+}

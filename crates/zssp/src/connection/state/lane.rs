@@ -1,0 +1,196 @@
+//! One exchange of a connection: a channel, a stream, or the messages about streams.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use seqex::encoding::MessageHeader;
+use seqex::{Config, Event, Message, Order, SeqEx, SeqNo, Timestamp};
+use tokio::sync::{Notify, oneshot};
+
+use super::stream::Stream;
+use super::{Arrived, Effects};
+use crate::connection::outgoing::Outgoing;
+use crate::frame::{Chunk, LaneId};
+
+/// A message on its way out.
+#[derive(Debug)]
+pub(in crate::connection) struct Sending {
+    pub(in crate::connection) data: Bytes,
+    /// What it took of the send buffer.
+    pub(in crate::connection) cost: usize,
+    /// Who waits for the reply.
+    pub(in crate::connection) answer: Option<oneshot::Sender<Bytes>>,
+    /// Set if it is a chunk of a stream.
+    pub(in crate::connection) chunk: Option<Chunk>,
+}
+
+impl Sending {
+    /// One whose answer nobody but the connection waits for.
+    pub(in crate::connection) fn new(data: Bytes, cost: usize) -> Self {
+        Self { data, cost, answer: None, chunk: None }
+    }
+}
+
+/// An exchange, and what waits to get into it and out of it.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) exchange: SeqEx<Sending, Bytes>,
+    pub(super) content: Content,
+    /// Where several have something to send, those with the highest go first.
+    pub(super) priority: i32,
+    /// The number the next message of the peer has, if nothing is lost or overtaken.
+    pub(super) expected: SeqNo,
+    /// Bytes of each message under way, by its sequence number's place in the window; 0: not under way.
+    sizes: Box<[u32]>,
+    pub(super) is_ready: bool,
+    pub(super) has_acks: bool,
+    pub(super) armed: Option<Instant>,
+}
+
+/// What an exchange carries.
+#[derive(Debug)]
+pub(super) enum Content {
+    Channel(Channel),
+    /// Messages about streams that wait for a place in the window.
+    Control(VecDeque<Bytes>),
+    Stream(Box<Stream>),
+}
+
+/// What waits in front of an application's channel and behind it.
+#[derive(Debug, Default)]
+pub(super) struct Channel {
+    /// Accepted, and waiting for a place in the window.
+    pub(super) queue: VecDeque<(Order, Sending)>,
+    pub(super) inbox: VecDeque<Arrived>,
+    /// Wakes one who waits for a message.
+    pub(super) arrival: Arc<Notify>,
+}
+
+/// A message to be transmitted.
+pub(super) struct Transmission {
+    header: MessageHeader,
+    chunk: Option<Chunk>,
+    body: Bytes,
+    pub(super) seq: SeqNo,
+    pub(super) again: bool,
+}
+
+impl Transmission {
+    fn new(id: LaneId, message: &Message<&Sending>, again: bool) -> Self {
+        Self {
+            header: MessageHeader::new(id.channel(), message),
+            chunk: message.data.chunk,
+            body: message.data.data.clone(),
+            seq: message.seq,
+            again,
+        }
+    }
+
+    /// The bytes of its frame.
+    pub(super) fn len(&self) -> usize {
+        self.header.len() + usize::from(self.chunk.is_some()) + self.body.len()
+    }
+
+    /// What it is in front of, without its header.
+    pub(super) fn take_body(&mut self) -> Bytes {
+        std::mem::take(&mut self.body)
+    }
+
+    /// Ends a payload whose body is the message's.
+    pub(super) fn put_head(&self, payload: Outgoing) -> Outgoing {
+        let payload = payload.start(&self.header);
+        match self.chunk {
+            Some(chunk) => payload.start(&[chunk.flags()]),
+            None => payload,
+        }
+    }
+}
+
+impl Lane {
+    pub(super) fn new(config: Config, content: Content) -> Self {
+        Self {
+            exchange: SeqEx::new(config),
+            content,
+            priority: 0,
+            expected: config.first_seq,
+            sizes: vec![0; config.capacity.packets() as usize].into_boxed_slice(),
+            is_ready: false,
+            has_acks: false,
+            armed: None,
+        }
+    }
+
+    /// What is to be transmitted next: what was lost, then what the window holds, then what waits for a place there.
+    /// Streams are cut into chunks of up to `limit` bytes.
+    pub(super) fn poll_message(&mut self, id: LaneId, time: Timestamp, limit: usize) -> Option<Transmission> {
+        if let Some(message) = self.exchange.poll_resend(time) {
+            return Some(Transmission::new(id, &message, true));
+        }
+        if let Some(message) = self.exchange.poll_fresh(time) {
+            return Some(Transmission::new(id, &message, false));
+        }
+        self.exchange.can_send().ok()?;
+        let (order, sending) = match &mut self.content {
+            Content::Channel(channel) => channel.queue.pop_front()?,
+            Content::Control(queue) => (Order::Unordered, Sending::new(queue.pop_front()?, 0)),
+            Content::Stream(stream) => (Order::Ordered, stream.next_chunk(limit)?),
+        };
+        let sent = self.exchange.send(time, order, sending);
+        debug_assert!(sent.is_ok(), "there is room, as was just asked");
+        self.exchange.poll_fresh(time).map(|message| Transmission::new(id, &message, false))
+    }
+
+    /// How many numbers its window has.
+    pub(super) fn capacity(&self) -> u32 {
+        self.sizes.len() as u32
+    }
+
+    /// A message of `len` bytes goes under way. Yields how many bytes of it already were.
+    pub(super) fn departed(&mut self, seq: SeqNo, len: u32) -> u32 {
+        let place = self.place(seq);
+        std::mem::replace(&mut self.sizes[place], len.max(1))
+    }
+
+    /// What an event is about is not under way any more; how many bytes it had there.
+    pub(super) fn landed(&mut self, event: &Event) -> u32 {
+        let (Event::Acked { seq, .. }
+        | Event::Held { seq, .. }
+        | Event::Lost { seq, .. }
+        | Event::TimedOut { seq, .. }) = event;
+        let place = self.place(*seq);
+        std::mem::take(&mut self.sizes[place])
+    }
+
+    /// Whether everything that was accepted for sending has been answered.
+    pub(super) fn is_drained(&self) -> bool {
+        self.exchange.unanswered() == 0
+            && match &self.content {
+                Content::Channel(channel) => channel.queue.is_empty(),
+                Content::Control(queue) => queue.is_empty(),
+                Content::Stream(stream) => stream.is_drained(),
+            }
+    }
+
+    /// Ends the exchange. What is not answered is handed over, to be dropped outside of the lock.
+    pub(super) fn close(&mut self, effects: &mut Effects) {
+        let remains = self.exchange.close();
+        let replied_to = remains.undelivered.into_iter().filter_map(|(_, answers)| answers);
+        let sent = remains.unanswered.into_iter().chain(remains.acknowledged).chain(replied_to);
+        effects.dropped.extend(sent.map(|(_, message)| message));
+        match &mut self.content {
+            Content::Channel(channel) => {
+                effects.dropped.extend(channel.queue.drain(..).map(|(_, message)| message));
+                effects.closed.push(channel.arrival.clone());
+            }
+            Content::Control(_) => {}
+            Content::Stream(stream) => stream.close(effects),
+        }
+    }
+
+    /// `sizes` has a power of two of places, so the mask stays inside.
+    fn place(&self, seq: SeqNo) -> usize {
+        seq.to_u32() as usize & (self.sizes.len() - 1)
+    }
+}

@@ -1,0 +1,155 @@
+//! All exchanges of a connection, and which of them has something to do.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::Instant;
+
+use super::lane::Lane;
+use crate::frame::LaneId;
+
+//= ZSSP-SEQ-01  each with its own windows, and its own turn
+/// Exchanges by what they are called. Whoever has worked on one says so by [`Lanes::ready`], [`Lanes::owes_acks`] and
+/// [`Lanes::arm`], so that nobody ever has to look through all of them.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    // Boxed: most of what moves when the table grows would be windows.
+    all: HashMap<LaneId, Box<Lane>>,
+    ready: BTreeMap<Reverse<i32>, VecDeque<LaneId>>,
+    acks: VecDeque<LaneId>,
+    timers: BTreeSet<(Instant, LaneId)>,
+}
+
+impl Lanes {
+    pub(super) fn get(&self, id: LaneId) -> Option<&Lane> {
+        self.all.get(&id).map(|lane| &**lane)
+    }
+
+    pub(super) fn get_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
+        self.all.get_mut(&id).map(|lane| &mut **lane)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (LaneId, &mut Lane)> {
+        self.all.iter_mut().map(|(&id, lane)| (id, &mut **lane))
+    }
+
+    pub(super) fn insert(&mut self, id: LaneId, lane: Lane) {
+        self.all.insert(id, Box::new(lane));
+    }
+
+    pub(super) fn remove(&mut self, id: LaneId) -> Option<Box<Lane>> {
+        let lane = self.all.remove(&id)?;
+        if let Some(armed) = lane.armed {
+            self.timers.remove(&(armed, id));
+        }
+        // In the queues it is skipped when its turn comes.
+        Some(lane)
+    }
+
+    /// Whether everything accepted in any of them has been answered.
+    pub(super) fn are_drained(&self) -> bool {
+        self.all.values().all(|lane| lane.is_drained())
+    }
+
+    /// The exchange may have something to transmit.
+    pub(super) fn ready(&mut self, id: LaneId, turn: Turn) {
+        let Some(lane) = self.all.get_mut(&id) else { return };
+        if !std::mem::replace(&mut lane.is_ready, true) {
+            let queue = self.ready.entry(Reverse(lane.priority)).or_default();
+            match turn {
+                Turn::Last => queue.push_back(id),
+                Turn::Next => queue.push_front(id),
+            }
+        }
+    }
+
+    /// Takes out whose turn it is to transmit.
+    pub(super) fn next_ready(&mut self) -> Option<LaneId> {
+        loop {
+            let others = self.ready.len() > 1;
+            let mut queue = self.ready.first_entry()?;
+            match queue.get_mut().pop_front() {
+                Some(id) => {
+                    if let Some(lane) = self.all.get_mut(&id) {
+                        lane.is_ready = false;
+                        return Some(id);
+                    }
+                }
+                None if others => drop(queue.remove()),
+                // The last one stays, for its memory.
+                None => return None,
+            }
+        }
+    }
+
+    /// The exchange may have acknowledgements to transmit.
+    pub(super) fn owes_acks(&mut self, id: LaneId) {
+        let Some(lane) = self.all.get_mut(&id) else { return };
+        if !std::mem::replace(&mut lane.has_acks, true) {
+            self.acks.push_back(id);
+        }
+    }
+
+    /// Whose acknowledgements are next.
+    pub(super) fn next_acks(&mut self) -> Option<LaneId> {
+        while let Some(&id) = self.acks.front() {
+            if self.all.contains_key(&id) {
+                return Some(id);
+            }
+            self.acks.pop_front();
+        }
+        None
+    }
+
+    /// Those of [`Lanes::next_acks`] are on their way, all of them.
+    pub(super) fn acks_are_sent(&mut self) {
+        if let Some(id) = self.acks.pop_front()
+            && let Some(lane) = self.all.get_mut(&id)
+        {
+            lane.has_acks = false;
+        }
+    }
+
+    /// Sees to it that the exchange is looked at when its deadline comes; `epoch` is the zero of its clock. A deadline
+    /// that moved back is left where it was, and moves when it is met: it nearly always has moved again by then.
+    pub(super) fn arm(&mut self, id: LaneId, epoch: Instant) {
+        let Some(lane) = self.all.get_mut(&id) else { return };
+        let Some(due) = lane.exchange.next_deadline().and_then(|due| epoch.checked_add(due)) else { return };
+        if lane.armed.is_none_or(|armed| due < armed) {
+            if let Some(armed) = lane.armed.replace(due) {
+                self.timers.remove(&(armed, id));
+            }
+            self.timers.insert((due, id));
+        }
+    }
+
+    /// An exchange whose deadline has come. It is no longer armed.
+    pub(super) fn expired(&mut self, now: Instant) -> Option<LaneId> {
+        let &(due, id) = self.timers.first()?;
+        if due > now {
+            return None;
+        }
+        self.timers.pop_first();
+        if let Some(lane) = self.all.get_mut(&id) {
+            lane.armed = None;
+        }
+        Some(id)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|&(due, _)| due)
+    }
+
+    /// The connection is over: nothing is to be done any more.
+    pub(super) fn stop(&mut self) {
+        self.ready.clear();
+        self.acks.clear();
+        self.timers.clear();
+    }
+}
+
+/// Where an exchange stands among others of its priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Last,
+    Next,
+}

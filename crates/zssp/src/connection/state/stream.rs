@@ -1,0 +1,222 @@
+//! The two halves of a stream, on one exchange: what one side writes is chunks, which the other answers when they are
+//! read. So the window of the exchange is the stream's flow control, and nothing else is needed.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use bytes::Bytes;
+use seqex::{SeqEx, Token};
+
+use super::{Effects, Sending};
+use crate::frame::Chunk;
+
+/// Chunks taken out of the exchange before they are read: one is read, one is ready. Each takes a place of the window
+/// that carries our own chunks, so all others wait inside.
+const TAKEN: usize = 2;
+
+/// Writes smaller than this are gathered into one chunk.
+pub(in crate::connection) const GATHERED: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) sending: SendHalf,
+    /// Accepted, and waiting for a place in the window.
+    chunks: VecDeque<Bytes>,
+    /// Small writes, after all of `chunks`.
+    gathered: Vec<u8>,
+    /// Bytes accepted that are not answered.
+    pub(super) unanswered: usize,
+    /// Waits for that to be less.
+    pub(super) writer: Option<Waker>,
+    pub(super) receiving: ReceiveHalf,
+    inbox: VecDeque<(Token, Bytes, Chunk)>,
+    /// The chunk that is being read.
+    reading: Option<(Token, usize)>,
+    /// Waits for the next.
+    pub(super) reader: Option<Waker>,
+    /// Whether the application has, or is yet to get, each half.
+    pub(super) has_writer: bool,
+    pub(super) has_reader: bool,
+}
+
+/// How far writing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SendHalf {
+    Open,
+    /// There is nothing more to come; the last chunk still has to be told so.
+    Finishing,
+    /// The last chunk is under way.
+    Finished,
+    /// The last chunk was read.
+    Read,
+    Reset,
+    /// The peer reads no more.
+    Stopped(u32),
+}
+
+/// How far reading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ReceiveHalf {
+    Open,
+    /// The last chunk is the one in front of the reader.
+    Last,
+    /// The reader has seen the end.
+    Ended,
+    /// The peer gave up.
+    Reset(u32),
+    /// This side gave up.
+    Stopped,
+}
+
+impl Stream {
+    pub(super) fn new() -> Self {
+        Self {
+            sending: SendHalf::Open,
+            chunks: VecDeque::new(),
+            gathered: Vec::new(),
+            unanswered: 0,
+            writer: None,
+            receiving: ReceiveHalf::Open,
+            inbox: VecDeque::new(),
+            reading: None,
+            reader: None,
+            has_writer: true,
+            has_reader: true,
+        }
+    }
+
+    /// Adds what was written.
+    pub(super) fn push(&mut self, data: Written<'_>) {
+        match data {
+            Written::Copied(data) => {
+                self.unanswered += data.len();
+                self.gathered.extend_from_slice(data);
+                if self.gathered.len() >= GATHERED {
+                    self.end_gathering();
+                }
+            }
+            Written::Whole(data) => {
+                self.unanswered += data.len();
+                self.end_gathering();
+                self.chunks.push_back(data);
+            }
+        }
+    }
+
+    fn end_gathering(&mut self) {
+        if !self.gathered.is_empty() {
+            self.chunks.push_back(std::mem::take(&mut self.gathered).into());
+        }
+    }
+
+    /// The next chunk, of up to `limit` bytes.
+    pub(super) fn next_chunk(&mut self, limit: usize) -> Option<Sending> {
+        if self.chunks.is_empty() {
+            self.end_gathering();
+        }
+        let data = match self.chunks.front_mut() {
+            Some(front) if front.len() > limit => front.split_to(limit),
+            Some(_) => self.chunks.pop_front()?,
+            None if self.sending == SendHalf::Finishing => Bytes::new(),
+            None => return None,
+        };
+        let is_last = self.sending == SendHalf::Finishing && self.is_drained_of_data();
+        let chunk = if is_last { Chunk::Last } else { Chunk::Middle };
+        if is_last {
+            self.sending = SendHalf::Finished;
+        }
+        let cost = data.len();
+        Some(Sending { data, cost, answer: None, chunk: Some(chunk) })
+    }
+
+    fn is_drained_of_data(&self) -> bool {
+        self.chunks.is_empty() && self.gathered.is_empty()
+    }
+
+    /// Whether everything written is in the exchange.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_drained_of_data() && self.sending != SendHalf::Finishing
+    }
+
+    /// Sends nothing more. What waits is given up, and its room with it.
+    pub(super) fn stop_sending(&mut self, why: SendHalf, effects: &mut Effects) {
+        self.sending = why;
+        let waiting = self.chunks.iter().map(Bytes::len).sum::<usize>() + self.gathered.len();
+        self.unanswered -= waiting;
+        effects.freed += waiting;
+        effects.discarded.extend(self.chunks.drain(..));
+        self.gathered = Vec::new();
+        effects.wakers.extend(self.writer.take());
+    }
+
+    /// Lets the exchange hand out the next chunk, unless enough wait to be read: until then the newest of them is the one
+    /// whose critical section lasts.
+    pub(super) fn release_next(&self, exchange: &mut SeqEx<Sending, Bytes>) {
+        if self.inbox.len() < TAKEN
+            && let Some((newest, ..)) = self.inbox.back()
+        {
+            exchange.release(newest);
+        }
+    }
+
+    pub(super) fn arrived(&mut self, token: Token, data: Bytes, chunk: Chunk, effects: &mut Effects) {
+        self.inbox.push_back((token, data, chunk));
+        effects.wakers.extend(self.reader.take());
+    }
+
+    /// The chunk that was being read is read. Yields what to answer, and how many bytes it had.
+    pub(super) fn take_read(&mut self) -> Option<(Token, usize)> {
+        let read = self.reading.take();
+        if read.is_some() && self.receiving == ReceiveHalf::Last {
+            self.receiving = ReceiveHalf::Ended;
+        }
+        read
+    }
+
+    /// The next chunk to be read.
+    pub(super) fn read(&mut self) -> Option<Bytes> {
+        let (token, data, chunk) = self.inbox.pop_front()?;
+        self.reading = Some((token, data.len()));
+        if chunk == Chunk::Last {
+            self.receiving = ReceiveHalf::Last;
+        }
+        Some(data)
+    }
+
+    /// Reads nothing more. Yields what is to be answered because of it.
+    pub(super) fn stop_receiving(&mut self, why: ReceiveHalf, effects: &mut Effects) -> Vec<(Token, usize)> {
+        self.receiving = why;
+        effects.wakers.extend(self.reader.take());
+        let unread = self.inbox.drain(..).map(|(token, data, _)| (token, data.len()));
+        self.reading.take().into_iter().chain(unread).collect()
+    }
+
+    /// The connection is over.
+    pub(super) fn close(&mut self, effects: &mut Effects) {
+        effects.discarded.extend(self.chunks.drain(..));
+        effects.wakers.extend(self.writer.take());
+        effects.wakers.extend(self.reader.take());
+    }
+
+    /// Whether both halves are done with, and the application knows.
+    pub(super) fn is_over(&self) -> bool {
+        let sent = match self.sending {
+            SendHalf::Open | SendHalf::Finishing | SendHalf::Finished => false,
+            SendHalf::Read => true,
+            SendHalf::Reset | SendHalf::Stopped(_) => !self.has_writer,
+        };
+        let received = match self.receiving {
+            ReceiveHalf::Open | ReceiveHalf::Last => false,
+            ReceiveHalf::Ended => true,
+            ReceiveHalf::Reset(_) | ReceiveHalf::Stopped => !self.has_reader,
+        };
+        sent && received
+    }
+}
+
+/// What an application has written.
+#[derive(Debug)]
+pub(in crate::connection) enum Written<'a> {
+    Copied(&'a [u8]),
+    Whole(Bytes),
+}

@@ -1,0 +1,433 @@
+//! Commands on streams, and the messages about them.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::Instant;
+
+use bytes::Bytes;
+use seqex::{SeqNo, Token};
+use zssp_proto::Role;
+
+use super::lane::{Content, Lane};
+use super::lanes::Turn;
+use super::stream::{ReceiveHalf, SendHalf, Stream, Written};
+use super::{Effects, State, urgency};
+use crate::connection::acks::Urgency;
+use crate::error::{CloseReason, ReadError, WriteError};
+use crate::frame::{Control, LaneId, Malformed, StreamId};
+
+/// Streams that each side may have open at a time; both ends count on it.
+pub(crate) const MAX_STREAMS: usize = 256;
+
+/// Messages about streams that may wait for a place in their window. A peer that does not take them and goes on opening
+/// streams breaks the rules.
+const CONTROL_QUEUE: usize = 8 * MAX_STREAMS;
+
+/// Answers to chunks of streams that are over, at most: a chunk that gets none comes again.
+const LATE_ANSWERS: usize = 256;
+
+/// What is known of a connection's streams as a whole.
+#[derive(Debug)]
+pub(super) struct Streams {
+    /// The number of the next stream this side opens, and the peer.
+    own_next: u64,
+    peer_next: u64,
+    own_open: usize,
+    peer_open: usize,
+    /// Opened by the peer, and not yet accepted.
+    pub(super) accepting: VecDeque<StreamId>,
+    /// Chunks that came for streams that are over.
+    pub(super) late: VecDeque<(StreamId, SeqNo)>,
+}
+
+/// Where a message belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// There are too many streams open; there will be room when some end.
+    Full,
+    Here,
+    /// The stream was there, and is over.
+    Over,
+}
+
+impl Streams {
+    pub(super) fn new(role: Role) -> Self {
+        //= ZSSP-STR-02  even and odd, in sequence
+        let (own_next, peer_next) = match role {
+            Role::Initiator => (2, 3),
+            Role::Responder => (3, 2),
+        };
+        let (accepting, late) = (VecDeque::new(), VecDeque::new());
+        Self { own_next, peer_next, own_open: 0, peer_open: 0, accepting, late }
+    }
+
+    fn is_own(&self, id: StreamId) -> bool {
+        id.number() % 2 == self.own_next % 2
+    }
+}
+
+/// Look, and command.
+impl State {
+    /// Opens a stream, unless as many as may be are open. The peer hears of it with the first chunk.
+    pub(in crate::connection) fn open_stream(&mut self) -> Result<Option<StreamId>, CloseReason> {
+        self.may_send()?;
+        let id = StreamId::new(self.streams.own_next);
+        if self.streams.own_open >= MAX_STREAMS || id > StreamId::MAX {
+            return Ok(None);
+        }
+        self.streams.own_next += 2;
+        self.streams.own_open += 1;
+        self.add_lane(LaneId::Stream(id), Content::Stream(Box::new(Stream::new())));
+        Ok(Some(id))
+    }
+
+    /// The next stream that the peer has opened.
+    pub(in crate::connection) fn accept_stream(&mut self) -> Option<StreamId> {
+        self.streams.accepting.pop_front()
+    }
+
+    pub(in crate::connection) fn has_streams(&self) -> bool {
+        !self.streams.accepting.is_empty()
+    }
+
+    /// How many of `wanted` bytes may be written now; where that is none, `waker` is told when to ask again.
+    pub(in crate::connection) fn writable(
+        &mut self,
+        id: StreamId,
+        wanted: usize,
+        waker: &Waker,
+    ) -> Result<usize, WriteError> {
+        let limit = self.settings.stream_buffer;
+        let stream = self.writing(id)?;
+        let room = limit.saturating_sub(stream.unanswered).min(wanted);
+        // Whoever waits for room in the connection's buffer must hear that the peer has stopped the stream.
+        stream.writer = (room < wanted || wanted == 0).then(|| waker.clone());
+        Ok(room)
+    }
+
+    /// Takes what was written, for which there is room.
+    pub(in crate::connection) fn write(
+        &mut self,
+        id: StreamId,
+        data: Written<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), WriteError> {
+        self.writing(id)?.push(data);
+        self.lanes.ready(LaneId::Stream(id), Turn::Last);
+        effects.driver = true;
+        Ok(())
+    }
+
+    /// Ends the stream after what was written.
+    pub(in crate::connection) fn finish(
+        &mut self,
+        id: StreamId,
+        effects: &mut Effects,
+    ) -> Result<(), WriteError> {
+        self.writing(id)?.sending = SendHalf::Finishing;
+        self.lanes.ready(LaneId::Stream(id), Turn::Last);
+        effects.driver = true;
+        Ok(())
+    }
+
+    /// Gives the stream up.
+    pub(in crate::connection) fn reset(
+        &mut self,
+        id: StreamId,
+        code: u32,
+        effects: &mut Effects,
+    ) -> Result<(), WriteError> {
+        if self.ended.is_some() {
+            return Ok(());
+        }
+        match self.stream(id) {
+            Some(stream) => match stream.sending {
+                SendHalf::Open | SendHalf::Finishing | SendHalf::Finished => {
+                    stream.stop_sending(SendHalf::Reset, effects);
+                }
+                SendHalf::Stopped(code) => return Err(WriteError::Stopped(code)),
+                SendHalf::Read | SendHalf::Reset => return Err(WriteError::Finished),
+            },
+            None => return Err(WriteError::Finished),
+        }
+        self.send_control(Control::Reset(id, code), effects);
+        Ok(())
+    }
+
+    /// How writing has ended, once it has: with all read, or stopped by the peer.
+    pub(in crate::connection) fn written(&mut self, id: StreamId) -> Option<Result<(), WriteError>> {
+        match self.stream(id).map(|stream| stream.sending) {
+            Some(SendHalf::Open | SendHalf::Finishing | SendHalf::Finished) => {
+                self.ended.clone().map(|reason| Err(WriteError::ConnectionLost(reason)))
+            }
+            Some(SendHalf::Stopped(code)) => Some(Err(WriteError::Stopped(code))),
+            Some(SendHalf::Reset) => Some(Err(WriteError::Finished)),
+            Some(SendHalf::Read) | None => Some(Ok(())),
+        }
+    }
+
+    /// The application lets go of the sending half.
+    pub(in crate::connection) fn drop_writer(&mut self, id: StreamId, effects: &mut Effects) {
+        if self.ended.is_none() && self.stream(id).is_some_and(|stream| stream.sending == SendHalf::Open) {
+            let finished = self.finish(id, effects);
+            debug_assert!(finished.is_ok(), "it is open");
+        }
+        if let Some(stream) = self.stream(id) {
+            stream.has_writer = false;
+        }
+        self.sweep(LaneId::Stream(id), effects);
+    }
+
+    /// The next chunk; `Ok(Some(None))` at the end of the stream, `Ok(None)` when `waker` is told. The chunk before it is
+    /// answered by this.
+    pub(in crate::connection) fn read(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        waker: &Waker,
+        effects: &mut Effects,
+    ) -> Result<Option<Option<Bytes>>, ReadError> {
+        let read = self.stream(id).and_then(Stream::take_read);
+        if self.ended.is_none() {
+            self.answer(now, id, read, effects);
+        }
+        let ended = self.ended.clone();
+        // Without an exchange it is over, which only the end of the stream or of the connection can bring about here.
+        let Some(stream) = self.stream(id) else {
+            return ended.map_or(Ok(Some(None)), |reason| Err(ReadError::ConnectionLost(reason)));
+        };
+        match stream.receiving {
+            ReceiveHalf::Ended => return Ok(Some(None)),
+            ReceiveHalf::Reset(code) => return Err(ReadError::Reset(code)),
+            ReceiveHalf::Stopped => return Err(ReadError::Stopped),
+            ReceiveHalf::Open | ReceiveHalf::Last => {}
+        }
+        if let Some(reason) = ended {
+            return Err(ReadError::ConnectionLost(reason));
+        }
+        match stream.read() {
+            None => {
+                stream.reader = Some(waker.clone());
+                Ok(None)
+            }
+            // Only the last chunk may be empty.
+            Some(data) if data.is_empty() => {
+                let read = stream.take_read();
+                self.answer(now, id, read, effects);
+                Ok(Some(None))
+            }
+            Some(data) => {
+                self.release_next(now, id, effects);
+                Ok(Some(Some(data)))
+            }
+        }
+    }
+
+    /// The application reads no more; without a code, only if it has not seen the end.
+    pub(in crate::connection) fn stop(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        code: u32,
+        effects: &mut Effects,
+    ) {
+        if self.ended.is_some() {
+            return;
+        }
+        let Some(stream) = self.stream(id) else { return };
+        let unread = match stream.receiving {
+            ReceiveHalf::Open => {
+                let unread = stream.stop_receiving(ReceiveHalf::Stopped, effects);
+                self.send_control(Control::Stop(id, code), effects);
+                unread
+            }
+            // There is nothing left to be stopped.
+            ReceiveHalf::Last => stream.stop_receiving(ReceiveHalf::Ended, effects),
+            ReceiveHalf::Ended | ReceiveHalf::Reset(_) | ReceiveHalf::Stopped => return,
+        };
+        self.answer(now, id, unread, effects);
+    }
+
+    /// The application lets go of the receiving half.
+    pub(in crate::connection) fn drop_reader(&mut self, now: Instant, id: StreamId, effects: &mut Effects) {
+        self.stop(now, id, 0, effects);
+        if let Some(stream) = self.stream(id) {
+            stream.has_reader = false;
+        }
+        self.sweep(LaneId::Stream(id), effects);
+    }
+
+    /// The stream, if the application may still write to it.
+    fn writing(&mut self, id: StreamId) -> Result<&mut Stream, WriteError> {
+        self.may_send()?;
+        match self.stream(id) {
+            Some(stream) => match stream.sending {
+                SendHalf::Open => Ok(stream),
+                SendHalf::Stopped(code) => Err(WriteError::Stopped(code)),
+                _ => Err(WriteError::Finished),
+            },
+            None => Err(WriteError::Finished),
+        }
+    }
+
+    pub(super) fn stream(&mut self, id: StreamId) -> Option<&mut Stream> {
+        match self.lanes.get_mut(LaneId::Stream(id)).map(|lane| &mut lane.content) {
+            Some(Content::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn answer(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        read: impl IntoIterator<Item = (Token, usize)>,
+        effects: &mut Effects,
+    ) {
+        let id = LaneId::Stream(id);
+        let mut answered = false;
+        for (token, len) in read {
+            self.received -= len;
+            if let Some(lane) = self.lanes.get_mut(id) {
+                lane.exchange.acknowledge(token);
+            }
+            self.note(id, now, urgency(len), effects);
+            answered = true;
+        }
+        if answered {
+            self.settle_own(id, now, effects);
+        }
+    }
+
+    /// A chunk is on its way to the reader: the next may come out of the exchange.
+    fn release_next(&mut self, now: Instant, id: StreamId, effects: &mut Effects) {
+        let id = LaneId::Stream(id);
+        if let Some(Lane { exchange, content: Content::Stream(stream), .. }) = self.lanes.get_mut(id) {
+            stream.release_next(exchange);
+            self.settle_own(id, now, effects);
+        }
+    }
+}
+
+/// What the peer says.
+impl State {
+    /// Where a chunk belongs; its stream is made if it is new, with all that the peer has opened before.
+    pub(super) fn place_of(&mut self, id: StreamId, effects: &mut Effects) -> Result<Place, Malformed> {
+        if self.lanes.get(LaneId::Stream(id)).is_some() {
+            return Ok(Place::Here);
+        }
+        let is_new = match self.streams.is_own(id) {
+            true if id.number() < self.streams.own_next => false,
+            true => return Err(Malformed::Stream),
+            false => id.number() >= self.streams.peer_next,
+        };
+        if !is_new {
+            return if id.number() < 2 { Err(Malformed::Stream) } else { Ok(Place::Over) };
+        }
+        let new = (id.number() - self.streams.peer_next) / 2 + 1;
+        //= ZSSP-STR-05  those beyond the limit have to wait
+        if new > (MAX_STREAMS - self.streams.peer_open) as u64 {
+            return Ok(Place::Full);
+        }
+        while self.streams.peer_next <= id.number() {
+            let opened = StreamId::new(self.streams.peer_next);
+            self.streams.peer_next += 2;
+            self.streams.peer_open += 1;
+            self.streams.accepting.push_back(opened);
+            self.add_lane(LaneId::Stream(opened), Content::Stream(Box::new(Stream::new())));
+        }
+        effects.streams = true;
+        Ok(Place::Here)
+    }
+
+    /// Takes in a message about streams.
+    pub(super) fn handle_control(
+        &mut self,
+        now: Instant,
+        message: &[u8],
+        effects: &mut Effects,
+    ) -> Result<(), Malformed> {
+        match Control::parse(message)? {
+            Control::Credit(bytes) => {
+                let before = self.settings.send_buffer.min(self.credit);
+                self.credit = self.credit.max(bytes as usize);
+                effects.freed += self.settings.send_buffer.min(self.credit) - before;
+            }
+            Control::Reset(id, code) => {
+                if self.place_of(id, effects)? != Place::Here {
+                    return Ok(());
+                }
+                let Some(stream) = self.stream(id) else { return Ok(()) };
+                if stream.receiving == ReceiveHalf::Open {
+                    let unread = stream.stop_receiving(ReceiveHalf::Reset(code), effects);
+                    self.answer(now, id, unread, effects);
+                    self.settle(LaneId::Stream(id), now, effects)?;
+                    self.sweep(LaneId::Stream(id), effects);
+                }
+            }
+            Control::Stop(id, code) => {
+                if self.place_of(id, effects)? != Place::Here {
+                    return Ok(());
+                }
+                let Some(stream) = self.stream(id) else { return Ok(()) };
+                if matches!(stream.sending, SendHalf::Open | SendHalf::Finishing | SendHalf::Finished) {
+                    stream.stop_sending(SendHalf::Stopped(code), effects);
+                    effects.changed = true;
+                    self.sweep(LaneId::Stream(id), effects);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn send_control(&mut self, control: Control, effects: &mut Effects) {
+        self.need_control();
+        if let Some(Lane { content: Content::Control(queue), .. }) = self.lanes.get_mut(LaneId::CONTROL) {
+            if queue.len() >= CONTROL_QUEUE {
+                self.end(CloseReason::Protocol("it does not take messages about streams"), effects);
+                return;
+            }
+            queue.push_back(control.to_bytes().into());
+        }
+        self.lanes.ready(LaneId::CONTROL, Turn::Next);
+        effects.driver = true;
+    }
+
+    /// Makes the exchange of messages about streams if it is not there.
+    pub(super) fn need_control(&mut self) {
+        if self.lanes.get(LaneId::CONTROL).is_none() {
+            self.add_lane(LaneId::CONTROL, Content::Control(VecDeque::new()));
+        }
+    }
+
+    //= ZSSP-STR-07  without any memory of it
+    /// A chunk has come for a stream that is over: the peer has not heard the answer.
+    pub(super) fn answer_late(&mut self, now: Instant, id: StreamId, seq: SeqNo, effects: &mut Effects) {
+        if self.streams.late.len() < LATE_ANSWERS {
+            self.streams.late.push_back((id, seq));
+            self.schedule_acks(now, Urgency::Now, effects);
+        }
+    }
+
+    /// Forgets the stream if it is over.
+    pub(super) fn sweep(&mut self, id: LaneId, effects: &mut Effects) {
+        let LaneId::Stream(number) = id else { return };
+        let Some(lane) = self.lanes.get(id) else { return };
+        let Content::Stream(stream) = &lane.content else { return };
+        if stream.is_over() && lane.is_drained() && lane.exchange.is_idle() && !lane.has_acks {
+            drop(self.lanes.remove(id));
+            if self.streams.is_own(number) {
+                self.streams.own_open -= 1;
+                effects.openings = true;
+            } else {
+                self.streams.peer_open -= 1;
+            }
+        }
+    }
+}
+
+impl From<CloseReason> for WriteError {
+    fn from(reason: CloseReason) -> Self {
+        Self::ConnectionLost(reason)
+    }
+}

@@ -1,0 +1,300 @@
+//! Streams, over the same road.
+
+use std::task::Waker;
+
+use super::super::streams::MAX_STREAMS;
+use super::*;
+use crate::error::{ReadError, WriteError};
+use crate::frame::StreamId;
+
+impl End {
+    fn open(&mut self) -> StreamId {
+        self.state.open_stream().unwrap().unwrap()
+    }
+
+    /// Writes as much of `data` as there is room for, and takes that off its front.
+    fn write(&mut self, now: Instant, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
+        let room = self.state.writable(id, data.len().min(10_000), Waker::noop())?;
+        if room > 0 {
+            let piece = data.split_to(room);
+            self.with(now, |state, effects| state.write(id, Written::Copied(&piece), effects))?;
+        }
+        Ok(room)
+    }
+
+    fn finish(&mut self, now: Instant, id: StreamId) {
+        self.with(now, |state, effects| state.finish(id, effects)).unwrap();
+    }
+
+    fn read(&mut self, now: Instant, id: StreamId) -> Result<Option<Option<Bytes>>, ReadError> {
+        self.with(now, |state, effects| state.read(now, id, Waker::noop(), effects))
+    }
+
+    fn let_go(&mut self, now: Instant, id: StreamId) {
+        self.with(now, |state, effects| state.drop_writer(id, effects));
+        self.with(now, |state, effects| state.drop_reader(now, id, effects));
+    }
+
+    fn open_streams(&mut self) -> usize {
+        self.state
+            .lanes
+            .iter_mut()
+            .filter(|(id, _)| matches!(id, LaneId::Stream(_)) && *id != LaneId::CONTROL)
+            .count()
+    }
+}
+
+/// What one side writes to a stream, and what it has read of it.
+struct Side {
+    unwritten: Bytes,
+    finished: bool,
+    read: Vec<u8>,
+    ended: bool,
+}
+
+impl Side {
+    fn new(data: Vec<u8>) -> Self {
+        Self { unwritten: data.into(), finished: false, read: Vec::new(), ended: false }
+    }
+
+    fn act(&mut self, end: &mut End, now: Instant, id: StreamId) {
+        while !self.unwritten.is_empty() && end.write(now, id, &mut self.unwritten).unwrap() > 0 {}
+        if self.unwritten.is_empty() && !self.finished {
+            end.finish(now, id);
+            self.finished = true;
+        }
+        while !self.ended
+            && let Some(chunk) = end.read(now, id).unwrap()
+        {
+            match chunk {
+                Some(chunk) => self.read.extend_from_slice(&chunk),
+                None => self.ended = true,
+            }
+        }
+    }
+}
+
+fn content(seed: u8, len: usize) -> Vec<u8> {
+    (0..len).map(|at| (at / 3) as u8 ^ seed).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    /// Whatever is lost, all that is written is read, in both directions of every stream, and nothing stays behind.
+    #[test]
+    fn everything_written_is_read(
+        seed in any::<u64>(),
+        percent in 0u64..40,
+        lengths in proptest::collection::vec((0usize..200_000, 0usize..200_000), 1..6),
+    ) {
+        let mut pair = Pair::with(Settings { give_up_after: Duration::from_secs(3600), ..settings() });
+        let mut random = seed;
+        pair.lost = Box::new(move |_, _| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) % 100 < percent
+        });
+        let mut streams = Vec::new();
+        for (number, &(here, there)) in lengths.iter().enumerate() {
+            let seed = number as u8;
+            // Both sides open some.
+            let opener = number % 2;
+            let sides = [Side::new(content(seed, here)), Side::new(content(!seed, there))];
+            streams.push((pair.ends[opener].open(), opener, sides));
+        }
+        let mut accepted = Vec::new();
+        pair.drive_with(Duration::from_secs(3600), |pair, side| {
+            let now = pair.now;
+            accepted.extend(std::iter::from_fn(|| pair.ends[side].state.accept_stream()));
+            for (id, opener, sides) in &mut streams {
+                if side == *opener || accepted.contains(id) {
+                    sides[side].act(&mut pair.ends[side], now, *id);
+                }
+            }
+        });
+        let mut written = [0, 0];
+        for ((_, _, [here, there]), (number, &(sent, answered))) in streams.iter().zip(lengths.iter().enumerate()) {
+            prop_assert!(there.read == content(number as u8, sent));
+            prop_assert!(here.read == content(!(number as u8), answered));
+            written[0] += sent;
+            written[1] += answered;
+        }
+        for (end, written) in pair.ends.iter_mut().zip(written) {
+            prop_assert_eq!(end.open_streams(), 0, "a stream is left");
+            prop_assert_eq!((end.state.flight.bytes(), end.state.received, end.freed), (0, 0, written));
+            prop_assert_eq!(end.deadline, None, "a timer is left");
+        }
+    }
+}
+
+#[test]
+fn a_reader_that_does_not_read_stops_its_writer_and_no_other() {
+    let mut pair = Pair::new();
+    let [blocked, other] = [pair.ends[0].open(), pair.ends[0].open()];
+    let mut endless = Bytes::from(vec![1; 4 * CREDIT]);
+    let mut side = Side::new(content(2, 100_000));
+    let mut there = Side::new(Vec::new());
+    let mut accepted = 0;
+    pair.drive_with(Duration::from_secs(120), |pair, at| {
+        let now = pair.now;
+        if at == 0 {
+            while pair.ends[0].write(now, blocked, &mut endless).unwrap() > 0 {}
+            side.act(&mut pair.ends[0], now, other);
+        } else {
+            accepted += std::iter::from_fn(|| pair.ends[1].state.accept_stream()).count();
+            if accepted == 2 {
+                there.act(&mut pair.ends[1], now, other);
+            }
+        }
+    });
+    assert!(there.read == content(2, 100_000));
+    assert_eq!(4 * CREDIT - endless.len(), settings().stream_buffer);
+    assert!(pair.ends[1].state.received <= settings().stream_buffer);
+    assert_eq!(pair.ends[0].state.ended(), None);
+    // Once it reads, all that was accepted arrives.
+    let mut read = 0;
+    pair.drive_with(Duration::from_secs(120), |pair, at| {
+        while at == 1
+            && let Some(Some(chunk)) = pair.ends[1].read(pair.now, blocked).unwrap()
+        {
+            read += chunk.len();
+        }
+    });
+    assert_eq!(read, settings().stream_buffer);
+}
+
+#[test]
+fn what_has_a_higher_priority_goes_first() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let [low, high] = [pair.ends[0].open(), pair.ends[0].open()];
+    pair.ends[0].state.set_priority(LaneId::Stream(high), 1);
+    for id in [low, high] {
+        let mut data = Bytes::from(vec![0; 500_000]);
+        while pair.ends[0].write(now, id, &mut data).unwrap() > 0 {}
+    }
+    let mut arrived = Vec::new();
+    pair.drive_with(Duration::from_secs(60), |pair, side| {
+        if side == 1 {
+            // What comes in the same moment counts for the urgent one.
+            for id in [high, low] {
+                while let Ok(Some(Some(chunk))) = pair.ends[1].read(pair.now, id) {
+                    arrived.push((id, chunk.len()));
+                }
+            }
+        }
+    });
+    let first_low = arrived.iter().position(|&(id, _)| id == low).unwrap();
+    let before: usize = arrived[..first_low].iter().map(|&(_, len)| len).sum();
+    assert_eq!(before, 500_000, "all of the urgent stream comes before any of the other");
+    assert_eq!(arrived.iter().map(|&(_, len)| len).sum::<usize>(), 1_000_000);
+}
+
+/// A chunk of a stream as it is inside of a payload.
+fn chunk(id: u64, seq: u32, content: &[u8]) -> Vec<u8> {
+    let lane = LaneId::Stream(StreamId::new(id));
+    let prefix = lane.group().prefix().unwrap();
+    [&prefix[..], &[0x12], &lane.channel().to_be_bytes(), &seq.to_be_bytes(), content].concat()
+}
+
+//= ZSSP-STR-02  of this side's numbers, only those it has opened
+#[test]
+fn a_stream_that_nobody_can_have_opened_ends_the_connection() {
+    for payload in [chunk(1, 0, &[0, 1]), chunk(2, 0, &[0, 1]), chunk(3, 0, &[]), chunk(3, 0, &[0])] {
+        let mut pair = Pair::new();
+        let now = pair.now;
+        pair.ends[0].handle_payload(now, &payload);
+        assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))), "{payload:02x?}");
+    }
+}
+
+//= ZSSP-STR-05  one beyond the limit is not taken; its peer will ask again
+#[test]
+fn the_peer_opens_no_more_streams_than_it_may() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let last = 3 + 2 * (MAX_STREAMS as u64 - 1);
+    pair.ends[0].handle_payload(now, &chunk(last + 2, 0, &[0, 1]));
+    assert_eq!(pair.ends[0].open_streams(), 0);
+    pair.ends[0].handle_payload(now, &chunk(last, 0, &[0, 1]));
+    assert_eq!(pair.ends[0].open_streams(), MAX_STREAMS, "those before it are opened with it");
+    pair.ends[0].handle_payload(now, &chunk(last + 2, 0, &[0, 1]));
+    assert_eq!(pair.ends[0].open_streams(), MAX_STREAMS);
+    assert_eq!(pair.ends[0].state.ended(), None);
+    // This side waits by itself.
+    for _ in 0..MAX_STREAMS {
+        pair.ends[1].open();
+    }
+    assert_eq!(pair.ends[1].state.open_stream(), Ok(None));
+}
+
+//= ZSSP-STR-06  one byte more than the receiver has allowed
+#[test]
+fn a_peer_that_sends_more_than_it_may_ends_the_connection() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let content = vec![0; 50_001];
+    let mut left = CREDIT;
+    for seq in 0.. {
+        let (stream, seq) = (3 + 2 * (seq / 60), (seq % 60) as u32);
+        pair.ends[0].handle_payload(now, &chunk(stream, seq, &content[..content.len().min(left + 1)]));
+        assert_eq!(pair.ends[0].state.ended(), None);
+        left = left.saturating_sub(50_000);
+        if left == 0 {
+            break;
+        }
+    }
+    pair.ends[0].handle_payload(now, &chunk(203, 0, &[0, 1]));
+    assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
+}
+
+//= ZSSP-STR-07  again and again, without any memory of the stream
+#[test]
+fn chunks_of_a_stream_that_is_over_are_answered() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let last = chunk(3, 0, &[1]);
+    pair.ends[0].handle_payload(now, &last);
+    let id = pair.ends[0].state.accept_stream().unwrap();
+    assert_eq!(pair.ends[0].read(now, id), Ok(Some(None)));
+    pair.ends[0].let_go(now, id);
+    // The chunk that ends the other direction is answered, too.
+    let mut ack = LaneId::Stream(id).group().prefix().unwrap().to_vec();
+    ack.extend_from_slice(&[0x18, 0, 3, 1, 0, 0, 0, 0, 0]);
+    pair.step(0);
+    pair.ends[0].handle_payload(now, &ack);
+    pair.step(0);
+    assert_eq!(pair.ends[0].open_streams(), 0);
+    for _ in 0..3 {
+        pair.ends[1].inbound.clear();
+        pair.ends[0].handle_payload(now, &last);
+        pair.step(0);
+        let (_, answer) = pair.ends[1].inbound.pop_back().unwrap();
+        assert_eq!(answer, ack);
+    }
+    assert_eq!(pair.ends[0].open_streams(), 0);
+}
+
+#[test]
+fn a_reset_stream_leaves_nothing_behind() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let id = pair.ends[0].open();
+    let mut data = Bytes::from(vec![7; 1_000_000]);
+    while pair.ends[0].write(now, id, &mut data).unwrap() > 0 {}
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(LATENCY, [true; 2], &mut received);
+    let now = pair.now;
+    pair.ends[0].with(now, |state, effects| state.reset(id, 5, effects)).unwrap();
+    pair.settle();
+    let now = pair.now;
+    assert_eq!(pair.ends[1].read(now, id), Err(ReadError::Reset(5)));
+    for end in &mut pair.ends {
+        end.let_go(now, id);
+    }
+    pair.settle();
+    assert_eq!(pair.ends[0].freed, 1_000_000);
+    for end in &mut pair.ends {
+        assert_eq!((end.open_streams(), end.state.received), (0, 0));
+    }
+}

@@ -1,0 +1,273 @@
+//! Byte streams.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::Connection;
+use super::closed_reason;
+use super::shared::Shared;
+use super::space::Space;
+use super::state::{GATHERED, Written};
+use crate::error::{ReadError, ReadToEndError, WriteError};
+use crate::frame::{CHUNK_OVERHEAD, LaneId, StreamId};
+use crate::wait::until;
+
+/// The two halves of a stream.
+pub(super) fn halves(connection: Connection, id: StreamId) -> (SendStream, ReceiveStream) {
+    let space = Space::new(connection.shared().send_space.clone());
+    let receive = ReceiveStream { connection: connection.clone(), id, chunk: Bytes::new() };
+    (SendStream { connection, id, space }, receive)
+}
+
+/// The half of a byte stream that is written to.
+///
+/// It is an [`AsyncWrite`]; all of tokio's `AsyncWriteExt` works on it. What is written goes out at once and arrives in
+/// order, exactly once. Where the peer does not read, writing waits: at most half of
+/// [`Builder::send_buffer`](crate::Builder::send_buffer) is under way on one stream.
+///
+/// Dropped, it is [finished](Self::finish), unless it was reset.
+///
+/// ```
+/// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
+/// use tokio::io::AsyncWriteExt;
+/// let (mut send, mut receive) = connection.open_stream().await?;
+/// send.write_all(b"GET everything").await?;
+/// send.finish()?;
+/// let everything = receive.read_to_end(1 << 20).await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct SendStream {
+    connection: Connection,
+    id: StreamId,
+    space: Space,
+}
+
+impl SendStream {
+    /// The stream's number, the same on both ends.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// Where several channels and streams of the connection have something to send, those with the highest priority go
+    /// first, and equal ones take turns; 0 at first.
+    pub fn set_priority(&self, priority: i32) {
+        self.shared().look(|state| state.set_priority(LaneId::Stream(self.id), priority));
+    }
+
+    /// Writes all of `data`, without copying it.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped before it resolves, a part may have been written.
+    pub async fn write_chunk(&mut self, data: impl Into<Bytes>) -> Result<(), WriteError> {
+        let mut data = data.into();
+        while !data.is_empty() {
+            let room = std::future::poll_fn(|cx| self.poll_room(cx, data.len())).await?;
+            self.put(Written::Whole(data.split_to(room)))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream: the peer sees its end after what was written. Nothing can be written any more.
+    ///
+    /// It returns at once; [`stopped`](Self::stopped) waits until the peer has read everything.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn finish(&mut self) -> Result<(), WriteError> {
+        self.space.release();
+        self.shared().with(|state, effects| state.finish(self.id, effects))
+    }
+
+    /// Gives the stream up: what the peer has not read it will not see, but
+    /// [`ReadError::Reset`] with `code`.
+    ///
+    /// # Errors
+    /// [`WriteError::Finished`] when it is finished and read, or reset; [`WriteError::Stopped`] when the peer has
+    /// stopped it.
+    pub fn reset(&mut self, code: u32) -> Result<(), WriteError> {
+        self.space.release();
+        self.shared().with(|state, effects| state.reset(self.id, code, effects))
+    }
+
+    /// Waits until the peer has read everything of the finished stream (`Ok`), or will not.
+    ///
+    /// # Errors
+    /// [`WriteError::Stopped`] when the peer reads no more, [`WriteError::Finished`] when this side has reset the stream.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only waits.
+    pub async fn stopped(&self) -> Result<(), WriteError> {
+        let shared = self.shared();
+        until(&shared.changed, || shared.look(|state| state.written(self.id))).await
+    }
+
+    fn put(&mut self, data: Written<'_>) -> Result<(), WriteError> {
+        let len = match &data {
+            Written::Copied(data) => data.len(),
+            Written::Whole(data) => data.len(),
+        };
+        self.shared().with(|state, effects| state.write(self.id, data, effects))?;
+        self.space.spend(len);
+        Ok(())
+    }
+
+    /// How many bytes, of `wanted`, may be written now: there is room for them in both buffers.
+    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, WriteError>> {
+        let shared = self.connection.shared();
+        let wanted = wanted.min(shared.settings.max_payload - CHUNK_OVERHEAD);
+        let held = match self.space.poll_take(cx, wanted) {
+            Poll::Ready(Ok(held)) => held,
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(closed_reason(shared).into())),
+            // To be told of a stop in the meantime.
+            Poll::Pending => {
+                shared.look(|state| state.writable(self.id, 0, cx.waker()))?;
+                return Poll::Pending;
+            }
+        };
+        let room = shared.look(|state| state.writable(self.id, held.min(wanted), cx.waker()))?;
+        if room == 0 { Poll::Pending } else { Poll::Ready(Ok(room)) }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.connection.shared()
+    }
+}
+
+impl AsyncWrite for SendStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        let room = ready!(this.poll_room(cx, buf.len()))?;
+        let data = &buf[..room];
+        if room < GATHERED {
+            this.put(Written::Copied(data))?;
+        } else {
+            // Copied here and not under the lock.
+            let copy = this.shared().endpoint.buffers.copy(data);
+            this.put(Written::Whole(copy))?;
+        }
+        Poll::Ready(Ok(room))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // What is written is on its way.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut().finish() {
+            Ok(()) | Err(WriteError::Finished) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+impl Drop for SendStream {
+    fn drop(&mut self) {
+        self.shared().with(|state, effects| state.drop_writer(self.id, effects));
+    }
+}
+
+/// The half of a byte stream that is read.
+///
+/// It is an [`AsyncRead`]; all of tokio's `AsyncReadExt` works on it. Not reading holds the peer back: it may send no more
+/// than fits its send buffer and the stream's window of 64 chunks.
+///
+/// Dropped before its end was read, it is [stopped](Self::stop) with code 0.
+#[derive(Debug)]
+pub struct ReceiveStream {
+    connection: Connection,
+    id: StreamId,
+    /// What is left of the chunk being read.
+    chunk: Bytes,
+}
+
+impl ReceiveStream {
+    /// The stream's number, the same on both ends.
+    pub fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The next bytes as they came, uncopied; `None` at the end. The peer learns that they are read with the next call.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, nothing was taken.
+    pub async fn read_chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
+        std::future::poll_fn(|cx| self.poll_chunk(cx)).await
+    }
+
+    /// Everything up to the end of the stream, if that is no more than `limit` bytes.
+    ///
+    /// # Errors
+    /// See [`ReadToEndError`].
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropped before it resolves, what was read is lost.
+    pub async fn read_to_end(&mut self, limit: usize) -> Result<Vec<u8>, ReadToEndError> {
+        let mut all = Vec::new();
+        while let Some(chunk) = self.read_chunk().await? {
+            if chunk.len() > limit - all.len() {
+                return Err(ReadToEndError::TooLong(limit));
+            }
+            all.extend_from_slice(&chunk);
+        }
+        Ok(all)
+    }
+
+    /// Reads no more, and tells the peer `code`. What was not read is discarded. Without effect once the end was read.
+    pub fn stop(&mut self, code: u32) {
+        self.chunk = Bytes::new();
+        self.shared().with(|state, effects| state.stop(Instant::now(), self.id, code, effects));
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
+        if !self.chunk.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.chunk))));
+        }
+        let read =
+            self.shared().with(|state, effects| state.read(Instant::now(), self.id, cx.waker(), effects))?;
+        match read {
+            Some(chunk) => Poll::Ready(Ok(chunk)),
+            None => Poll::Pending,
+        }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        self.connection.shared()
+    }
+}
+
+impl AsyncRead for ReceiveStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(mut chunk) = ready!(this.poll_chunk(cx))? {
+            buf.put_slice(&chunk.split_to(chunk.len().min(buf.remaining())));
+            this.chunk = chunk;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for ReceiveStream {
+    fn drop(&mut self) {
+        self.shared().with(|state, effects| state.drop_reader(Instant::now(), self.id, effects));
+    }
+}
