@@ -65,12 +65,6 @@ impl Usage {
         let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Used { packets: load(&self.packets), blocks: load(&self.blocks) }
     }
-
-    /// Has the next packet have this counter.
-    #[cfg(test)]
-    pub(crate) fn advance(&self, counter: u64) {
-        self.packets.store(counter, Ordering::Relaxed);
-    }
 }
 
 /// The keys that one handshake or rekeying agreed on. Immutable.
@@ -198,6 +192,14 @@ impl KeyRing {
     /// The key ids of both.
     pub(crate) fn local_kids(&self) -> impl Iterator<Item = KeyId> {
         self.epochs().map(|epoch| epoch.local_kid)
+    }
+}
+
+#[cfg(test)]
+impl Usage {
+    /// Has the next packet have this counter.
+    pub(crate) fn advance(&self, counter: u64) {
+        self.packets.store(counter, Ordering::Relaxed);
     }
 }
 

@@ -4,8 +4,6 @@
 //! replay window (PROTOCOL 3.4, 5.1, 5.3). No step takes a lock or allocates.
 
 mod keys;
-#[cfg(all(test, loom))]
-pub(crate) mod loom_models;
 mod open;
 mod replay;
 mod seal;
@@ -200,3 +198,6 @@ impl Shared {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+pub(crate) mod loom_models;
