@@ -24,7 +24,7 @@ pub(crate) async fn run(out: &mut impl Write) -> Result<(), Box<dyn std::error::
     let ((to_bob, at_bob), (to_alice, at_alice)) = (mpsc::channel(16), mpsc::channel(16));
     drive(alice_driver, to_bob, at_alice);
     drive(bob_driver, to_alice, at_bob);
-    let bob = tokio::spawn(answer(bob));
+    let bob_answers = tokio::spawn(answer(bob.clone()));
 
     let mut request = alice.request(Order::Ordered, "Is there a train to Ulm?");
     for next in ["When does it leave?", "From which platform?", "Thank you!"] {
@@ -38,7 +38,12 @@ pub(crate) async fn run(out: &mut impl Write) -> Result<(), Box<dyn std::error::
         }
         break;
     }
-    Ok(bob.await?)
+    bob_answers.await?;
+    // Ends the tasks of the link too.
+    for exchange in [alice, bob] {
+        let _remains = exchange.close();
+    }
+    Ok(())
 }
 
 /// The other end of the conversation.
@@ -58,8 +63,7 @@ fn acknowledge(token: Guard<Text, Text>) {
     token.acknowledge();
 }
 
-/// The tasks of one end of the link: the time, what goes out, and what comes in. They end with the exchange, and the
-/// exchange with its driver.
+/// The tasks of one end of the link: the time, what goes out, and what comes in. They end when the exchange is closed.
 fn drive(
     driver: Driver<Text>,
     to_peer: mpsc::Sender<Packet<Text>>,
@@ -67,10 +71,16 @@ fn drive(
 ) {
     let driver = Arc::new(driver);
     let timers = Arc::clone(&driver);
-    tokio::spawn(async move { seqex::tokio::keep_time(&*timers).await });
+    tokio::spawn(async move {
+        seqex::tokio::keep_time(&*timers).await;
+        // Closed already, or the peer is silent; then there is nothing to wait for.
+        let _remains = timers.exchange().close();
+    });
     let receiver = Arc::clone(&driver);
     tokio::spawn(async move {
-        while let Some(packet) = from_peer.recv().await {
+        while let Some(packet) = from_peer.recv().await
+            && !receiver.exchange().is_closed()
+        {
             receiver.receive(packet);
         }
     });

@@ -134,8 +134,8 @@ impl<S, R> SeqEx<S, R> {
         if self.outgoing.contains(seq) { self.outgoing.slot(seq).data() } else { None }
     }
 
-    /// Set once the peer has been silent for [`Config::give_up_after`] while a packet waits for its
-    /// answer. The exchange goes on as before; it is for the user to [`close`](Self::close) it.
+    /// Set when the peer has been silent for [`Config::give_up_after`] while a packet waits for its answer,
+    /// until it is heard again. The exchange goes on as before; it is for the user to [`close`](Self::close) it.
     pub fn failure(&self) -> Option<GaveUp> {
         self.failure
     }
@@ -170,6 +170,7 @@ impl<S, R> SeqEx<S, R> {
         let now = now.into();
         if !self.closed {
             self.last_heard = self.last_heard.max(now);
+            self.failure = None;
         }
         match packet {
             Packet::Ack(ack) => {

@@ -47,7 +47,7 @@ enum State<S, R> {
 /// The receiver uses the same number to tell it, just in time, that the packet is held.
 pub(crate) const REORDERING_THRESHOLD: u32 = 3;
 
-/// How many acknowledgements a duplicate fetches at most; looking for them takes about a microsecond.
+/// How many acknowledgements a duplicate fetches at most. Each is looked for once, however many duplicates come.
 const ACKNOWLEDGED_AGAIN: u32 = 1024;
 
 #[derive(Debug)]
@@ -163,6 +163,7 @@ impl<S, R> ReceiveWindow<S, R> {
                 self.hint_up_to(self.beyond);
             }
             State::Answered(Some(reply)) if slot.seq == seq && reply_waits(reply) => {}
+            _ if self.acks.back().is_some_and(|last| seq.since(last.first) < last.count) => {}
             // One lost packet may have held the acknowledgements of many; one duplicate fetches them again.
             _ => {
                 let acknowledged = |&offset: &u32| {

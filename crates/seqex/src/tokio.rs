@@ -25,7 +25,10 @@ use crate::{Ended, Link};
 /// let driver = Arc::new(driver);
 /// let timers = tokio::spawn({
 ///     let driver = driver.clone();
-///     async move { seqex::tokio::keep_time(&*driver).await }
+///     async move {
+///         seqex::tokio::keep_time(&*driver).await;
+///         let _remains = driver.exchange().close();
+///     }
 /// });
 /// let transmitter = tokio::spawn(async move {
 ///     while driver.transmittable().await.is_ok() {
@@ -39,7 +42,8 @@ use crate::{Ended, Link};
 /// # }
 /// ```
 ///
-/// Returns why the link has ended: closed, or given up after [`Config::give_up_after`](crate::Config::give_up_after).
+/// Returns when the link is closed, or the peer silent for [`Config::give_up_after`](crate::Config::give_up_after). Then
+/// close the exchange, or nobody who waits learns of it; or call it again to go on.
 ///
 /// # Cancel safety
 /// Dropping it is harmless. Time-outs are handled again when another one runs.

@@ -55,6 +55,7 @@ impl Bell {
         let (poll, _replaced) = {
             let mut state = self.0.lock();
             if state.rings == count {
+                state.listeners.rejoin_last(place);
                 (Poll::Pending, state.listeners.join(place, waker))
             } else {
                 (Poll::Ready(()), Some(waker))

@@ -53,7 +53,8 @@ pub enum Ended {
     /// The exchange was closed.
     #[error("the exchange is closed")]
     Closed,
-    /// The peer is silent. The exchange itself goes on, until it is closed or its driver dropped.
+    /// The peer is silent. Nothing has ended by that: whoever is told decides whether to go on, or to close the exchange,
+    /// which ends the waits of everybody else.
     #[error(transparent)]
     GaveUp(GaveUp),
 }
@@ -109,7 +110,8 @@ impl<S, R> fmt::Debug for Driver<S, R> {
 /// The packets there are to transmit; made by [`Driver::transmits`].
 ///
 /// **It holds the lock of the exchange**, so that data can be lent instead of cloned: as long as it lives, every
-/// other operation on this exchange waits, and one of the same thread waits for ever. Encode the packet, and let go.
+/// other operation on this exchange waits, and on the multiplexer that it belongs to; one of the same thread waits for
+/// ever. Encode the packet, and let go.
 pub struct Transmits<'a, S, R> {
     shared: &'a Shared<S, R>,
     /// There until dropped.
@@ -148,8 +150,9 @@ pub trait Link: sealed::Wakes + Sized {
     /// Lets time pass. Calling it early is harmless.
     ///
     /// # Errors
-    /// [`Ended::Closed`]; and [`Ended::GaveUp`] from the moment on when the peer has been silent for
-    /// [`Config::give_up_after`](crate::Config::give_up_after).
+    /// [`Ended::Closed`]; and [`Ended::GaveUp`], once, when the peer has been silent for
+    /// [`Config::give_up_after`](crate::Config::give_up_after). Whoever is told closes the exchange, or goes on: time
+    /// passes as before, and when the peer is heard and falls silent again, that is told again.
     fn handle_timeout(&self) -> Result<(), Ended>;
 
     /// Waits until there is something to transmit.
@@ -198,9 +201,9 @@ pub(crate) mod sealed {
         /// Whether there is something to transmit.
         #[doc(hidden)]
         fn can_transmit(&self) -> Result<bool, Ended>;
-        /// The next deadline, for one look.
+        /// The next deadline, for somebody who waits for it to come nearer than `seen`.
         #[doc(hidden)]
-        fn deadline(&self) -> Option<Timestamp>;
+        fn listen(&self, seen: Option<Timestamp>) -> Option<Timestamp>;
     }
 }
 
@@ -218,8 +221,8 @@ impl<S, R> sealed::Wakes for Driver<S, R> {
         if state.core.is_closed() { Err(Ended::Closed) } else { Ok(state.core.can_transmit()) }
     }
 
-    fn deadline(&self) -> Option<Timestamp> {
-        self.shared().lock().next_deadline()
+    fn listen(&self, seen: Option<Timestamp>) -> Option<Timestamp> {
+        self.shared().lock().listen(seen)
     }
 }
 
@@ -232,11 +235,10 @@ impl<S, R> Link for Driver<S, R> {
         let now = self.shared().clock.now();
         self.shared().with(|state| {
             state.handle_timeout(now);
-            match state.core.failure() {
-                _ if state.core.is_closed() => Err(Ended::Closed),
-                Some(failure) => Err(Ended::GaveUp(failure)),
-                None => Ok(()),
+            if state.core.is_closed() {
+                return Err(Ended::Closed);
             }
+            state.newly_silent().map_or(Ok(()), |failure| Err(Ended::GaveUp(failure)))
         })
     }
 }
@@ -290,7 +292,7 @@ impl<L: Link> Future for DeadlineMoved<'_, L> {
         let Self { link, seen, place } = &mut *self;
         poll_bell(link.bell(), place, context, || {
             link.can_transmit()?;
-            Ok(link.deadline().is_some_and(|next| seen.is_none_or(|seen| next < seen)))
+            Ok(link.listen(*seen).is_some_and(|next| seen.is_none_or(|seen| next < seen)))
         })
     }
 }

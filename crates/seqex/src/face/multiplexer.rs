@@ -220,9 +220,9 @@ impl<S, R> Wakes for MultiplexerDriver<S, R> {
         Ok(table.iter().any(|(_, driver)| driver.can_transmit().unwrap_or(false)))
     }
 
-    fn deadline(&self) -> Option<Timestamp> {
+    fn listen(&self, seen: Option<Timestamp>) -> Option<Timestamp> {
         let state = self.inner.state.lock();
-        state.channels.as_ref()?.iter().filter_map(|(_, driver)| driver.deadline()).min()
+        state.channels.as_ref()?.iter().filter_map(|(_, driver)| driver.listen(seen)).min()
     }
 }
 
@@ -234,14 +234,14 @@ impl<S, R> Link for MultiplexerDriver<S, R> {
 
     fn handle_timeout(&self) -> Result<(), Ended> {
         self.can_transmit()?;
+        //= ZSSP-SEQ-01  a channel that ended, or is silent, holds up no other
+        let mut silent = None;
         for driver in self.inner.drivers() {
-            match driver.handle_timeout() {
-                // A channel that ended by itself ends no other.
-                Ok(()) | Err(Ended::Closed) => {}
-                Err(silent @ Ended::GaveUp(_)) => return Err(silent),
+            if let Err(gave_up @ Ended::GaveUp(_)) = driver.handle_timeout() {
+                silent = silent.or(Some(gave_up));
             }
         }
-        Ok(())
+        silent.map_or(Ok(()), Err)
     }
 }
 

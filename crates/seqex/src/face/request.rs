@@ -21,11 +21,15 @@ use crate::{
 ///
 /// Resolves to the [`Answer`], which brings back the very data that was sent, or to [`Unanswered`].
 ///
+/// An ordered reply is in its critical section from when it arrives: until the request is polled and the reply's guard
+/// released, the next ordered packet is not handed out. So poll a request to its end, or drop it, before waiting for
+/// other ordered packets in the same task.
+///
 /// # Cancel safety
 /// Dropped before it resolves, it leaves nothing behind. If the packet was not sent yet, it never will be, and its
 /// data is dropped. If it was sent, the peer still gets it; its answer, whether it has arrived already or arrives
 /// later, is acknowledged and dropped, so that it keeps neither its room nor the critical section of an ordered reply.
-#[must_use = "nothing is sent until it is waited for"]
+#[must_use = "the answer comes to whoever waits for it"]
 pub struct Request<S, R> {
     exchange: Exchange<S, R>,
     course: Course<S>,

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::vec::Vec;
 
 use crate::{
-    Answer, Config, Delivery, Order, Refused, Remains, SeqEx, SeqNo, Timestamp, Token,
+    Answer, Config, Delivery, GaveUp, Order, Refused, Remains, SeqEx, SeqNo, Timestamp, Token,
     face::{
         Closed,
         bell::Bell,
@@ -54,6 +54,8 @@ pub(crate) struct State<S, R> {
     ring: bool,
     /// The deadline that the link's owner has heard of.
     armed: Option<Timestamp>,
+    /// Whether the link's owner was told that the peer is silent.
+    told_silent: bool,
     /// Wakers to be called when nothing is locked.
     woken: Vec<Waker>,
     /// Wakers to be dropped when nothing is locked.
@@ -84,6 +86,7 @@ impl<S, R> Shared<S, R> {
             announced: false,
             ring: false,
             armed: None,
+            told_silent: false,
             woken: Vec::new(),
             spent: Vec::new(),
             unwanted: Vec::new(),
@@ -256,6 +259,13 @@ impl<S, R> State<S, R> {
         self.spent.extend(timer.take().and_then(|key| self.timers.remove(&key)));
     }
 
+    /// Whether the peer was found to be silent since the last time somebody asked.
+    pub(crate) fn newly_silent(&mut self) -> Option<GaveUp> {
+        let failure = self.core.failure();
+        let told = std::mem::replace(&mut self.told_silent, failure.is_some());
+        failure.filter(|_| !told)
+    }
+
     /// Lets time pass.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
         self.core.handle_timeout(now);
@@ -276,6 +286,13 @@ impl<S, R> State<S, R> {
     pub(crate) fn arm(&mut self) -> Option<Timestamp> {
         self.armed = self.next_deadline();
         self.armed
+    }
+
+    /// The deadline, for somebody who waits for it to come nearer than `seen`: who, whatever was rung for, and has gone
+    /// again, wants to hear of that from now on.
+    pub(crate) fn listen(&mut self, seen: Option<Timestamp>) -> Option<Timestamp> {
+        self.armed = self.armed.zip(seen).map(|(armed, seen)| armed.max(seen));
+        self.next_deadline()
     }
 
     /// Notes that the link's owner has drained what there was to transmit, or has seen that there is something.
@@ -313,8 +330,10 @@ impl<S, R> State<S, R> {
         if !self.senders.is_empty() && self.core.can_send().is_ok() {
             self.woken.extend(self.senders.call_one());
         }
-        let transmit = !self.announced && self.core.can_transmit();
-        self.announced |= transmit;
+        // What was announced may have become pointless before anybody looked: then the next is announced again.
+        let can_transmit = self.core.can_transmit();
+        let transmit = can_transmit && !self.announced;
+        self.announced = can_transmit;
         let deadline = self.next_deadline();
         let nearer = deadline.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
         if nearer {

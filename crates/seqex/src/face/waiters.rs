@@ -10,8 +10,8 @@ pub(crate) struct Place(u64);
 /// A list of waiters. It runs no code of theirs: a waker that leaves is handed to the caller, to be called or
 /// dropped when nothing is locked.
 ///
-/// Places are numbered in the order of arrival and never used again, so a place that was given up or called
-/// names nobody else.
+/// Places are numbered in the order of arrival and never given to another, so a place that was given up or called names
+/// nobody else.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
     /// Ascending.
@@ -20,11 +20,17 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
-    /// Has `waker` called when the condition holds. Whoever has a place keeps it, or gets the last one if it was
-    /// called already. Returns the waker that is replaced.
+    /// Has `waker` called when the condition holds. Whoever has a place keeps it, also if it was called and somebody
+    /// else was faster. Returns the waker that is replaced.
     pub(crate) fn join(&mut self, place: &mut Option<Place>, waker: Waker) -> Option<Waker> {
-        if let Some(index) = place.and_then(|place| self.find(place)) {
-            return Some(std::mem::replace(&mut self.queue[index].1, waker));
+        if let Some(place) = *place {
+            return match self.find(place) {
+                Ok(index) => Some(std::mem::replace(&mut self.queue[index].1, waker)),
+                Err(index) => {
+                    self.queue.insert(index, (place, waker));
+                    None
+                }
+            };
         }
         let new = Place(self.arrived);
         self.arrived += 1;
@@ -35,7 +41,7 @@ impl Waiters {
 
     /// Gives up a place, if it is still one.
     pub(crate) fn leave(&mut self, place: &mut Option<Place>) -> Option<Waker> {
-        let index = self.find(place.take()?)?;
+        let index = self.find(place.take()?).ok()?;
         self.queue.remove(index).map(|(_, waker)| waker)
     }
 
@@ -48,13 +54,18 @@ impl Waiters {
         self.queue.pop_front().map(|(_, waker)| waker)
     }
 
+    /// Gives up a place that was called, so that its owner joins at the end.
+    pub(crate) fn rejoin_last(&self, place: &mut Option<Place>) {
+        *place = place.filter(|place| self.find(*place).is_ok());
+    }
+
     /// The end of the list as it is now, for [`call_before`](Self::call_before).
     pub(crate) fn end(&self) -> Place {
         Place(self.arrived)
     }
 
     /// Takes out whoever came first, if that was before `end`: so calling everybody comes to an end although those
-    /// who were called may come back at once.
+    /// who were called may come back at once, where they [join last](Self::rejoin_last).
     pub(crate) fn call_before(&mut self, end: Place) -> Option<Waker> {
         let &(first, _) = self.queue.front()?;
         if first < end { self.call_one() } else { None }
@@ -62,11 +73,14 @@ impl Waiters {
 
     /// Whether this waker is the one waiting at this place.
     pub(crate) fn has(&self, place: Option<Place>, waker: &Waker) -> bool {
-        place.and_then(|place| self.find(place)).is_some_and(|index| self.queue[index].1.will_wake(waker))
+        place
+            .and_then(|place| self.find(place).ok())
+            .is_some_and(|index| self.queue[index].1.will_wake(waker))
     }
 
-    fn find(&self, place: Place) -> Option<usize> {
-        self.queue.binary_search_by_key(&place, |&(place, _)| place).ok()
+    /// Where a place is, or would be.
+    fn find(&self, place: Place) -> Result<usize, usize> {
+        self.queue.binary_search_by_key(&place, |&(place, _)| place)
     }
 }
 
@@ -89,7 +103,14 @@ mod tests {
         assert!(list.leave(&mut places[0]).is_none(), "it was called");
         places[0] = first;
         assert!(list.join(&mut places[0], waker.clone()).is_none());
-        assert_ne!(places[0], first, "whoever was called comes last");
-        assert_eq!(list.queue.len(), 2);
+        assert_eq!(
+            (places[0], list.queue.len()),
+            (first, 2),
+            "whoever was called and overtaken stays the first"
+        );
+        assert!(list.call_one().is_some() && !list.has(first, waker));
+        list.rejoin_last(&mut places[0]);
+        assert!(places[0].is_none() && list.join(&mut places[0], waker.clone()).is_none());
+        assert!(places[0] > places[2]);
     }
 }

@@ -23,7 +23,10 @@ pub(crate) struct End {
 }
 
 pub(crate) fn ends(capacity: u32) -> (Clock, End, End) {
-    let config = Config { capacity: Capacity::new(capacity).expect("a power of two"), ..Config::default() };
+    ends_with(Config { capacity: Capacity::new(capacity).expect("a power of two"), ..Config::default() })
+}
+
+pub(crate) fn ends_with(config: Config) -> (Clock, End, End) {
     let clock = Clock::manual();
     let end = || {
         let (exchange, driver) = Exchange::new(config, clock.clone());
