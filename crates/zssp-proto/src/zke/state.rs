@@ -93,14 +93,6 @@ pub(crate) struct AwaitResponse {
     pub(crate) timers: Timers,
 }
 
-impl AwaitResponse {
-    /// Whether the peer may still read the X3 of a handshake of this side that was cut off before this attempt began:
-    /// it forgets such a handshake 10 s after it answered it.
-    pub(crate) fn is_early(&self) -> bool {
-        self.made < self.attempt.begun + ATTEMPT
-    }
-}
-
 pub(crate) struct AwaitConfirm {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) established: Established,
@@ -135,6 +127,9 @@ pub(crate) struct RekeyStarted {
     pub(crate) kid: KeyId,
     /// The inner K1; each copy gets a new outer layer.
     pub(crate) packet: Vec<u8>,
+    /// Whether a hello was answered with the ratchet state that this began from: the peer may have done without the one
+    /// of its K2 since, which must not be read any more.
+    pub(crate) is_superseded: bool,
     pub(crate) timers: Timers,
 }
 
