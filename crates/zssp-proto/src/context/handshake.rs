@@ -108,7 +108,7 @@ fn timer(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
         Phase::RekeyAnswered(_) | Phase::RekeyStarted(_) => rekey::timer(task, taken),
         Phase::Steady(state) if state.wants_rekey(task.now) => rekey::start(task, cell, taken),
         // The deadline of a state that was over by the time somebody came to it.
-        Phase::Busy | Phase::Closed | Phase::Steady(_) => taken.adjust(|_| ()),
+        Phase::Busy(_) | Phase::Closed | Phase::Steady(_) => taken.adjust(|_| ()),
     }
 }
 

@@ -287,7 +287,7 @@ impl Inner {
         let cell = id.and_then(|id| self.sessions.lock().find(id));
         cell.map_or(Ok(()), |cell| {
             cell.with_phase(|phase| match phase {
-                Phase::Busy => Err(Fault::Busy),
+                Phase::Busy(_) => Err(Fault::Busy),
                 Phase::RekeyStarted(state) if state.established.pair.first.fingerprint() == from => {
                     state.is_superseded = true;
                     Ok(())
@@ -320,16 +320,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What a
-    /// task holds of it is released when the task finds the session closed.
+    /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What else
+    /// a task holds of it is released when the task finds the session closed.
     pub(crate) fn release(&self, phase: &Phase) {
         if let Phase::RekeyStarted(state) = phase {
             self.peers.lock().rekeyed(state.established.pair.first.fingerprint());
         }
         self.free(phase.reserved_kid());
-        if let Some(established) = phase.established() {
-            self.free(established.shared.local_kids());
-            established.shared.end();
+        if let Some(shared) = phase.shared() {
+            self.free(shared.end());
         }
     }
 

@@ -155,9 +155,9 @@ fn publish(
         return Err(Fault::Stale);
     };
     let inbound = Inbound::new(shared, &epoch, cell);
-    let dropped = shared.publish(change(&ring, epoch));
+    // The route first: whoever ends the session now finds the key id in one of the two rings, and frees it.
     task.inner.routes.set(kid, Route::Session(inbound));
-    task.inner.free(dropped);
+    task.inner.free(shared.publish(change(&ring, epoch)));
     // Fragments that were waiting under a key id that is gone are looked after under this one.
     let waiting = shared.ingress.reassembly.lock().next_deadline();
     if let Some(deadline) = waiting {
