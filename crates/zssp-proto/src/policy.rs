@@ -14,6 +14,11 @@
 /// The ratchet holds off whoever has stolen a static key but not what the last session left behind. A peer whose
 /// ratchet was lost, by a reinstallation, say, looks just like that thief. Persistent mode locks both out until an
 /// operator presets a one-time password on both sides; opportunistic mode lets both in and tells the application.
+///
+/// Two peers of this implementation do not lose each other's ratchet by whatever dies, is closed or is delayed in the
+/// middle of a handshake, as long as their stores keep what they were given. An implementation that follows the
+/// published text alone may: whoever can hold up its peer's answer to a rekeying, and has that peer open again, can make
+/// the two forget each other (PROTOCOL 5.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policy {

@@ -262,6 +262,7 @@ struct Flood {
     hellos: Vec<Vec<u8>>,
     /// The answer to a challenge that is to be answered.
     answer: Option<Vec<u8>>,
+    mtu: usize,
     arrived: u64,
 }
 
@@ -272,10 +273,12 @@ enum Sources {
     One,
     /// From everywhere, so nobody gets the challenges.
     Spoofed,
+    /// The same, and of each hello the first fragment only.
+    SpoofedFirstFragments,
 }
 
 impl Flood {
-    fn new(seed: u64, sources: Sources) -> Self {
+    fn new(seed: u64, sources: Sources, mtu: usize) -> Self {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let hellos = (0..500)
             .map(|_| {
@@ -287,7 +290,7 @@ impl Flood {
                 hello
             })
             .collect();
-        Self { random, sources, hellos, answer: None, arrived: 0 }
+        Self { random, sources, hellos, answer: None, mtu, arrived: 0 }
     }
 
     /// What arrives in a thousandth of a second, and what comes of it.
@@ -299,10 +302,16 @@ impl Flood {
             }
             let from = match self.sources {
                 Sources::One => 99,
-                Sources::Spoofed => self.random.random_range(100..60_000),
+                Sources::Spoofed | Sources::SpoofedFirstFragments => self.random.random_range(100..60_000),
             };
+            if self.sources == Sources::SpoofedFirstFragments {
+                // Each is another packet's.
+                self.random.fill(&mut hello[8..16]);
+            }
             let honest = pair.bob.take_outgoing();
-            pair.bob.receive(from, hello);
+            for fragment in self.fragments(hello) {
+                pair.bob.receive(from, fragment);
+            }
             // What goes back goes to nobody, or to him.
             for (_, reply) in pair.bob.take_outgoing() {
                 if number == 0 && self.sources == Sources::One && self.random.random_bool(0.05) {
@@ -313,6 +322,23 @@ impl Flood {
             self.arrived += 1;
         }
         pair.drive_for(MS);
+    }
+
+    /// What is sent of a hello: two fragments of nearly the same size where it does not fit a datagram.
+    fn fragments(&self, hello: Vec<u8>) -> Vec<Vec<u8>> {
+        if hello.len() <= self.mtu {
+            return vec![hello];
+        }
+        let (header, body) = hello.split_at(16);
+        let mut header = header.to_vec();
+        header[5] = 2;
+        let (first, second) = body.split_at(body.len().div_ceil(2));
+        let first = [&header, first].concat();
+        if self.sources == Sources::SpoofedFirstFragments {
+            return vec![first];
+        }
+        header[4] = 1;
+        vec![first, [&header, second].concat()]
     }
 }
 
@@ -336,11 +362,12 @@ fn proof_of_work(challenge: &[u8]) -> Vec<u8> {
 //= ZSSP-SEC-04  and no memory
 #[test]
 fn an_honest_peer_connects_in_the_middle_of_a_flood() {
-    seeds::run(6, |seed| {
+    seeds::run(8, |seed| {
         let sources = if seed % 2 == 0 { Sources::Spoofed } else { Sources::One };
-        let mut pair = Pair::new(seed);
+        let mtu = if seed % 4 < 2 { 9000 } else { 1280 };
+        let mut pair = Pair::with(seed, &Setup { mtu, ..Setup::default() });
         pair.bob.pool = Pool::Worker { each: MS, queue: 256 };
-        let mut flood = Flood::new(seed, sources);
+        let mut flood = Flood::new(seed, sources, mtu);
         (0..500).for_each(|_| flood.arrive(&mut pair));
         let tried = pair.bob.take_faults();
         assert!(tried.iter().all(|fault| *fault == Fault::Forged));
@@ -374,6 +401,28 @@ fn an_honest_peer_connects_in_the_middle_of_a_flood() {
         assert_eq!(challenges(&pair), before);
         assert!(pair.bob.take_happenings().contains(&Happening::Established(Role::Responder)));
         pair.assert_steady("after the flood");
+    });
+}
+
+/// Every slot for incomplete hellos is taken anew eight times in a tenth of a second, before Alice's hello comes and while
+/// its two fragments do.
+//= ZSSP-REA-08  one bounded buffer, which an outsider cannot grow
+//= ZSSP-REA-09  and in which nobody can aim at a slot
+#[test]
+fn an_honest_peer_connects_through_a_flood_of_first_fragments() {
+    seeds::run(8, |seed| {
+        let mut pair = Pair::with(seed, &Setup { mtu: 1280, ..Setup::default() });
+        let mut flood = Flood::new(seed, Sources::SpoofedFirstFragments, 1280);
+        (0..100).for_each(|_| flood.arrive(&mut pair));
+        assert!(pair.bob.stats().hellos_evicted > 5000, "{:?}", pair.bob.stats());
+        pair.alice.open(&pair.bob);
+        let begun = pair.elapsed();
+        while !(pair.alice.has_session() && pair.bob.has_session()) {
+            flood.arrive(&mut pair);
+            assert!(pair.elapsed() - begun < SECOND / 10, "not even a fragment was lost");
+            assert!(pair.bob.stats().hello_bytes <= Limits::default().hello_bytes);
+        }
+        assert_eq!(pair.bob.take_faults(), []);
     });
 }
 

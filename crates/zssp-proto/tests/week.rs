@@ -14,7 +14,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use zssp_harness::pair::{Happening, Pair, Peer, Setup};
 use zssp_proto::crypto::Secret;
-use zssp_proto::{EndReason, Fingerprint, Open, Policy, RatchetPair, RatchetState};
+use zssp_proto::{EndReason, Fingerprint, Open, Policy, RatchetPair, RatchetState, SessionId};
 use zssp_sim::{Conditions, seeds};
 
 const MS: Duration = Duration::from_millis(1);
@@ -42,6 +42,16 @@ struct World {
     bad_times: Range<Duration>,
     /// Whether what was under way when a process died is lost.
     loses_what_is_under_way: bool,
+    /// How applications treat their sessions.
+    habits: Habits,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Habits {
+    /// They open one when they have none, and wait for it.
+    Patient,
+    /// They give up after a while, close what is open or is being opened, and open another beside it.
+    Restless,
 }
 
 /// When a process dies next, and until when it is dead.
@@ -54,17 +64,26 @@ struct Fate {
 struct Application {
     fate: Fate,
     lifetime: Range<Duration>,
+    habits: Habits,
     restarts: u32,
+    /// What it opened last.
+    attempt: Option<SessionId>,
 }
 
 impl Application {
-    fn new(lifetime: Range<Duration>, random: &mut Xoshiro256PlusPlus) -> Self {
+    fn new(world: &World, random: &mut Xoshiro256PlusPlus) -> Self {
+        let lifetime = world.lifetime.clone();
         let fate = Fate { dies: random.random_range(lifetime.clone()), back: None };
-        Self { fate, lifetime, restarts: 0 }
+        Self { fate, lifetime, habits: world.habits, restarts: 0, attempt: None }
     }
 
     /// Lives on until `now`.
-    fn live(&mut self, now: Duration, (peer, other): (&mut Peer, &Peer), random: &mut Xoshiro256PlusPlus) {
+    fn live(
+        &mut self,
+        (now, is_bad): (Duration, bool),
+        (peer, other): (&mut Peer, &Peer),
+        random: &mut Xoshiro256PlusPlus,
+    ) {
         match self.fate.back {
             Some(back) if back > now => return,
             Some(_) => {
@@ -83,14 +102,30 @@ impl Application {
                 Happening::Asked | Happening::Established(_) | Happening::StoreFailed => true,
                 Happening::Ended(reason) => {
                     matches!(reason, EndReason::Expired | EndReason::Replaced { .. })
+                        || self.habits == Habits::Restless
+                            && matches!(reason, EndReason::Conflict | EndReason::TimedOut)
                 }
                 _ => false,
             };
             assert!(is_expected, "{happening:?} after {now:?}");
         }
-        if peer.stats().sessions == 0 {
-            let open = Open::to(other.public_key(), other.address()).give_up_after(None);
-            peer.open_with(open).unwrap();
+        if self.habits == Habits::Restless && is_bad {
+            let session = peer.sessions.last().map(|session| session.id());
+            for id in self.attempt.into_iter().chain(session) {
+                if random.random_bool(0.1) {
+                    peer.context.close(id);
+                }
+            }
+        }
+        let another = self.habits == Habits::Restless && is_bad && random.random_bool(0.1);
+        if peer.stats().sessions == 0 || another {
+            let patience = match self.habits {
+                Habits::Patient => None,
+                Habits::Restless => Some(random.random_range(SECOND..20 * SECOND)),
+            };
+            let open = Open::to(other.public_key(), other.address()).give_up_after(patience);
+            // There may be an attempt already.
+            self.attempt = peer.open_with(open).ok().or(self.attempt);
         }
         if random.random_bool(0.001) {
             peer.store.fail_after(random.random_range(0..3));
@@ -103,8 +138,8 @@ fn live_in(world: &World, seed: u64, random: &mut Xoshiro256PlusPlus) -> (Pair, 
     let mut pair = Pair::with(seed, &Setup { policy: world.policy, ..Setup::default() });
     pair.alice.store.preset(pair.bob.public_key(), preset());
     pair.bob.store.preset(pair.alice.public_key(), preset());
-    let mut alice = Application::new(world.lifetime.clone(), random);
-    let mut bob = Application::new(world.lifetime.clone(), random);
+    let mut alice = Application::new(world, random);
+    let mut bob = Application::new(world, random);
     let mut clear_sky = random.random_range(world.bad_times.clone());
     pair.network.set_conditions(world.conditions.clone());
     while pair.elapsed() < world.lasts {
@@ -116,8 +151,8 @@ fn live_in(world: &World, seed: u64, random: &mut Xoshiro256PlusPlus) -> (Pair, 
         } else {
             network.heal(1, 2);
         }
-        alice.live(now, (a, b), random);
-        bob.live(now, (b, a), random);
+        alice.live((now, true), (a, b), random);
+        bob.live((now, true), (b, a), random);
         pair.wire.clear();
         pair.drive_for(random.random_range(world.step.clone()));
 
@@ -133,8 +168,8 @@ fn live_in(world: &World, seed: u64, random: &mut Xoshiro256PlusPlus) -> (Pair, 
                 pair.drive_for(10 * SECOND);
                 let now = pair.elapsed();
                 let Pair { alice: a, bob: b, .. } = &mut pair;
-                alice.live(now, (a, b), random);
-                bob.live(now, (b, a), random);
+                alice.live((now, false), (a, b), random);
+                bob.live((now, false), (b, a), random);
             }
             assert!(pair.talk(), "after {:?}", pair.elapsed());
             pair.network.set_conditions(world.conditions.clone());
@@ -164,6 +199,7 @@ fn two_persistent_peers_never_lose_each_other() {
         step: 5 * SECOND..20 * SECOND,
         bad_times: HOUR..12 * HOUR,
         loses_what_is_under_way: true,
+        habits: Habits::Patient,
     };
     seeds::run(16, |seed| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
@@ -174,7 +210,7 @@ fn two_persistent_peers_never_lose_each_other() {
 }
 
 /// A bad day: processes die every few minutes, often in the middle of a handshake, and what they had sent arrives
-/// seconds later, when they are back and have begun another.
+/// seconds later, when they are back and have begun another. So do applications that close, give up and open again.
 //= ZSSP-RAT-23  an old X3 does no harm
 //= ZSSP-RAT-24  whoever opens then
 //= ZSSP-FLG-07  persistent mode holds out
@@ -199,6 +235,7 @@ fn restarts_in_the_middle_of_handshakes_lose_nobody() {
             step: 50 * MS..5 * SECOND,
             bad_times: MINUTE..30 * MINUTE,
             loses_what_is_under_way: random.random_bool(0.3),
+            habits: if random.random_bool(0.5) { Habits::Patient } else { Habits::Restless },
         };
         let (_, restarts) = live_in(&world, seed, &mut random);
         assert!(restarts > 20, "{restarts} restarts");

@@ -14,6 +14,10 @@ use crate::zke::xk;
 ///
 /// The peer waits ten seconds before it starts over; an answer after that leads nowhere. Dropping the value, like
 /// [`ignore`](Self::ignore), leaves the peer without an answer.
+///
+/// It holds the handshake and the peer's identity, up to 8 KiB, for as long as it lives, even if the handshake had to make
+/// room for others meanwhile and [`Limits::pending_bytes`](super::Limits::pending_bytes) does not count it any more. Do
+/// not keep more of them than you would keep handshakes.
 #[must_use = "dropping it ignores the peer"]
 pub struct Authorize {
     inner: Arc<Inner>,
@@ -62,7 +66,11 @@ impl Authorize {
     /// Accepts the session. `name` is the peer as this application knows it, under which its ratchet is stored:
     /// usually its key.
     ///
-    /// Run the handshake that this returns: it checks and writes the ratchet and confirms the session to the peer.
+    /// Run the handshake that this returns: it checks and writes the ratchet and confirms the session to the peer. Only
+    /// there is the ratchet of that name known, so a peer that is welcome may get nothing all the same: it does not know a
+    /// state of ours, both sides opened at once, or an attempt of this side that was cut off is not settled yet. The
+    /// [`Fault`](crate::Fault) that the handshake returns says which; there is no event, and the peer tries again by
+    /// itself.
     pub fn accept(self, name: impl Into<PeerName>) -> Handshake {
         self.decide(Decision::Accept { name: name.into(), policy: None })
     }

@@ -15,11 +15,15 @@ pub struct Limits {
     /// Sessions, opening ones included; 1,048,576 by default. An idle one takes a few KiB.
     pub sessions: usize,
     /// Responder handshakes whose X3 has not come, or about which the application is still thinking; 1024 by default.
-    /// When they are used up, a random one makes room for the next; one source has at most an eighth.
+    /// When they are used up, a random one makes room for the next; one source has at most an eighth. Above three
+    /// quarters of them, automatic challenges begin: with fewer than a handful, that is nearly always. All are looked
+    /// through for each that comes or goes, so thousands are fine and hundreds of thousands are not.
     pub pending_handshakes: usize,
     /// Bytes that those handshakes may hold; 8 MiB by default. Each is counted with 4 KiB, and with the identity that
     /// the application is being asked about. When they are used up, random ones make room; one source has at most an
-    /// eighth. One handshake always has room. An incomplete X3 counts among `reassembly_bytes`.
+    /// eighth. One handshake always has room. An incomplete X3 counts among `reassembly_bytes`. A handshake about which
+    /// the application is thinking is over when it has made room, but holds its memory until the application drops the
+    /// [`Authorize`](super::Authorize): bound how many of those wait for an answer.
     pub pending_bytes: usize,
     /// Bytes for incomplete hellos of strangers; 2 MiB by default, which is about a thousand hellos.
     pub hello_bytes: usize,

@@ -106,16 +106,16 @@ fn timer(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
         }
         Phase::Confirming(_) => confirm::timer(task, taken),
         Phase::RekeyAnswered(_) | Phase::RekeyStarted(_) => rekey::timer(task, taken),
-        Phase::Steady(state) if state.wants_rekey(task.now) => rekey::start(task, taken),
+        Phase::Steady(state) if state.wants_rekey(task.now) => rekey::start(task, cell, taken),
         // The deadline of a state that was over by the time somebody came to it.
-        Phase::Busy | Phase::Closed | Phase::Steady(_) => taken.adjust(|_| ()),
+        Phase::Busy(_) | Phase::Closed | Phase::Steady(_) => taken.adjust(|_| ()),
     }
 }
 
 /// The application wants another key.
 fn rekey_now(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
     let taken = cell.take(task.inner)?;
-    rekey::start(task, taken)
+    rekey::start(task, cell, taken)
 }
 
 /// What a piece of work works with.

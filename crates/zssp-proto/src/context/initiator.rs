@@ -1,7 +1,7 @@
 //! Alice: A1 and A3 (PROTOCOL 5.2, 5.3).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::handshake::{Packet, Task};
 use super::outbox::{Envelope, Event, Transmit};
@@ -156,8 +156,9 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         Err(XkError::Unauthentic) => return start_over(task, cell, taken),
     };
     //= ZSSP-RAT-23  not with state 2, as long as the peer may still come to state 1
-    if state.is_early() && state.pair.is_second(used.fingerprint()) {
-        return wait(taken);
+    let settled_from = inner.settled_from(&cell.name, now);
+    if state.made < settled_from && state.pair.is_older(used.fingerprint()) {
+        return wait(taken, settled_from);
     }
     let downgraded = used.fingerprint().is_zero() && fallback.is_some();
     //= ZSSP-FLG-02  a downgrade is refused where the policy says so
@@ -212,6 +213,8 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         completion: completion.clone(),
         timers: Timers::start(now, ATTEMPT),
     };
+    //= ZSSP-RAT-24  whatever becomes of the attempt, before X3 leaves
+    inner.peers.lock().completing(&cell.name, cell.id, next.timers.expire);
     taken.commit(Phase::AwaitConfirm(Box::new(next)))?;
     inner.routes.set(packet.kid, Route::Session(inbound));
     inner.forget_if_closed(cell, packet.kid);
@@ -223,12 +226,13 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     Ok(())
 }
 
-/// The peer has answered, and it is too early to go on from there: the next X1 comes when A1 is over, and none before.
-fn wait(taken: Taken<'_>) -> Result<(), Fault> {
+/// The peer has answered, and it is too early to go on from there: the next X1 comes when it is time, and none before.
+fn wait(taken: Taken<'_>, settled_from: Instant) -> Result<(), Fault> {
     taken.adjust(|phase| {
-        if let Some(timers) = phase.timers_mut() {
-            timers.resend = timers.expire;
-        }
+        let Phase::AwaitResponse(state) = phase else { return };
+        let give_up = state.attempt.give_up.unwrap_or(settled_from);
+        state.timers.expire = state.timers.expire.min(settled_from).min(give_up);
+        state.timers.resend = state.timers.expire;
     })?;
     Err(Fault::Unsettled)
 }

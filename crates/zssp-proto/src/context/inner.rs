@@ -100,9 +100,19 @@ impl Inner {
         &*self.provider
     }
 
-    /// When this context did its first handshake work. What it sent before that is the work of a process that has died.
+    /// When this context did its first handshake work: nobody has heard of it before. What came before that is the work of
+    /// a process that has died; when that was, nobody knows, so a context that was idle for long counts it all the same.
     pub(super) fn started(&self, now: Instant) -> Instant {
         *self.started.get_or_init(|| now)
+    }
+
+    /// From when on it is certain what came of the X3s that this side has sent to a peer and that it has not confirmed,
+    /// those of attempts that are over included, and of processes that have died. Before, it may still read one of them:
+    /// it forgets a handshake 10 s after it answered it, which was before X3 was made.
+    pub(super) fn settled_from(&self, peer: &PeerName, now: Instant) -> Instant {
+        let last_process = self.started(now) + ATTEMPT;
+        let unsettled = self.peers.lock().unsettled(peer);
+        unsettled.map_or(last_process, |until| until.max(last_process))
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -141,7 +151,10 @@ impl Inner {
         let phase = Phase::Opening(Opening { attempt, at });
         let cell =
             self.add_session(0, |id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
-        let begun = self.peers.lock().begin(&cell.name, cell.id);
+        let mut peers = self.peers.lock();
+        peers.forget_settled(now);
+        let begun = peers.begin(&cell.name, cell.id);
+        drop(peers);
         if let Err(id) = begun {
             self.dismantle(&cell);
             return Err(OpenError::AlreadyOpening { id });
@@ -263,6 +276,27 @@ impl Inner {
         stalled.then_some(id)
     }
 
+    /// A hello is to be answered with this ratchet state. Whoever is rekeying from it reads no K2 any more: the peer may
+    /// have lost what K2 leads to by the time it arrives, for it opens a session with the state before.
+    ///
+    /// # Errors
+    /// [`Fault::Busy`] when K2 may be being read just now: the hello comes again, and will find out.
+    //= ZSSP-RAT-25  X2 with state 1 makes K2 void
+    pub(super) fn supersede_rekeying(&self, from: &Fingerprint) -> Result<(), Fault> {
+        let id = self.peers.lock().rekeying_from(from);
+        let cell = id.and_then(|id| self.sessions.lock().find(id));
+        cell.map_or(Ok(()), |cell| {
+            cell.with_phase(|phase| match phase {
+                Phase::Busy(_) => Err(Fault::Busy),
+                Phase::RekeyStarted(state) if state.established.pair.first.fingerprint() == from => {
+                    state.is_superseded = true;
+                    Ok(())
+                }
+                _ => Ok(()),
+            })
+        })
+    }
+
     /// A session is open, and takes the place of what there is with that peer.
     ///
     /// # Errors
@@ -286,13 +320,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What a
-    /// task holds of it is released when the task finds the session closed.
+    /// Frees what a state of a closed session holds outside of itself: key ids, and keys that others can reach. What else
+    /// a task holds of it is released when the task finds the session closed.
     pub(crate) fn release(&self, phase: &Phase) {
+        if let Phase::RekeyStarted(state) = phase {
+            self.peers.lock().rekeyed(state.established.pair.first.fingerprint());
+        }
         self.free(phase.reserved_kid());
-        if let Some(established) = phase.established() {
-            self.free(established.shared.local_kids());
-            established.shared.end();
+        if let Some(shared) = phase.shared() {
+            self.free(shared.end());
         }
     }
 

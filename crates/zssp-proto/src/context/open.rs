@@ -80,8 +80,11 @@ impl Open {
     }
 
     /// Ends the attempt when no session came about in this time; 60 s by default. `None` tries for ever, with a new
-    /// hello every ten seconds. Give it clearly more than those: an attempt that follows one that was cut off in its
-    /// middle may have to wait for the peer to forget that one.
+    /// hello every ten seconds.
+    ///
+    /// An attempt that follows one that was cut off in its middle may have to wait for the peer to forget that one, for
+    /// ten seconds after the cut, or after the process began. A shorter time is no harm where somebody tries again, for
+    /// the next attempt connects; a process that makes only one attempt should give it clearly more.
     #[must_use]
     pub fn give_up_after(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.give_up_after = time.into();

@@ -1,17 +1,28 @@
 //! One session per peer (PROTOCOL 5.7): who has which, and who gives way to whom.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
-use crate::ratchet::PeerName;
+use crate::ratchet::{Fingerprint, PeerName};
 use crate::session::SessionId;
 
 /// The sessions of each peer, by the name the application gives it.
 #[derive(Default)]
 pub(super) struct Peers {
     slots: HashMap<PeerName, Slot>,
+    /// Whose slot is kept only because it is not settled, in the order in which their attempts ended. Above
+    /// [`MAX_LEFT`] the first is dropped, and `unsettled` stands for it.
+    left: VecDeque<(PeerName, Instant)>,
+    /// Before when nobody is settled who has no slot.
+    unsettled: Option<Instant>,
+    /// The sessions that are rekeying (R1), by the fingerprint of the ratchet state that they began from.
+    rekeying: HashMap<[u8; Fingerprint::LEN], SessionId>,
     /// Counts what happens, so that of two things it is known which came first.
     moment: u64,
 }
+
+/// How many peers are remembered for an attempt that is over.
+const MAX_LEFT: usize = 1024;
 
 /// What there is with one peer.
 #[derive(Default)]
@@ -20,6 +31,14 @@ struct Slot {
     attempt: Option<SessionId>,
     /// What is open.
     open: Option<OpenSession>,
+    /// Until when the peer may read an X3 that it has not confirmed, even if the attempt it is from is over.
+    unsettled: Option<Instant>,
+}
+
+impl Slot {
+    fn is_unused(&self) -> bool {
+        self.attempt.is_none() && self.open.is_none()
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -73,6 +92,51 @@ impl Peers {
         }
     }
 
+    /// An attempt is about to send X3, which the peer may read until then. Nothing is sent if the attempt is over.
+    pub(super) fn completing(&mut self, peer: &PeerName, id: SessionId, until: Instant) {
+        if let Some(slot) = self.slots.get_mut(peer).filter(|slot| slot.attempt == Some(id)) {
+            slot.unsettled = slot.unsettled.max(Some(until));
+        }
+    }
+
+    /// Before when the peer may have read an X3 that it has not confirmed.
+    pub(super) fn unsettled(&self, peer: &PeerName) -> Option<Instant> {
+        self.slots.get(peer).and_then(|slot| slot.unsettled).max(self.unsettled)
+    }
+
+    /// Forgets X3s that nobody can read any more.
+    pub(super) fn forget_settled(&mut self, now: Instant) {
+        while self.left.front().is_some_and(|(_, until)| *until <= now) {
+            self.forget_first();
+        }
+    }
+
+    /// Forgets who has been left for longest, if there is nothing else with them and no later X3.
+    fn forget_first(&mut self) -> Option<Instant> {
+        let (peer, until) = self.left.pop_front()?;
+        let slot = self.slots.get(&peer)?;
+        if !slot.is_unused() || slot.unsettled != Some(until) {
+            return None;
+        }
+        self.slots.remove(&peer);
+        Some(until)
+    }
+
+    /// A session is about to send K1.
+    pub(super) fn rekeying(&mut self, from: &Fingerprint, id: SessionId) {
+        self.rekeying.insert(*from.as_bytes(), id);
+    }
+
+    /// A session's rekeying is over, one way or the other.
+    pub(super) fn rekeyed(&mut self, from: &Fingerprint) {
+        self.rekeying.remove(from.as_bytes());
+    }
+
+    /// Which session is rekeying from this ratchet state.
+    pub(super) fn rekeying_from(&self, fingerprint: &Fingerprint) -> Option<SessionId> {
+        self.rekeying.get(fingerprint.as_bytes()).copied()
+    }
+
     /// How many sessions one that the peer opens would take the place of.
     pub(super) fn replaceable(&self, peer: &PeerName) -> usize {
         let slot = self.slots.get(peer);
@@ -116,6 +180,10 @@ impl Peers {
         let since = self.moment();
         let slot = self.slots.entry(peer.clone()).or_default();
         let attempt = slot.attempt.take().filter(|attempt| *attempt != id);
+        if opened_by == Side::Here {
+            // It has read the last X3, and with the state that came of it none of the earlier ones fits.
+            slot.unsettled = None;
+        }
         let before = slot.open.replace(OpenSession { id, opened_by, since }).map(|before| before.id);
         Some([before, attempt])
     }
@@ -129,14 +197,27 @@ impl Peers {
         if slot.open.is_some_and(|open| open.id == id) {
             slot.open = None;
         }
-        if slot.attempt.is_none() && slot.open.is_none() {
+        if !slot.is_unused() {
+            return;
+        }
+        let Some(until) = slot.unsettled else {
             self.slots.remove(peer);
+            return;
+        };
+        self.left.push_back((peer.clone(), until));
+        if self.left.len() > MAX_LEFT {
+            let dropped = self.forget_first();
+            self.unsettled = self.unsettled.max(dropped);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use zssp_sim::Clock;
+
     use super::*;
 
     const fn id(index: u32) -> SessionId {
@@ -214,5 +295,55 @@ mod tests {
         assert_eq!(peers.admit(&peer(), (crossed, Precedence(Side::Here)), None), Admission::Yield);
         assert_eq!(peers.admit(&peer(), (crossed, Precedence(Side::There)), None), Admission::Admitted);
         assert_eq!(peers.admit(&peer(), (later, Precedence(Side::Here)), None), Admission::Admitted);
+    }
+
+    //= ZSSP-RAT-24  also after the attempt
+    #[test]
+    fn a_peer_is_unsettled_until_it_confirms_or_its_time_has_come() {
+        let now = Clock::new().now();
+        let until = now + Duration::from_secs(10);
+        let mut peers = Peers::default();
+        assert_eq!(peers.begin(&peer(), id(1)), Ok(()));
+        peers.completing(&peer(), id(2), until);
+        assert_eq!(peers.unsettled(&peer()), None, "that attempt was over");
+        peers.completing(&peer(), id(1), until);
+        peers.ended(&peer(), id(1));
+        assert_eq!(peers.unsettled(&peer()), Some(until));
+        peers.forget_settled(now);
+        assert_eq!(peers.unsettled(&peer()), Some(until));
+
+        // Another attempt, over as well: it says when.
+        assert_eq!(peers.begin(&peer(), id(3)), Ok(()));
+        let later = until + Duration::from_secs(1);
+        peers.completing(&peer(), id(3), later);
+        peers.forget_settled(until);
+        peers.ended(&peer(), id(3));
+        assert_eq!(peers.unsettled(&peer()), Some(later));
+
+        assert_eq!(peers.begin(&peer(), id(4)), Ok(()));
+        assert_eq!(peers.opened(&peer(), id(4), Side::Here), Some([None, None]));
+        assert_eq!(peers.unsettled(&peer()), None);
+        peers.ended(&peer(), id(4));
+        peers.forget_settled(later);
+        assert!(peers.slots.is_empty() && peers.left.is_empty());
+    }
+
+    //= ZSSP-SEC-04  memory is bounded
+    #[test]
+    fn of_too_many_unsettled_peers_some_are_forgotten_and_none_is_taken_for_settled() {
+        let now = Clock::new().now();
+        let mut peers = Peers::default();
+        let name = |number: u32| PeerName::new(&number.to_be_bytes());
+        let until = |number: u32| now + Duration::from_millis(u64::from(number));
+        for number in 0..5000 {
+            assert_eq!(peers.begin(&name(number), id(number)), Ok(()));
+            peers.completing(&name(number), id(number), until(number));
+            peers.ended(&name(number), id(number));
+        }
+        assert_eq!((peers.slots.len(), peers.left.len()), (MAX_LEFT, MAX_LEFT));
+        assert!((0..5000).all(|number| peers.unsettled(&name(number)) >= Some(until(number))));
+        assert_eq!(peers.unsettled(&name(5000)), Some(until(4999 - MAX_LEFT as u32)));
+        peers.forget_settled(until(5000));
+        assert!(peers.slots.is_empty() && peers.left.is_empty());
     }
 }

@@ -21,7 +21,7 @@ use crate::zke::xk::XkError;
 
 /// S2 is over: sends K1 and enters R1.
 //= ZSSP-ST-14  by the rekey timer, by key use, or because the application asks
-pub(super) fn start(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
+pub(super) fn start(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Result<(), Fault> {
     let Phase::Steady(steady) = taken.phase() else { return Err(Fault::Stale) };
     let (inner, established) = (task.inner, steady.established.clone());
     let shared = established.shared.clone();
@@ -31,7 +31,9 @@ pub(super) fn start(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
     let made = kk::AwaitFinish::send_start(inner.provider(), &peers, &established.pair.first, kid);
     let (kk, packet) = made.inspect_err(|_| inner.routes.remove(kid))?;
     let timers = Timers::start(task.now, CONFIRM);
-    let next = RekeyStarted { established, kk, kid, packet: packet.clone(), timers };
+    inner.peers.lock().rekeying(established.pair.first.fingerprint(), cell.id);
+    let is_superseded = false;
+    let next = RekeyStarted { established, kk, kid, packet: packet.clone(), is_superseded, timers };
     taken.commit(Phase::RekeyStarted(Box::new(next)))?;
     control::send(task, &shared, &ring.current, (PacketType::RekeyStart, &packet))
 }
@@ -74,7 +76,10 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
     // Readable before K2 goes out, in use only when C1 has come.
     publish(task, cell, &shared, next_epoch, KeyRing::with_next)?;
     taken.commit(Phase::RekeyAnswered(Box::new(next)))?;
-    task.inner.free(own_kid);
+    if own_kid.is_some() {
+        inner.peers.lock().rekeyed(pair.first.fingerprint());
+    }
+    inner.free(own_kid);
     control::send(task, &shared, &epoch, (PacketType::RekeyFinish, &packet))
 }
 
@@ -83,6 +88,10 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
 pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
     let Opened { taken, body, .. } = opened;
     let Phase::RekeyStarted(state) = taken.phase() else { return Err(Fault::Stale) };
+    //= ZSSP-RAT-25  not after the peer was answered with the state before
+    if state.is_superseded {
+        return Err(Fault::Stale);
+    }
     let Established { shared, pair } = state.established.clone();
     let (inner, kid) = (task.inner, state.kid);
     let k2 = RekeyBody::parse(body).map_err(|_| Fault::Malformed)?;
@@ -108,6 +117,7 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     let epoch = Arc::new(new_epoch(task, &shared, keys, (kid, remote_kid)));
     publish(task, cell, &shared, epoch.clone(), KeyRing::switched_to)?;
     taken.commit(Phase::Confirming(Confirming { established, timers }))?;
+    inner.peers.lock().rekeyed(pair.first.fingerprint());
     confirm::send_confirmation(task, &shared, &epoch)
 }
 
@@ -145,9 +155,9 @@ fn publish(
         return Err(Fault::Stale);
     };
     let inbound = Inbound::new(shared, &epoch, cell);
-    let dropped = shared.publish(change(&ring, epoch));
+    // The route first: whoever ends the session now finds the key id in one of the two rings, and frees it.
     task.inner.routes.set(kid, Route::Session(inbound));
-    task.inner.free(dropped);
+    task.inner.free(shared.publish(change(&ring, epoch)));
     // Fragments that were waiting under a key id that is gone are looked after under this one.
     let waiting = shared.ingress.reassembly.lock().next_deadline();
     if let Some(deadline) = waiting {

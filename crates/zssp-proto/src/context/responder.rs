@@ -16,7 +16,7 @@ use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
 use crate::session::{KeyEpoch, NewSession, Session, Shared, Used};
 use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
-use crate::zke::state::{ATTEMPT, CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
+use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
 use crate::zke::{self, xk};
 
 /// Reads X1 and answers with X2.
@@ -79,6 +79,8 @@ fn respond(
 //= ZSSP-DEF-01  each under its own value
 fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<RatchetState, Fault> {
     for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
+        // Before looking: nothing can come to another state than the one that is found.
+        task.inner.supersede_rekeying(fingerprint)?;
         //= ZSSP-DEF-01  each under its own value
         if let Some(state) = task.find(fingerprint)? {
             return Ok(state);
@@ -192,10 +194,10 @@ fn judge(
         return Verdict::Refuse;
     }
     let precedence = task.inner.precedence(&request.completion.initiator);
-    // A process that has died may have been opening a session with the peer: that one survives, as it would otherwise.
+    // The peer may be about to read the X3 of an attempt that is over: that one survives, as it would otherwise.
     //= ZSSP-RAT-24  as if the attempt that was cut off went on
-    let is_early = request.pending.answered < task.inner.started(task.now) + ATTEMPT;
-    if is_early && old.is_second(used) && precedence == Precedence(Side::Here) {
+    let is_early = request.pending.answered < task.inner.settled_from(name, task.now);
+    if is_early && old.is_older(used) && precedence == Precedence(Side::Here) {
         return Verdict::Forget(Fault::Unsettled);
     }
     let stalled = task.inner.stalled_attempt(name, task.now);

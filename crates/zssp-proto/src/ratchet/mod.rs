@@ -173,8 +173,8 @@ impl RatchetPair {
         self.states().any(|state| state.fingerprint == *fingerprint)
     }
 
-    /// Whether `fingerprint` names state 2, and not state 1.
-    pub(crate) fn is_second(&self, fingerprint: &Fingerprint) -> bool {
+    /// Whether `fingerprint` names the older of two states: state 2, and not state 1.
+    pub(crate) fn is_older(&self, fingerprint: &Fingerprint) -> bool {
         let second = self.second.as_ref().map(RatchetState::fingerprint);
         second == Some(fingerprint) && self.first.fingerprint != *fingerprint
     }

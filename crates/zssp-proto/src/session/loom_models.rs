@@ -121,3 +121,24 @@ fn loom_sealing_while_the_session_ends() {
         }
     });
 }
+
+/// A session that ends while its key changes stays ended, and each key id is given back to be freed.
+#[test]
+fn loom_ending_while_the_key_changes() {
+    loom::model(|| {
+        let shared = session();
+        let ending = {
+            let shared = shared.clone();
+            thread::spawn(move || shared.end())
+        };
+        let published = shared.ring().map(|ring| {
+            let next = epoch(2, shared.usage.so_far());
+            shared.publish(ring.switched_to(next))
+        });
+        let mut freed = ending.join().expect("the thread does not panic");
+        freed.extend(published.iter().flatten());
+        assert!(shared.ring().is_none() && freed.contains(&kid(1)));
+        assert_eq!(published.is_some(), freed.contains(&kid(2)));
+        assert_eq!(seal(&Session(shared)), Err(SealError::Closed));
+    });
+}

@@ -146,9 +146,9 @@ impl Shared {
         }
     }
 
-    /// Drops the keys; everything sealed or opened afterwards is refused.
-    pub(crate) fn end(&self) {
-        self.keys.store(None);
+    /// Drops the keys; everything sealed or opened afterwards is refused. Returns their key ids.
+    pub(crate) fn end(&self) -> Vec<KeyId> {
+        self.keys.swap(None).iter().flat_map(|ring| ring.local_kids()).collect()
     }
 
     /// The keys; `None` when the session has ended.
@@ -156,17 +156,21 @@ impl Shared {
         self.keys.load_full()
     }
 
-    /// Publishes another ring, and returns the key ids that nothing can be read under any more. Only the task that has
-    /// the session's state does this.
+    /// Publishes another ring, and returns the key ids that nothing can be read under any more: all of its own, if the
+    /// session has ended. Only the task that has the session's state does this.
     pub(crate) fn publish(&self, ring: KeyRing) -> Vec<KeyId> {
-        let kept: Vec<KeyId> = ring.local_kids().collect();
-        let before = self.keys.swap(Some(Arc::new(ring)));
-        before.iter().flat_map(|ring| ring.local_kids()).filter(|kid| !kept.contains(kid)).collect()
-    }
-
-    /// The key ids under which packets to this session come.
-    pub(crate) fn local_kids(&self) -> Vec<KeyId> {
-        self.keys.load().iter().flat_map(|ring| ring.local_kids()).collect()
+        let kids: Vec<KeyId> = ring.local_kids().collect();
+        let before = self.keys.load_full();
+        // Nobody else publishes: where this finds another ring, it finds that the session has ended.
+        let is_published = before.is_some() && {
+            let found = self.keys.compare_and_swap(&before, Some(Arc::new(ring)));
+            found.is_some()
+        };
+        if is_published {
+            before.iter().flat_map(|ring| ring.local_kids()).filter(|kid| !kids.contains(kid)).collect()
+        } else {
+            kids
+        }
     }
 
     /// Has the next packet be so many later, as if they had been sealed.

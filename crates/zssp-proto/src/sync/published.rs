@@ -40,13 +40,28 @@ impl<T> ArcSwapOption<T> {
         self.swap(value);
     }
 
+    pub(crate) fn compare_and_swap(&self, current: &Option<Arc<T>>, new: Option<Arc<T>>) -> Loaded<T> {
+        let before = self.current.load(Ordering::Acquire);
+        let found = self.at(before);
+        if found.as_ref().map(Arc::as_ptr) != current.as_ref().map(Arc::as_ptr) {
+            return Loaded(found);
+        }
+        let index = self.add(new);
+        match self.current.compare_exchange(before, index, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Loaded(found),
+            Err(other) => Loaded(self.at(other)),
+        }
+    }
+
     pub(crate) fn swap(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
-        let index = {
-            let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
-            values.push(value);
-            values.len() - 1
-        };
+        let index = self.add(value);
         self.at(self.current.swap(index, Ordering::AcqRel))
+    }
+
+    fn add(&self, value: Option<Arc<T>>) -> usize {
+        let mut values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
+        values.push(value);
+        values.len() - 1
     }
 
     fn at(&self, index: usize) -> Option<Arc<T>> {

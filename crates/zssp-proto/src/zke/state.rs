@@ -31,8 +31,9 @@ pub(crate) enum Phase {
     AwaitConfirm(Box<AwaitConfirm>),
     /// A1: X1 is on its way.
     AwaitResponse(Box<AwaitResponse>),
-    /// A task has taken the state out and computes or stores; packets are as if lost until it is done.
-    Busy,
+    /// A task has taken the state out and computes or stores; packets are as if lost until it is done. The data path of
+    /// the state stays within reach of whoever ends the session meanwhile.
+    Busy(Option<Arc<Shared>>),
     /// The session has ended; nothing leads out of here.
     Closed,
     /// S1: C1 is on its way.
@@ -93,14 +94,6 @@ pub(crate) struct AwaitResponse {
     pub(crate) timers: Timers,
 }
 
-impl AwaitResponse {
-    /// Whether the peer may still read the X3 of a handshake of this side that was cut off before this attempt began:
-    /// it forgets such a handshake 10 s after it answered it.
-    pub(crate) fn is_early(&self) -> bool {
-        self.made < self.attempt.begun + ATTEMPT
-    }
-}
-
 pub(crate) struct AwaitConfirm {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) established: Established,
@@ -135,6 +128,9 @@ pub(crate) struct RekeyStarted {
     pub(crate) kid: KeyId,
     /// The inner K1; each copy gets a new outer layer.
     pub(crate) packet: Vec<u8>,
+    /// Whether a hello was answered with the ratchet state that this began from: the peer may have done without the one
+    /// of its K2 since, which must not be read any more.
+    pub(crate) is_superseded: bool,
     pub(crate) timers: Timers,
 }
 
@@ -185,7 +181,7 @@ impl Phase {
             Self::RekeyAnswered(state) => Some(state.timers.next()),
             Self::RekeyStarted(state) => Some(state.timers.next()),
             Self::Steady(state) => Some(state.rekey),
-            Self::Busy | Self::Closed => None,
+            Self::Busy(_) | Self::Closed => None,
         }
     }
 
@@ -206,7 +202,7 @@ impl Phase {
             Self::Confirming(state) => Some(&mut state.timers),
             Self::RekeyAnswered(state) => Some(&mut state.timers),
             Self::RekeyStarted(state) => Some(&mut state.timers),
-            Self::Busy | Self::Closed | Self::Opening(_) | Self::Steady(_) => None,
+            Self::Busy(_) | Self::Closed | Self::Opening(_) | Self::Steady(_) => None,
         }
     }
 
@@ -236,7 +232,7 @@ impl Phase {
             Self::AwaitConfirm(state) => Some(&state.attempt),
             Self::AwaitResponse(state) => Some(&state.attempt),
             Self::Opening(state) => Some(&state.attempt),
-            Self::Busy
+            Self::Busy(_)
             | Self::Closed
             | Self::Confirming(_)
             | Self::RekeyAnswered(_)
@@ -245,7 +241,15 @@ impl Phase {
         }
     }
 
-    /// The session's data path, where there is one.
+    /// The session's data path, where there is one, also while a task works on it.
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        match self {
+            Self::Busy(shared) => shared.as_ref(),
+            _ => self.established().map(|established| &established.shared),
+        }
+    }
+
+    /// The session's data path and what belongs to it, where the state has it.
     pub(crate) fn established(&self) -> Option<&Established> {
         match self {
             Self::AwaitConfirm(state) => Some(&state.established),
@@ -253,7 +257,7 @@ impl Phase {
             Self::RekeyAnswered(state) => Some(&state.established),
             Self::RekeyStarted(state) => Some(&state.established),
             Self::Steady(state) => Some(&state.established),
-            Self::AwaitResponse(_) | Self::Busy | Self::Closed | Self::Opening(_) => None,
+            Self::AwaitResponse(_) | Self::Busy(_) | Self::Closed | Self::Opening(_) => None,
         }
     }
 }
@@ -276,10 +280,11 @@ impl Cell {
     pub(crate) fn take<'c>(&'c self, context: &'c Inner) -> Result<Taken<'c>, Fault> {
         let mut phase = self.phase.lock();
         match *phase {
-            Phase::Busy => Err(Fault::Busy),
+            Phase::Busy(_) => Err(Fault::Busy),
             Phase::Closed => Err(Fault::Stale),
             _ => {
-                let taken = core::mem::replace(&mut *phase, Phase::Busy);
+                let busy = Phase::Busy(phase.shared().cloned());
+                let taken = core::mem::replace(&mut *phase, busy);
                 Ok(Taken { context, cell: self, phase: Some(taken) })
             }
         }
@@ -307,7 +312,7 @@ pub(crate) struct Taken<'c> {
 
 impl Taken<'_> {
     pub(crate) fn phase(&self) -> &Phase {
-        self.phase.as_ref().unwrap_or(&Phase::Busy)
+        self.phase.as_ref().unwrap_or(&Phase::Busy(None))
     }
 
     /// Puts `next` in the place of the old state, with its deadline.
@@ -338,7 +343,7 @@ impl Taken<'_> {
 
     /// Changes the state a little and puts it back, with its deadline.
     pub(crate) fn adjust(mut self, change: impl FnOnce(&mut Phase)) -> Result<(), Fault> {
-        let mut phase = self.phase.take().unwrap_or(Phase::Busy);
+        let mut phase = self.phase.take().unwrap_or(Phase::Busy(None));
         change(&mut phase);
         self.put(phase).map_err(|phase| {
             self.context.release(&phase);
