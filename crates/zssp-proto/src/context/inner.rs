@@ -56,8 +56,10 @@ pub(crate) struct Inner {
 pub(super) enum Owner {
     /// A responder handshake, to be forgotten.
     Pending(KeyId),
-    /// Incomplete packets under a key id, to be dropped.
-    Reassembly(KeyId),
+    /// Incomplete packets of a session, to be dropped. Its key ids come and go.
+    Fragments(SessionId),
+    /// Incomplete packets of a handshake, to be dropped.
+    HandshakeFragments(KeyId),
     /// A session.
     Session(SessionId),
 }
@@ -221,7 +223,7 @@ impl Inner {
                         self.discard(&pending);
                     }
                 }
-                Owner::Reassembly(kid) => self.expire_fragments(kid, now),
+                Owner::Fragments(_) | Owner::HandshakeFragments(_) => self.expire_fragments(owner, now),
                 Owner::Session(id) => {
                     let cell = self.sessions.lock().find(id);
                     if let Some(cell) = cell {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::handshake::{Handshake, Packet, Work};
 use super::inner::Owner;
-use super::routes::{Inbound, Recent, Route};
+use super::routes::{Inbound, Ingress, Recent, Route};
 use super::scratch::{Desk, Incomplete, Scratch};
 use super::{Context, Inner};
 use crate::address::Address;
@@ -455,7 +455,11 @@ impl Inner {
         let deadline = table.next_deadline();
         drop(table);
         if was_idle && let Some(deadline) = deadline {
-            self.timers.lock().schedule(Owner::Reassembly(arrival.kid), deadline);
+            let owner = match route {
+                Route::Session(inbound) => Owner::Fragments(inbound.shared.id),
+                _ => Owner::HandshakeFragments(arrival.kid),
+            };
+            self.timers.lock().schedule(owner, deadline);
         }
         self.drops.incomplete_expired.add(merge.expired);
         self.drops.incomplete_evicted.add(merge.evicted);
@@ -467,15 +471,27 @@ impl Inner {
         }
     }
 
-    /// Drops the incomplete packets under `kid` whose time is over.
-    pub(super) fn expire_fragments(&self, kid: KeyId, now: Instant) {
-        let deadline = self.routes.with(kid, |route| {
-            let mut table = route.ingress()?.reassembly.lock();
+    /// Drops the incomplete packets of `owner` whose time is over.
+    //= ZSSP-REA-04  whichever key ids lead to it now
+    pub(super) fn expire_fragments(&self, owner: Owner, now: Instant) {
+        let expire = |ingress: &Ingress| {
+            let mut table = ingress.reassembly.lock();
             self.drops.incomplete_expired.add(table.expire(now, &mut Spares::default()));
             table.next_deadline()
-        });
-        if let Some(deadline) = deadline.flatten() {
-            self.timers.lock().schedule(Owner::Reassembly(kid), deadline);
+        };
+        let deadline = match owner {
+            Owner::Fragments(id) => {
+                let cell = self.sessions.lock().find(id);
+                let shared = cell.and_then(|cell| cell.with_phase(|phase| phase.shared().cloned()));
+                shared.and_then(|shared| expire(&shared.ingress))
+            }
+            Owner::HandshakeFragments(kid) => {
+                self.routes.with(kid, |route| expire(route.ingress()?)).flatten()
+            }
+            Owner::Pending(_) | Owner::Session(_) => None,
+        };
+        if let Some(deadline) = deadline {
+            self.timers.lock().schedule(owner, deadline);
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::confirm;
 use super::control::{self, Opened};
 use super::handshake::Task;
-use super::inner::Owner;
 use super::outbox::EndReason;
 use super::routes::{Inbound, Route};
 use crate::error::Fault;
@@ -158,11 +157,6 @@ fn publish(
     // The route first: whoever ends the session now finds the key id in one of the two rings, and frees it.
     task.inner.routes.set(kid, Route::Session(inbound));
     task.inner.free(shared.publish(change(&ring, epoch)));
-    // Fragments that were waiting under a key id that is gone are looked after under this one.
-    let waiting = shared.ingress.reassembly.lock().next_deadline();
-    if let Some(deadline) = waiting {
-        task.inner.timers.lock().schedule(Owner::Reassembly(kid), deadline);
-    }
     Ok(())
 }
 
