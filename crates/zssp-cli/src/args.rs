@@ -1,21 +1,17 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use thiserror::Error;
 
-use crate::public_key_text::{BadPublicKey, PublicKeyText};
-
-/// The UDP port where none is given.
-pub(crate) const DEFAULT_PORT: u16 = 9993;
+use crate::values::{Allowed, Target, listen_address, period, seconds, size};
 
 const EXIT_CODES: &str = "\
 Exit codes:
     0  everything asked for was done
-    1  something was not transferred, or the transfer broke off
+    1  something was not transferred, the connection broke off, or no ping was answered
     2  the command line makes no sense
-    3  the receiver does not know our key
+    3  the peer does not know our key, is busy, or serves something else
     4  nobody answered in time, or the peer fell silent
     5  a file, folder or socket on this side
   130  interrupted by Ctrl-C (143: by SIGTERM)";
@@ -48,6 +44,34 @@ Examples:
 Files appear under their names only when complete and verified; until then they are called
 .zssp-partial-…. Nothing is written outside the folder, whatever a sender asks for. Without
 --once the receiver serves any number of senders until it is interrupted.";
+
+const PING_EXAMPLES: &str = "\
+Examples:
+  zssp ping --key alice.key --to zssp1…@192.0.2.7
+  zssp ping --key alice.key --to zssp1…@example.org:9993 --count 20 --interval 0.2
+  zssp ping --key alice.key --to zssp1…@192.0.2.7 --count 3 --quiet && echo reachable
+
+The peer runs `zssp serve`. Each ping is a datagram of one connection, sealed, and lost when the
+network loses it. Ctrl-C ends it with the summary. The exit code is 0 when an answer came, and 1
+when there was a connection but none came.";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  zssp bench
+  zssp bench --streams 4 --size 64KiB --duration 10
+  zssp bench --key alice.key --to zssp1…@192.0.2.7
+
+Streams carry bytes from here to the peer; messages are ordered ones of one channel; of requests,
+64 wait for their replies at a time, which are as large; datagrams go out as fast as this machine
+sends them, so expect loss where the network is slower. CPU is the time of this process: of both
+ends without --to, of the sending one with it. Use it with --to only on networks you may load.";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  zssp serve --key bob.key --allow zssp1…
+  zssp serve --key bob.key --allow any --listen 127.0.0.1:9993
+
+It answers `zssp ping` and `zssp bench`, and takes no files. It goes on until it is interrupted.";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -91,6 +115,15 @@ pub(crate) enum Command {
     /// Receive files and folders from peers that run `zssp send`
     #[command(after_help = RECEIVE_EXAMPLES)]
     Receive(Receive),
+    /// Measure round trips to a peer that runs `zssp serve`, and loss
+    #[command(after_help = PING_EXAMPLES)]
+    Ping(Ping),
+    /// Measure throughput and message rates, to a peer that runs `zssp serve` or within this process
+    #[command(after_help = BENCH_EXAMPLES)]
+    Bench(Bench),
+    /// Answer peers that run `zssp ping` or `zssp bench`
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(Serve),
     /// Show it at work: both peers in one process, a transfer over loopback UDP
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(Demo),
@@ -147,186 +180,75 @@ pub(crate) struct Receive {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Ping {
+    /// The file with our secret key (see `zssp keygen`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// The peer: its public key and where it listens (port 9993 if none is given)
+    #[arg(long, value_name = "PUBKEY@HOST[:PORT]")]
+    pub(crate) to: Target,
+    /// Pings to send [default: until interrupted]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Time from one ping to the next
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = period)]
+    pub(crate) interval: Duration,
+    /// Bytes in each ping, 9 at least
+    #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size)]
+    pub(crate) size: u64,
+    /// Give up when there is no connection after so long; and how long to wait when no answer comes at all
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Bench {
+    /// The peer: its public key and where it listens [default: a second peer within this process]
+    #[arg(long, value_name = "PUBKEY@HOST[:PORT]", requires = "key")]
+    pub(crate) to: Option<Target>,
+    /// The file with our secret key (see `zssp keygen`)
+    #[arg(long, value_name = "FILE", requires = "to")]
+    pub(crate) key: Option<PathBuf>,
+    /// How long each of the four measurements takes
+    #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = period)]
+    pub(crate) duration: Duration,
+    /// Streams at the same time
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) streams: u16,
+    /// Bytes in each write, message, request and datagram [default: 64KiB, 1KiB, 64 and 1200]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) size: Option<u64>,
+    /// Give up when the peer has not answered, or has fallen silent, for so long
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// The file with our secret key (see `zssp keygen`)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Where to listen; port 0 takes any free one, which is printed [default: port 9993 of every address]
+    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Who may measure: public keys, or `any` for everybody
+    #[arg(long, value_name = "PUBKEY", required = true, num_args = 1..)]
+    pub(crate) allow: Vec<Allowed>,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Demo {
     /// How much to transfer: bytes, or with a unit such as kB, MB, GB, KiB, MiB, GiB
     #[arg(long, default_value = "256MiB", value_parser = size)]
     pub(crate) size: u64,
 }
 
-/// Who may send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Allowed {
-    Anybody,
-    Key(PublicKeyText),
-}
-
-impl FromStr for Allowed {
-    type Err = BadPublicKey;
-
-    fn from_str(text: &str) -> Result<Self, BadPublicKey> {
-        if text == "any" { Ok(Self::Anybody) } else { text.parse().map(Self::Key) }
-    }
-}
-
-/// A peer: who, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
-    pub(crate) key: PublicKeyText,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-}
-
-/// Why a text does not name a peer.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(crate) enum BadTarget {
-    #[error("write the receiver as PUBKEY@HOST or PUBKEY@HOST:PORT")]
-    Form,
-    #[error("write an IPv6 address in brackets: PUBKEY@[{0}]:PORT")]
-    Brackets(String),
-    #[error(transparent)]
-    Key(#[from] BadPublicKey),
-    #[error("`{0}` is not a port (1 to 65535)")]
-    Port(String),
-}
-
-impl FromStr for Target {
-    type Err = BadTarget;
-
-    fn from_str(text: &str) -> Result<Self, BadTarget> {
-        let (key, address) = text.split_once('@').ok_or(BadTarget::Form)?;
-        let key = key.parse()?;
-        let (host, port) = match address.strip_prefix('[') {
-            Some(bracketed) => {
-                let (host, rest) = bracketed.split_once(']').ok_or(BadTarget::Form)?;
-                match rest.strip_prefix(':') {
-                    Some(port) => (host, Some(port)),
-                    None if rest.is_empty() => (host, None),
-                    None => return Err(BadTarget::Form),
-                }
-            }
-            None => match address.split_once(':') {
-                Some((_, rest)) if rest.contains(':') => return Err(BadTarget::Brackets(address.into())),
-                Some((host, port)) => (host, Some(port)),
-                None => (address, None),
-            },
-        };
-        if host.is_empty() {
-            return Err(BadTarget::Form);
-        }
-        let port = match port {
-            None => DEFAULT_PORT,
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(BadTarget::Port(port.into()))?,
-        };
-        Ok(Self { key, host: host.into(), port })
-    }
-}
-
-fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
-    let with_port = |ip: std::net::IpAddr| SocketAddr::new(ip, DEFAULT_PORT);
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    text.parse().or_else(|_| bare.parse().map(with_port)).map_err(
-        |_| "write an IP address of this machine and a port, such as 0.0.0.0:9993, [::]:9993 or 127.0.0.1:0",
-    )
-}
-
-fn seconds(text: &str) -> Result<Duration, &'static str> {
-    match text.parse() {
-        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => Err("write a number of seconds, from 1 to 86400"),
-    }
-}
-
-/// Bytes, with a decimal or binary unit or none.
-fn size(text: &str) -> Result<u64, &'static str> {
-    const UNITS: [(&str, u64); 9] = [
-        ("", 1),
-        ("b", 1),
-        ("kb", 1000),
-        ("mb", 1_000_000),
-        ("gb", 1_000_000_000),
-        ("kib", 1 << 10),
-        ("mib", 1 << 20),
-        ("gib", 1 << 30),
-        ("tib", 1 << 40),
-    ];
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let unit = unit.trim_start().to_ascii_lowercase();
-    let unit = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| bytes);
-    let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(*unit));
-    bytes.ok_or("write a size such as 1000000, 100MB, 256MiB or 2GiB")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn a_key() -> PublicKeyText {
-        PublicKeyText(zssp::SecretKey::generate().unwrap().public_key())
-    }
 
     #[test]
     fn the_command_line_is_well_formed() {
         <Cli as clap::CommandFactory>::command().debug_assert();
-    }
-
-    #[test]
-    fn a_target_is_a_key_and_an_address() {
-        let key = a_key();
-        let read = |address: &str| {
-            format!("{key}@{address}").parse::<Target>().map(|target| (target.host, target.port))
-        };
-        assert_eq!(read("192.0.2.7:4000"), Ok(("192.0.2.7".into(), 4000)));
-        assert_eq!(read("example.org"), Ok(("example.org".into(), DEFAULT_PORT)));
-        assert_eq!(read("[::1]:5"), Ok(("::1".into(), 5)));
-        assert_eq!(read("[::1]"), Ok(("::1".into(), DEFAULT_PORT)));
-        assert_eq!(read("::1"), Err(BadTarget::Brackets("::1".into())));
-        assert_eq!(read("host:0"), Err(BadTarget::Port("0".into())));
-        assert_eq!(read("host:70000"), Err(BadTarget::Port("70000".into())));
-        for wrong in ["", ":5", "[::1", "[::1]5", "[]:5"] {
-            assert_eq!(read(wrong), Err(BadTarget::Form), "{wrong}");
-        }
-        assert_eq!("example.org".parse::<Target>(), Err(BadTarget::Form));
-        assert_eq!(
-            "zssp1abc@host".parse::<Target>(),
-            Err(BadTarget::Key(BadPublicKey::Length { found: 8, expected: 93 }))
-        );
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("17", 17),
-            ("5b", 5),
-            ("1kB", 1000),
-            ("1KiB", 1024),
-            ("256MiB", 256 << 20),
-            ("2 GiB", 2 << 30),
-        ] {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "MiB", "-1", "1.5GiB", "1xb", "99999999999GiB"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_listening_address_may_leave_out_its_port() {
-        assert_eq!(listen_address("127.0.0.1:0"), Ok("127.0.0.1:0".parse().unwrap()));
-        assert_eq!(listen_address("0.0.0.0"), Ok("0.0.0.0:9993".parse().unwrap()));
-        assert_eq!(listen_address("[::1]"), Ok("[::1]:9993".parse().unwrap()));
-        assert_eq!(listen_address("::"), Ok("[::]:9993".parse().unwrap()));
-        assert!(listen_address("localhost").is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_target_or_not(text in ".{0,40}") {
-            let _ = text.parse::<Target>();
-            let _ = listen_address(&text);
-            let _ = size(&text);
-        }
     }
 }

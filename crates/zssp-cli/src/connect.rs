@@ -9,9 +9,10 @@ use tokio::{task::JoinSet, time::sleep};
 use zssp::{ConnectError, Connection, Endpoint, SecretKey};
 
 use crate::{
-    args::Target,
     exit::{Exit, Failure},
     public_key_text::PublicKeyText,
+    purpose::Purpose,
+    values::Target,
 };
 
 /// A name with several addresses is tried at the next one when the last has not answered for so long.
@@ -20,7 +21,12 @@ const HEAD_START: Duration = Duration::from_millis(750);
 const MAX_ADDRESSES: usize = 6;
 
 /// Connects to whichever of the target's addresses answers first.
-pub(crate) async fn connect(key: SecretKey, to: &Target, patience: Duration) -> Result<Connection, Failure> {
+pub(crate) async fn connect(
+    key: SecretKey,
+    to: &Target,
+    patience: Duration,
+    purpose: Purpose,
+) -> Result<Connection, Failure> {
     let addresses = resolve(to).await?;
     let ours = PublicKeyText(key.public_key());
     let mut attempts = JoinSet::new();
@@ -28,14 +34,17 @@ pub(crate) async fn connect(key: SecretKey, to: &Target, patience: Duration) -> 
         let (key, peer) = (key.clone(), to.key.0);
         attempts.spawn(async move {
             sleep(HEAD_START * position).await;
-            attempt(key, address, peer, patience).await
+            let endpoint = endpoint(key, address, patience, purpose).await?;
+            endpoint.connect(address, peer).await
         });
     }
-    let mut last = Failure::new(Exit::Unreachable, no_answer(to, &addresses, patience));
+    let mut last = Failure::new(Exit::Unreachable, no_answer(to, &addresses, patience, purpose));
     while let Some(attempt) = attempts.join_next().await {
         match attempt {
             Ok(Ok(connection)) => return Ok(connection),
-            Ok(Err(ConnectError::Refused)) => return Err(Failure::new(Exit::Refused, refused(to, &ours))),
+            Ok(Err(ConnectError::Refused)) => {
+                return Err(Failure::new(Exit::Refused, refused(to, &ours, purpose)));
+            }
             Ok(Err(ConnectError::TimedOut)) | Err(_) => {}
             Ok(Err(other)) => last = Failure::new(Exit::Local, format!("{}: {other}", to.host)),
         }
@@ -43,25 +52,19 @@ pub(crate) async fn connect(key: SecretKey, to: &Target, patience: Duration) -> 
     Err(last)
 }
 
-async fn attempt(
+/// A socket to reach `address` from.
+async fn endpoint(
     key: SecretKey,
     address: SocketAddr,
-    peer: zssp::PublicKey,
     patience: Duration,
-) -> Result<Connection, ConnectError> {
+    purpose: Purpose,
+) -> Result<Endpoint, ConnectError> {
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    // There is one connection per peer: with this the receiver tells apart two commands that use one key.
-    let mut identity = [0; 16];
-    getrandom::fill(&mut identity).map_err(|error| ConnectError::Local(error.to_string().into()))?;
-    let endpoint = Endpoint::builder(key)
-        .identity(identity)
-        .connect_timeout(patience)
-        .give_up_after(patience)
-        .bind(SocketAddr::new(any, 0))
-        .await
-        .map_err(|error| ConnectError::Local(error.to_string().into()))?;
-    endpoint.connect(address, peer).await
+    let local = |error: String| ConnectError::Local(error.into());
+    let identity = purpose.new_identity().map_err(|error| local(error.to_string()))?;
+    let builder = Endpoint::builder(key).identity(identity).connect_timeout(patience).give_up_after(patience);
+    builder.bind(SocketAddr::new(any, 0)).await.map_err(|error| local(error.to_string()))
 }
 
 async fn resolve(to: &Target) -> Result<Vec<SocketAddr>, Failure> {
@@ -79,20 +82,21 @@ async fn resolve(to: &Target) -> Result<Vec<SocketAddr>, Failure> {
     if addresses.is_empty() { Err(unknown("it has no address".into())) } else { Ok(addresses) }
 }
 
-fn refused(to: &Target, ours: &PublicKeyText) -> String {
-    let host = &to.host;
+fn refused(to: &Target, ours: &PublicKeyText, purpose: Purpose) -> String {
+    let (host, server) = (&to.host, purpose.server());
     format!(
-        "{host} refused us: it does not know our key, or serves as many senders as it can. Its operator can let us in \
-         with\n  --allow {ours}"
+        "{host} refused us: it does not know our key, serves as many as it can, or is not `{server}`. Its operator can \
+         let us in with\n  --allow {ours}"
     )
 }
 
-fn no_answer(to: &Target, addresses: &[SocketAddr], patience: Duration) -> String {
+fn no_answer(to: &Target, addresses: &[SocketAddr], patience: Duration, purpose: Purpose) -> String {
     let tried = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     format!(
-        "no answer from {tried} within {} s. Is `zssp receive` running there, and does UDP port {} get through? \
-         Is this its public key? (A receiver with another key stays silent.)\n  {}",
+        "no answer from {tried} within {} s. Is `{}` running there, and does UDP port {} get through? \
+         Is this its public key? (A peer with another key stays silent.)\n  {}",
         patience.as_secs(),
+        purpose.server(),
         to.port,
         to.key
     )

@@ -5,19 +5,19 @@
 
 use std::{
     io::{self, Read},
-    net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
 use indicatif::{HumanBytes, HumanCount};
 use tokio::{task::spawn_blocking, time::timeout};
-use zssp::{Connection, ConnectionStats, Endpoint, EndpointStats, SecretKey};
+use zssp::{ConnectionStats, Endpoint, EndpointStats};
 
 use crate::{
     args,
     console::{Console, rate},
     exit::{Exit, Failure},
     interrupt::Interrupt,
+    pair::{Connected, PATIENCE, Pair},
     progress::{Progress, Tally},
     public_key_text::PublicKeyText,
     transfer::{
@@ -32,23 +32,10 @@ use crate::{
     },
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
 /// What UDP and IPv4 put in front of each datagram.
 const UDP_IP: u64 = 28;
 
 const MIB: u64 = 1 << 20;
-
-/// The two peers.
-struct Pair {
-    alice: Endpoint,
-    bob: Endpoint,
-}
-
-/// A pair with a connection between them.
-struct Connected {
-    alice: Connection,
-    bob: Connection,
-}
 
 pub(crate) async fn demo(args: &args::Demo, console: &Console) -> Result<Exit, Failure> {
     let mut interrupt = Interrupt::install()?;
@@ -61,16 +48,15 @@ pub(crate) async fn demo(args: &args::Demo, console: &Console) -> Result<Exit, F
 async fn show(size: u64, console: &Console, interrupt: Interrupt) -> Result<Exit, Failure> {
     console.summary("Two peers in one process, over UDP on the loopback interface.\n");
 
-    let (alice, bob) = (new_key()?, new_key()?);
-    let short = |key: &SecretKey| PublicKeyText(key.public_key()).short();
-    let keys = format!("{} and {}", short(&alice), short(&bob));
+    let pair = Pair::bind().await?;
+    let short = |endpoint: &Endpoint| PublicKeyText(endpoint.public_key()).short();
+    let keys = format!("{} and {}", short(&pair.alice), short(&pair.bob));
     line(console, "keys", format_args!("{keys}, made for this"));
 
-    let pair = Pair { alice: bind(alice).await?, bob: bind(bob).await? };
     let begin = Instant::now();
     let connected = pair.connect().await?;
     let took = begin.elapsed();
-    let (there, back) = pair.traffic();
+    let (there, back) = traffic(&pair);
     let total = there.and(back);
     line(console, "handshake", format_args!("{} with {}", milliseconds(took), connected.alice.suite()));
     line(
@@ -95,7 +81,7 @@ async fn show(size: u64, console: &Console, interrupt: Interrupt) -> Result<Exit
     );
     // The last acknowledgements and the goodbye are part of it.
     let _ = timeout(PATIENCE, connected.alice.close(0, b"done")).await;
-    let (there_in_all, back_in_all) = pair.traffic();
+    let (there_in_all, back_in_all) = traffic(&pair);
     report_wire(
         console,
         size,
@@ -112,39 +98,9 @@ async fn show(size: u64, console: &Console, interrupt: Interrupt) -> Result<Exit
     Ok(Exit::Done)
 }
 
-fn new_key() -> Result<SecretKey, Failure> {
-    SecretKey::generate().map_err(|error| Failure::new(Exit::Local, error.to_string()))
-}
-
-async fn bind(key: SecretKey) -> Result<Endpoint, Failure> {
-    let address = (Ipv4Addr::LOCALHOST, 0);
-    Endpoint::bind(address, key).await.map_err(|error| Failure::new(Exit::Local, error.to_string()))
-}
-
-impl Pair {
-    async fn connect(&self) -> Result<Connected, Failure> {
-        let failure =
-            |error: zssp::ConnectError| Failure::new(Exit::Failed, format!("no handshake: {error}"));
-        let accept = async {
-            match self.bob.accept().await {
-                Some(incoming) => incoming.accept().await,
-                None => Err(zssp::ConnectError::EndpointClosed),
-            }
-        };
-        let both = async {
-            tokio::try_join!(self.alice.connect(self.bob.local_addr(), self.bob.public_key()), accept)
-        };
-        let (alice, bob) = timeout(PATIENCE, both)
-            .await
-            .map_err(|_| Failure::new(Exit::Unreachable, "no handshake in time, on the loopback interface"))?
-            .map_err(failure)?;
-        Ok(Connected { alice, bob })
-    }
-
-    /// What went from Alice to Bob, and back.
-    fn traffic(&self) -> (Traffic, Traffic) {
-        (self.bob.stats().into(), self.alice.stats().into())
-    }
+/// What went from Alice to Bob, and back.
+fn traffic(pair: &Pair) -> (Traffic, Traffic) {
+    (pair.bob.stats().into(), pair.alice.stats().into())
 }
 
 /// What came out of the network at one end.

@@ -1,18 +1,27 @@
-//! The `zssp` command: keys, file transfer and a demonstration. See the README, or `zssp --help`.
+//! The `zssp` command: keys, file transfer, measurements and a demonstration. See the README, or `zssp --help`.
 #![forbid(unsafe_code)]
 
 mod args;
+mod bench;
 mod connect;
 mod console;
+mod cpu;
 mod demo;
 mod exit;
+mod guests;
 mod interrupt;
 mod key_file;
+mod measure;
+mod pair;
+mod ping;
 mod progress;
 mod public_key_text;
+mod purpose;
 mod receive;
 mod send;
+mod serve;
 mod transfer;
+mod values;
 
 use std::process::ExitCode;
 
@@ -52,6 +61,9 @@ fn run(command: Command, console: &Console) -> Result<Exit, Failure> {
         }
         Command::Send(args) => in_runtime(send::send(args, console)),
         Command::Receive(args) => in_runtime(receive::receive(args, console)),
+        Command::Ping(args) => in_runtime(ping::ping(args, console)),
+        Command::Bench(args) => in_runtime(bench::bench(args, console)),
+        Command::Serve(args) => in_runtime(serve::serve(args, console)),
         Command::Demo(args) => in_runtime(demo::demo(&args, console)),
     }
 }

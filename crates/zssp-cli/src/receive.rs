@@ -1,31 +1,29 @@
 //! `zssp receive`.
 
-use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::{
     task::{JoinSet, spawn_blocking},
     time::timeout,
 };
-use zssp::{Connection, Endpoint, Incoming, PeerName, PublicKey};
+use zssp::{Connection, Endpoint, Incoming};
 
 use crate::{
-    args::{self, Allowed, DEFAULT_PORT},
+    args,
     console::Console,
     exit::{Exit, Failure},
+    guests::{Guests, addresses, place},
     interrupt::Interrupt,
     key_file,
     progress::{Progress, Tally},
     public_key_text::PublicKeyText,
+    purpose::Purpose,
     transfer::{
         receiver::Event,
         run::{self, Broken, CloseCode, GOODBYE},
         sink::{Durability, Existing, Folder},
     },
+    values::Allowed,
 };
 
 /// Transfers at the same time at most; more senders are refused.
@@ -34,7 +32,7 @@ const MAX_TRANSFERS: usize = 64;
 /// What every transfer needs to know.
 struct Service {
     folder: Folder,
-    allow: Vec<Allowed>,
+    guests: Guests,
     once: bool,
     patience: Duration,
     interrupt: Interrupt,
@@ -61,7 +59,9 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     ));
 
     let args::Receive { allow, once, timeout: patience, .. } = args;
-    let service = Service { folder, allow, once, patience, interrupt, console: console.clone() };
+    let places = if once { 1 } else { MAX_TRANSFERS };
+    let guests = Guests { allow, purpose: Purpose::Transfer, places, console: console.clone() };
+    let service = Service { folder, guests, once, patience, interrupt, console: console.clone() };
     let exit = serve(&endpoint, Arc::new(service)).await;
     endpoint.close(CloseCode::Interrupted as u32, b"the receiver is shutting down");
     // Peers that are gone cannot be waited for.
@@ -92,7 +92,7 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
             }
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { return Exit::Local };
-                if service.welcomes(&incoming, transfers.len()) {
+                if service.guests.welcomes(&incoming, transfers.len()) {
                     transfers.spawn(Arc::clone(&service).take(incoming));
                 } else {
                     incoming.refuse();
@@ -103,44 +103,10 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
 }
 
 impl Service {
-    fn welcomes(&self, incoming: &Incoming, busy: usize) -> bool {
-        let key = PublicKeyText(incoming.peer_key());
-        let address = incoming.remote_address();
-        if !self.knows(&key.0) {
-            self.console.warn(format_args!(
-                "refused an unknown sender at {address}; to let it in, add\n  --allow {key}"
-            ));
-            return false;
-        }
-        let places = if self.once { 1 } else { MAX_TRANSFERS };
-        if busy >= places {
-            self.console.warn(format_args!("refused {} at {address}: busy with {busy} others", key.short()));
-        }
-        busy < places
-    }
-
-    fn knows(&self, key: &PublicKey) -> bool {
-        self.allow.iter().any(|allowed| match allowed {
-            Allowed::Anybody => true,
-            Allowed::Key(known) => known.0 == *key,
-        })
-    }
-
     /// One sender, from its acceptance to its end; `None` if no connection came about.
     async fn take(self: Arc<Self>, incoming: Incoming) -> Option<Exit> {
         let peer = PublicKeyText(incoming.peer_key()).short();
-        let address = incoming.remote_address();
-        // The same key may send twice at once: each command says of itself that it is another.
-        let name = PeerName::new(&[&incoming.peer_key().as_bytes()[..], incoming.identity()].concat());
-        let connection = match incoming.accept_as(name).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                self.console
-                    .warn(format_args!("{peer} at {address} did not get as far as connecting: {error}"));
-                return None;
-            }
-        };
-        self.console.note(format_args!("{peer} connected from {address} with {}", connection.suite()));
+        let connection = self.guests.admit(incoming).await?;
         let (tally, result) = self.transfer(&connection, &peer).await;
         match &result {
             // The sender has the last word, and closes when it has heard ours.
@@ -199,16 +165,6 @@ impl Service {
     }
 }
 
-/// Where to listen: where the user said, or everywhere, with IPv6 if this machine has it.
-fn addresses(asked_for: Option<SocketAddr>) -> Vec<SocketAddr> {
-    match asked_for {
-        Some(address) => vec![address],
-        None => {
-            vec![(Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into(), (Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into()]
-        }
-    }
-}
-
 fn open_folder(args: &args::Receive) -> Result<Folder, Failure> {
     let existing = if args.overwrite { Existing::Replace } else { Existing::Keep };
     let durability = if args.flush { Durability::Flushed } else { Durability::Cached };
@@ -224,13 +180,4 @@ fn open_folder(args: &args::Receive) -> Result<Folder, Failure> {
         Folder::open(&args.dir, existing, durability).map_err(|why| failure("opened", &args.dir, why))?;
     folder.probe().map_err(|why| failure("written to", &args.dir, why))?;
     Ok(folder)
-}
-
-/// How others write where we listen; they know better than we under which address they see this machine.
-fn place(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        format!("THIS-MACHINE:{}", address.port())
-    } else {
-        address.to_string()
-    }
 }

@@ -11,6 +11,7 @@ use crate::{
     interrupt::Interrupt,
     key_file,
     progress::{Progress, Tally},
+    purpose::Purpose,
     transfer::{
         run::{self, Broken},
         sender::{Event, Outcome, Sender},
@@ -38,7 +39,7 @@ pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Fa
     }
 
     let connection = tokio::select! {
-        connected = connect(key, &to, patience) => connected?,
+        connected = connect(key, &to, patience, Purpose::Transfer) => connected?,
         exit = interrupt.wait() => return Ok(exit),
     };
     let peer = to.key.short();

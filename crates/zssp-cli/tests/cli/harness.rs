@@ -134,6 +134,8 @@ pub(crate) fn finish(command: &mut Command) -> Finished {
 pub(crate) struct Running {
     child: Child,
     stdout: Option<BufReader<ChildStdout>>,
+    /// What was read of it so far.
+    read: String,
     stderr: mpsc::Receiver<String>,
 }
 
@@ -148,7 +150,7 @@ impl Running {
             let _ = errors.read_to_end(&mut text);
             let _ = tell.send(String::from_utf8_lossy(&text).into_owned());
         });
-        Self { child, stdout: Some(stdout), stderr }
+        Self { child, stdout: Some(stdout), read: String::new(), stderr }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -161,8 +163,22 @@ impl Running {
         assert!(status.success());
     }
 
+    /// Reads standard output up to and with the first line that contains `words`.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&mut self, words: &str) {
+        let stdout = self.stdout.as_mut().unwrap();
+        loop {
+            let start = self.read.len();
+            let length = stdout.read_line(&mut self.read).unwrap();
+            assert!(length > 0, "no line with `{words}` in {:#?}", self.read);
+            if self.read[start..].contains(words) {
+                return;
+            }
+        }
+    }
+
     pub(crate) fn finish(mut self) -> Finished {
-        let mut stdout = String::new();
+        let mut stdout = std::mem::take(&mut self.read);
         let reader = self.stdout.take().map(|mut reader| {
             thread::spawn(move || {
                 let mut text = String::new();
@@ -172,7 +188,7 @@ impl Running {
         });
         let status: ExitStatus = eventually("the end of a process", || self.child.try_wait().unwrap());
         if let Some(reader) = reader {
-            stdout = reader.join().unwrap();
+            stdout.push_str(&reader.join().unwrap());
         }
         let stderr = self.stderr.recv_timeout(PATIENCE).unwrap();
         Finished { code: status.code(), stdout, stderr }
@@ -186,7 +202,7 @@ impl Drop for Running {
     }
 }
 
-/// A running `zssp receive`.
+/// A running `zssp receive` or `zssp serve`.
 pub(crate) struct Receiver {
     running: Running,
     pub(crate) address: String,

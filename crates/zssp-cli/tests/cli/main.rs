@@ -5,5 +5,7 @@
 mod endings;
 mod harness;
 mod keys;
+mod measuring;
+mod relay;
 mod storage;
 mod transfers;

@@ -1,0 +1,99 @@
+//! Those who connect to a command that listens.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use zssp::{Connection, Incoming, PeerName};
+
+use crate::{
+    console::Console,
+    public_key_text::PublicKeyText,
+    purpose::Purpose,
+    values::{Allowed, DEFAULT_PORT},
+};
+
+/// Who is let in, for what, and how many at once.
+pub(crate) struct Guests {
+    pub(crate) allow: Vec<Allowed>,
+    pub(crate) purpose: Purpose,
+    pub(crate) places: usize,
+    pub(crate) console: Console,
+}
+
+impl Guests {
+    /// Whether to let a peer in, while `busy` others are served. What is said of a refusal tells the operator what to do.
+    pub(crate) fn welcomes(&self, incoming: &Incoming, busy: usize) -> bool {
+        let key = PublicKeyText(incoming.peer_key());
+        let (address, purpose) = (incoming.remote_address(), self.purpose);
+        if !self.knows(&key) {
+            self.console.warn(format_args!(
+                "refused an unknown peer at {address} that wants to {purpose}; to let it in, add\n  --allow {key}"
+            ));
+            return false;
+        }
+        let key = key.short();
+        match Purpose::of(incoming.identity()) {
+            Some(wanted) if wanted == purpose => {}
+            Some(wanted) => {
+                let server = wanted.server();
+                self.console.warn(format_args!(
+                    "refused {key} at {address}: it wants to {wanted}, which is for `{server}`"
+                ));
+                return false;
+            }
+            None => {
+                self.console.warn(format_args!("refused {key} at {address}: it does not say what it wants"));
+                return false;
+            }
+        }
+        if busy >= self.places {
+            self.console.warn(format_args!("refused {key} at {address}: busy with {busy} others"));
+        }
+        busy < self.places
+    }
+
+    fn knows(&self, key: &PublicKeyText) -> bool {
+        self.allow.iter().any(|allowed| match allowed {
+            Allowed::Anybody => true,
+            Allowed::Key(known) => known == key,
+        })
+    }
+
+    /// Lets a peer in; `None` if no connection came about.
+    pub(crate) async fn admit(&self, incoming: Incoming) -> Option<Connection> {
+        let peer = PublicKeyText(incoming.peer_key()).short();
+        let address = incoming.remote_address();
+        // The same key may come several times at once: each command says of itself that it is another.
+        let name = PeerName::new(&[&incoming.peer_key().as_bytes()[..], incoming.identity()].concat());
+        match incoming.accept_as(name).await {
+            Ok(connection) => {
+                let suite = connection.suite();
+                self.console.note(format_args!("{peer} connected from {address} with {suite}"));
+                Some(connection)
+            }
+            Err(error) => {
+                self.console
+                    .warn(format_args!("{peer} at {address} did not get as far as connecting: {error}"));
+                None
+            }
+        }
+    }
+}
+
+/// Where to listen: where the user said, or everywhere, with IPv6 if this machine has it.
+pub(crate) fn addresses(asked_for: Option<SocketAddr>) -> Vec<SocketAddr> {
+    match asked_for {
+        Some(address) => vec![address],
+        None => {
+            vec![(Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into(), (Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into()]
+        }
+    }
+}
+
+/// How others write where we listen; they know better than we under which address they see this machine.
+pub(crate) fn place(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        format!("THIS-MACHINE:{}", address.port())
+    } else {
+        address.to_string()
+    }
+}

@@ -1,0 +1,86 @@
+//! `zssp serve`.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{task::JoinSet, time::timeout};
+use zssp::{Endpoint, Incoming};
+
+use crate::{
+    args,
+    console::Console,
+    exit::{Exit, Failure},
+    guests::{Guests, addresses, place},
+    interrupt::Interrupt,
+    key_file,
+    measure::answer::answer,
+    public_key_text::PublicKeyText,
+    purpose::Purpose,
+    transfer::run::{GOODBYE, wire_summary},
+    values::Allowed,
+};
+
+/// Peers at the same time at most; more are refused.
+const MAX_PEERS: usize = 64;
+/// After so long a silence a peer is asked whether it is there, and after three times that it is not.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, Failure> {
+    let key = key_file::load(&args.key)?;
+    let mut interrupt = Interrupt::install()?;
+    let public = PublicKeyText(key.public_key());
+    let endpoint = Endpoint::builder(key)
+        .keep_alive(KEEP_ALIVE)
+        .idle_timeout(KEEP_ALIVE * 3)
+        .bind(addresses(args.listen).as_slice())
+        .await
+        .map_err(|error| Failure::new(Exit::Local, error.to_string()))?;
+    if args.allow.contains(&Allowed::Anybody) {
+        console.warn("everybody who knows this public key and address may load this machine (--allow any)");
+    }
+    console.summary(format_args!("listening on {}", endpoint.local_addr()));
+    console.note(format_args!(
+        "answering `ping` and `bench`, such as: zssp ping --key FILE --to {public}@{}",
+        place(endpoint.local_addr())
+    ));
+    let guests = Guests {
+        allow: args.allow,
+        purpose: Purpose::Measurement,
+        places: MAX_PEERS,
+        console: console.clone(),
+    };
+    let exit = tokio::select! {
+        _ = interrupt.wait() => Exit::Done,
+        () = accept(&endpoint, Arc::new(guests)) => Exit::Local,
+    };
+    endpoint.close(0, b"the server is shutting down");
+    // Peers that are gone cannot be waited for.
+    let _ = timeout(GOODBYE, endpoint.wait_idle()).await;
+    Ok(exit)
+}
+
+/// Serves whoever comes, until the endpoint is closed.
+async fn accept(endpoint: &Endpoint, guests: Arc<Guests>) {
+    let mut peers = JoinSet::new();
+    loop {
+        tokio::select! {
+            incoming = endpoint.accept() => {
+                let Some(incoming) = incoming else { return };
+                if guests.welcomes(&incoming, peers.len()) {
+                    peers.spawn(take(Arc::clone(&guests), incoming));
+                } else {
+                    incoming.refuse();
+                }
+            }
+            Some(_) = peers.join_next(), if !peers.is_empty() => {}
+        }
+    }
+}
+
+async fn take(guests: Arc<Guests>, incoming: Incoming) {
+    let peer = PublicKeyText(incoming.peer_key()).short();
+    if let Some(connection) = guests.admit(incoming).await {
+        let reason = answer(&connection).await;
+        guests.console.note(format_args!("{peer} is gone: {reason}"));
+        guests.console.detail(wire_summary(&connection.stats()));
+    }
+}
