@@ -58,8 +58,8 @@ pub struct Conditions {
     pub duplication: f64,
     /// The probability that a datagram is lost.
     pub loss: f64,
-    /// The probability that a datagram takes up to twice as long, and at least a millisecond more, so that those after it
-    /// overtake it.
+    /// The probability that a datagram takes longer, so that those after it overtake it: up to twice as long, or up to two
+    /// milliseconds longer where that is more.
     pub reordering: f64,
 }
 

@@ -2,9 +2,6 @@
 
 use std::net::SocketAddr;
 
-/// Bytes a batch has room for.
-const BATCH_LEN: usize = 1 << 20;
-
 /// Runs of datagrams in a batch, at most: so many small ones take no more memory than few large ones.
 const BATCH_RUNS: usize = 1024;
 
@@ -36,8 +33,11 @@ struct Run {
 }
 
 impl ReceiveBatch {
+    /// Bytes a batch has room for.
+    pub const LEN: usize = 1 << 20;
+
     pub(crate) fn new() -> Self {
-        Self { memory: vec![0; BATCH_LEN].into_boxed_slice(), runs: Vec::new(), end: 0 }
+        Self { memory: vec![0; Self::LEN].into_boxed_slice(), runs: Vec::new(), end: 0 }
     }
 
     /// The memory that the next run goes into, from its beginning. Empty when the batch is full.
@@ -108,7 +108,7 @@ mod tests {
         }
         assert_eq!((batch.datagrams().count(), batch.room().len()), (BATCH_RUNS, 0));
         batch.clear();
-        batch.push(address(1), 2 * BATCH_LEN, BATCH_LEN);
+        batch.push(address(1), 2 * ReceiveBatch::LEN, ReceiveBatch::LEN);
         assert_eq!((batch.datagrams().count(), batch.room().len()), (1, 0));
     }
 }

@@ -24,6 +24,8 @@ const RECEIVE_LEN: usize = 65_536;
 /// up to 64 KiB already.
 const RECEIVE_RUNS: usize = if quinn_udp::BATCH_SIZE < 16 { quinn_udp::BATCH_SIZE } else { 16 };
 
+const _: () = assert!(RECEIVE_RUNS * RECEIVE_LEN <= ReceiveBatch::LEN);
+
 /// A UDP socket on the runtime.
 ///
 /// [`Builder::bind`](crate::Builder::bind) makes one; links that put something around a socket make their own.
