@@ -13,7 +13,7 @@ use crate::connection::{CREDIT, Settings, capacity};
 use crate::endpoint::Endpoint;
 use crate::error::BindError;
 use crate::key::{SecretKey, default_provider};
-use crate::link::Udp;
+use crate::link::{Link, MAX_SEND, Udp};
 
 /// Messages under way in one direction of a channel. Both ends must agree on it, so it is no setting.
 pub(crate) const WINDOW: u32 = 128;
@@ -271,27 +271,38 @@ impl Builder {
     /// # Cancel safety
     /// Dropped before it resolves, nothing is bound.
     pub async fn bind(self, address: impl ToSocketAddrs) -> Result<Endpoint, BindError> {
-        let Self { key, provider, store, suites, limits, policy, challenging, config } = self;
-        let config = config.checked()?;
+        self.config.check()?;
         let addresses = tokio::net::lookup_host(address).await.map_err(BindError::Address)?;
         let mut failure = BindError::Address(io::ErrorKind::NotFound.into());
         for address in addresses {
-            match Udp::bind(address, config.socket_buffer) {
-                Ok(link) => {
-                    let context = Context::builder(key.clone().into_static(), provider)
-                        .accept(suites)
-                        .limits(limits)
-                        .policy(policy)
-                        .challenging(challenging)
-                        .mtu(config.mtu.min(HANDSHAKE_MTU))
-                        .build()
-                        .map_err(|error| BindError::Config(error.to_string().into()))?;
-                    return Ok(Endpoint::start(key.public_key(), context, store, link, config));
-                }
+            match Udp::bind(address, self.config.socket_buffer) {
+                Ok(link) => return self.bind_link(link),
                 Err(reason) => failure = BindError::Socket { address, reason },
             }
         }
         Err(failure)
+    }
+
+    /// Starts the endpoint on a [`Link`] other than a UDP socket: one of your own, or one in
+    /// [memory](crate::link::memory) for tests.
+    ///
+    /// # Errors
+    /// [`BindError::Config`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with its time driver enabled.
+    pub fn bind_link(self, link: impl Link) -> Result<Endpoint, BindError> {
+        let Self { key, provider, store, suites, limits, policy, challenging, config } = self;
+        let config = config.bounded(link.mtu())?;
+        let context = Context::builder(key.clone().into_static(), provider)
+            .accept(suites)
+            .limits(limits)
+            .policy(policy)
+            .challenging(challenging)
+            .mtu(config.mtu.min(HANDSHAKE_MTU))
+            .build()
+            .map_err(|error| BindError::Config(error.to_string().into()))?;
+        Ok(Endpoint::start(key.public_key(), context, store, Arc::new(link), config))
     }
 }
 
@@ -301,14 +312,15 @@ const HANDSHAKE_MTU: usize = 1232;
 /// As good as forever, and never too much to add to the time.
 const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
-/// The largest UDP payload over IPv4.
-const MAX_MTU: usize = crate::link::MAX_SEND;
-
 impl Config {
-    fn checked(mut self) -> Result<Self, BindError> {
+    /// Whether the settings make sense.
+    fn check(&self) -> Result<(), BindError> {
         let refuse = |why: String| Err(BindError::Config(why.into()));
-        if self.mtu > MAX_MTU {
-            return refuse(format!("an MTU of {} is above what a UDP datagram carries, {MAX_MTU}", self.mtu));
+        if self.mtu > MAX_SEND {
+            return refuse(format!(
+                "an MTU of {} is above what a UDP datagram carries, {MAX_SEND}",
+                self.mtu
+            ));
         }
         if Session::sealed_len(1, self.mtu).is_err() {
             return refuse(format!(
@@ -320,6 +332,13 @@ impl Config {
             let (len, max) = (self.identity.len(), Open::MAX_IDENTITY_LEN);
             return refuse(format!("the identity has {len} bytes, at most {max} fit"));
         }
+        Ok(())
+    }
+
+    /// The settings in their ranges, on a link whose datagrams have `mtu` bytes at most.
+    fn bounded(mut self, mtu: usize) -> Result<Self, BindError> {
+        self.mtu = self.mtu.min(mtu);
+        self.check()?;
         // One payload must fit each buffer; and a semaphore counts in 32 bits.
         let range = Session::max_payload_len(self.mtu) + 1024..=u32::MAX as usize;
         for buffer in [&mut self.send_buffer, &mut self.datagram_buffer] {

@@ -87,10 +87,15 @@
 //! - Futures may be dropped at any time; each says what that means.
 //! - Nothing a peer or a stranger sends makes it panic, or take more memory than configured.
 //!
+//! # Other roads than UDP
+//! An endpoint can be bound to any [`Link`](link::Link). [`link::memory`] has a network with faults, for tests that run on
+//! a paused clock.
+//!
 //! It runs on a tokio runtime; handshakes, which cost about a millisecond, run on its blocking pool.
 #![forbid(unsafe_code)]
 
 mod buffers;
+mod clock;
 mod config;
 pub mod congestion;
 mod connection;
@@ -98,7 +103,7 @@ mod endpoint;
 mod error;
 pub mod frame;
 mod key;
-mod link;
+pub mod link;
 mod stats;
 mod sync;
 mod wait;

@@ -1,7 +1,7 @@
 //! A reliable channel and its messages.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use seqex::encoding::{ChannelId, MESSAGE_OVERHEAD};
@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use super::shared::Shared;
 use super::state::{Answering, Arrived, Sending};
 use super::{Connection, closed_reason};
+use crate::clock;
 use crate::error::{CloseReason, RequestError, SendError};
 use crate::frame::LaneId;
 use crate::wait::until;
@@ -259,7 +260,7 @@ impl Message {
     /// Lets the next ordered message be received before this one is answered. Without effect on an unordered one.
     pub fn release(&self) {
         if let Some(token) = &self.token {
-            self.shared.with(|state, effects| state.release(Instant::now(), self.channel, token, effects));
+            self.shared.with(|state, effects| state.release(clock::now(), self.channel, token, effects));
         }
     }
 
@@ -278,7 +279,7 @@ impl Message {
         }
         match self.take_answering() {
             Some(answering) => {
-                self.shared.with(|state, effects| state.reply(Instant::now(), answering, data, effects))
+                self.shared.with(|state, effects| state.reply(clock::now(), answering, data, effects))
             }
             None => Ok(()),
         }
@@ -295,7 +296,7 @@ impl Message {
 impl Drop for Message {
     fn drop(&mut self) {
         if let Some(answering) = self.take_answering() {
-            self.shared.with(|state, effects| state.acknowledge(Instant::now(), answering, effects));
+            self.shared.with(|state, effects| state.acknowledge(clock::now(), answering, effects));
         }
     }
 }

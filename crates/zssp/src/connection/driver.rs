@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::state::Step;
+use crate::clock;
 use crate::endpoint::SEND_BATCH;
 use crate::error::CloseReason;
 use crate::link::SendBatch;
@@ -34,7 +35,7 @@ async fn run(leave: Leave) {
     let mut payloads = Vec::new();
     let mut sleep = Box::pin(tokio::time::sleep(FOREVER));
     loop {
-        let now = Instant::now();
+        let now = clock::now();
         let step = shared.with(|state, effects| state.poll_transmit(now, SEND_BATCH, &mut payloads, effects));
         if !payloads.is_empty() {
             send(shared, &mut payloads).await;
@@ -81,13 +82,13 @@ async fn send(shared: &Shared, payloads: &mut Vec<Outgoing>) {
     for payload in payloads.drain(..) {
         let address = payload.to().unwrap_or(remote);
         if address != to {
-            refused += batch.flush(&endpoint.link, to).await;
+            refused += batch.flush(&*endpoint.link, to).await;
             to = address;
         }
         let sealed = match seal(shared, &payload, &mut batch) {
             // An empty batch has room for the largest payload, so the second time is the last.
             Sealing::Full => {
-                refused += batch.flush(&endpoint.link, to).await;
+                refused += batch.flush(&*endpoint.link, to).await;
                 seal(shared, &payload, &mut batch)
             }
             sealed => sealed,
@@ -96,7 +97,7 @@ async fn send(shared: &Shared, payloads: &mut Vec<Outgoing>) {
             shared.handle_session_end(CloseReason::Session(reason));
         }
     }
-    refused += batch.flush(&endpoint.link, to).await;
+    refused += batch.flush(&*endpoint.link, to).await;
     endpoint.counters.send_errors.add(refused);
     endpoint.batches.put(batch);
 }

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use zssp_proto::{Address, Session, SessionId};
 
 use super::state::{Effects, Parsed, Settings, State};
+use crate::clock;
 use crate::endpoint;
 use crate::error::CloseReason;
 use crate::sync::{RankedMutex, rank};
@@ -40,8 +41,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(endpoint: Arc<endpoint::Shared>, session: Session, remote: SocketAddr) -> Self {
         let settings = endpoint.config.connection_settings();
-        let state =
-            State::new(Instant::now(), settings, remote, session.role(), endpoint.config.controller());
+        let state = State::new(clock::now(), settings, remote, session.role(), endpoint.config.controller());
         Self {
             session,
             settings,
@@ -83,7 +83,7 @@ impl Shared {
 
     /// Starts closing.
     pub(crate) fn close(&self, code: u32, reason: &[u8]) {
-        self.with(|state, effects| state.close(Instant::now(), code, reason, effects));
+        self.with(|state, effects| state.close(clock::now(), code, reason, effects));
     }
 
     fn tell(&self, effects: Effects) {

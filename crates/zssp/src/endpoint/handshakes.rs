@@ -5,13 +5,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use zssp_proto::{EndReason, Event, Handshake, Outbox, Session, SessionId};
 
 use super::Shared;
+use crate::clock;
 use crate::connection::{self, Connection};
 use crate::error::{CloseReason, ConnectError};
 
@@ -21,7 +21,7 @@ impl Shared {
         let Ok(queued) = self.queue.clone().try_acquire_owned() else {
             self.counters.handshakes_dropped.add(1);
             // From here on strangers prove themselves first, so that who is real gets through.
-            self.context.report_overload(Instant::now());
+            self.context.report_overload(clock::now());
             return;
         };
         let shared = self.clone();
@@ -60,7 +60,7 @@ impl Shared {
 
     fn run(self: &Arc<Self>, handshake: Handshake) -> Option<Connection> {
         let mut outbox = Outbox::default();
-        if handshake.run(Instant::now(), &*self.store, &mut outbox).is_err() {
+        if handshake.run(clock::now(), &*self.store, &mut outbox).is_err() {
             self.counters.faults.add(1);
         }
         let mut accepted = None;
@@ -78,10 +78,10 @@ impl Shared {
         }
         for transmit in outbox.transmits.drain(..) {
             let Some(to) = transmit.to().socket_addr() else { continue };
-            for (mut run, segment) in transmit.runs() {
+            for (run, segment) in transmit.runs() {
                 // A full socket loses a handshake packet like a full network does: it is sent again.
-                let sent = self.link.try_send(to, &mut run, segment);
-                self.counters.send_errors.add(u64::from(sent.is_err()));
+                let sent = self.link.send_or_lose(to, run, segment);
+                self.counters.send_errors.add(u64::from(!sent));
             }
         }
         accepted
@@ -90,8 +90,8 @@ impl Shared {
     /// Sends a challenge back; one that a full socket loses is as if the network had lost it.
     pub(super) fn send_challenge(&self, to: SocketAddr, challenge: &[u8]) {
         self.counters.challenges.add(1);
-        let sent = self.link.try_send(to, &mut &challenge[..], challenge.len());
-        self.counters.send_errors.add(u64::from(sent.is_err()));
+        let sent = self.link.send_or_lose(to, challenge, challenge.len());
+        self.counters.send_errors.add(u64::from(!sent));
     }
 
     /// Has the deadlines of the context looked at again.
@@ -128,7 +128,7 @@ impl Shared {
             (book.finish(id), book.is_closed())
         };
         for payload in attempt.iter().flat_map(|attempt| &attempt.early) {
-            shared.handle_payload(Instant::now(), payload);
+            shared.handle_payload(clock::now(), payload);
         }
         self.runtime.spawn(connection::drive(shared.clone()));
         if closed {
@@ -171,7 +171,7 @@ impl Shared {
     pub(super) async fn watch_deadlines(self: Arc<Self>) {
         // Room first: so what is due waits in the context, and not in a queue of ours.
         while let Some(worker) = self.worker().await {
-            if let Some(handshake) = self.context.expired(Instant::now()) {
+            if let Some(handshake) = self.context.expired(clock::now()) {
                 drop(self.spawn(handshake, worker));
                 continue;
             }

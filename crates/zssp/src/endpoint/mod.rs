@@ -11,7 +11,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
 use tokio::net::ToSocketAddrs;
 use tokio::runtime::Handle;
@@ -24,11 +23,12 @@ pub use incoming::Incoming;
 use table::Table;
 
 use crate::buffers::Buffers;
+use crate::clock;
 use crate::config::{Builder, Config};
 use crate::connection::{self, Connection};
 use crate::error::{BindError, ConnectError};
 use crate::key::SecretKey;
-use crate::link::Udp;
+use crate::link::Link;
 use crate::stats::{Counters, EndpointStats};
 use crate::sync::{RankedMutex, rank};
 use crate::wait::until;
@@ -69,7 +69,7 @@ struct Owner(Arc<Shared>);
 pub(crate) struct Shared {
     public_key: PublicKey,
     pub(crate) config: Config,
-    pub(crate) link: Udp,
+    pub(crate) link: Arc<dyn Link>,
     pub(crate) counters: Counters,
     pub(crate) batches: Batches,
     pub(crate) buffers: Arc<Buffers>,
@@ -118,7 +118,7 @@ impl Endpoint {
         public_key: PublicKey,
         context: Context,
         store: Arc<dyn RatchetStore>,
-        link: Udp,
+        link: Arc<dyn Link>,
         config: Config,
     ) -> Self {
         let shared = Arc::new(Shared {
@@ -195,7 +195,7 @@ impl Endpoint {
             if book.attempts() >= shared.config.attempts {
                 return Err(ConnectError::TooManyAttempts);
             }
-            let opened = shared.context.open(Instant::now(), open).map_err(|error| match error {
+            let opened = shared.context.open(clock::now(), open).map_err(|error| match error {
                 OpenError::AlreadyOpening { .. } => ConnectError::AlreadyConnecting,
                 OpenError::TooManySessions => ConnectError::TooManyAttempts,
                 other => ConnectError::Local(other.to_string().into()),

@@ -15,6 +15,7 @@ use zssp_proto::{Fault, Received, Scratch, SessionId};
 
 use super::Shared;
 use super::book::Early;
+use crate::clock;
 use crate::connection::Inbound;
 use crate::link::ReceiveBatch;
 
@@ -73,7 +74,7 @@ struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     fn new(shared: &'a Arc<Shared>) -> Self {
-        Self { shared, now: Instant::now(), inbound: None }
+        Self { shared, now: clock::now(), inbound: None }
     }
 
     fn run(mut self, batch: &mut ReceiveBatch, scratch: &mut Scratch) {

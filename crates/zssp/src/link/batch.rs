@@ -1,9 +1,10 @@
 //! Sealed packets on their way to one address, gathered so that few system calls send them.
 
+use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::{SendError, Udp};
+use super::Link;
 
 /// A buffer of datagrams in runs of equal size.
 ///
@@ -49,33 +50,26 @@ impl SendBatch {
         }
     }
 
-    /// Sends everything, waiting for the socket where it must, and empties the batch. Yields how many system
-    /// calls the system refused.
+    /// Sends everything, waiting for the link where it must, and empties the batch. Yields how many runs the link
+    /// refused.
     ///
     /// Cancel safe: what was not sent is sent by the next call.
-    pub(crate) async fn flush(&mut self, link: &Udp, to: SocketAddr) -> u64 {
+    pub(crate) async fn flush(&mut self, link: &dyn Link, to: SocketAddr) -> u64 {
         let mut refused = 0;
-        while let Some(run) = self.runs.get(self.sent) {
-            let mut bytes = &self.memory[run.bytes.clone()];
-            let outcome = link.try_send(to, &mut bytes, run.segment);
-            let left = bytes.len();
-            match outcome {
-                Ok(()) => self.sent += 1,
-                Err(SendError::Busy) => {
-                    let run = &mut self.runs[self.sent];
-                    run.bytes.start = run.bytes.end - left;
-                    if link.writable().await.is_err() {
-                        refused += 1;
-                        self.sent += 1;
-                    }
-                }
-                Err(SendError::Failed) => {
+        while let Some(run) = self.runs.get_mut(self.sent) {
+            let sent = match link.try_send(to, &self.memory[run.bytes.clone()], run.segment) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => match link.writable().await {
+                    Ok(()) => continue,
+                    Err(e) => Err(e),
+                },
+                sent => sent,
+            };
+            match sent {
+                Ok(sent) if sent > 0 && sent < run.bytes.len() => run.bytes.start += sent,
+                Ok(1..) => self.sent += 1,
+                Ok(0) | Err(_) => {
                     refused += 1;
-                    let run = &mut self.runs[self.sent];
-                    run.bytes.start = run.bytes.end - left;
-                    if left == 0 {
-                        self.sent += 1;
-                    }
+                    self.sent += 1;
                 }
             }
         }
@@ -87,6 +81,7 @@ impl SendBatch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Udp;
     use super::*;
 
     fn runs(pushes: &[(usize, usize)]) -> Vec<(usize, usize)> {

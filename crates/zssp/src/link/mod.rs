@@ -1,7 +1,120 @@
 //! The roads packets travel on.
+//!
+//! An endpoint [binds](crate::Builder::bind) a UDP socket, which is a [`Udp`]. Whatever else carries datagrams does as
+//! well: implement [`Link`] for it and hand it to [`Builder::bind_link`](crate::Builder::bind_link). The network in
+//! [`memory`] is one, for tests; `examples/custom_link.rs` has another, of a few lines.
+//!
+//! Nothing secret depends on a link. One that loses, doubles, reorders, alters or invents datagrams is a bad road, and
+//! that is all it is.
 
 mod batch;
+pub mod memory;
+mod receive;
 mod udp;
+mod wakers;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
 
 pub(crate) use batch::SendBatch;
-pub(crate) use udp::{MAX_SEND, ReceiveBatch, SendError, Udp};
+pub use receive::ReceiveBatch;
+pub(crate) use udp::MAX_SEND;
+pub use udp::Udp;
+pub use wakers::Wakers;
+
+/// What carries datagrams. One endpoint owns it, and all of its connections send over it at the same time.
+///
+/// Addresses are socket addresses. A link whose addresses are none maps them to some: a MAC address, for example, to the
+/// IPv6 link-local address that is made from it.
+///
+/// # Waking
+/// The two `poll_` methods are called by many tasks, each with a waker of its own. A task that was told
+/// [`Poll::Pending`] must be woken when the answer may have become another one: not only the last that asked.
+/// [`Wakers`] does that.
+///
+/// ```
+/// use std::io;
+/// use std::net::SocketAddr;
+/// use std::task::{Context, Poll};
+/// use zssp::link::{Link, ReceiveBatch};
+///
+/// /// Takes everything and delivers nothing.
+/// struct BlackHole;
+///
+/// impl Link for BlackHole {
+///     fn local_addr(&self) -> SocketAddr {
+///         SocketAddr::from(([0; 4], 0))
+///     }
+///     fn mtu(&self) -> usize {
+///         1500
+///     }
+///     fn try_send(&self, _to: SocketAddr, run: &[u8], _segment: usize) -> io::Result<usize> {
+///         Ok(run.len())
+///     }
+///     fn poll_writable(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         Poll::Ready(Ok(()))
+///     }
+///     fn poll_receive(&self, _cx: &mut Context<'_>, _batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {
+///         Poll::Pending
+///     }
+/// }
+/// ```
+pub trait Link: Send + Sync + 'static {
+    /// This side's address, for [`Endpoint::local_addr`](crate::Endpoint::local_addr).
+    fn local_addr(&self) -> SocketAddr;
+
+    /// Bytes the largest datagram may have. The endpoint's own [`mtu`](crate::Builder::mtu) holds where it is less.
+    fn mtu(&self) -> usize;
+
+    /// Whether `to` is an address of this link's kind.
+    fn reaches(&self, _to: SocketAddr) -> bool {
+        true
+    }
+
+    /// Sends the datagrams in `run`, `segment` bytes each, the last may be shorter; and says how many bytes of them went
+    /// out: at least one datagram, and only whole ones. `run` is not empty, and `segment` neither zero nor more than
+    /// [`mtu`](Self::mtu).
+    ///
+    /// # Errors
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) while there is no room: the caller waits with
+    /// [`poll_writable`](Self::poll_writable). After any other error the rest of the run is taken for lost.
+    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize>;
+
+    /// Waits until [`try_send`](Self::try_send) may succeed again.
+    ///
+    /// # Errors
+    /// The caller takes what it wanted to send for lost.
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Waits for datagrams and puts as many into `batch`, which is empty, as there are and find room.
+    ///
+    /// # Errors
+    /// They are counted, and the endpoint asks again after a pause of 10 milliseconds.
+    fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>>;
+}
+
+impl dyn Link {
+    /// Cancel safe.
+    async fn writable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_writable(cx)).await
+    }
+
+    /// Cancel safe: what was not returned stays in the link.
+    pub(crate) async fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        batch.clear();
+        poll_fn(|cx| self.poll_receive(cx, batch)).await
+    }
+
+    /// Sends what the link takes at once. Whatever it does not is lost, as the network may lose it, and `false` says so.
+    pub(crate) fn send_or_lose(&self, to: SocketAddr, mut run: &[u8], segment: usize) -> bool {
+        while !run.is_empty() {
+            match self.try_send(to, run, segment) {
+                Ok(sent @ 1..) => run = run.get(sent..).unwrap_or_default(),
+                Ok(0) | Err(_) => return false,
+            }
+        }
+        true
+    }
+}

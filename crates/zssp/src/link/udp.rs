@@ -5,11 +5,14 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll, ready};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+
+use super::{Link, ReceiveBatch, Wakers};
 
 /// What one system call may send at most: the largest UDP datagram over IPv4.
 pub(crate) const MAX_SEND: usize = 65_507;
@@ -21,26 +24,41 @@ const RECEIVE_LEN: usize = 65_536;
 /// up to 64 KiB already.
 const RECEIVE_RUNS: usize = if quinn_udp::BATCH_SIZE < 16 { quinn_udp::BATCH_SIZE } else { 16 };
 
-/// A UDP socket on the runtime, shared by everyone who sends.
+const _: () = assert!(RECEIVE_RUNS * RECEIVE_LEN <= ReceiveBatch::LEN);
+
+/// A UDP socket on the runtime.
+///
+/// [`Builder::bind`](crate::Builder::bind) makes one; links that put something around a socket make their own.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use zssp::link::Udp;
+/// use zssp::{Endpoint, SecretKey};
+///
+/// let socket = Udp::bind("127.0.0.1:0".parse()?, 4 << 20)?;
+/// let endpoint = Endpoint::builder(SecretKey::generate()?).bind_link(socket)?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
-pub(crate) struct Udp {
+pub struct Udp {
     io: UdpSocket,
     state: UdpSocketState,
     local: SocketAddr,
-}
-
-/// Why a run did not go out.
-#[derive(Debug)]
-pub(crate) enum SendError {
-    /// The socket's buffer is full: wait until it is writable.
-    Busy,
-    /// The system refused. The network may lose a datagram too, so nobody but a counter needs to know.
-    Failed,
+    readers: Wakers,
+    writers: Wakers,
 }
 
 impl Udp {
-    /// Binds to `address` with socket buffers of `buffer` bytes, or what the system grants of that.
-    pub(crate) fn bind(address: SocketAddr, buffer: usize) -> io::Result<Self> {
+    /// Binds to `address` with socket buffers of `buffer` bytes, or what the system grants of that. `[::]` stands for
+    /// IPv4 too, where the system can.
+    ///
+    /// # Errors
+    /// What the system says.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with its IO driver enabled.
+    pub fn bind(address: SocketAddr, buffer: usize) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         if address.is_ipv6() {
             // One socket for both families where the wildcard allows it; systems differ in their default.
@@ -53,71 +71,7 @@ impl Udp {
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), buffer);
         let io = UdpSocket::from_std(socket.into())?;
         let local = io.local_addr()?;
-        Ok(Self { io, state, local })
-    }
-
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local
-    }
-
-    /// Whether `to` can be reached from this socket at all.
-    pub(crate) fn reaches(&self, to: SocketAddr) -> bool {
-        self.local.is_ipv6() || to.is_ipv4()
-    }
-
-    /// Sends from `run`, whose datagrams are `segment` bytes each (the last may be shorter), and takes off its
-    /// front what went out.
-    ///
-    /// # Errors
-    /// [`SendError::Busy`] leaves the rest in `run`. [`SendError::Failed`] has taken off what failed.
-    pub(crate) fn try_send(&self, to: SocketAddr, run: &mut &[u8], segment: usize) -> Result<(), SendError> {
-        let destination = self.on_wire(to);
-        while !run.is_empty() {
-            let segments = self.state.max_gso_segments().min(MAX_SEND / segment.max(1)).max(1);
-            let (contents, rest) = run.split_at(run.len().min(segments * segment));
-            let segment_size = (contents.len() > segment).then_some(segment);
-            let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
-            let sent = self
-                .io
-                .try_io(Interest::WRITABLE, || self.state.try_send(UdpSockRef::from(&self.io), &transmit));
-            match sent {
-                Ok(()) => *run = rest,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(SendError::Busy),
-                // The system cannot segment after all, which the state has just learnt: once more without.
-                Err(_) if segment_size.is_some() && self.state.max_gso_segments() == 1 => {}
-                Err(_) => {
-                    *run = rest;
-                    return Err(SendError::Failed);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until the socket's buffer has room again.
-    ///
-    /// Cancel safe.
-    pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.io.writable().await
-    }
-
-    /// Waits for datagrams and takes as many runs as there are, up to a batch.
-    ///
-    /// Cancel safe: what was not returned stays in the socket.
-    pub(crate) async fn receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
-        batch.filled = 0;
-        let ReceiveBatch { memory, metas, filled } = batch;
-        *filled = self
-            .io
-            .async_io(Interest::READABLE, || {
-                let mut buffers = memory.chunks_exact_mut(RECEIVE_LEN).map(IoSliceMut::new);
-                // `memory` is RECEIVE_RUNS times RECEIVE_LEN bytes, so there is a chunk for each.
-                let mut buffers: [IoSliceMut<'_>; RECEIVE_RUNS] =
-                    std::array::from_fn(|_| buffers.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-                self.state.recv(UdpSockRef::from(&self.io), &mut buffers, metas)
-            })
-            .await?;
-        Ok(())
+        Ok(Self { io, state, local, readers: Wakers::default(), writers: Wakers::default() })
     }
 
     /// An IPv4 address as this socket wants to hear it.
@@ -127,32 +81,71 @@ impl Udp {
             _ => to,
         }
     }
+
+    /// Takes as many runs as are there, up to a batch.
+    fn try_receive(&self, batch: &mut ReceiveBatch) -> io::Result<()> {
+        let mut metas = [RecvMeta::default(); RECEIVE_RUNS];
+        let mut buffers = batch.memory.chunks_exact_mut(RECEIVE_LEN).map(IoSliceMut::new);
+        // A batch has memory for them all.
+        let mut buffers: [IoSliceMut<'_>; RECEIVE_RUNS] =
+            std::array::from_fn(|_| buffers.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
+        let received = self.io.try_io(Interest::READABLE, || {
+            self.state.recv(UdpSockRef::from(&self.io), &mut buffers, &mut metas)
+        })?;
+        for (place, meta) in metas.iter().take(received).enumerate() {
+            // In its own family, whatever the socket's.
+            let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
+            batch.push_at(place * RECEIVE_LEN, from, meta.len.min(RECEIVE_LEN), meta.stride);
+        }
+        Ok(())
+    }
 }
 
-/// The memory one receive call fills.
-pub(crate) struct ReceiveBatch {
-    memory: Box<[u8]>,
-    metas: [RecvMeta; RECEIVE_RUNS],
-    filled: usize,
-}
+impl Link for Udp {
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
 
-impl ReceiveBatch {
-    pub(crate) fn new() -> Self {
-        Self {
-            memory: vec![0; RECEIVE_RUNS * RECEIVE_LEN].into_boxed_slice(),
-            metas: [RecvMeta::default(); RECEIVE_RUNS],
-            filled: 0,
+    fn mtu(&self) -> usize {
+        MAX_SEND
+    }
+
+    fn reaches(&self, to: SocketAddr) -> bool {
+        self.local.is_ipv6() || to.is_ipv4()
+    }
+
+    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
+        let destination = self.on_wire(to);
+        loop {
+            let segments = self.state.max_gso_segments().min(MAX_SEND / segment.max(1)).max(1);
+            let contents = &run[..run.len().min(segments * segment)];
+            let segment_size = (contents.len() > segment).then_some(segment);
+            let transmit = Transmit { destination, ecn: None, contents, segment_size, src_ip: None };
+            let sent = self
+                .io
+                .try_io(Interest::WRITABLE, || self.state.try_send(UdpSockRef::from(&self.io), &transmit));
+            match sent {
+                Ok(()) => return Ok(contents.len()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(e),
+                // The system cannot segment after all, which the state has just learnt: once more without.
+                Err(_) if segment_size.is_some() && self.state.max_gso_segments() == 1 => {}
+                Err(e) => return Err(e),
+            }
         }
     }
 
-    /// Each datagram received, in order, with its sender's address in its own family.
-    pub(crate) fn datagrams(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
-        let metas = self.metas.iter().take(self.filled);
-        self.memory.chunks_exact_mut(RECEIVE_LEN).zip(metas).flat_map(|(chunk, meta)| {
-            let from = SocketAddr::new(meta.addr.ip().to_canonical(), meta.addr.port());
-            let run = &mut chunk[..meta.len.min(RECEIVE_LEN)];
-            run.chunks_mut(meta.stride.max(1)).map(move |datagram| (from, datagram))
-        })
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writers.poll(cx, |cx| self.io.poll_send_ready(cx))
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {
+        loop {
+            match self.try_receive(batch) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                received => return Poll::Ready(received),
+            }
+            ready!(self.readers.poll(cx, |cx| self.io.poll_recv_ready(cx)))?;
+        }
     }
 }
 
@@ -165,11 +158,14 @@ mod tests {
         let sender = Udp::bind(bind.parse().unwrap(), 1 << 20).unwrap();
         let to = to(receiver.local_addr());
         let sent: Vec<u8> = (0..5 * 1000 + 300).map(|i| (i / 7) as u8).collect();
+        let (receiver, sender): (&dyn Link, &dyn Link) = (&receiver, &sender);
         let mut run = &sent[..];
-        while let Err(SendError::Busy) = sender.try_send(to, &mut run, 1000) {
-            sender.writable().await.unwrap();
+        while !run.is_empty() {
+            match sender.try_send(to, run, 1000) {
+                Ok(sent) => run = &run[sent..],
+                Err(_) => sender.writable().await.unwrap(),
+            }
         }
-        assert!(run.is_empty());
         let mut batch = ReceiveBatch::new();
         let (mut received, mut lengths) = (Vec::new(), Vec::new());
         while received.len() < sent.len() {

@@ -1,0 +1,114 @@
+//! Received datagrams, in the memory they are opened in.
+
+use std::net::SocketAddr;
+
+/// Runs of datagrams in a batch, at most: so many small ones take no more memory than few large ones.
+const BATCH_RUNS: usize = 1024;
+
+/// What one call of [`Link::poll_receive`](super::Link::poll_receive) has received: runs of datagrams, which are opened
+/// where they lie.
+///
+/// ```
+/// use zssp::link::ReceiveBatch;
+/// # fn example(socket: &std::net::UdpSocket, batch: &mut ReceiveBatch) -> std::io::Result<()> {
+/// while batch.room().len() >= 1500 {
+///     let (len, from) = socket.recv_from(batch.room())?;
+///     batch.push(from, len, len);
+/// }
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct ReceiveBatch {
+    pub(super) memory: Box<[u8]>,
+    runs: Vec<Run>,
+    end: usize,
+}
+
+#[derive(Debug)]
+struct Run {
+    from: SocketAddr,
+    start: usize,
+    len: usize,
+    segment: usize,
+}
+
+impl ReceiveBatch {
+    /// Bytes a batch has room for.
+    pub const LEN: usize = 1 << 20;
+
+    pub(crate) fn new() -> Self {
+        Self { memory: vec![0; Self::LEN].into_boxed_slice(), runs: Vec::new(), end: 0 }
+    }
+
+    /// The memory that the next run goes into, from its beginning. Empty when the batch is full.
+    pub fn room(&mut self) -> &mut [u8] {
+        let start = if self.runs.len() < BATCH_RUNS { self.end } else { self.memory.len() };
+        &mut self.memory[start..]
+    }
+
+    /// The first `len` bytes of [`room`](Self::room) are datagrams from `from`, `segment` bytes each; the last may be
+    /// shorter. What is more than there is room for is not taken.
+    pub fn push(&mut self, from: SocketAddr, len: usize, segment: usize) {
+        let len = len.min(self.room().len());
+        self.push_at(self.end, from, len, segment);
+    }
+
+    /// The same for a run that begins somewhere else, behind all that are there.
+    pub(super) fn push_at(&mut self, start: usize, from: SocketAddr, len: usize, segment: usize) {
+        if len > 0 {
+            self.runs.push(Run { from, start, len, segment: segment.max(1) });
+            self.end = start + len;
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.runs.clear();
+        self.end = 0;
+    }
+
+    /// Each datagram received, in order, with its sender's address.
+    pub(crate) fn datagrams(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
+        let (mut rest, mut at) = (&mut self.memory[..], 0);
+        self.runs.iter().flat_map(move |run| {
+            // Each run begins where the one before it ends, or later.
+            let (run_bytes, after) = std::mem::take(&mut rest)[run.start - at..].split_at_mut(run.len);
+            (rest, at) = (after, run.start + run.len);
+            run_bytes.chunks_mut(run.segment).map(|datagram| (run.from, datagram))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn runs_come_apart_again() {
+        let mut batch = ReceiveBatch::new();
+        for (port, len, segment) in [(1, 250, 100), (2, 0, 0), (3, 7, 100)] {
+            batch.room()[..len].fill(port);
+            batch.push(address(port.into()), len, segment);
+        }
+        let seen: Vec<_> =
+            batch.datagrams().map(|(from, datagram)| (from.port(), datagram.to_vec())).collect();
+        assert_eq!(seen, [(1, vec![1; 100]), (1, vec![1; 100]), (1, vec![1; 50]), (3, vec![3; 7])]);
+        batch.clear();
+        assert_eq!(batch.datagrams().count(), 0);
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let mut batch = ReceiveBatch::new();
+        for _ in 0..2 * BATCH_RUNS {
+            batch.push(address(1), 1, 1);
+        }
+        assert_eq!((batch.datagrams().count(), batch.room().len()), (BATCH_RUNS, 0));
+        batch.clear();
+        batch.push(address(1), 2 * ReceiveBatch::LEN, ReceiveBatch::LEN);
+        assert_eq!((batch.datagrams().count(), batch.room().len()), (1, 0));
+    }
+}

@@ -1,0 +1,319 @@
+//! Whole endpoints on a bad network in memory, with the clock paused: hours pass in seconds. The seed repeats the fate of
+//! the traffic, and the scheduler is that of one thread.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod common;
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use common::content;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+use zssp::link::memory::{Conditions, Network};
+use zssp::{Builder, Bytes, CloseReason, ConnectError, Connection, Endpoint, RequestError, SecretKey};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A tenth lost, and more that is wrong with it.
+const BAD: Conditions =
+    Conditions { delay: Duration::from_millis(20), duplication: 0.05, loss: 0.1, reordering: 0.05 };
+
+const GOOD: Conditions = Conditions { duplication: 0.0, loss: 0.0, reordering: 0.0, ..BAD };
+
+fn network(seed: u64, conditions: Conditions) -> Network {
+    println!("seed {seed}");
+    Network::new(seed, conditions)
+}
+
+fn builder(key: &SecretKey) -> Builder {
+    Endpoint::builder(key.clone()).handshakes(1, 128).connect_timeout(120 * SECOND)
+}
+
+fn address(number: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], number))
+}
+
+fn endpoint(network: &Network, number: u16) -> Endpoint {
+    builder(&SecretKey::generate().unwrap()).bind_link(network.attach(address(number)).unwrap()).unwrap()
+}
+
+/// Connects, however often a handshake is lost half way.
+async fn connect(client: &Endpoint, server: &Endpoint) -> (Connection, Connection) {
+    let accept = async {
+        loop {
+            if let Ok(connection) = server.accept().await.unwrap().accept().await {
+                return connection;
+            }
+        }
+    };
+    let (here, there) = tokio::join!(client.connect(server.local_addr(), server.public_key()), accept);
+    (here.unwrap(), there)
+}
+
+/// Accepts whoever comes, and keeps what comes of it.
+fn accept_all(endpoint: &Endpoint) -> Arc<Mutex<Vec<Connection>>> {
+    let (endpoint, connections) = (endpoint.clone(), Arc::new(Mutex::new(Vec::new())));
+    let kept = connections.clone();
+    tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            // Fails where an attempt of our own is the one to live.
+            if let Ok(connection) = incoming.accept().await {
+                kept.lock().unwrap().push(connection);
+            }
+        }
+    });
+    connections
+}
+
+/// Answers every request on channel 0 with itself, until the connection ends; takes every fifth without an answer.
+async fn answer(connection: Connection) {
+    let channel = connection.channel(0).unwrap();
+    while let Some(message) = channel.receive().await {
+        let question = message.data().clone();
+        if question.last().is_some_and(|last| !last.is_multiple_of(5)) {
+            let _ = message.reply(question).await;
+        }
+    }
+}
+
+/// Closes the endpoints, and fails when anything of them is left: a connection, a task, a link, a datagram.
+async fn leaves_nothing<const N: usize>(endpoints: [Endpoint; N], network: &Network) {
+    let addresses = endpoints.each_ref().map(Endpoint::local_addr);
+    for endpoint in endpoints {
+        endpoint.close(0, b"");
+        endpoint.wait_idle().await;
+        assert_eq!(endpoint.stats().connections, 0);
+    }
+    // Tasks end a moment after what they were for.
+    sleep(SECOND).await;
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0, "tasks are left");
+    assert_eq!(network.stats().bytes_under_way, 0);
+    for address in addresses {
+        network.attach(address).expect("the endpoint still has its link");
+    }
+}
+
+/// Sends `bytes` over a stream of its own from `here` to `there`, and yields what arrives.
+async fn transfer(here: Connection, there: Connection, bytes: Vec<u8>) -> Vec<u8> {
+    let len = bytes.len();
+    let sending = async {
+        let (mut send, _receive) = here.open_stream().await.unwrap();
+        send.write_chunk(bytes).await.unwrap();
+        send.finish().unwrap();
+        send.stopped().await.unwrap();
+    };
+    let receiving = async {
+        let (_send, mut receive) = there.accept_stream().await.unwrap();
+        receive.read_to_end(len).await.unwrap()
+    };
+    tokio::join!(sending, receiving).1
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_at_once_on_a_bad_road() {
+    const COUNT: u32 = 500;
+    let network = network(1, BAD);
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let mut tasks = JoinSet::new();
+    for (from, to, seed) in [(&here, &there, 1), (&there, &here, 2)] {
+        let (from, to) = (from.clone(), to.clone());
+        tasks.spawn(async move {
+            let bytes = content(seed, 1 << 20);
+            assert!(transfer(from, to, bytes.clone()).await == bytes, "every byte once and in order");
+        });
+    }
+    let answering = tokio::spawn(answer(there.clone()));
+    for number in 0..COUNT {
+        let channel = here.channel(0).unwrap();
+        tasks.spawn(async move {
+            let question = Bytes::from(number.to_be_bytes().to_vec());
+            let taken_only = question[3].is_multiple_of(5);
+            match channel.request_within(60 * SECOND, question.clone()).await {
+                Ok(reply) => assert!(reply == question && !taken_only),
+                Err(error) => assert!(error == RequestError::NoReply && taken_only, "{error}"),
+            }
+        });
+    }
+    let (ordered, unordered) = (here.channel(1).unwrap(), here.channel(2).unwrap());
+    tasks.spawn(async move {
+        for number in 0..COUNT {
+            ordered.send_ordered(number.to_be_bytes().to_vec()).await.unwrap();
+            unordered.send(number.to_be_bytes().to_vec()).await.unwrap();
+        }
+    });
+    let (ordered, unordered) = (there.channel(1).unwrap(), there.channel(2).unwrap());
+    tasks.spawn(async move {
+        let mut seen = HashSet::new();
+        for number in 0..COUNT {
+            assert_eq!(ordered.receive().await.unwrap().data()[..], number.to_be_bytes());
+            assert!(seen.insert(unordered.receive().await.unwrap().into_data()), "received twice");
+        }
+    });
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    assert!(here.stats().messages_resent > 100, "the road was too good: {:?}", here.stats());
+    assert_eq!(here.close(5, b"done").await, CloseReason::Local);
+    assert_eq!(there.closed().await, CloseReason::Peer { code: 5, reason: b"done"[..].into() });
+    assert_eq!((here.stats().bytes_in_flight, there.stats().bytes_in_flight), (0, 0));
+    answering.await.unwrap();
+    drop((here, there));
+    leaves_nothing([client, server], &network).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_short_connections() {
+    const COUNT: u16 = 1000;
+    let network = network(2, Conditions { loss: 0.02, ..BAD });
+    let server = endpoint(&network, 0);
+    let accepting = {
+        let server = server.clone();
+        tokio::spawn(async move {
+            while let Some(incoming) = server.accept().await {
+                tokio::spawn(async move {
+                    if let Ok(connection) = incoming.accept().await {
+                        answer(connection).await;
+                    }
+                });
+            }
+        })
+    };
+    let mut clients = JoinSet::new();
+    for number in 1..=COUNT {
+        if clients.len() == 50 {
+            clients.join_next().await.unwrap().unwrap();
+        }
+        let (client, to, key) = (endpoint(&network, number), server.local_addr(), server.public_key());
+        clients.spawn(async move {
+            let connection = client.connect(to, key).await.unwrap();
+            let question = [number.to_be_bytes(), [1, 1]].concat();
+            assert_eq!(connection.channel(0).unwrap().request(question.clone()).await.unwrap(), question);
+            assert_eq!(connection.close(0, b"").await, CloseReason::Local);
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    server.wait_idle().await;
+    server.close(0, b"");
+    accepting.await.unwrap();
+    leaves_nothing([server], &network).await;
+}
+
+//= ZSSP-ONE-03  on any road
+#[tokio::test(start_paused = true)]
+async fn two_that_open_at_once_have_one_connection() {
+    for seed in 10..30 {
+        let network = network(seed, BAD);
+        let ends = [endpoint(&network, 1), endpoint(&network, 2)];
+        let accepted = ends.each_ref().map(accept_all);
+        let [a, b] = &ends;
+        let attempts = tokio::join!(
+            a.connect(b.local_addr(), b.public_key()),
+            b.connect(a.local_addr(), a.public_key()),
+        );
+        for attempt in [&attempts.0, &attempts.1] {
+            assert!(matches!(attempt, Ok(_) | Err(ConnectError::Replaced)), "{attempt:?}");
+        }
+        // Until the last repetition of a handshake packet has arrived.
+        sleep(60 * SECOND).await;
+        assert_eq!(ends.each_ref().map(|end| end.stats().connections), [1, 1]);
+        let [here, there] =
+            [(&attempts.0, &accepted[0]), (&attempts.1, &accepted[1])].map(|(own, accepted)| {
+                let mut all = accepted.lock().unwrap().clone();
+                all.extend(own.clone().ok());
+                all.retain(|connection| connection.close_reason().is_none());
+                assert_eq!(all.len(), 1, "one that lives");
+                all.remove(0)
+            });
+        here.channel(1).unwrap().send("hello").await.unwrap();
+        assert_eq!(there.channel(1).unwrap().receive().await.unwrap().data(), "hello");
+        drop((here, there, attempts, accepted));
+        leaves_nothing(ends, &network).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_side_restarts_again_and_again() {
+    let network = network(4, BAD);
+    let (server, key) = (endpoint(&network, 1), SecretKey::generate().unwrap());
+    let mut before: Option<Connection> = None;
+    for round in 0..10u8 {
+        // From an empty store, as after a crash that took the ratchet with it.
+        let link = network.attach(address(2)).unwrap();
+        let client = builder(&key).give_up_after(5 * SECOND).bind_link(link).unwrap();
+        let (here, there) = connect(&client, &server).await;
+        if let Some(before) = before.take() {
+            assert_eq!(before.closed().await, CloseReason::Replaced);
+        }
+        let answering = tokio::spawn(answer(there.clone()));
+        assert_eq!(here.channel(0).unwrap().request(vec![round, 1]).await.unwrap(), vec![round, 1]);
+        // It dies in the middle of a transfer: nobody hears anything of it any more.
+        let (mut send, _receive) = here.open_stream().await.unwrap();
+        send.write_chunk(content(3, 100_000)).await.unwrap();
+        network.set_conditions(Conditions { loss: 1.0, ..BAD });
+        client.close(0, b"");
+        client.wait_idle().await;
+        assert_eq!(here.closed().await, CloseReason::TimedOut);
+        drop((client, here, send, _receive));
+        sleep(SECOND).await;
+        network.set_conditions(BAD);
+        answering.abort();
+        before = Some(there);
+    }
+    drop(before);
+    leaves_nothing([server], &network).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hours_of_a_fifth_lost() {
+    let network = network(5, Conditions { loss: 0.2, ..BAD });
+    let ends = [1, 2].map(|number| {
+        let link = network.attach(address(number)).unwrap();
+        let builder = builder(&SecretKey::generate().unwrap());
+        builder.keep_alive(10 * SECOND).idle_timeout(120 * SECOND).bind_link(link).unwrap()
+    });
+    let [client, server] = &ends;
+    let (here, there) = connect(client, server).await;
+    let answering = tokio::spawn(answer(there.clone()));
+    let (start, mut asked) = (Instant::now(), 0u32);
+    // Past two times of new keys, without which the session ends.
+    while start.elapsed() < 7200 * SECOND {
+        let question = [&asked.to_be_bytes()[..], &[1]].concat();
+        let reply = here.channel(0).unwrap().request_within(60 * SECOND, question.clone()).await;
+        assert_eq!(reply.unwrap(), question, "after {:?}", start.elapsed());
+        asked += 1;
+        // Now and then nothing but signs of life.
+        sleep(if asked.is_multiple_of(100) { 300 * SECOND } else { SECOND }).await;
+    }
+    assert!(asked > 1000);
+    assert_eq!((here.close_reason(), there.close_reason()), (None, None));
+    assert_eq!(here.close(0, b"").await, CloseReason::Local);
+    answering.await.unwrap();
+    drop((here, there));
+    leaves_nothing(ends, &network).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_peer_is_given_up_in_time() {
+    let network = network(6, GOOD);
+    let client = builder(&SecretKey::generate().unwrap())
+        .idle_timeout(30 * SECOND)
+        .bind_link(network.attach(address(1)).unwrap())
+        .unwrap();
+    let server = endpoint(&network, 2);
+    let (here, there) = connect(&client, &server).await;
+    sleep(29 * SECOND).await;
+    assert_eq!(here.close_reason(), None);
+    let silent = Instant::now();
+    network.set_conditions(Conditions { loss: 1.0, ..GOOD });
+    assert_eq!(here.closed().await, CloseReason::TimedOut);
+    assert!(silent.elapsed() < 5 * SECOND, "{:?}", silent.elapsed());
+    network.set_conditions(GOOD);
+    drop((here, there));
+    leaves_nothing([client, server], &network).await;
+}
