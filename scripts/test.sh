@@ -25,7 +25,14 @@ run cargo test --all-features
 # The pure Rust provider alone, as a machine without a C compiler builds it.
 run cargo test -p zssp-proto --no-default-features --features rust-crypto
 
-# The lock-free parts, in every order that the memory model allows. The flag changes every crate of the build, so it
+# SEQEX with each of its features alone, and with none; the random scripts ran above, so here are few of them.
+for features in "" std serde tokio; do
+    run env PROPTEST_CASES=10 cargo test -p seqex --no-default-features --features "$features"
+done
+run sh scripts/no-std.sh
+
+# The lock-free parts and what waits, in every order that the memory model allows. The flag changes every crate of the build, so it
 # has a target directory of its own, and takes the provider that compiles faster.
 run env RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --no-default-features --features rust-crypto \
     --lib --release --target-dir target/loom loom
+run env RUSTFLAGS="--cfg loom" cargo test -p seqex --lib --release --target-dir target/loom loom

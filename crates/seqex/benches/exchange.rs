@@ -4,10 +4,12 @@
 
 use std::{
     hint::black_box,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
-use seqex::{Capacity, Config, Delivery, Message, Order, Packet, SeqEx, Timestamp};
+use seqex::{Capacity, Clock, Config, Delivery, Driver, Exchange as Handle, Order, SeqEx, Timestamp};
 
 type Exchange = SeqEx<[u64; 3]>;
 
@@ -31,6 +33,8 @@ fn main() {
     );
     println!("message, reply and acknowledgement          {:6.1} ns", best(64, replied));
     println!("message and acknowledgement, 1 in 16 lost   {:6.1} ns", best(1024, lossy));
+    println!("shared handles, one thread                  {:6.1} ns", best_shared(one_thread));
+    println!("shared handles, one thread for each end     {:6.1} ns", best_shared(two_threads));
 }
 
 /// Two ends and their time, used by all runs, so that what is measured is the steady state.
@@ -55,15 +59,10 @@ fn best(capacity: u32, run: impl Fn(&mut Ends)) -> f64 {
 /// Moves what `from` has to transmit to `to`, except what `lost` says.
 fn carry(now: Timestamp, from: &mut Exchange, to: &mut Exchange, mut lost: impl FnMut() -> bool) {
     while let Some(packet) = from.poll_transmit(now) {
-        let packet = match packet {
-            Packet::Ack(ack) => Packet::Ack(ack),
-            Packet::Message(Message { seq, reply_to, order, data }) => {
-                if lost() {
-                    continue;
-                }
-                Packet::Message(Message { seq, reply_to, order, data: *data })
-            }
-        };
+        if matches!(packet, seqex::Packet::Message(_)) && lost() {
+            continue;
+        }
+        let packet = packet.map(|data| *data);
         to.receive(now, packet);
     }
 }
@@ -115,6 +114,97 @@ fn lossy(Ends { a, b, now }: &mut Ends) {
         carry(*now, b, a, || false);
         acknowledge_all(a);
     }
+}
+
+/// Two ends of the handles that threads share.
+struct SharedEnds {
+    a: (Handle<[u64; 3]>, Driver<[u64; 3]>),
+    b: (Handle<[u64; 3]>, Driver<[u64; 3]>),
+}
+
+fn best_shared(run: impl Fn(&SharedEnds)) -> f64 {
+    let capacity = Capacity::new(1024).expect("a power of two");
+    let end = || Handle::new(Config { capacity, ..Config::default() }, Clock::default());
+    let ends = SharedEnds { a: end(), b: end() };
+    let nanos = |_| {
+        let start = Instant::now();
+        run(&ends);
+        start.elapsed().as_nanos() as f64 / f64::from(MESSAGES)
+    };
+    (0..RUNS / 10).map(nanos).fold(f64::INFINITY, f64::min)
+}
+
+/// Moves up to a batch, so that the lock of one end is never held while that of the other is taken.
+fn carry_shared(from: &Driver<[u64; 3]>, to: &Driver<[u64; 3]>) {
+    loop {
+        let mut batch = [None; 32];
+        let mut transmits = from.transmits();
+        for slot in &mut batch {
+            *slot = transmits.next_packet().map(|packet| packet.map(|data| *data));
+        }
+        drop(transmits);
+        for packet in batch {
+            let Some(packet) = packet else { return };
+            to.receive(packet);
+        }
+    }
+}
+
+fn one_thread(SharedEnds { a, b }: &SharedEnds) {
+    for _ in 0..MESSAGES / 32 {
+        for i in 0..32 {
+            a.0.try_send(Order::Ordered, [i; 3]).expect("a window with room");
+        }
+        carry_shared(&a.1, &b.1);
+        while let Ok(Some(delivery)) = b.0.try_receive() {
+            black_box(delivery);
+        }
+        carry_shared(&b.1, &a.1);
+        while let Ok(Some(delivery)) = a.0.try_receive() {
+            black_box(delivery);
+        }
+    }
+}
+
+/// One end sends and gets its acknowledgements, the other receives and acknowledges, each in a thread that also
+/// carries what it has to transmit.
+fn two_threads(SharedEnds { a, b }: &SharedEnds) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let mut received = 0;
+                while let Ok(Some(delivery)) = b.0.try_receive() {
+                    black_box(delivery);
+                    received += 1;
+                }
+                if received > 0 {
+                    carry_shared(&b.1, &a.1);
+                } else {
+                    thread::yield_now();
+                }
+            }
+        });
+        let (mut sent, mut answered) = (0, 0);
+        while answered < MESSAGES {
+            while sent < MESSAGES && a.0.try_send(Order::Ordered, [sent.into(); 3]).is_ok() {
+                sent += 1;
+                if sent % 32 == 0 {
+                    break;
+                }
+            }
+            carry_shared(&a.1, &b.1);
+            let before = answered;
+            while let Ok(Some(delivery)) = a.0.try_receive() {
+                black_box(delivery);
+                answered += 1;
+            }
+            if before == answered {
+                thread::yield_now();
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }
 
 fn acknowledge_all(exchange: &mut Exchange) {

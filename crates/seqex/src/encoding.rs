@@ -453,6 +453,18 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_bytes_are_frames_or_an_error(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..64),
+            first in prop_oneof![0x10..=0x13_u8, 0x18..=0x19_u8],
+        ) {
+            crate::fuzzing::encoding(&bytes);
+            if let Some(byte) = bytes.first_mut() {
+                *byte = first;
+            }
+            crate::fuzzing::encoding(&bytes);
+        }
+
+        #[test]
         fn messages_survive(channel: u16, seq: u32, reply_to: Option<u32>, ordered: bool, data: Vec<u8>) {
             let order = if ordered { Order::Ordered } else { Order::Unordered };
             let message = Message { seq: seq.into(), reply_to: reply_to.map(SeqNo::new), order, data: &data[..] };

@@ -4,12 +4,12 @@ use alloc::collections::VecDeque;
 use core::time::Duration;
 
 use crate::{
-    Ack, AckKind, Config, Delivery, DropReason, Event, GaveUp, Message, NotOpen, Order, Packet, Received,
-    Refusal, Refused, Remains, SeqNo, Timestamp, Token,
+    Ack, AckKind, Answer, Config, Delivery, DropReason, Event, GaveUp, Message, NotOpen, Order, Packet,
+    Received, Refusal, Refused, Remains, SeqNo, Timestamp, Token,
     nanos::Nanos,
-    receive_window::{Arrival, ReceiveWindow},
+    receive_window::{Arrival, ReceiveWindow, Stored},
     recovery::Recovery,
-    send_window::SendWindow,
+    send_window::{Answered, SendWindow, Taker},
 };
 
 /// One end of an exchange. `S` is what it sends, `R` what it receives.
@@ -29,6 +29,8 @@ pub struct SeqEx<S, R = S> {
     incoming: ReceiveWindow<S, R>,
     /// Packets of ours that were acknowledged, for the user to see.
     acknowledged: VecDeque<(SeqNo, S)>,
+    /// Those among them whose answer was claimed.
+    acknowledged_claims: VecDeque<(SeqNo, S)>,
     last_heard: Nanos,
     failure: Option<GaveUp>,
     closed: bool,
@@ -47,6 +49,7 @@ impl<S, R> SeqEx<S, R> {
             recovery: Recovery::new(resend, feedback, capacity),
             incoming: ReceiveWindow::new(capacity, first_seq),
             acknowledged: VecDeque::new(),
+            acknowledged_claims: VecDeque::new(),
             last_heard: Nanos::ZERO,
             failure: None,
             closed: false,
@@ -83,11 +86,23 @@ impl<S, R> SeqEx<S, R> {
 
     /// How many packets [`send`](Self::send) would accept one after the other.
     pub fn room(&self) -> u32 {
-        if self.closed || self.acknowledged.len() >= self.capacity as usize {
+        let undrained = self.acknowledged.len() + self.acknowledged_claims.len();
+        if self.closed || undrained >= self.capacity as usize {
             return 0;
         }
         // The last one is not for new packets: see "No deadlock" in the crate's documentation.
         self.free().saturating_sub(1)
+    }
+
+    /// Whether [`poll_deliver`](Self::poll_deliver) has something.
+    pub fn can_deliver(&self) -> bool {
+        !self.acknowledged.is_empty() || self.incoming.choose(self.free(), Taker::Anyone).is_some()
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) has something. Forgets resends and hints that have become
+    /// pointless, which is why it is not a look through `&self`.
+    pub fn can_transmit(&mut self) -> bool {
+        self.outgoing.has_fresh() || self.incoming.has_acks() || self.recovery.has_resends(&self.outgoing)
     }
 
     /// Packets transmitted that are neither answered, nor held by the peer, nor taken for lost.
@@ -103,7 +118,10 @@ impl<S, R> SeqEx<S, R> {
     /// Whether nothing is left to do: both sides have answered all they sent as far as this end
     /// knows, and everything is drained.
     pub fn is_idle(&self) -> bool {
-        self.outgoing.unanswered() == 0 && self.incoming.is_idle() && self.acknowledged.is_empty()
+        self.outgoing.unanswered() == 0
+            && self.incoming.is_idle()
+            && self.acknowledged.is_empty()
+            && self.acknowledged_claims.is_empty()
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -190,6 +208,26 @@ impl<S, R> SeqEx<S, R> {
         }
     }
 
+    /// Directs the answer to a packet sent before to [`poll_answer`](Self::poll_answer), so that it overtakes whatever
+    /// [`poll_deliver`](Self::poll_deliver) has still to give, as far as its order allows. Returns `false`, without
+    /// effect, if that packet was answered already.
+    ///
+    /// ```
+    /// # use seqex::{Ack, AckKind, Answer, Config, Order, Packet, SeqEx};
+    /// # let now = core::time::Duration::ZERO;
+    /// let mut exchange: SeqEx<&str> = SeqEx::new(Config::default());
+    /// let seq = exchange.send(now, Order::Unordered, "are you there?")?;
+    /// assert!(exchange.claim(seq));
+    /// exchange.poll_transmit(now);
+    /// exchange.receive(now, Packet::Ack(Ack { kind: AckKind::Answered, first: seq, count: 1 }));
+    /// assert_eq!(exchange.poll_deliver(), None);
+    /// assert_eq!(exchange.poll_answer(), Some(Answer::Acknowledged { sent_seq: seq, sent: "are you there?" }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn claim(&mut self, seq: SeqNo) -> bool {
+        self.outgoing.claim(seq)
+    }
+
     /// Answers a delivered packet with data. There is always room for it. The reply is a packet like
     /// any other: the peer will answer it in turn, and then its data comes back.
     ///
@@ -232,6 +270,7 @@ impl<S, R> SeqEx<S, R> {
         //= ZSSP-SEQ-21  nothing opens it again
         self.closed = true;
         self.recovery.clear();
+        self.acknowledged.append(&mut self.acknowledged_claims);
         let undelivered = self.incoming.clear().into_iter().map(|stored| (stored.data, stored.answers));
         Remains {
             unanswered: self.outgoing.clear(),
@@ -243,18 +282,27 @@ impl<S, R> SeqEx<S, R> {
 
 /// Drain.
 impl<S, R> SeqEx<S, R> {
-    /// What the user must see next.
+    /// What the user must see next, except for answers that were [claimed](Self::claim).
     pub fn poll_deliver(&mut self) -> Option<Delivery<S, R>> {
         if let Some((seq, data)) = self.acknowledged.pop_front() {
             return Some(Delivery::Acknowledged { seq, data });
         }
-        let (seq, stored) = self.incoming.deliver(self.free())?;
-        let token = Token { seq, order: stored.order };
-        let data = stored.data;
-        Some(match stored.answers {
+        let (token, Stored { data, answers, .. }) = self.deliver(Taker::Anyone)?;
+        Some(match answers {
             None => Delivery::Payload { token, data },
             Some((sent_seq, sent)) => Delivery::Reply { token, data, sent_seq, sent },
         })
+    }
+
+    /// The next answer to a packet whose answer was [claimed](Self::claim).
+    pub fn poll_answer(&mut self) -> Option<Answer<S, R>> {
+        if let Some((sent_seq, sent)) = self.acknowledged_claims.pop_front() {
+            return Some(Answer::Acknowledged { sent_seq, sent });
+        }
+        let (token, Stored { data, answers, .. }) = self.deliver(Taker::Claimant)?;
+        // Only a packet that answers one of ours has a claimant.
+        let (sent_seq, sent) = answers?;
+        Some(Answer::Reply { token, data, sent_seq, sent })
     }
 
     /// Everything there is to transmit: acknowledgements, then resends, then fresh packets.
@@ -298,6 +346,11 @@ impl<S, R> SeqEx<S, R> {
         self.capacity - self.outgoing.span() - self.incoming.unanswered()
     }
 
+    fn deliver(&mut self, taker: Taker) -> Option<(Token, Stored<S, R>)> {
+        let (seq, stored) = self.incoming.deliver(self.free(), taker)?;
+        Some((Token { seq, order: stored.order }, stored))
+    }
+
     fn push(&mut self, now: Timestamp, message: Message<S>) -> SeqNo {
         let seq = message.seq;
         self.outgoing.push(now.into(), message);
@@ -318,8 +371,11 @@ impl<S, R> SeqEx<S, R> {
         for seq in (0..count).map(|offset| first.plus(offset)) {
             match ack.kind {
                 AckKind::Answered => {
-                    if let Some(data) = self.take_answered(now, seq) {
-                        self.acknowledged.push_back((seq, data));
+                    if let Some((data, taker)) = self.take_answered(now, seq) {
+                        match taker {
+                            Taker::Anyone => self.acknowledged.push_back((seq, data)),
+                            Taker::Claimant => self.acknowledged_claims.push_back((seq, data)),
+                        }
                     }
                 }
                 AckKind::Holding => self.recovery.on_held(&mut self.outgoing, now, seq),
@@ -343,23 +399,23 @@ impl<S, R> SeqEx<S, R> {
         }
         //= ZSSP-SEQ-10  the reply is kept with the very data it answers
         //= ZSSP-SEQ-17  a reply acknowledges what it replies to
-        let answers = match message.reply_to {
-            None => None,
+        let (answers, taker) = match message.reply_to {
+            None => (None, Taker::Anyone),
             Some(seq) => match self.take_answered(now, seq) {
                 None => return drop_for(DropReason::Unmatched, message.data),
-                Some(data) => Some((seq, data)),
+                Some((data, taker)) => (Some((seq, data)), taker),
             },
         };
-        self.incoming.store(message, answers);
+        self.incoming.store(message, answers, taker);
         self.recovery.after_news(&mut self.outgoing, now);
         Received::Taken
     }
 
     #[inline]
-    fn take_answered(&mut self, now: Nanos, seq: SeqNo) -> Option<S> {
-        let (data, journey) = self.outgoing.answer(seq)?;
+    fn take_answered(&mut self, now: Nanos, seq: SeqNo) -> Option<(S, Taker)> {
+        let Answered { data, taker, journey } = self.outgoing.answer(seq)?;
         self.recovery.on_answer(now, seq, journey);
-        Some(data)
+        Some((data, taker))
     }
 
     fn give_up_deadline(&self) -> Option<Nanos> {

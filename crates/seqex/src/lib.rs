@@ -1,11 +1,17 @@
 //! SEQEX: reliable, optionally ordered exchanges of packets and replies over any lossy, unordered,
 //! duplicating packet link (PROTOCOL 8).
 //!
-//! This crate is the protocol and nothing else: no sockets, no clock, no threads, no `std`. You give
-//! it packets and the time; it gives you packets, deliveries and deadlines. It adds no cryptography:
-//! whoever can forge packets on the link can forge them here, so run it inside a secure session.
+//! The core of this crate is the protocol and nothing else: no sockets, no clock, no threads, no `std`. You
+//! give it packets and the time; it gives you packets, deliveries and deadlines. Around it are handles for
+//! threads and tasks to share, which add waiting and no rule. It adds no cryptography: whoever can forge
+//! packets on the link can forge them here, so run it inside a secure session.
 //!
-//! # A tour
+//! | | one exchange | several, told apart by channel ids |
+//! |---|---|---|
+//! | core, `no_std` with `alloc` | [`SeqEx`] | [`Channels`] |
+//! | shared by threads and tasks, feature `std` | `Exchange`, with its `Driver` | `Multiplexer`, with its `MultiplexerDriver` |
+//!
+//! # A tour of the core
 //!
 //! ```
 //! use std::time::Duration;
@@ -53,6 +59,52 @@
 //! assert!(alice.is_idle() && bob.is_idle());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # A tour of the shared handles
+//!
+//! An `Exchange` is one end for any number of threads and tasks, and a `Driver` connects it to its link. What may have
+//! to wait is a value that waits in either way: `.await` it, or call its `wait` or `wait_timeout`. Guards stand for
+//! tokens: dropped, they acknowledge.
+//!
+#![cfg_attr(feature = "std", doc = "```")]
+#![cfg_attr(not(feature = "std"), doc = "```ignore")]
+//! use seqex::{Answer, Clock, Config, Delivery, Driver, Exchange, Link, Order};
+//! use std::thread;
+//!
+//! // A link in memory, from one end to the other: what is there to transmit arrives.
+//! fn carry(from: &Driver<String>, to: &Driver<String>) {
+//!     while from.wait().is_ok() {
+//!         while let Some(packet) = from.transmit(|packet| packet.map(String::clone)) {
+//!             to.receive(packet);
+//!         }
+//!     }
+//! }
+//!
+//! let (alice, alice_driver) = Exchange::<String>::new(Config::default(), Clock::default());
+//! let (bob, bob_driver) = Exchange::<String>::new(Config::default(), Clock::default());
+//! thread::scope(|scope| {
+//!     scope.spawn(|| carry(&alice_driver, &bob_driver));
+//!     scope.spawn(|| carry(&bob_driver, &alice_driver));
+//!     scope.spawn(|| {
+//!         while let Ok(delivery) = bob.receive().wait() {
+//!             if let Delivery::Payload { token, data } = delivery {
+//!                 token.reply(Order::Unordered, data.to_uppercase()).expect("an open exchange");
+//!             }
+//!         }
+//!     });
+//!
+//!     let answer = alice.request(Order::Unordered, "hello".into()).wait().expect("an answer");
+//!     let Answer::Reply { data, sent, .. } = answer else { panic!("no reply") };
+//!     assert_eq!((sent.as_str(), data.as_str()), ("hello", "HELLO"));
+//!
+//!     // Closing ends every wait, and with it the threads.
+//!     alice.close();
+//!     bob.close();
+//! });
+//! ```
+//!
+//! Data of yours may do anything when it is dropped: neither that nor a waker ever runs while an exchange is locked.
+//! Only the packets that a `Driver` lends to your encoding are lent under its lock, visibly.
 //!
 //! # What is guaranteed
 //!
@@ -130,16 +182,25 @@
 //! # Costs
 //!
 //! Both windows are allocated when the exchange is made: *C* slots each. The queues beside them are
-//! bounded by small multiples of *C* and grow with use, so in the steady state nothing is allocated.
+//! bounded by small multiples of *C* and grow with use, so in the steady state nothing is allocated (a
+//! request with a deadline may allocate, for the deadline).
 //! Each transmission, delivery and answer costs O(1), amortised, whatever *C* is.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
+mod channels;
 mod config;
 pub mod encoding;
 mod exchange;
+#[cfg(feature = "std")]
+mod face;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod nanos;
 mod outcome;
 mod packet;
@@ -148,10 +209,20 @@ mod recovery;
 mod rtt;
 mod send_window;
 mod seq;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
+pub use channels::{ChannelLimits, Channels, OpenError, Unopened};
 pub use config::{Adaptive, BadCapacity, Capacity, Config, Feedback, Resend};
 pub use exchange::SeqEx;
-pub use outcome::{Delivery, DropReason, Event, GaveUp, NotOpen, Received, Refusal, Refused, Remains, Token};
+#[cfg(feature = "std")]
+pub use face::{
+    Accepting, Clock, Closed, DeadlineMoved, Delivered, Driver, Ended, Exchange, Guard, Link, Multiplexer,
+    MultiplexerDriver, Receiving, Request, Sending, Transmits, Transmittable, Unanswered, WhyUnanswered,
+};
+pub use outcome::{
+    Answer, Delivery, DropReason, Event, GaveUp, NotOpen, Received, Refusal, Refused, Remains, Token,
+};
 pub use packet::{Ack, AckKind, Message, Order, Packet};
 pub use seq::SeqNo;
 

@@ -42,8 +42,10 @@ impl Token {
 }
 
 /// What comes out of an exchange for the user. Each packet comes out exactly once.
+///
+/// `T` is what a packet is answered with: a [`Token`] of the core, or a guard of the faces.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Delivery<S, R> {
+pub enum Delivery<S, R, T = Token> {
     /// A packet of ours was answered without a reply.
     Acknowledged {
         /// Its number, as [`SeqEx::send`](crate::SeqEx::send) or [`SeqEx::reply`](crate::SeqEx::reply) returned it.
@@ -54,15 +56,40 @@ pub enum Delivery<S, R> {
     /// A packet of the peer that answers none of ours.
     Payload {
         /// To answer it with.
-        token: Token,
+        token: T,
         /// What it carries.
         data: R,
     },
     /// A packet of the peer that answers one of ours. It, too, is to be answered.
     Reply {
         /// To answer it with.
-        token: Token,
+        token: T,
         /// What it carries.
+        data: R,
+        /// The number of our packet.
+        sent_seq: SeqNo,
+        /// The very data our packet carried.
+        sent: S,
+    },
+}
+
+/// The answer to a packet of ours that was [claimed](crate::SeqEx::claim).
+///
+/// `T` is what a reply is answered with: a [`Token`] of the core, or a guard of the faces.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer<S, R, T = Token> {
+    /// It was acknowledged.
+    Acknowledged {
+        /// The number of our packet.
+        sent_seq: SeqNo,
+        /// The very data our packet carried.
+        sent: S,
+    },
+    /// It was replied to. The reply is to be answered in turn.
+    Reply {
+        /// To answer the reply with.
+        token: T,
+        /// What the reply carries.
         data: R,
         /// The number of our packet.
         sent_seq: SeqNo,

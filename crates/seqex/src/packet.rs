@@ -4,6 +4,7 @@ use crate::SeqNo;
 
 /// Whether a packet waits for those sent before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Order {
     /// Delivered after every packet sent before it, of either kind, and processed in a critical
     /// section: the next ordered packet is handed out once this one's token is answered or released.
@@ -17,6 +18,7 @@ pub enum Order {
 ///
 /// With `reply_to` it is PROTOCOL's `Reply` or `SeqCstReply`, without it `Payload` or `SeqCstPayload`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Message<D> {
     /// Its place in the sender's sequence.
     pub seq: SeqNo,
@@ -28,8 +30,17 @@ pub struct Message<D> {
     pub data: D,
 }
 
+impl<D> Message<D> {
+    /// The same message with other data, for instance what an encoding makes of it.
+    pub fn map<E>(self, change: impl FnOnce(D) -> E) -> Message<E> {
+        let Self { seq, reply_to, order, data } = self;
+        Message { seq, reply_to, order, data: change(data) }
+    }
+}
+
 /// What [`Ack`] says about its packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum AckKind {
     /// They were answered, without a reply: PROTOCOL's `Ack`, for each of them.
     Answered,
@@ -40,6 +51,7 @@ pub enum AckKind {
 
 /// A run of consecutive packets of the peer that were answered, or are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ack {
     /// What happened to them.
     pub kind: AckKind,
@@ -52,9 +64,30 @@ pub struct Ack {
 //= ZSSP-SEQ-02  what goes from one end to the other
 /// Anything that goes from one exchange to the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum Packet<D> {
     /// Acknowledgements.
     Ack(Ack),
     /// A payload or a reply.
     Message(Message<D>),
+}
+
+impl<D> Packet<D> {
+    /// The same packet with other data, if it has any.
+    ///
+    /// ```
+    /// # use seqex::{Config, Order, Packet, SeqEx};
+    /// # let now = core::time::Duration::ZERO;
+    /// # let mut exchange: SeqEx<String> = SeqEx::new(Config::default());
+    /// # exchange.send(now, Order::Unordered, String::from("hello"))?;
+    /// let packet: Option<Packet<&String>> = exchange.poll_transmit(now);
+    /// let packet: Option<Packet<Vec<u8>>> = packet.map(|packet| packet.map(|data| data.as_bytes().to_vec()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map<E>(self, change: impl FnOnce(D) -> E) -> Packet<E> {
+        match self {
+            Self::Ack(ack) => Packet::Ack(ack),
+            Self::Message(message) => Packet::Message(message.map(change)),
+        }
+    }
 }

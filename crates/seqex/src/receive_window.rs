@@ -6,7 +6,7 @@
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
-use crate::{Ack, AckKind, Capacity, Message, Order, SeqNo};
+use crate::{Ack, AckKind, Capacity, Message, Order, SeqNo, send_window::Taker};
 
 /// A stored packet: its data, and the packet of ours it answers.
 #[derive(Debug)]
@@ -14,6 +14,7 @@ pub(crate) struct Stored<S, R> {
     pub(crate) order: Order,
     pub(crate) data: R,
     pub(crate) answers: Option<(SeqNo, S)>,
+    pub(crate) taker: Taker,
 }
 
 /// What a packet's number says about it.
@@ -46,6 +47,9 @@ enum State<S, R> {
 /// The receiver uses the same number to tell it, just in time, that the packet is held.
 pub(crate) const REORDERING_THRESHOLD: u32 = 3;
 
+/// How many acknowledgements a duplicate fetches at most; looking for them takes about a microsecond.
+const ACKNOWLEDGED_AGAIN: u32 = 1024;
+
 #[derive(Debug)]
 pub(crate) struct ReceiveWindow<S, R> {
     slots: Box<[Slot<S, R>]>,
@@ -53,8 +57,11 @@ pub(crate) struct ReceiveWindow<S, R> {
     arrived: SeqNo,
     beyond: SeqNo,
     hinted: SeqNo,
-    /// Unordered packets that arrived ahead of `next`, in order of arrival; some may be delivered already.
+    /// Unordered packets that arrived ahead of `next`, in order of arrival; some but never the front may be
+    /// delivered already.
     ready: VecDeque<SeqNo>,
+    /// Those among them that answer a packet whose answer is claimed.
+    ready_answers: VecDeque<SeqNo>,
     /// The ordered packet whose critical section is not over.
     critical: Option<SeqNo>,
     acks: VecDeque<Ack>,
@@ -73,6 +80,7 @@ impl<S, R> ReceiveWindow<S, R> {
             beyond: first,
             hinted: first,
             ready: VecDeque::new(),
+            ready_answers: VecDeque::new(),
             critical: None,
             acks: VecDeque::new(),
             hints: VecDeque::new(),
@@ -117,9 +125,9 @@ impl<S, R> ReceiveWindow<S, R> {
     }
 
     /// Stores a packet that [`classify`](Self::classify) found new.
-    pub(crate) fn store(&mut self, message: Message<R>, answers: Option<(SeqNo, S)>) {
+    pub(crate) fn store(&mut self, message: Message<R>, answers: Option<(SeqNo, S)>, taker: Taker) {
         let Message { seq, order, data, .. } = message;
-        *self.slot_mut(seq) = Slot { seq, state: State::Stored(Stored { order, data, answers }) };
+        *self.slot_mut(seq) = Slot { seq, state: State::Stored(Stored { order, data, answers, taker }) };
         self.stored += 1;
         // Those before it were looked at already, so later ones are known to the sender: this one is late.
         if self.hinted.is_after(seq) {
@@ -137,7 +145,7 @@ impl<S, R> ReceiveWindow<S, R> {
             self.hint_up_to(seq.next());
         }
         if order == Order::Unordered && seq != self.next {
-            self.ready.push_back(seq);
+            self.ready_mut(taker).push_back(seq);
         }
     }
 
@@ -155,13 +163,21 @@ impl<S, R> ReceiveWindow<S, R> {
                 self.hint_up_to(self.beyond);
             }
             State::Answered(Some(reply)) if slot.seq == seq && reply_waits(reply) => {}
-            _ => self.acknowledge(seq),
+            // One lost packet may have held the acknowledgements of many; one duplicate fetches them again.
+            _ => {
+                let acknowledged = |&offset: &u32| {
+                    let (next, slot) = (seq.plus(offset), self.slot(seq.plus(offset)));
+                    slot.seq == next && matches!(slot.state, State::Answered(None))
+                };
+                let more = (1..ACKNOWLEDGED_AGAIN).take_while(acknowledged).count();
+                self.acknowledge(seq, 1 + more as u32);
+            }
         }
     }
 
-    /// Hands out the next packet there is room for.
-    pub(crate) fn deliver(&mut self, room: u32) -> Option<(SeqNo, Stored<S, R>)> {
-        let seq = self.choose(room)?;
+    /// Hands out the next packet for `taker` there is room for.
+    pub(crate) fn deliver(&mut self, room: u32, taker: Taker) -> Option<(SeqNo, Stored<S, R>)> {
+        let seq = self.choose(room, taker)?;
         let slot = self.slot_mut(seq);
         let State::Stored(stored) = core::mem::replace(&mut slot.state, State::Delivered) else {
             return None;
@@ -171,10 +187,28 @@ impl<S, R> ReceiveWindow<S, R> {
         if stored.order == Order::Ordered {
             self.critical = Some(seq);
         }
-        while self.next != self.arrived && self.stored_order(self.next).is_none() {
+        // The front goes when it is delivered, by whichever way; so those delivered in sequence do not pile up.
+        for taker in [Taker::Anyone, Taker::Claimant] {
+            while let Some(&front) = self.ready_mut(taker).front()
+                && self.stored(front).is_none()
+            {
+                self.ready_mut(taker).pop_front();
+            }
+        }
+        while self.next != self.arrived && self.stored(self.next).is_none() {
             self.next = self.next.next();
         }
         Some((seq, stored))
+    }
+
+    /// Whether [`poll_acks`](Self::poll_acks) has something.
+    pub(crate) fn has_acks(&mut self) -> bool {
+        while let Some(&seq) = self.hints.front()
+            && !self.is_held(seq)
+        {
+            self.hints.pop_front();
+        }
+        !self.acks.is_empty() || !self.hints.is_empty()
     }
 
     /// Records the answer to a delivered packet: the number of a reply, or an acknowledgement, which
@@ -188,7 +222,7 @@ impl<S, R> ReceiveWindow<S, R> {
         self.unanswered -= 1;
         self.release(seq);
         if reply.is_none() {
-            self.acknowledge(seq);
+            self.acknowledge(seq, 1);
         }
         self.hint_up_to(seq.minus(REORDERING_THRESHOLD - 1));
         true
@@ -233,6 +267,7 @@ impl<S, R> ReceiveWindow<S, R> {
             seq = seq.next();
         }
         self.ready.clear();
+        self.ready_answers.clear();
         self.acks.clear();
         self.hints.clear();
         self.critical = None;
@@ -242,41 +277,37 @@ impl<S, R> ReceiveWindow<S, R> {
 
     /// Which stored packet to deliver. The last room is kept for the packet that is next in sequence,
     /// without which two full windows could wait for each other forever.
-    fn choose(&mut self, room: u32) -> Option<SeqNo> {
-        // Those that were delivered in sequence meanwhile must not pile up.
-        while let Some(&seq) = self.ready.front()
-            && self.stored_order(seq).is_none()
-        {
-            self.ready.pop_front();
-        }
+    pub(crate) fn choose(&self, room: u32, taker: Taker) -> Option<SeqNo> {
         if room == 0 || self.stored == 0 {
             return None;
         }
         //= ZSSP-SEQ-06  an ordered packet only as the next one, when all before it are delivered
         //= ZSSP-SEQ-08  and only when the critical section before it is over
-        if let Some(order) = self.stored_order(self.next)
-            && (order == Order::Unordered || self.critical.is_none())
+        if let Some(next) = self.stored(self.next)
+            && next.taker == taker
+            && (next.order == Order::Unordered || self.critical.is_none())
         {
             return Some(self.next);
         }
         //= ZSSP-SEQ-07  plain packets may overtake
-        if room < 2 { None } else { self.ready.pop_front() }
+        let ready = match taker {
+            Taker::Anyone => &self.ready,
+            Taker::Claimant => &self.ready_answers,
+        };
+        if room < 2 { None } else { ready.front().copied() }
     }
 
-    fn acknowledge(&mut self, seq: SeqNo) {
+    fn acknowledge(&mut self, seq: SeqNo, count: u32) {
         if let Some(last) = self.acks.back_mut() {
             let offset = seq.since(last.first);
-            if offset < last.count {
-                return;
-            }
-            if offset == last.count {
-                last.count += 1;
+            if offset <= last.count {
+                last.count = last.count.max(offset + count);
                 return;
             }
         }
         // Beyond this only duplicates are acknowledged, and their sender will ask again.
         if self.acks.len() < self.slots.len() {
-            self.acks.push_back(Ack { kind: AckKind::Answered, first: seq, count: 1 });
+            self.acks.push_back(Ack { kind: AckKind::Answered, first: seq, count });
         }
     }
 
@@ -305,11 +336,18 @@ impl<S, R> ReceiveWindow<S, R> {
         slot.seq == seq && !matches!(slot.state, State::Vacant)
     }
 
-    fn stored_order(&self, seq: SeqNo) -> Option<Order> {
+    fn stored(&self, seq: SeqNo) -> Option<&Stored<S, R>> {
         let slot = self.slot(seq);
         match &slot.state {
-            State::Stored(stored) if slot.seq == seq => Some(stored.order),
+            State::Stored(stored) if slot.seq == seq => Some(stored),
             _ => None,
+        }
+    }
+
+    fn ready_mut(&mut self, taker: Taker) -> &mut VecDeque<SeqNo> {
+        match taker {
+            Taker::Anyone => &mut self.ready,
+            Taker::Claimant => &mut self.ready_answers,
         }
     }
 

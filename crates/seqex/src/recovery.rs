@@ -183,6 +183,17 @@ impl Recovery {
         }
     }
 
+    /// Whether [`poll_resend`](Self::poll_resend) has something.
+    pub(crate) fn has_resends<S>(&mut self, window: &SendWindow<S>) -> bool {
+        while let Some(front) = self.queue.front() {
+            if is_current(window, front, Status::Queued) {
+                return true;
+            }
+            self.queue.pop_front();
+        }
+        false
+    }
+
     /// Forgets everything but the measurements.
     pub(crate) fn clear(&mut self) {
         self.log.clear();

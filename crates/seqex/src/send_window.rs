@@ -29,8 +29,26 @@ pub(crate) struct Slot<S> {
     pub(crate) sent_at: Nanos,
     pub(crate) queued_at: Nanos,
     order: Order,
+    taker: Taker,
     reply_to: Option<SeqNo>,
     data: Option<S>,
+}
+
+/// Which drain the answer to a packet comes out of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taker {
+    /// The one for all deliveries.
+    Anyone,
+    /// The one for answers, since the packet's answer was claimed.
+    Claimant,
+}
+
+/// A packet that has just been answered.
+#[derive(Debug)]
+pub(crate) struct Answered<S> {
+    pub(crate) data: S,
+    pub(crate) taker: Taker,
+    pub(crate) journey: Journey,
 }
 
 /// How a packet that has just been answered had travelled.
@@ -82,6 +100,7 @@ impl<S> SendWindow<S> {
             sent_at: now,
             queued_at: now,
             order,
+            taker: Taker::Anyone,
             reply_to,
             data: Some(data),
         };
@@ -126,19 +145,33 @@ impl<S> SendWindow<S> {
     }
 
     /// Takes out a packet that has been answered; `None` if it is not in here or was never transmitted.
-    pub(crate) fn answer(&mut self, seq: SeqNo) -> Option<(S, Journey)> {
+    pub(crate) fn answer(&mut self, seq: SeqNo) -> Option<Answered<S>> {
         if seq.since(self.oldest) >= self.fresh.since(self.oldest) {
             return None;
         }
         let slot = self.slot_mut(seq);
         let data = slot.data.take()?;
-        let journey = slot.journey();
+        let (journey, taker) = (slot.journey(), slot.taker);
         slot.status = Status::Vacant;
         self.unanswered -= 1;
         while self.oldest != self.next && self.slot(self.oldest).status == Status::Vacant {
             self.oldest = self.oldest.next();
         }
-        Some((data, journey))
+        Some(Answered { data, taker, journey })
+    }
+
+    /// Directs the answer to its claimant; `false` if it came already or the packet never was.
+    pub(crate) fn claim(&mut self, seq: SeqNo) -> bool {
+        let found = self.contains(seq);
+        if found {
+            self.slot_mut(seq).taker = Taker::Claimant;
+        }
+        found
+    }
+
+    /// Whether a packet was never transmitted.
+    pub(crate) fn has_fresh(&self) -> bool {
+        self.fresh != self.next
     }
 
     pub(crate) fn slot(&self, seq: SeqNo) -> &Slot<S> {
@@ -174,6 +207,7 @@ impl<S> Slot<S> {
             sent_at: Nanos::ZERO,
             queued_at: Nanos::ZERO,
             order: Order::Unordered,
+            taker: Taker::Anyone,
             reply_to: None,
             data: None,
         }
@@ -217,12 +251,12 @@ mod tests {
         assert_eq!(seqs[3], SeqNo::new(1));
         assert!(w.answer(seqs[0]).is_none(), "an answer to a packet never transmitted");
         while w.take_fresh().is_some() {}
-        assert_eq!(w.answer(seqs[2]).map(|a| a.0), Some(2));
+        assert_eq!(w.answer(seqs[2]).map(|a| a.data), Some(2));
         assert_eq!((w.span(), w.unanswered()), (4, 3));
         assert!(w.answer(seqs[2]).is_none(), "a second answer");
-        assert_eq!(w.answer(seqs[0]).map(|a| a.0), Some(0));
+        assert_eq!(w.answer(seqs[0]).map(|a| a.data), Some(0));
         assert_eq!(w.span(), 3);
-        assert_eq!(w.answer(seqs[1]).map(|a| a.0), Some(1));
+        assert_eq!(w.answer(seqs[1]).map(|a| a.data), Some(1));
         assert_eq!(w.span(), 1);
         assert_eq!(w.clear(), [(seqs[3], 3)]);
         assert_eq!((w.span(), w.unanswered()), (0, 0));

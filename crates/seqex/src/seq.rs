@@ -14,6 +14,7 @@ use core::fmt;
 /// assert_eq!(SeqNo::new(3).since(last), 4);
 /// ```
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SeqNo(u32);
 
 impl SeqNo {

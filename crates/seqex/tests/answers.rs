@@ -173,6 +173,29 @@ fn a_lost_acknowledgement_is_fetched_by_a_duplicate() {
     }
 }
 
+/// Acknowledgements of many packets travel, and get lost, in one.
+#[test]
+fn a_duplicate_fetches_the_acknowledgements_of_those_after_it_too() {
+    let mut b: SeqEx<Letter, u64> = SeqEx::new(config(16));
+    for seq in 0..10 {
+        b.receive(NOW, payload(seq, Order::Ordered));
+        let Some(Delivery::Payload { token, .. }) = b.poll_deliver() else { panic!("nothing delivered") };
+        if seq == 7 {
+            b.reply(NOW, token, Order::Ordered, Letter(1)).expect("room");
+        } else {
+            b.acknowledge(token);
+        }
+    }
+    let answered = |first: u32, count| Some(Ack { kind: AckKind::Answered, first: SeqNo::new(first), count });
+    let acks =
+        |b: &mut SeqEx<Letter, u64>| std::iter::from_fn(|| b.poll_acks()).map(Some).collect::<Vec<_>>();
+    assert_eq!(acks(&mut b), [answered(0, 7), answered(8, 2)]);
+    for seq in [2, 3, 4] {
+        b.receive(NOW, payload(seq, Order::Ordered));
+    }
+    assert_eq!(acks(&mut b), [answered(2, 5)], "the reply to the next one will be sent again by itself");
+}
+
 //= ZSSP-SEQ-16  not while the reply is in the send window
 #[test]
 fn a_reply_under_way_is_not_undercut_by_an_acknowledgement() {

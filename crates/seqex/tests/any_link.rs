@@ -21,6 +21,7 @@ enum Step {
     Fill(usize, Order),
     Release(usize, usize),
     Send(usize, Order),
+    TakeAnswer(usize),
     Transmit(usize, usize),
 }
 
@@ -49,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (end(), order()).prop_map(|(e, o)| Step::Fill(e, o)),
         1 => (end(), any::<usize>()).prop_map(|(e, i)| Step::Release(e, i)),
         4 => (end(), order()).prop_map(|(e, o)| Step::Send(e, o)),
+        1 => end().prop_map(Step::TakeAnswer),
         6 => (end(), 1..6_usize).prop_map(|(e, n)| Step::Transmit(e, n)),
     ]
 }
@@ -102,6 +104,9 @@ fn take(pair: &mut Pair, step: Step) {
             }
         }
         Step::Send(end, order) => drop(pair.send(end, order)),
+        Step::TakeAnswer(end) => {
+            pair.take_answer(end);
+        }
         Step::Transmit(end, limit) => {
             pair.transmit(end, limit);
         }
@@ -109,7 +114,8 @@ fn take(pair: &mut Pair, step: Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    // Six thousand scripts each, unless PROPTEST_CASES says otherwise.
+    #![proptest_config(ProptestConfig { cases: 24 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
     //= ZSSP-SEQ-02  all five kinds of packets
     //= ZSSP-SEQ-03  numbers that wrap

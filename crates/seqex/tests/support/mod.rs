@@ -9,7 +9,9 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use seqex::{Config, Delivery, Message, Order, Packet, Received, Refusal, SeqEx, SeqNo, Timestamp, Token};
+use seqex::{
+    Answer as Answered, Config, Delivery, Order, Packet, Received, Refusal, SeqEx, SeqNo, Timestamp, Token,
+};
 
 /// What is sent: owned, and on purpose neither `Clone` nor `Copy`.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,6 +19,11 @@ pub(crate) struct Letter(pub(crate) u64);
 
 /// A packet on the link; only the number of the letter travels.
 pub(crate) type OnLink = Packet<u64>;
+
+/// One letter in four has its answer claimed.
+fn is_claimed(letter: u64) -> bool {
+    letter % 4 == 3
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -136,14 +143,12 @@ impl Pair {
     /// Puts up to `limit` packets of `end` on the link; returns how many.
     pub(crate) fn transmit(&mut self, end: usize, limit: usize) -> usize {
         for count in 0..limit {
-            let Some(packet) = self.ends[end].exchange.poll_transmit(self.now) else { return count };
-            let packet = match packet {
-                Packet::Ack(ack) => Packet::Ack(ack),
-                Packet::Message(Message { seq, reply_to, order, data }) => {
-                    Packet::Message(Message { seq, reply_to, order, data: data.0 })
-                }
-            };
-            self.link[1 - end].push(packet);
+            let exchange = &mut self.ends[end].exchange;
+            let expected = exchange.can_transmit();
+            let packet = exchange.poll_transmit(self.now);
+            assert_eq!(packet.is_some(), expected, "can_transmit() and poll_transmit() disagree");
+            let Some(packet) = packet else { return count };
+            self.link[1 - end].push(packet.map(|letter| letter.0));
         }
         limit
     }
@@ -163,13 +168,39 @@ impl Pair {
         count
     }
 
-    /// Takes one delivery, checked against the model. Returns whether there was one.
+    /// Takes one delivery, or else one answer that was claimed, checked against the model. Returns whether there was
+    /// one.
     pub(crate) fn deliver(&mut self, end: usize) -> bool {
-        let Some(delivery) = self.ends[end].exchange.poll_deliver() else { return false };
+        let exchange = &mut self.ends[end].exchange;
+        let expected = exchange.can_deliver();
+        let delivery = exchange.poll_deliver();
+        assert_eq!(delivery.is_some(), expected, "can_deliver() and poll_deliver() disagree");
         match delivery {
-            Delivery::Acknowledged { seq, data } => self.check_answer(end, data.0, seq, None),
-            Delivery::Payload { token, data } => self.check_delivery(end, token, data, None),
-            Delivery::Reply { token, data, sent_seq, sent } => {
+            None => return self.take_answer(end),
+            Some(Delivery::Acknowledged { seq, data }) => {
+                assert!(!is_claimed(data.0));
+                self.check_answer(end, data.0, seq, None);
+            }
+            Some(Delivery::Payload { token, data }) => self.check_delivery(end, token, data, None),
+            Some(Delivery::Reply { token, data, sent_seq, sent }) => {
+                assert!(!is_claimed(sent.0));
+                self.check_answer(end, sent.0, sent_seq, Some(data));
+                self.check_delivery(end, token, data, Some(sent.0));
+            }
+        }
+        true
+    }
+
+    /// Takes one answer that was claimed, whatever else is there to deliver.
+    pub(crate) fn take_answer(&mut self, end: usize) -> bool {
+        match self.ends[end].exchange.poll_answer() {
+            None => return false,
+            Some(Answered::Acknowledged { sent_seq, sent }) => {
+                assert!(is_claimed(sent.0));
+                self.check_answer(end, sent.0, sent_seq, None);
+            }
+            Some(Answered::Reply { token, data, sent_seq, sent }) => {
+                assert!(is_claimed(sent.0));
                 self.check_answer(end, sent.0, sent_seq, Some(data));
                 self.check_delivery(end, token, data, Some(sent.0));
             }
@@ -226,6 +257,9 @@ impl Pair {
 
     fn record(&mut self, end: usize, seq: SeqNo, order: Order, reply_to: Option<u64>) -> u64 {
         let letter = self.next_letter;
+        if is_claimed(letter) {
+            assert!(self.ends[end].exchange.claim(seq));
+        }
         self.next_letter += 1;
         let place = self.ends[end].sent.len();
         self.letters.insert(letter, Sent { order, reply_to, place });

@@ -1,0 +1,346 @@
+//! What all handles of one exchange share: the exchange itself, and who waits for what.
+//!
+//! Every operation goes through [`Shared::with`]: lock, act, see whose condition has come true
+//! ([`State::settle`]), unlock, and only then wake. A waiter looks at its condition and registers inside one such
+//! operation, so no change can slip in between; and since every operation settles, no change goes unnoticed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::vec::Vec;
+
+use crate::{
+    Answer, Config, Delivery, Order, Refused, Remains, SeqEx, SeqNo, Timestamp, Token,
+    face::{
+        Closed,
+        bell::Bell,
+        clock::Clock,
+        requests::{RequestId, Requests},
+        sync::{Mutex, MutexGuard},
+        waiters::{Place, Waiters},
+    },
+};
+
+/// What is sent, with the request it belongs to.
+#[derive(Debug)]
+pub(crate) struct Letter<S> {
+    pub(crate) data: S,
+    pub(crate) request: Option<RequestId>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared<S, R> {
+    state: Mutex<State<S, R>>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) clock: Clock,
+}
+
+/// One entry among the times at which somebody wants to be woken: distinct even for equal times.
+pub(crate) type TimerKey = (Timestamp, u64);
+
+#[derive(Debug)]
+pub(crate) struct State<S, R> {
+    pub(crate) core: SeqEx<Letter<S>, R>,
+    pub(crate) requests: Requests<S, R>,
+    /// Who waits for room to send.
+    pub(crate) senders: Waiters,
+    /// Who waits for a delivery.
+    pub(crate) receivers: Waiters,
+    timers: BTreeMap<TimerKey, Waker>,
+    timers_made: u64,
+    /// Whether the bell was rung for what there is to transmit, and nobody has drained it since.
+    announced: bool,
+    /// Whether the bell must ring for another reason.
+    ring: bool,
+    /// The deadline that the link's owner has heard of.
+    armed: Option<Timestamp>,
+    /// Wakers to be called when nothing is locked.
+    woken: Vec<Waker>,
+    /// Wakers to be dropped when nothing is locked.
+    pub(crate) spent: Vec<Waker>,
+    /// Data that nobody waits for any more, to be dropped when nothing is locked.
+    unwanted: Vec<(S, Option<R>)>,
+}
+
+/// What is left to do of one operation when nothing is locked any more.
+#[must_use = "somebody waits for this"]
+struct Aftermath<S, R> {
+    /// The first few; an operation rarely wakes more.
+    woken: [Option<Waker>; 2],
+    spent: [Option<Waker>; 2],
+    unwanted: Option<(S, Option<R>)>,
+    more: bool,
+}
+
+impl<S, R> Shared<S, R> {
+    pub(crate) fn new(config: Config, clock: Clock, bell: Arc<Bell>) -> Self {
+        let state = State {
+            core: SeqEx::new(config),
+            requests: Requests::default(),
+            senders: Waiters::default(),
+            receivers: Waiters::default(),
+            timers: BTreeMap::new(),
+            timers_made: 0,
+            announced: false,
+            ring: false,
+            armed: None,
+            woken: Vec::new(),
+            spent: Vec::new(),
+            unwanted: Vec::new(),
+        };
+        Self { state: Mutex::new(state), bell, clock }
+    }
+
+    /// The lock, for those who only look, and for those who [`unlock`](Self::unlock).
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<S, R>> {
+        self.state.lock()
+    }
+
+    /// Runs `act` under the lock and wakes whoever can go on because of it. `act` must not drop data or wakers
+    /// of users; it returns them.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State<S, R>) -> T) -> T {
+        let mut state = self.lock();
+        let result = act(&mut state);
+        self.unlock(state);
+        result
+    }
+
+    //= ZSSP-DEF-23  every change of the state ends here
+    /// Ends an operation.
+    pub(crate) fn unlock<'a>(&'a self, mut state: MutexGuard<'a, State<S, R>>) {
+        let mut ring = state.settle();
+        loop {
+            let Aftermath { woken, spent, unwanted, more } = state.aftermath();
+            drop(state);
+            if std::mem::take(&mut ring) {
+                self.bell.ring();
+            }
+            woken.into_iter().flatten().for_each(Waker::wake);
+            drop((spent, unwanted));
+            if !more {
+                return;
+            }
+            state = self.lock();
+        }
+    }
+
+    /// Waits for `attempt` to succeed, at a place in the list that `list` names: tries, and if that fails registers
+    /// and tries again, both under one lock.
+    pub(crate) fn poll_until<T>(
+        &self,
+        context: &mut Context<'_>,
+        (list, place): (List<S, R>, &mut Option<Place>),
+        mut attempt: impl FnMut(&mut State<S, R>) -> Option<T>,
+    ) -> Poll<T> {
+        let mut attempt = |state: &mut State<S, R>, waker: Option<Waker>| {
+            if let Some(result) = attempt(state) {
+                state.spent.extend(waker);
+                state.leave(list, place);
+                return Some(Poll::Ready(result));
+            }
+            if let Some(waker) = waker {
+                let replaced = list(state).join(place, waker);
+                state.spent.extend(replaced);
+            } else if !list(state).has(*place, context.waker()) {
+                return None;
+            }
+            Some(Poll::Pending)
+        };
+        let polled = self.with(|state| attempt(state, None)).or_else(|| {
+            // Cloning a waker is foreign code: nothing is locked here, and only those who must wait come here.
+            let waker = context.waker().clone();
+            self.with(|state| attempt(state, Some(waker)))
+        });
+        polled.unwrap_or(Poll::Pending)
+    }
+
+    /// Ends a wait that [`poll_until`](Self::poll_until) began. Whoever was called but did not come leaves its turn
+    /// to the next one.
+    pub(crate) fn leave(&self, list: List<S, R>, place: &mut Option<Place>) {
+        if place.is_some() {
+            self.with(|state| state.leave(list, place));
+        }
+    }
+
+    /// Ends the exchange.
+    pub(crate) fn close(&self) -> Remains<S, R> {
+        let Remains { unanswered, acknowledged, undelivered } = self.with(State::close);
+        let open = |(seq, letter): (_, Letter<S>)| (seq, letter.data);
+        Remains {
+            unanswered: unanswered.into_iter().map(open).collect(),
+            acknowledged: acknowledged.into_iter().map(open).collect(),
+            undelivered: undelivered.into_iter().map(|(data, answers)| (data, answers.map(open))).collect(),
+        }
+    }
+}
+
+/// One of the lists of those who wait.
+pub(crate) type List<S, R> = fn(&mut State<S, R>) -> &mut Waiters;
+
+/// Those who wait for room to send.
+pub(crate) fn senders<S, R>(state: &mut State<S, R>) -> &mut Waiters {
+    &mut state.senders
+}
+
+/// Those who wait for a delivery.
+pub(crate) fn receivers<S, R>(state: &mut State<S, R>) -> &mut Waiters {
+    &mut state.receivers
+}
+
+impl<S, R> State<S, R> {
+    pub(crate) fn send(&mut self, now: Timestamp, order: Order, data: S) -> Result<SeqNo, Refused<S>> {
+        let sent = self.core.send(now, order, Letter { data, request: None });
+        sent.map_err(|Refused { reason, data }| Refused { reason, data: data.data })
+    }
+
+    pub(crate) fn receive(&mut self) -> Result<Option<Delivery<Letter<S>, R>>, Closed> {
+        match self.core.poll_deliver() {
+            None if self.core.is_closed() => Err(Closed),
+            delivery => Ok(delivery),
+        }
+    }
+
+    /// Sends a request, when there is room for it, or answers the packet of `token` with it. Returns what cannot be
+    /// sent.
+    pub(crate) fn request(
+        &mut self,
+        now: Timestamp,
+        token: Option<Token>,
+        order: Order,
+        data: S,
+    ) -> Result<RequestId, S> {
+        let id = self.requests.begin();
+        let letter = Letter { data, request: Some(id) };
+        let sent = match token {
+            None => self.core.send(now, order, letter).map_err(|refused| refused.data),
+            Some(token) => self.core.reply(now, token, order, letter).map_err(|not_open| not_open.data),
+        };
+        match sent {
+            Ok(seq) => {
+                self.core.claim(seq);
+                Ok(id)
+            }
+            Err(letter) => {
+                self.requests.cancel(id);
+                Err(letter.data)
+            }
+        }
+    }
+
+    /// Gives up a place in a list.
+    pub(crate) fn leave(&mut self, list: List<S, R>, place: &mut Option<Place>) {
+        let waker = list(self).leave(place);
+        self.spent.extend(waker);
+    }
+
+    /// Gives up a request. If its answer has arrived already, that is acknowledged.
+    pub(crate) fn give_up(&mut self, id: RequestId) {
+        let (answer, waker) = self.requests.give_up(id);
+        self.spent.extend(waker);
+        if let Some(answer) = answer {
+            self.dismiss(answer);
+        }
+    }
+
+    /// Has `waker` called when [`handle_timeout`](Self::handle_timeout) finds that it is `at`.
+    pub(crate) fn set_timer(&mut self, timer: &mut Option<TimerKey>, at: Timestamp, waker: Waker) {
+        let key = *timer.get_or_insert_with(|| {
+            self.timers_made += 1;
+            (at, self.timers_made)
+        });
+        self.spent.extend(self.timers.insert(key, waker));
+    }
+
+    /// Forgets a timer.
+    pub(crate) fn cancel_timer(&mut self, timer: &mut Option<TimerKey>) {
+        self.spent.extend(timer.take().and_then(|key| self.timers.remove(&key)));
+    }
+
+    /// Lets time pass.
+    pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        self.core.handle_timeout(now);
+        while let Some(timer) = self.timers.first_entry()
+            && timer.key().0 <= now
+        {
+            self.woken.push(timer.remove());
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        let timer = self.timers.first_key_value().map(|(&(at, _), _)| at);
+        [self.core.next_deadline(), timer].into_iter().flatten().min()
+    }
+
+    /// The deadline, for the link's owner, who wants to hear from now on if it comes nearer.
+    pub(crate) fn arm(&mut self) -> Option<Timestamp> {
+        self.armed = self.next_deadline();
+        self.armed
+    }
+
+    /// Notes that the link's owner has drained what there was to transmit, or has seen that there is something.
+    pub(crate) fn drained(&mut self) {
+        self.announced = false;
+    }
+
+    //= ZSSP-DEF-24  whoever waits is woken, and finds the exchange closed
+    //= ZSSP-SEQ-20  every waiter
+    fn close(&mut self) -> Remains<Letter<S>, R> {
+        let remains = self.core.close();
+        for list in [&mut self.senders, &mut self.receivers] {
+            self.woken.extend(std::iter::from_fn(|| list.call_one()));
+        }
+        self.requests.close(&mut self.woken);
+        self.woken.extend(std::mem::take(&mut self.timers).into_values());
+        self.armed = None;
+        self.ring = true;
+        remains
+    }
+
+    /// Hands out what came in and finds out who can go on. Returns whether the bell has to be rung.
+    ///
+    /// Of those who wait for the same, one is called at a time. What it then does is an operation too, and ends here
+    /// again, so that the next one is called if there is something left.
+    fn settle(&mut self) -> bool {
+        while let Some(answer) = self.core.poll_answer() {
+            if let Some(unwanted) = self.requests.resolve(answer, &mut self.woken) {
+                self.dismiss(unwanted);
+            }
+        }
+        if !self.receivers.is_empty() && self.core.can_deliver() {
+            self.woken.extend(self.receivers.call_one());
+        }
+        if !self.senders.is_empty() && self.core.can_send().is_ok() {
+            self.woken.extend(self.senders.call_one());
+        }
+        let transmit = !self.announced && self.core.can_transmit();
+        self.announced |= transmit;
+        let deadline = self.next_deadline();
+        let nearer = deadline.is_some_and(|next| self.armed.is_none_or(|armed| next < armed));
+        if nearer {
+            self.armed = deadline;
+        }
+        std::mem::take(&mut self.ring) || transmit || nearer
+    }
+
+    //= ZSSP-DEF-21  place and critical section are given back
+    /// Acknowledges an answer that nobody waits for any more; its data is dropped when nothing is locked.
+    fn dismiss(&mut self, answer: Answer<S, R>) {
+        let data = match answer {
+            Answer::Acknowledged { sent, .. } => (sent, None),
+            Answer::Reply { token, data, sent, .. } => {
+                self.core.acknowledge(token);
+                (sent, Some(data))
+            }
+        };
+        self.unwanted.push(data);
+    }
+
+    fn aftermath(&mut self) -> Aftermath<S, R> {
+        let woken = [self.woken.pop(), self.woken.pop()];
+        let spent = [self.spent.pop(), self.spent.pop()];
+        let unwanted = self.unwanted.pop();
+        let more = !(self.woken.is_empty() && self.spent.is_empty() && self.unwanted.is_empty());
+        Aftermath { woken, spent, unwanted, more }
+    }
+}
