@@ -139,8 +139,7 @@ fn loom_opening_while_the_session_ends() {
             let routes = routes.clone();
             thread::spawn(move || [open(&routes, 1, 0), open(&routes, 1, 0)])
         };
-        shared.local_kids().into_iter().for_each(|kid| routes.remove(kid));
-        shared.end();
+        shared.end().into_iter().for_each(|kid| routes.remove(kid));
         assert_eq!(open(&routes, 1, 1), None);
         match opening.join().expect("the thread does not panic") {
             [None, None] | [Some(Ok(())), None | Some(Err(Fault::Replayed))] => {}
