@@ -26,7 +26,7 @@ pub(crate) const WINDOW: u32 = 128;
 /// use zssp::{Endpoint, SecretKey};
 /// let endpoint = Endpoint::builder(SecretKey::generate()?)
 ///     .identity("alice@example")
-///     .connect_timeout(Duration::from_secs(5))
+///     .connect_timeout(Duration::from_secs(60))
 ///     .bind("0.0.0.0:0")
 ///     .await?;
 /// # Ok(()) }
@@ -160,6 +160,9 @@ impl Builder {
 
     /// How long [`Endpoint::connect`] tries; 30 s by default. A new hello goes out every second, wholly new keys every
     /// ten.
+    ///
+    /// Where an earlier handshake with the peer was cut off, up to ten seconds pass before a session comes about, until
+    /// nothing of it can be under way any more: a program that tries once should try for clearly longer than that.
     pub fn connect_timeout(mut self, time: Duration) -> Self {
         self.config.connect_timeout = time;
         self
