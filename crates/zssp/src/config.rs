@@ -9,7 +9,7 @@ use zssp_proto::crypto::Provider;
 use zssp_proto::{Challenging, Context, Limits, MemoryStore, Open, Policy, RatchetStore, Session, Suite};
 
 use crate::congestion::{Controller, Cubic, Factory};
-use crate::connection::{CREDIT, Settings, capacity};
+use crate::connection::{CREDIT, Datagrams, Settings, capacity};
 use crate::endpoint::Endpoint;
 use crate::error::BindError;
 use crate::key::{SecretKey, default_provider};
@@ -56,8 +56,10 @@ pub(crate) struct Config {
     pub(crate) receive_buffer: usize,
     pub(crate) channels: usize,
     pub(crate) datagram_buffer: usize,
+    pub(crate) datagram_overflow: Overflow,
     pub(crate) socket_buffer: usize,
     pub(crate) receive_tasks: usize,
+    pub(crate) send_tasks: usize,
     pub(crate) workers: usize,
     pub(crate) handshake_queue: usize,
     pub(crate) incoming_queue: usize,
@@ -87,8 +89,10 @@ impl Builder {
                 receive_buffer: CREDIT,
                 channels: 64,
                 datagram_buffer: 2 << 20,
+                datagram_overflow: Overflow::DropOldest,
                 socket_buffer: 4 << 20,
                 receive_tasks: 1,
+                send_tasks: std::thread::available_parallelism().map_or(1, usize::from),
                 workers: std::thread::available_parallelism().map_or(1, usize::from),
                 handshake_queue: 128,
                 incoming_queue: 128,
@@ -227,6 +231,12 @@ impl Builder {
         self
     }
 
+    /// What is dropped when datagrams come faster than the application reads them; the oldest by default.
+    pub fn datagram_overflow(mut self, overflow: Overflow) -> Self {
+        self.config.datagram_overflow = overflow;
+        self
+    }
+
     /// Bytes of the socket's buffers in the system; 4 MiB each by default, or what the system grants of that (on Linux
     /// `net.core.rmem_max` and `net.core.wmem_max`).
     pub fn socket_buffer(mut self, bytes: usize) -> Self {
@@ -238,6 +248,14 @@ impl Builder {
     /// then be opened on several cores at once.
     pub fn receive_tasks(mut self, count: usize) -> Self {
         self.config.receive_tasks = count;
+        self
+    }
+
+    /// Tasks that may seal and send datagrams of one connection at the same time, by default as many as there are cores.
+    /// They come while more datagrams wait than one task sends at a time, and go when none does. Messages and streams
+    /// leave by one of them, since those that overtake each other look like lost ones.
+    pub fn send_tasks(mut self, count: usize) -> Self {
+        self.config.send_tasks = count;
         self
     }
 
@@ -353,9 +371,13 @@ impl Config {
         }
         // More often than that would be a burden to everybody.
         self.keep_alive = self.keep_alive.map(|time| time.max(Duration::from_millis(100)));
-        for count in
-            [&mut self.channels, &mut self.receive_tasks, &mut self.workers, &mut self.handshake_queue]
-        {
+        for count in [
+            &mut self.channels,
+            &mut self.receive_tasks,
+            &mut self.send_tasks,
+            &mut self.workers,
+            &mut self.handshake_queue,
+        ] {
             *count = (*count).clamp(1, 1 << 16);
         }
         Ok(self)
@@ -377,9 +399,22 @@ impl Config {
             stream_buffer: (self.send_buffer / 2).max(Session::max_payload_len(self.mtu)),
             receive_buffer: self.receive_buffer,
             channels: self.channels,
-            datagram_buffer: self.datagram_buffer,
         }
     }
+
+    pub(crate) fn datagrams(&self) -> Datagrams {
+        Datagrams::new(self.datagram_buffer, self.datagram_overflow, self.send_tasks)
+    }
+}
+
+/// Which datagrams are dropped when more have arrived than may wait for the application. Either way they are counted, in
+/// [`ConnectionStats::datagrams_dropped`](crate::ConnectionStats::datagrams_dropped).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Those that come: what was first is read first.
+    DropNewest,
+    /// Those that wait longest: what is read is fresh.
+    DropOldest,
 }
 
 impl std::fmt::Debug for Builder {

@@ -108,7 +108,7 @@ mod stats;
 mod sync;
 mod wait;
 
-pub use config::Builder;
+pub use config::{Builder, Overflow};
 pub use connection::{Channel, Connection, Message, ReceiveStream, SendStream};
 pub use endpoint::{Endpoint, Incoming};
 pub use error::{

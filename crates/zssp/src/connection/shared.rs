@@ -7,7 +7,8 @@ use std::time::Instant;
 use tokio::sync::{Notify, Semaphore};
 use zssp_proto::{Address, Session, SessionId};
 
-use super::state::{Effects, Parsed, Settings, State};
+use super::datagrams::Datagrams;
+use super::state::{Effects, Heard, Incoming, Settings, State};
 use crate::clock;
 use crate::endpoint;
 use crate::error::CloseReason;
@@ -15,7 +16,8 @@ use crate::sync::{RankedMutex, rank};
 
 /// A connection, seen from inside.
 ///
-/// All state is under one mutex, held for short computations only. Sealing, opening and the socket are outside.
+/// Messages and streams are under one mutex, held for short computations only: their order has to be decided somewhere.
+/// Datagrams, sealing, opening and the socket are outside.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) session: Session,
@@ -24,8 +26,7 @@ pub(crate) struct Shared {
     state: RankedMutex<{ rank::CONNECTION }, State>,
     /// Wakes the driver.
     pub(super) driver: Notify,
-    /// Wakes one who waits for a datagram.
-    pub(super) datagrams: Notify,
+    pub(super) datagrams: Datagrams,
     /// Wakes one who waits for a stream of the peer.
     pub(super) streams: Notify,
     /// Wakes all who wait to open a stream.
@@ -34,8 +35,6 @@ pub(crate) struct Shared {
     pub(super) changed: Notify,
     /// Bytes of messages that may yet be accepted. Closed when the connection ends.
     pub(super) send_space: Arc<Semaphore>,
-    /// Bytes of datagrams that may yet be accepted. Closed when the connection ends.
-    pub(super) datagram_space: Semaphore,
 }
 
 impl Shared {
@@ -47,12 +46,11 @@ impl Shared {
             settings,
             state: RankedMutex::new(state),
             driver: Notify::new(),
-            datagrams: Notify::new(),
+            datagrams: endpoint.config.datagrams(),
             streams: Notify::new(),
             openings: Notify::new(),
             changed: Notify::new(),
             send_space: Arc::new(Semaphore::new(State::initial_room(&settings))),
-            datagram_space: Semaphore::new(endpoint.config.datagram_buffer),
             endpoint,
         }
     }
@@ -71,9 +69,9 @@ impl Shared {
     }
 
     /// Takes in an authentic payload.
-    pub(crate) fn handle_payload(&self, now: Instant, payload: &[u8]) {
-        let payload = Parsed::new(payload, None, &self.endpoint.buffers);
-        self.with(|state, effects| state.handle_payload(now, payload, effects));
+    pub(crate) fn handle_payload(self: &Arc<Self>, now: Instant, payload: &[u8]) {
+        let mut inbound = Inbound::new(self.clone());
+        inbound.handle_payload(now, None, payload);
     }
 
     /// The session below is gone.
@@ -84,12 +82,12 @@ impl Shared {
     /// Starts closing.
     pub(crate) fn close(&self, code: u32, reason: &[u8]) {
         self.with(|state, effects| state.close(clock::now(), code, reason, effects));
+        self.datagrams.close();
     }
 
     fn tell(&self, effects: Effects) {
         let Effects {
             freed,
-            datagrams_freed,
             answers,
             dropped,
             discarded,
@@ -97,7 +95,6 @@ impl Shared {
             arrivals,
             closed,
             driver,
-            datagrams,
             streams,
             openings,
             moved,
@@ -106,9 +103,6 @@ impl Shared {
         } = effects;
         if freed > 0 {
             self.send_space.add_permits(freed);
-        }
-        if datagrams_freed > 0 {
-            self.datagram_space.add_permits(datagrams_freed);
         }
         for (answer, reply) in answers {
             if let Some(reply) = reply {
@@ -135,14 +129,10 @@ impl Shared {
         if openings {
             self.openings.notify_waiters();
         }
-        if datagrams {
-            self.datagrams.notify_one();
-        }
         //= ZSSP-SEQ-20  every waiter hears of the end
         if ended {
             self.send_space.close();
-            self.datagram_space.close();
-            self.datagrams.notify_waiters();
+            self.datagrams.end();
             self.streams.notify_waiters();
             self.openings.notify_waiters();
             for arrival in closed {
@@ -159,11 +149,14 @@ impl Shared {
 pub(crate) struct Inbound {
     shared: Arc<Shared>,
     effects: Effects,
+    /// Of the datagrams of the batch so far.
+    heard: Option<(Instant, Heard)>,
+    datagrams: bool,
 }
 
 impl Inbound {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, effects: Effects::default() }
+        Self { shared, effects: Effects::default(), heard: None, datagrams: false }
     }
 
     pub(crate) fn id(&self) -> SessionId {
@@ -172,13 +165,40 @@ impl Inbound {
 
     /// Takes in an authentic payload, and where its last fragment came from, if that is known.
     pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<SocketAddr>, payload: &[u8]) {
-        let payload = Parsed::new(payload, from, &self.shared.endpoint.buffers);
-        self.shared.state.lock().handle_payload(now, payload, &mut self.effects);
+        match Incoming::read(payload, from, &self.shared.endpoint.buffers) {
+            Incoming::Datagram(data) => {
+                self.hear(now, from, payload.len());
+                self.datagrams |= self.shared.datagrams.arrive(data);
+            }
+            Incoming::Parsed(payload) => {
+                self.shared.state.lock().handle_payload(now, payload, &mut self.effects);
+            }
+        }
+    }
+
+    /// Notes that a datagram has come, for the state to be told once for all that came from the same address.
+    fn hear(&mut self, now: Instant, from: Option<SocketAddr>, len: usize) {
+        if self.heard.as_ref().is_some_and(|(_, heard)| heard.from != from) {
+            self.tell_state();
+        }
+        let (_, heard) = self.heard.get_or_insert_with(|| (now, Heard { from, ..Heard::default() }));
+        heard.payloads += 1;
+        heard.bytes += len as u64;
+    }
+
+    fn tell_state(&mut self) {
+        if let Some((now, heard)) = self.heard.take() {
+            self.shared.state.lock().handle_sign_of_life(now, heard, &mut self.effects);
+        }
     }
 }
 
 impl Drop for Inbound {
     fn drop(&mut self) {
+        self.tell_state();
         self.shared.tell(std::mem::take(&mut self.effects));
+        if self.datagrams {
+            self.shared.datagrams.arrived.notify_one();
+        }
     }
 }

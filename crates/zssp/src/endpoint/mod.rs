@@ -91,7 +91,7 @@ pub(crate) struct Shared {
     released: AtomicBool,
     stop: watch::Sender<bool>,
     /// Where tasks run, whichever thread starts them.
-    runtime: Handle,
+    pub(crate) runtime: Handle,
 }
 
 impl Endpoint {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::lane::Transmission;
 use super::lanes::Turn;
-use super::{Effects, GRANULARITY, State, Step, datagram_cost};
+use super::{Effects, GRANULARITY, State, Step};
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase, Pulse};
 use crate::connection::outgoing::{Acks, Outgoing};
@@ -28,8 +28,7 @@ impl State {
         let mut full = false;
         if self.ended.is_none() {
             self.put_signs_of_life(now, out);
-            full = self.put_datagrams(&mut left, out, effects)
-                || self.put_messages(now, &mut left, out, effects);
+            full = self.put_messages(now, &mut left, out, effects);
             if self.acks.due().is_some_and(|due| due <= now) {
                 self.put_acks(out, effects);
             }
@@ -108,21 +107,7 @@ impl State {
 
     /// Whether there is nothing left that a close waits for.
     fn has_sent_all(&self) -> bool {
-        self.is_drained() && self.datagrams_out.is_empty()
-    }
-
-    /// Whether the budget ended before the datagrams.
-    fn put_datagrams(&mut self, left: &mut usize, out: &mut Vec<Outgoing>, effects: &mut Effects) -> bool {
-        while let Some(next) = self.datagrams_out.front() {
-            if *left == 0 {
-                return true;
-            }
-            *left = left.saturating_sub(next.len() + frame::DATAGRAM_OVERHEAD);
-            let Some(data) = self.datagrams_out.pop_front() else { break };
-            effects.datagrams_freed += datagram_cost(data.len());
-            out.push(Outgoing::new(data).start(&[frame::DATAGRAM]));
-        }
-        false
+        self.is_drained() && self.datagrams_over
     }
 
     /// Whether the budget ended before what may be sent now.

@@ -12,13 +12,31 @@ use super::lane::{Content, Lane, Sending};
 use super::lanes::Turn;
 use super::stream::{ReceiveHalf, SendHalf};
 use super::streams::Place;
-use super::{Arrived, Effects, State, datagram_cost, urgency};
+use super::{Arrived, Effects, State, urgency};
 use crate::buffers::Buffers;
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase};
 use crate::connection::path::Moved;
 use crate::error::CloseReason;
 use crate::frame::{self, Chunk, Group, LaneId, Malformed, Payload, Token as Token8};
+
+/// A payload that was read, and its content copied.
+#[derive(Debug)]
+pub(in crate::connection) enum Incoming<'a> {
+    /// One that needs nothing of the state.
+    Datagram(Bytes),
+    /// Any other.
+    Parsed(Parsed<'a>),
+}
+
+/// Datagrams that arrived, of which the state hears later.
+#[derive(Debug, Default)]
+pub(in crate::connection) struct Heard {
+    pub(in crate::connection) payloads: u64,
+    pub(in crate::connection) bytes: u64,
+    /// Where they came from, if that is known.
+    pub(in crate::connection) from: Option<SocketAddr>,
+}
 
 /// A payload that was read, and its content copied, outside of the lock.
 #[derive(Debug)]
@@ -35,34 +53,34 @@ enum Parts<'a> {
         reason: &'a [u8],
     },
     CloseRead,
-    Datagram(Bytes),
     Ping(Token8),
     Pong(Token8),
     /// Frames, and the data of the message among them.
     Exchange(Group, Frames<'a>, Bytes),
 }
 
-impl<'a> Parsed<'a> {
-    pub(in crate::connection) fn new(
+impl<'a> Incoming<'a> {
+    pub(in crate::connection) fn read(
         payload: &'a [u8],
         from: Option<SocketAddr>,
         buffers: &Arc<Buffers>,
     ) -> Self {
-        let content = Payload::parse(payload).map(|content| match content {
-            Payload::Close { code, reason } => Parts::Close { code, reason },
-            Payload::CloseRead => Parts::CloseRead,
-            Payload::Datagram(data) => Parts::Datagram(buffers.copy(data)),
-            Payload::Ping(token) => Parts::Ping(token),
-            Payload::Pong(token) => Parts::Pong(token),
-            Payload::Exchange(group, frames) => {
+        let content = match Payload::parse(payload) {
+            Ok(Payload::Datagram(data)) => return Self::Datagram(buffers.copy(data)),
+            Ok(Payload::Close { code, reason }) => Ok(Parts::Close { code, reason }),
+            Ok(Payload::CloseRead) => Ok(Parts::CloseRead),
+            Ok(Payload::Ping(token)) => Ok(Parts::Ping(token)),
+            Ok(Payload::Pong(token)) => Ok(Parts::Pong(token)),
+            Ok(Payload::Exchange(group, frames)) => {
                 let data = frames.clone().find_map(|frame| match frame {
                     Ok(Frame::Message(_, message)) => Some(buffers.copy(message.data)),
                     _ => None,
                 });
-                Parts::Exchange(group, frames, data.unwrap_or_default())
+                Ok(Parts::Exchange(group, frames, data.unwrap_or_default()))
             }
-        });
-        Self { len: payload.len(), from, content }
+            Err(malformed) => Err(malformed),
+        };
+        Self::Parsed(Parsed { len: payload.len(), from, content })
     }
 }
 
@@ -74,16 +92,30 @@ impl State {
         payload: Parsed<'_>,
         effects: &mut Effects,
     ) {
-        self.life.heard(now);
-        if self.ended.is_none() && payload.from.is_some_and(|from| self.path.heard(now, from)) {
-            effects.driver = true;
-        }
-        self.stats.payloads_received += 1;
-        self.stats.bytes_received += payload.len as u64;
+        self.handle_sign_of_life(
+            now,
+            Heard { payloads: 1, bytes: payload.len as u64, from: payload.from },
+            effects,
+        );
         if let Err(malformed) = payload.content.and_then(|parts| self.take(now, payload.from, parts, effects))
         {
             self.refuse(now, malformed, effects);
         }
+    }
+
+    /// Authentic payloads have arrived, whatever is in them.
+    pub(in crate::connection) fn handle_sign_of_life(
+        &mut self,
+        now: Instant,
+        heard: Heard,
+        effects: &mut Effects,
+    ) {
+        self.life.heard(now);
+        if self.ended.is_none() && heard.from.is_some_and(|from| self.path.heard(now, from)) {
+            effects.driver = true;
+        }
+        self.stats.payloads_received += heard.payloads;
+        self.stats.bytes_received += heard.bytes;
     }
 
     /// The peer does not follow the protocol.
@@ -118,8 +150,7 @@ impl State {
                     effects.driver = true;
                 }
             }
-            Parts::Datagram(_) | Parts::Exchange(..) | Parts::Ping(_) | Parts::Pong(_)
-                if self.ended.is_some() => {}
+            Parts::Exchange(..) | Parts::Ping(_) | Parts::Pong(_) if self.ended.is_some() => {}
             Parts::Pong(token) => {
                 if let Some(moved) = self.path.answered(token) {
                     effects.moved = Some(self.path.remote());
@@ -133,7 +164,6 @@ impl State {
                 self.pong = Some((token, from));
                 effects.driver = true;
             }
-            Parts::Datagram(data) => self.take_datagram(data, effects),
             Parts::Exchange(group, frames, mut data) => {
                 // Frames of one exchange mostly come together.
                 let mut touched = None;
@@ -158,17 +188,6 @@ impl State {
             }
         }
         Ok(())
-    }
-
-    fn take_datagram(&mut self, data: Bytes, effects: &mut Effects) {
-        let bytes = self.datagrams_in_bytes + datagram_cost(data.len());
-        if bytes > self.settings.datagram_buffer && !self.datagrams_in.is_empty() {
-            self.stats.datagrams_dropped += 1;
-            return;
-        }
-        self.datagrams_in_bytes = bytes;
-        self.datagrams_in.push_back(data);
-        effects.datagrams = true;
     }
 
     fn take_ack(&mut self, now: Instant, id: LaneId, ack: Ack, effects: &mut Effects) -> Option<LaneId> {

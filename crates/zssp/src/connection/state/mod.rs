@@ -13,7 +13,6 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -25,7 +24,7 @@ use tokio::sync::{Notify, oneshot};
 use zssp_proto::Role;
 
 pub(in crate::connection) use channels::Answering;
-pub(in crate::connection) use feed::Parsed;
+pub(in crate::connection) use feed::{Heard, Incoming};
 pub(in crate::connection) use lane::Sending;
 use lane::{Content, Lane};
 use lanes::Lanes;
@@ -38,7 +37,7 @@ use super::flight::Flight;
 use super::life::Life;
 use super::path::Path;
 use crate::congestion::Controller;
-use crate::error::{CloseReason, SendError};
+use crate::error::CloseReason;
 use crate::frame::{self, Control, LaneId};
 use crate::stats::ConnectionStats;
 
@@ -69,14 +68,6 @@ const GRANULARITY: Duration = Duration::from_millis(1);
 /// been enough of them that chance is out of the question.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a datagram costs of its buffers besides its bytes.
-const DATAGRAM_COST: usize = 64;
-
-/// What a datagram of `len` bytes costs of its buffers.
-pub(in crate::connection) const fn datagram_cost(len: usize) -> usize {
-    len + DATAGRAM_COST
-}
-
 /// What a connection is set up with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
@@ -100,8 +91,6 @@ pub(crate) struct Settings {
     pub(crate) receive_buffer: usize,
     /// Channels there may be.
     pub(crate) channels: usize,
-    /// Bytes of datagrams that wait for the application.
-    pub(crate) datagram_buffer: usize,
 }
 
 /// A message of the peer, waiting for the application.
@@ -119,8 +108,6 @@ pub(in crate::connection) struct Arrived {
 pub(in crate::connection) struct Effects {
     /// Bytes given back to the send buffer.
     pub(in crate::connection) freed: usize,
-    /// Bytes given back to the datagram buffer.
-    pub(in crate::connection) datagrams_freed: usize,
     /// Replies, and requests that will have none.
     pub(in crate::connection) answers: Vec<(oneshot::Sender<Bytes>, Option<Bytes>)>,
     /// What is to be dropped outside of the lock: the application's bytes may run its code then.
@@ -135,8 +122,6 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) closed: Vec<Arc<Notify>>,
     /// The driver has something to do.
     pub(in crate::connection) driver: bool,
-    /// A datagram arrived.
-    pub(in crate::connection) datagrams: bool,
     /// The peer has opened a stream.
     pub(in crate::connection) streams: bool,
     /// Another stream may be opened.
@@ -188,9 +173,8 @@ pub(in crate::connection) struct State {
     life: Life,
     /// The token of the peer's last ping, and where from, if it is to be answered.
     pong: Option<(frame::Token, Option<SocketAddr>)>,
-    datagrams_out: VecDeque<Bytes>,
-    datagrams_in: VecDeque<Bytes>,
-    datagrams_in_bytes: usize,
+    /// Once closing: all datagrams have been sent.
+    datagrams_over: bool,
     phase: Phase,
     ended: Option<CloseReason>,
     /// When the driver looks again by itself.
@@ -220,9 +204,7 @@ impl State {
             path: Path::new(remote),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
             pong: None,
-            datagrams_out: VecDeque::new(),
-            datagrams_in: VecDeque::new(),
-            datagrams_in_bytes: 0,
+            datagrams_over: false,
             phase: Phase::Open,
             ended: None,
             armed: None,
@@ -293,29 +275,9 @@ impl State {
 
 /// Command.
 impl State {
-    pub(in crate::connection) fn send_datagram(
-        &mut self,
-        data: Bytes,
-        effects: &mut Effects,
-    ) -> Result<(), SendError> {
-        if let Err(reason) = self.may_send() {
-            effects.datagrams_freed += datagram_cost(data.len());
-            effects.discarded.push(data);
-            return Err(SendError::Closed(reason));
-        }
-        self.datagrams_out.push_back(data);
-        effects.driver = true;
-        Ok(())
-    }
-
-    pub(in crate::connection) fn take_received_datagram(&mut self) -> Option<Bytes> {
-        let data = self.datagrams_in.pop_front()?;
-        self.datagrams_in_bytes -= datagram_cost(data.len());
-        Some(data)
-    }
-
-    pub(in crate::connection) fn has_datagrams(&self) -> bool {
-        !self.datagrams_in.is_empty()
+    /// No datagrams are accepted any more, and all that were are sent: a close need not wait for them.
+    pub(in crate::connection) fn datagrams_are_over(&mut self) {
+        self.datagrams_over = true;
     }
 
     /// Where several have something to send, those with the higher `priority` go first.
@@ -383,7 +345,6 @@ impl State {
             }
         }
         self.lanes.stop();
-        effects.discarded.extend(self.datagrams_out.drain(..));
         self.acks.clear();
         self.ended = Some(reason);
         (effects.ended, effects.changed) = (true, true);

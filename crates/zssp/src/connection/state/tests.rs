@@ -1,5 +1,6 @@
 //! Two states on a road with a virtual clock: no socket, no sleep.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use super::*;
 use crate::buffers::Buffers;
 use crate::congestion::Cubic;
 use crate::connection::outgoing::Outgoing;
+use crate::error::SendError;
 
 const MS: Duration = Duration::from_millis(1);
 /// One way.
@@ -45,6 +47,7 @@ impl End {
             Box::new(Cubic::new(settings.mtu)),
         );
         state.channel(CHANNEL).unwrap();
+        state.datagrams_are_over();
         Self {
             state,
             buffers: Arc::default(),
@@ -77,7 +80,7 @@ impl End {
 
     fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
         let buffers = self.buffers.clone();
-        let payload = Parsed::new(payload, None, &buffers);
+        let Incoming::Parsed(payload) = Incoming::read(payload, None, &buffers) else { return };
         self.with(now, |state, effects| state.handle_payload(now, payload, effects));
     }
 
@@ -110,7 +113,6 @@ fn settings() -> Settings {
         stream_buffer: CREDIT / 2,
         receive_buffer: CREDIT,
         channels: 2,
-        datagram_buffer: 10_000,
     }
 }
 
@@ -343,38 +345,6 @@ fn what_breaks_the_rules_ends_the_connection() {
     }
 }
 
-/// The driver empties the queue of datagrams in the same look in which it finds the close: the close must not wait for
-/// the next one, which is when everything has been silent for long.
-#[test]
-fn a_close_follows_the_last_datagram_at_once() {
-    let mut pair = Pair::new();
-    let now = pair.now;
-    pair.ends[0]
-        .with(now, |state, effects| state.send_datagram(Bytes::from_static(b"last"), effects))
-        .unwrap();
-    pair.ends[0].with(now, |state, effects| state.close(now, 0, b"", effects));
-    let mut received = [Vec::new(), Vec::new()];
-    pair.drive(4 * LATENCY, [true, true], &mut received);
-    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Local));
-    assert!(pair.ends[1].state.ended().is_some(), "the peer was told");
-    assert_eq!(pair.ends[1].state.take_received_datagram(), Some(Bytes::from_static(b"last")));
-}
-
-#[test]
-fn datagrams_are_kept_up_to_the_buffer_and_counted_beyond() {
-    let mut pair = Pair::new();
-    let now = pair.now;
-    for _ in 0..20 {
-        let data = Bytes::from(vec![9; 1000]);
-        pair.ends[0].with(now, |state, effects| state.send_datagram(data, effects)).unwrap();
-    }
-    pair.settle();
-    let there = &mut pair.ends[1].state;
-    assert_eq!(there.stats().datagrams_dropped, 11);
-    let kept = std::iter::from_fn(|| there.take_received_datagram()).count();
-    assert_eq!((kept, there.datagrams_in_bytes), (9, 0));
-}
-
 //= ZSSP-LIV-02  a ping is answered, and so both are kept
 #[test]
 fn a_peer_that_is_asked_for_a_sign_of_life_gives_one() {
@@ -479,12 +449,10 @@ fn no_bytes_of_the_application_are_dropped_under_the_lock() {
 
     let mut effects = Effects::default();
     state.send(CHANNEL, Order::Unordered, message(), &mut effects).unwrap();
-    state.send_datagram(watched(), &mut effects).unwrap();
     state.handle_session_end(CloseReason::TimedOut, &mut effects);
     assert!(state.send(CHANNEL, Order::Unordered, message(), &mut effects).is_err());
-    assert!(state.send_datagram(watched(), &mut effects).is_err());
     assert!(state.reply(now, answering, watched(), &mut effects).is_err());
-    assert_eq!(Arc::strong_count(&alive), 1 + 5, "all five wait for the lock to be released");
+    assert_eq!(Arc::strong_count(&alive), 1 + 3, "all three wait for the lock to be released");
     drop(effects);
     assert_eq!(Arc::strong_count(&alive), 1);
 }
