@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use zssp_proto::{Address, Session, SessionId};
 
 use super::datagrams::Datagrams;
-use super::state::{Effects, Heard, Incoming, Settings, State};
+use super::state::{Body, Effects, Heard, Incoming, Settings, State};
 use crate::clock;
 use crate::endpoint;
 use crate::error::CloseReason;
@@ -68,12 +68,6 @@ impl Shared {
         work(&mut self.state.lock())
     }
 
-    /// Takes in an authentic payload.
-    pub(crate) fn handle_payload(self: &Arc<Self>, now: Instant, payload: &[u8]) {
-        let mut inbound = Inbound::new(self.clone());
-        inbound.handle_payload(now, None, payload);
-    }
-
     /// The session below is gone.
     pub(crate) fn handle_session_end(&self, reason: CloseReason) {
         self.with(|state, effects| state.handle_session_end(reason, effects));
@@ -81,8 +75,9 @@ impl Shared {
 
     /// Starts closing.
     pub(crate) fn close(&self, code: u32, reason: &[u8]) {
-        self.with(|state, effects| state.close(clock::now(), code, reason, effects));
+        // First, since it is the state's change that the driver is told of.
         self.datagrams.close();
+        self.with(|state, effects| state.close(clock::now(), code, reason, effects));
     }
 
     fn tell(&self, effects: Effects) {
@@ -163,11 +158,14 @@ impl Inbound {
         self.shared.session.id()
     }
 
-    /// Takes in an authentic payload, and where its last fragment came from, if that is known.
-    pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<SocketAddr>, payload: &[u8]) {
-        match Incoming::read(payload, from, &self.shared.endpoint.buffers) {
+    /// Takes in an authentic payload, and where its last fragment came from, if that is known. Its memory is kept, and
+    /// replaced, where that is cheaper than a copy.
+    pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<SocketAddr>, payload: &mut Vec<u8>) {
+        let memory = self.shared.endpoint.buffers.lend(payload);
+        let bytes = memory.as_deref().unwrap_or(payload);
+        match Incoming::read(Body { bytes, memory: memory.as_ref() }, from) {
             Incoming::Datagram(data) => {
-                self.hear(now, from, payload.len());
+                self.hear(now, from, bytes.len());
                 self.datagrams |= self.shared.datagrams.arrive(data);
             }
             Incoming::Parsed(payload) => {

@@ -1,7 +1,6 @@
 //! What arrives: payloads and the end of the session.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,7 +12,6 @@ use super::lanes::Turn;
 use super::stream::{ReceiveHalf, SendHalf};
 use super::streams::Place;
 use super::{Arrived, Effects, State, urgency};
-use crate::buffers::Buffers;
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase};
 use crate::connection::path::Moved;
@@ -59,28 +57,41 @@ enum Parts<'a> {
     Exchange(Group, Frames<'a>, Bytes),
 }
 
+/// An authentic payload, and its memory if that is there to be kept.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::connection) struct Body<'a> {
+    pub(in crate::connection) bytes: &'a [u8],
+    pub(in crate::connection) memory: Option<&'a Bytes>,
+}
+
+impl Body<'_> {
+    /// A part of it, to be kept.
+    fn keep(&self, part: &[u8]) -> Bytes {
+        match self.memory {
+            Some(memory) => memory.slice_ref(part),
+            None => Bytes::copy_from_slice(part),
+        }
+    }
+}
+
 impl<'a> Incoming<'a> {
-    pub(in crate::connection) fn read(
-        payload: &'a [u8],
-        from: Option<SocketAddr>,
-        buffers: &Arc<Buffers>,
-    ) -> Self {
-        let content = match Payload::parse(payload) {
-            Ok(Payload::Datagram(data)) => return Self::Datagram(buffers.copy(data)),
+    pub(in crate::connection) fn read(payload: Body<'a>, from: Option<SocketAddr>) -> Self {
+        let content = match Payload::parse(payload.bytes) {
+            Ok(Payload::Datagram(data)) => return Self::Datagram(payload.keep(data)),
             Ok(Payload::Close { code, reason }) => Ok(Parts::Close { code, reason }),
             Ok(Payload::CloseRead) => Ok(Parts::CloseRead),
             Ok(Payload::Ping(token)) => Ok(Parts::Ping(token)),
             Ok(Payload::Pong(token)) => Ok(Parts::Pong(token)),
             Ok(Payload::Exchange(group, frames)) => {
                 let data = frames.clone().find_map(|frame| match frame {
-                    Ok(Frame::Message(_, message)) => Some(buffers.copy(message.data)),
+                    Ok(Frame::Message(_, message)) => Some(payload.keep(message.data)),
                     _ => None,
                 });
                 Ok(Parts::Exchange(group, frames, data.unwrap_or_default()))
             }
             Err(malformed) => Err(malformed),
         };
-        Self::Parsed(Parsed { len: payload.len(), from, content })
+        Self::Parsed(Parsed { len: payload.bytes.len(), from, content })
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::{Notify, oneshot};
 use zssp_proto::Role;
 
 pub(in crate::connection) use channels::Answering;
-pub(in crate::connection) use feed::{Heard, Incoming};
+pub(in crate::connection) use feed::{Body, Heard, Incoming};
 pub(in crate::connection) use lane::Sending;
 use lane::{Content, Lane};
 use lanes::Lanes;

@@ -11,7 +11,6 @@ use tokio::sync::oneshot;
 use zssp_proto::Role;
 
 use super::*;
-use crate::buffers::Buffers;
 use crate::congestion::Cubic;
 use crate::connection::outgoing::Outgoing;
 use crate::error::SendError;
@@ -27,7 +26,6 @@ const CHANNEL: u16 = 0;
 
 struct End {
     state: State,
-    buffers: Arc<Buffers>,
     /// What is to be received, and when.
     inbound: VecDeque<(Instant, Vec<u8>)>,
     deadline: Option<Instant>,
@@ -50,7 +48,6 @@ impl End {
         state.datagrams_are_over();
         Self {
             state,
-            buffers: Arc::default(),
             inbound: VecDeque::new(),
             deadline: Some(now),
             over: false,
@@ -79,8 +76,9 @@ impl End {
     }
 
     fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
-        let buffers = self.buffers.clone();
-        let Incoming::Parsed(payload) = Incoming::read(payload, None, &buffers) else { return };
+        let Incoming::Parsed(payload) = Incoming::read(Body { bytes: payload, memory: None }, None) else {
+            return;
+        };
         self.with(now, |state, effects| state.handle_payload(now, payload, effects));
     }
 
