@@ -51,7 +51,11 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
     };
     let k1 = RekeyBody::parse(body).map_err(|_| Fault::Malformed)?;
     let peers = Peers { key: &inner.key, peer: &shared.peer, suite: shared.suite };
-    let read = kk::SendFinish::read_start(provider, &peers, &pair.first, &k1)?;
+    let read = match kk::SendFinish::read_start(provider, &peers, &pair.first, &k1) {
+        Ok(read) => read,
+        Err(XkError::Provider) => return Err(Fault::Provider),
+        Err(XkError::Unauthentic) => return fail(task, cell, taken),
+    };
     let remote_kid = read.kid;
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
@@ -98,12 +102,7 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     let (keys, remote_kid) = match state.kk.read_finish(inner.provider(), &peers, &pair.first, &k2) {
         Ok(read) => read,
         Err(XkError::Provider) => return Err(Fault::Provider),
-        //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
-        Err(XkError::Unauthentic) => {
-            drop(taken);
-            inner.end(cell, task.outbox, EndReason::Expired);
-            return Err(Fault::Forged);
-        }
+        Err(XkError::Unauthentic) => return fail(task, cell, taken),
     };
     //= ZSSP-RAT-12  state 1 is the new one, state 2 none
     let new = RatchetPair { first: keys.ratchet.duplicate(), second: None };
@@ -118,6 +117,19 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     taken.commit(Phase::Confirming(Confirming { established, timers }))?;
     inner.peers.lock().rekeyed(pair.first.fingerprint());
     confirm::send_confirmation(task, &shared, &epoch)
+}
+
+/// A K1 or a K2 that the peer has sealed, and whose inside is wrong: the two do not have the same ratchet. S2 finds out for
+/// itself, R1 is over.
+//= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
+fn fail(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Result<(), Fault> {
+    if matches!(taken.phase(), Phase::Steady(_)) {
+        start(task, cell, taken)?;
+    } else {
+        drop(taken);
+        task.inner.end(cell, task.outbox, EndReason::Expired);
+    }
+    Err(Fault::Forged)
 }
 
 /// R1's and R2's deadline: the packet again, under a new outer layer.
