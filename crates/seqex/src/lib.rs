@@ -192,6 +192,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod ack_queue;
 mod channels;
 mod config;
 pub mod encoding;
