@@ -210,6 +210,7 @@ mod recovery;
 mod rtt;
 mod send_window;
 mod seq;
+mod table;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 
