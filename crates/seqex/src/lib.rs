@@ -192,6 +192,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod ack_queue;
 mod channels;
 mod config;
 pub mod encoding;
@@ -209,6 +210,7 @@ mod recovery;
 mod rtt;
 mod send_window;
 mod seq;
+mod table;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 

@@ -24,6 +24,10 @@ const HELD_PROBES: u32 = 16;
 /// Events kept per slot of the window, should nobody drain them.
 const EVENTS_PER_SLOT: usize = 4;
 
+/// How often the peer may repeat itself, per packet transmitted. Two are natural: what one resend asks about may be
+/// told twice.
+const REPETITIONS: u64 = 4;
+
 /// One transmission of one packet, and when that or what followed from it happened.
 #[derive(Clone, Copy, Debug)]
 struct Transmission {
@@ -43,6 +47,9 @@ pub(crate) struct Recovery {
     /// Packets the peer holds, by the time it said so. The front is never stale between calls.
     held: VecDeque<Transmission>,
     next_number: u64,
+    /// How much of what the peer said was known already, and how much of that is forgiven at any time.
+    repetitions: u64,
+    repetitions_limit: u64,
     /// The newest transmission known to have arrived.
     newest_arrival: Option<u64>,
     /// The newest transmission that gives a measurement in the feed call at work.
@@ -64,6 +71,8 @@ impl Recovery {
             queue: VecDeque::new(),
             held: VecDeque::new(),
             next_number: 0,
+            repetitions: 0,
+            repetitions_limit: REPETITIONS * u64::from(capacity.packets()),
             newest_arrival: None,
             sample: None,
             timer_from: Nanos::ZERO,
@@ -101,10 +110,9 @@ impl Recovery {
     }
 
     /// Records that a packet goes out now.
-    pub(crate) fn on_transmit<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) {
+    pub(crate) fn on_transmit<S>(&mut self, slot: &mut Slot<S>, now: Nanos, seq: SeqNo) {
         let number = self.next_number;
         self.next_number += 1;
-        let slot = window.slot_mut(seq);
         slot.status = Status::InFlight;
         slot.transmissions = slot.transmissions.saturating_add(1);
         slot.number = number;
@@ -114,6 +122,7 @@ impl Recovery {
     }
 
     /// Records that a packet was answered. [`after_news`](Self::after_news) must follow.
+    #[inline]
     pub(crate) fn on_answer(&mut self, now: Nanos, seq: SeqNo, journey: Journey) {
         let in_flight = journey.status == Status::InFlight;
         // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
@@ -125,7 +134,7 @@ impl Recovery {
             self.sample = Some(journey);
         }
         self.on_arrival(now, journey);
-        self.emit(Event::Acked {
+        self.emit(|| Event::Acked {
             seq,
             sent_at: journey.sent_at.duration(),
             rtt: measures.then(|| now.since(journey.sent_at).duration()),
@@ -136,26 +145,39 @@ impl Recovery {
         self.timer_from = now;
     }
 
-    /// Records that the peer holds a packet. [`after_news`](Self::after_news) must follow.
-    pub(crate) fn on_held<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) {
+    /// Records that the peer holds a packet. [`after_news`](Self::after_news) must follow. Returns whether that was
+    /// new.
+    pub(crate) fn on_held<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) -> bool {
         if !window.contains(seq) {
-            return;
+            return false;
         }
         let slot = window.slot_mut(seq);
         if !matches!(slot.status, Status::InFlight | Status::Queued) {
-            return;
+            return false;
         }
         let journey = slot.journey();
         slot.status = Status::Held;
         self.held.push_back(Transmission { seq, number: journey.number, at: now });
         if journey.status == Status::InFlight {
             self.in_flight -= 1;
-            self.emit(Event::Held { seq, sent_at: journey.sent_at.duration() });
+            self.emit(|| Event::Held { seq, sent_at: journey.sent_at.duration() });
         }
         self.on_arrival(now, journey);
         // The road is open, whatever the peer's application is doing.
         self.rtt.reset_backoff();
         self.timer_from = now;
+        true
+    }
+
+    /// Records that the peer said of one packet what was known already, and returns whether to go on listening. Without
+    /// an end to this, each of the runs in a frame could cost as much as the window is large.
+    pub(crate) fn tolerates_repetition(&mut self) -> bool {
+        let tolerable = self.next_number.saturating_mul(REPETITIONS);
+        let forgiven = tolerable.saturating_sub(self.repetitions_limit);
+        self.repetitions = self.repetitions.max(forgiven);
+        let tolerates = self.repetitions < tolerable;
+        self.repetitions += u64::from(tolerates);
+        tolerates
     }
 
     /// Draws the conclusions once all that one packet says has been recorded.
@@ -228,7 +250,7 @@ impl Recovery {
                 break;
             }
             self.requeue(window, front);
-            self.emit(Event::Lost { seq: front.seq, sent_at: front.at.duration() });
+            self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() });
         }
         self.drop_stale_held(window);
     }
@@ -241,10 +263,12 @@ impl Recovery {
             }
             self.requeue(window, front);
             match self.resend {
-                Resend::Fixed(_) => self.emit(Event::Lost { seq: front.seq, sent_at: front.at.duration() }),
+                Resend::Fixed(_) => {
+                    self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() })
+                }
                 Resend::Adaptive(_) => {
                     // One packet to ask with is enough: its answer is the evidence about the others.
-                    self.emit(Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
+                    self.emit(|| Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
                     self.rtt.back_off();
                     self.timer_from = now;
                     self.oldest_in_flight(window);
@@ -311,14 +335,14 @@ impl Recovery {
         held.at.max(self.held_timer_from).plus(wait)
     }
 
-    fn emit(&mut self, event: Event) {
+    fn emit(&mut self, event: impl FnOnce() -> Event) {
         if self.events_limit == 0 {
             return;
         }
         if self.events.len() == self.events_limit {
             self.events.pop_front();
         }
-        self.events.push_back(event);
+        self.events.push_back(event());
     }
 }
 

@@ -43,6 +43,20 @@ pub(crate) enum Taker {
     Claimant,
 }
 
+/// Data that was sent, with its number. Not a tuple: those keep their last field last, and padding in the middle makes
+/// copies of small data wait for the stores before them.
+#[derive(Debug)]
+pub(crate) struct Numbered<S> {
+    pub(crate) data: S,
+    pub(crate) seq: SeqNo,
+}
+
+impl<S> Numbered<S> {
+    pub(crate) fn into_pair(self) -> (SeqNo, S) {
+        (self.seq, self.data)
+    }
+}
+
 /// A packet that has just been answered.
 #[derive(Debug)]
 pub(crate) struct Answered<S> {
@@ -145,6 +159,7 @@ impl<S> SendWindow<S> {
     }
 
     /// Takes out a packet that has been answered; `None` if it is not in here or was never transmitted.
+    #[inline]
     pub(crate) fn answer(&mut self, seq: SeqNo) -> Option<Answered<S>> {
         if seq.since(self.oldest) >= self.fresh.since(self.oldest) {
             return None;

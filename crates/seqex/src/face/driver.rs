@@ -4,9 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::{
-    GaveUp, Packet, Received, Timestamp,
+    Event, GaveUp, Packet, Received, Timestamp,
     face::{
         Clock, Exchange,
         bell::Bell,
@@ -88,6 +89,42 @@ impl<S, R> Driver<S, R> {
     pub fn transmits(&self) -> Transmits<'_, S, R> {
         let now = self.shared().clock.now();
         Transmits { shared: self.shared(), state: Some(self.shared().lock()), now }
+    }
+
+    /// What congestion control wants to know, if [`Config::feedback`](crate::Config::feedback) collects it: see
+    /// [`SeqEx::poll_event`](crate::SeqEx::poll_event). To be drained whenever a packet was received or time-outs were
+    /// handled.
+    ///
+    /// ```
+    /// use seqex::{Driver, Event};
+    /// # struct Controller;
+    /// # impl Controller {
+    /// #     fn grow(&mut self, _: Option<std::time::Duration>) {}
+    /// #     fn shrink(&mut self) {}
+    /// # }
+    /// fn learn(driver: &Driver<String>, controller: &mut Controller) {
+    ///     while let Some(event) = driver.poll_event() {
+    ///         match event {
+    ///             Event::Acked { rtt, .. } => controller.grow(rtt),
+    ///             Event::Lost { .. } => controller.shrink(),
+    ///             Event::Held { .. } | Event::TimedOut { .. } => {}
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn poll_event(&self) -> Option<Event> {
+        self.shared().lock().core.poll_event()
+    }
+
+    /// Packets transmitted that are neither answered, nor held by the peer, nor taken for lost.
+    pub fn in_flight(&self) -> u32 {
+        self.shared().lock().core.in_flight()
+    }
+
+    /// The smoothed round trip, after the first measurement. It includes the time that the peer's application takes
+    /// to answer.
+    pub fn smoothed_rtt(&self) -> Option<Duration> {
+        self.shared().lock().core.smoothed_rtt()
     }
 
     fn shared(&self) -> &Shared<S, R> {
