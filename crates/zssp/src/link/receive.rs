@@ -61,6 +61,12 @@ impl ReceiveBatch {
         }
     }
 
+    /// Whether so many datagrams, of so many bytes together, find room.
+    #[cfg(all(feature = "ethernet", target_os = "linux"))]
+    pub(super) fn has_room(&self, datagrams: usize, bytes: usize) -> bool {
+        BATCH_RUNS - self.runs.len() >= datagrams && self.memory.len() - self.end >= bytes
+    }
+
     pub(crate) fn clear(&mut self) {
         self.runs.clear();
         self.end = 0;
