@@ -12,6 +12,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_error;
 
+use crate::InterfaceName;
 use crate::block::Entries;
 use crate::error::{OpenError, ReceiveError};
 use crate::header::Frame;
@@ -69,6 +70,11 @@ impl Receiver {
         counted.frames += batch.frames as u64;
         counted.malformed += (Entries::new(batch.block.bytes()).left() - batch.frames) as u64;
         Ok(Received::Batch(batch))
+    }
+
+    /// Where the frames come in.
+    pub const fn interface(&self) -> InterfaceName {
+        self.interface.name
     }
 
     /// To end [`receive`](Self::receive) from another thread.

@@ -89,7 +89,8 @@
 //!
 //! # Other roads than UDP
 //! An endpoint can be bound to any [`Link`](link::Link). [`link::memory`] has a network with faults, for tests that run on
-//! a paused clock. On Linux, the feature `ethernet` adds raw Ethernet frames, for machines without IP.
+//! a paused clock. On Linux, the feature `ethernet` adds raw Ethernet frames, for machines without IP. A program that reads
+//! and writes packets on threads of its own hands them over a [`Bridge`](link::Bridge).
 //!
 //! It runs on a tokio runtime; handshakes, which cost about a millisecond, run on its blocking pool.
 #![forbid(unsafe_code)]

@@ -5,10 +5,13 @@
 //! [`memory`] is one, for tests; `examples/custom_link.rs` has another, of a few lines. With the feature `ethernet`, on
 //! Linux, raw Ethernet frames are a link too.
 //!
+//! Whoever has a loop that reads and writes packets on threads of its own puts a [`Bridge`] between it and an endpoint.
+//!
 //! Nothing secret depends on a link. One that loses, doubles, reorders, alters or invents datagrams is a bad road, and
 //! that is all it is.
 
 mod batch;
+mod bridge;
 #[cfg(all(feature = "ethernet", target_os = "linux"))]
 mod ethernet;
 pub mod memory;
@@ -22,6 +25,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 pub(crate) use batch::SendBatch;
+pub use bridge::{Bridge, Carrier, Closed, Full, Outgoing};
 #[cfg(all(feature = "ethernet", target_os = "linux"))]
 pub use ethernet::Ethernet;
 pub use receive::ReceiveBatch;

@@ -32,6 +32,12 @@ struct Run {
     segment: usize,
 }
 
+impl Default for ReceiveBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ReceiveBatch {
     /// Bytes a batch has room for.
     pub const LEN: usize = 1 << 20;
@@ -65,6 +71,10 @@ impl ReceiveBatch {
     #[cfg(all(feature = "ethernet", target_os = "linux"))]
     pub(super) fn has_room(&self, datagrams: usize, bytes: usize) -> bool {
         BATCH_RUNS - self.runs.len() >= datagrams && self.memory.len() - self.end >= bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {
