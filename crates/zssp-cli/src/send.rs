@@ -10,6 +10,7 @@ use crate::{
     exit::{Exit, Failure},
     interrupt::Interrupt,
     key_file,
+    place::Seen,
     progress::{Progress, Tally},
     purpose::Purpose,
     transfer::{
@@ -45,7 +46,7 @@ pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Fa
     let peer = to.key.short();
     console.note(format_args!(
         "connected to {peer} at {} with {}",
-        connection.remote_address(),
+        Seen(connection.remote_address()),
         connection.suite()
     ));
     let progress = Progress::new(console, format!("to {peer}"), plan.bytes);

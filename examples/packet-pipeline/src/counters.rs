@@ -52,7 +52,10 @@ pub(crate) struct Counters {
 
     /// Frames that found a ring full.
     pub(crate) ring_dropped: Count,
+    /// Datagrams taken from the link.
     pub(crate) frames_received: Count,
+    /// Of these, lost on purpose.
+    pub(crate) lost: Count,
     /// Payloads opened.
     pub(crate) opened: Count,
     /// Datagrams that led nowhere: forged, repeated, late.
@@ -93,7 +96,8 @@ impl fmt::Display for Counters {
         )?;
         write!(
             f,
-            "  dropped:  ring {}, window {}, repeated {}, handshakes {}, unsent {}",
+            "  dropped:  on purpose {}, ring {}, window {}, repeated {}, handshakes {}, unsent {}",
+            self.lost.value(),
             self.ring_dropped.value(),
             self.window_dropped.value(),
             self.repeated.value(),

@@ -31,6 +31,12 @@ struct Run {
     segment: usize,
 }
 
+impl Default for ReceiveBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl ReceiveBatch {
     /// Bytes a batch has room for.
     pub const LEN: usize = 1 << 20;
@@ -58,6 +64,16 @@ impl ReceiveBatch {
             self.runs.push(Run { from, start, len, segment: segment.max(1) });
             self.end = start + len;
         }
+    }
+
+    /// Whether so many datagrams, of so many bytes together, find room.
+    #[cfg(all(feature = "ethernet", target_os = "linux"))]
+    pub(super) fn has_room(&self, datagrams: usize, bytes: usize) -> bool {
+        BATCH_RUNS - self.runs.len() >= datagrams && self.memory.len() - self.end >= bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
     }
 
     pub(crate) fn clear(&mut self) {
