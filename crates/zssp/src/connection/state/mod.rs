@@ -179,6 +179,8 @@ pub(in crate::connection) struct State {
     channels: usize,
     streams: Streams,
     flight: Flight,
+    /// When the pace lets the next message out, if one waits for that.
+    paced: Option<Instant>,
     acks: AckTimer,
     /// Bytes of messages that the peer allows us to have unanswered.
     credit: usize,
@@ -214,6 +216,7 @@ impl State {
             channels: 0,
             streams: Streams::new(role),
             flight: Flight::new(now, settings.mtu, controller),
+            paced: None,
             acks: AckTimer::default(),
             credit: CREDIT,
             received: 0,
@@ -284,7 +287,7 @@ impl State {
             None => [self.life.deadline(), self.path.deadline()],
             Some(_) => [None, None],
         };
-        [life, path, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
+        [life, path, self.paced, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -385,6 +388,7 @@ impl State {
         self.lanes.stop();
         effects.discarded.extend(self.datagrams_out.drain(..));
         self.acks.clear();
+        self.paced = None;
         self.ended = Some(reason);
         (effects.ended, effects.changed) = (true, true);
     }
