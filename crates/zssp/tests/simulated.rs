@@ -18,10 +18,16 @@ use zssp::{Builder, Bytes, CloseReason, ConnectError, Connection, Endpoint, Requ
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A tenth lost, and more that is wrong with it.
-const BAD: Conditions =
-    Conditions { delay: Duration::from_millis(20), duplication: 0.05, loss: 0.1, reordering: 0.05 };
+const BAD: Conditions = Conditions { duplication: 0.05, loss: 0.1, reordering: 0.05, ..GOOD };
 
-const GOOD: Conditions = Conditions { duplication: 0.0, loss: 0.0, reordering: 0.0, ..BAD };
+const GOOD: Conditions = Conditions {
+    delay: Duration::from_millis(20),
+    duplication: 0.0,
+    loss: 0.0,
+    mtu: None,
+    bottleneck: None,
+    reordering: 0.0,
+};
 
 fn network(seed: u64, conditions: Conditions) -> Network {
     println!("seed {seed}");

@@ -107,6 +107,10 @@ impl Controller for Cubic {
         self.window as u64
     }
 
+    fn is_in_slow_start(&self) -> bool {
+        self.window < self.threshold
+    }
+
     fn acknowledged(&mut self, acknowledged: Acknowledged) {
         if self.recovery.is_some_and(|start| acknowledged.sent <= start) {
             return;

@@ -51,6 +51,12 @@ pub trait Controller: fmt::Debug + Send {
     /// Bytes that may be under way.
     fn window(&self) -> u64;
 
+    /// Whether the window grows with each round trip by as much as it has. What is sent is spread over the round trip,
+    /// less so as long as this is so.
+    fn is_in_slow_start(&self) -> bool {
+        false
+    }
+
     /// Something has arrived.
     fn acknowledged(&mut self, acknowledged: Acknowledged);
 

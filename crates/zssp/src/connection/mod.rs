@@ -9,6 +9,7 @@ mod flight;
 mod life;
 mod loss;
 mod outgoing;
+mod pacer;
 mod path;
 mod rtt;
 mod shared;

@@ -58,9 +58,35 @@ pub struct Conditions {
     pub duplication: f64,
     /// The probability that a datagram is lost.
     pub loss: f64,
+    /// Bytes that the largest datagram may have; larger ones are lost without a word.
+    pub mtu: Option<usize>,
+    /// How fast datagrams come out at each address, whoever they are from.
+    pub bottleneck: Option<Bottleneck>,
     /// The probability that a datagram takes longer, so that those after it overtake it: up to twice as long, or up to two
     /// milliseconds longer where that is more.
     pub reordering: f64,
+}
+
+/// The slowest piece of the road to an address, and the queue in front of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bottleneck {
+    /// Bytes that pass in a second.
+    pub rate: u64,
+    /// Bytes that may wait. A datagram that finds no room is lost.
+    pub queue: usize,
+}
+
+impl Bottleneck {
+    fn time_of(self, bytes: usize) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.rate.max(1) as f64)
+    }
+
+    /// When a datagram that comes now has passed, if it finds room; until `busy` others do.
+    fn pass(self, now: Instant, busy: Option<Instant>, bytes: usize) -> Option<Instant> {
+        let start = busy.map_or(now, |busy| busy.max(now));
+        let fits = start - now <= self.time_of(self.queue);
+        fits.then(|| start + self.time_of(bytes))
+    }
 }
 
 /// What happened on a network.
@@ -69,7 +95,7 @@ pub struct Conditions {
 pub struct NetworkStats {
     /// Datagrams sent.
     pub sent: u64,
-    /// Datagrams lost by chance, for want of room, or since nobody has that address.
+    /// Datagrams lost by chance, for want of room, for their size, or since nobody has that address.
     pub lost: u64,
     /// Bytes that are under way, with what memory that takes.
     pub bytes_under_way: usize,
@@ -93,6 +119,8 @@ struct State {
 struct Inbox {
     waiting: BTreeMap<(Instant, u64), Datagram>,
     bytes: usize,
+    /// Until when its bottleneck has something to do.
+    busy: Option<Instant>,
     readers: Wakers,
 }
 
@@ -150,9 +178,9 @@ impl std::fmt::Debug for Network {
 impl State {
     /// Sends one datagram on its way.
     fn carry(&mut self, now: Instant, (from, to): (SocketAddr, SocketAddr), bytes: &[u8]) {
-        let Conditions { delay, duplication, loss, reordering } = self.conditions;
+        let Conditions { delay, duplication, loss, mtu, bottleneck, reordering } = self.conditions;
         self.stats.sent += 1;
-        if self.random.chance(loss) {
+        if self.random.chance(loss) || mtu.is_some_and(|mtu| bytes.len() > mtu) {
             self.stats.lost += 1;
             return;
         }
@@ -160,12 +188,21 @@ impl State {
             let late = self.random.chance(reordering);
             let more =
                 delay.max(Duration::from_millis(2)).mul_f64(if late { self.random.share() } else { 0.0 });
-            let place = (now + delay + more, self.ticket);
-            self.ticket += 1;
             let Some(inbox) = self.inboxes.get_mut(&to).filter(|inbox| inbox.bytes < QUEUE) else {
                 self.stats.lost += 1;
                 return;
             };
+            let mut start = now;
+            if let Some(bottleneck) = bottleneck {
+                let Some(passed) = bottleneck.pass(now, inbox.busy, bytes.len()) else {
+                    self.stats.lost += 1;
+                    return;
+                };
+                inbox.busy = Some(passed);
+                start = passed;
+            }
+            let place = (start + delay + more, self.ticket);
+            self.ticket += 1;
             let cost = bytes.len() + OVERHEAD;
             inbox.bytes += cost;
             self.stats.bytes_under_way += cost;
@@ -344,6 +381,24 @@ mod tests {
         assert!(!shuffled.is_sorted());
         assert!(shuffled.iter().all(|&(_, time)| time <= 21 * MS));
         assert_eq!(pass(Conditions { loss: 0.2, ..road }, 10_000).await, lossy, "a seed repeats it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bottleneck_delays_up_to_its_queue_and_loses_the_rest() {
+        let bottleneck = Some(Bottleneck { rate: 2000, queue: 38 });
+        let seen = pass(Conditions { delay: 10 * MS, bottleneck, ..Conditions::default() }, 100).await;
+        // A datagram of two bytes takes a millisecond; nineteen wait, and one is on its way.
+        assert!(seen.iter().map(|&(number, _)| number).eq(0..20), "{seen:?}");
+        assert!(
+            seen.iter().all(|&(number, at)| at.abs_diff(11 * MS + u32::from(number) * MS) <= MS),
+            "{seen:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_large_for_the_road_is_lost() {
+        assert_eq!(pass(Conditions { mtu: Some(1), ..Conditions::default() }, 10).await, []);
+        assert_eq!(pass(Conditions { mtu: Some(2), ..Conditions::default() }, 10).await.len(), 10);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use super::lanes::Turn;
 use super::{Effects, GRANULARITY, State, Step};
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase, Pulse};
+use crate::connection::flight::Room;
 use crate::connection::outgoing::{Acks, Outgoing};
 use crate::error::CloseReason;
 use crate::frame::{self, CHUNK_OVERHEAD, Group, LaneId};
@@ -121,9 +122,17 @@ impl State {
         let time = self.time(now);
         let limit =
             self.flight.payload_limit(self.settings.max_payload).saturating_sub(CHUNK_OVERHEAD).max(1);
-        while self.flight.has_room()
-            && let Some(id) = self.lanes.next_ready()
-        {
+        self.paced = None;
+        loop {
+            match self.flight.room(now) {
+                Room::Full => return false,
+                Room::Later(at) => {
+                    self.paced = self.lanes.has_ready().then_some(at);
+                    return false;
+                }
+                Room::Open => {}
+            }
+            let Some(id) = self.lanes.next_ready() else { return false };
             if *left == 0 {
                 self.lanes.ready(id, Turn::Next);
                 return true;
@@ -132,7 +141,7 @@ impl State {
             let Some(message) = lane.poll_message(id, time, limit) else { continue };
             let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
             let before = lane.departed(message.seq, len);
-            self.flight.sent(before, len);
+            self.flight.sent(now, before, len);
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(message.again);
             let payload = self.payload_of(id, message, effects);
@@ -141,7 +150,6 @@ impl State {
             self.lanes.ready(id, Turn::Last);
             self.lanes.arm(id, self.epoch);
         }
-        false
     }
 
     /// The payload of a message, with as many acknowledgements as may ride with it.

@@ -164,6 +164,8 @@ pub(in crate::connection) struct State {
     channels: usize,
     streams: Streams,
     flight: Flight,
+    /// When the pace lets the next message out, if one waits for that.
+    paced: Option<Instant>,
     acks: AckTimer,
     /// Bytes of messages that the peer allows us to have unanswered.
     credit: usize,
@@ -198,6 +200,7 @@ impl State {
             channels: 0,
             streams: Streams::new(role),
             flight: Flight::new(now, settings.mtu, controller),
+            paced: None,
             acks: AckTimer::default(),
             credit: CREDIT,
             received: 0,
@@ -266,7 +269,7 @@ impl State {
             None => [self.life.deadline(), self.path.deadline()],
             Some(_) => [None, None],
         };
-        [life, path, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
+        [life, path, self.paced, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -346,6 +349,7 @@ impl State {
         }
         self.lanes.stop();
         self.acks.clear();
+        self.paced = None;
         self.ended = Some(reason);
         (effects.ended, effects.changed) = (true, true);
     }
