@@ -178,7 +178,7 @@ impl Outgoing {
     }
 
     /// Each datagram, in order, with its receiver's address.
-    pub fn datagrams(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
+    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
         self.0.datagrams()
     }
 }
