@@ -140,7 +140,10 @@ pub fn live(world: &World, storage: &mut dyn Storage, seed: u64) -> Life {
             good_moment = live.pair.elapsed() + live.draw(&world.bad_times);
         }
     }
-    live.applications.iter_mut().for_each(|application| application.back = None);
+    // Who is dead is back for this one.
+    for back in live.applications.iter_mut().filter_map(|application| application.back.as_mut()) {
+        *back = Duration::ZERO;
+    }
     live.good_moment();
     let Live { pair, applications, .. } = live;
     Life {
