@@ -42,7 +42,7 @@ impl AckQueue {
         if length > 0 {
             let offset = first.since(newest);
             if offset <= length {
-                self.newest.count = length.max(offset + count);
+                self.newest.count = length.max(offset.saturating_add(count));
                 return;
             }
             // Beyond this only duplicates are acknowledged, and their sender will ask again.

@@ -10,7 +10,7 @@ use alloc::collections::VecDeque;
 use crate::{
     Capacity, Event, Feedback, Resend, SeqNo,
     nanos::Nanos,
-    receive_window::REORDERING_THRESHOLD,
+    reordering::Reordering,
     rtt::RoundTrip,
     send_window::{Journey, SendWindow, Slot, Status},
 };
@@ -40,6 +40,7 @@ struct Transmission {
 pub(crate) struct Recovery {
     resend: Resend,
     pub(crate) rtt: RoundTrip,
+    reordering: Reordering,
     /// Packets in flight, by transmission. The front is never stale between calls.
     log: VecDeque<Transmission>,
     /// Packets to transmit again.
@@ -67,6 +68,7 @@ impl Recovery {
         Self {
             resend,
             rtt: RoundTrip::new(resend),
+            reordering: Reordering::new(),
             log: VecDeque::new(),
             queue: VecDeque::new(),
             held: VecDeque::new(),
@@ -100,7 +102,7 @@ impl Recovery {
         let log = self.log.front().map(|front| {
             let timed_out = self.timer_start(front).plus(timeout);
             if self.has_evidence_against(front) {
-                timed_out.min(front.at.plus(self.rtt.reordering_delay()))
+                timed_out.min(front.at.plus(self.reordering_delay()))
             } else {
                 timed_out
             }
@@ -125,13 +127,9 @@ impl Recovery {
     #[inline]
     pub(crate) fn on_answer(&mut self, now: Nanos, seq: SeqNo, journey: Journey) {
         let in_flight = journey.status == Status::InFlight;
-        // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
-        let measures = in_flight && journey.transmissions == 1;
+        let measures = self.measure(journey);
         if in_flight {
             self.in_flight -= 1;
-        }
-        if measures && self.sample.is_none_or(|newest| newest.number < journey.number) {
-            self.sample = Some(journey);
         }
         self.on_arrival(now, journey);
         self.emit(|| Event::Acked {
@@ -157,7 +155,10 @@ impl Recovery {
         }
         let journey = slot.journey();
         slot.status = Status::Held;
+        slot.condemned = false;
         self.held.push_back(Transmission { seq, number: journey.number, at: now });
+        // Where much is held, as behind a gap, hardly anything else measures.
+        self.measure(journey);
         if journey.status == Status::InFlight {
             self.in_flight -= 1;
             self.emit(|| Event::Held { seq, sent_at: journey.sent_at.duration() });
@@ -224,14 +225,42 @@ impl Recovery {
         self.in_flight = 0;
     }
 
+    /// Takes a packet heard of for a measurement, if it gives one and no later one does.
+    #[inline]
+    fn measure(&mut self, journey: Journey) -> bool {
+        // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
+        let measures = journey.status == Status::InFlight && journey.transmissions == 1;
+        if measures && self.sample.is_none_or(|newest| newest.number < journey.number) {
+            self.sample = Some(journey);
+        }
+        measures
+    }
+
     /// An answer to a packet transmitted more than once may be to any of its transmissions; one that
     /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
     fn on_arrival(&mut self, now: Nanos, journey: Journey) {
         let elapsed = now.since(journey.sent_at);
-        let certain = journey.transmissions == 1 || self.rtt.min().is_none_or(|min| elapsed >= min);
+        let certain = journey.transmissions == 1 || elapsed >= self.rtt.least();
         if certain {
             self.newest_arrival = self.newest_arrival.max(Some(journey.number));
         }
+        if journey.condemned {
+            self.judge(now, certain, journey);
+        }
+    }
+
+    /// Finds out whether a packet that was taken for lost was. One that is answered sooner than a packet transmitted
+    /// again can be was not.
+    fn judge(&mut self, now: Nanos, certain: bool, journey: Journey) {
+        if certain && journey.status != Status::Queued {
+            self.reordering.on_true_loss();
+        } else {
+            self.reordering.on_false_loss(journey.sent_at, now.plus(self.rtt.least()));
+        }
+    }
+
+    fn reordering_delay(&self) -> Nanos {
+        self.rtt.reordering_delay(self.reordering.eighths())
     }
 
     fn has_evidence_against(&self, transmission: &Transmission) -> bool {
@@ -244,11 +273,12 @@ impl Recovery {
         while let Some(front) = self.oldest_in_flight(window)
             && self.has_evidence_against(&front)
         {
-            let overtaken =
-                self.newest_arrival.is_some_and(|n| n >= front.number + u64::from(REORDERING_THRESHOLD));
-            if !overtaken && now < front.at.plus(self.rtt.reordering_delay()) {
+            let overtaken = self.reordering.packets().zip(self.newest_arrival);
+            let overtaken = overtaken.is_some_and(|(by, newest)| newest >= front.number + by);
+            if !overtaken && now < front.at.plus(self.reordering_delay()) {
                 break;
             }
+            window.slot_mut(front.seq).condemned = true;
             self.requeue(window, front);
             self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() });
         }

@@ -23,6 +23,8 @@ pub(crate) enum Status {
 #[derive(Debug)]
 pub(crate) struct Slot<S> {
     pub(crate) status: Status,
+    /// Whether it was taken for lost by evidence, and has not arrived since.
+    pub(crate) condemned: bool,
     pub(crate) transmissions: u32,
     /// The number of the latest transmission, unique over the exchange's life.
     pub(crate) number: u64,
@@ -69,6 +71,7 @@ pub(crate) struct Answered<S> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Journey {
     pub(crate) status: Status,
+    pub(crate) condemned: bool,
     pub(crate) transmissions: u32,
     pub(crate) number: u64,
     pub(crate) sent_at: Nanos,
@@ -109,6 +112,7 @@ impl<S> SendWindow<S> {
         let Message { seq, reply_to, order, data } = message;
         *self.slot_mut(seq) = Slot {
             status: Status::Fresh,
+            condemned: false,
             transmissions: 0,
             number: 0,
             sent_at: now,
@@ -217,6 +221,7 @@ impl<S> Slot<S> {
     fn vacant() -> Self {
         Self {
             status: Status::Vacant,
+            condemned: false,
             transmissions: 0,
             number: 0,
             sent_at: Nanos::ZERO,
@@ -229,8 +234,8 @@ impl<S> Slot<S> {
     }
 
     pub(crate) fn journey(&self) -> Journey {
-        let Self { status, transmissions, number, sent_at, .. } = *self;
-        Journey { status, transmissions, number, sent_at }
+        let Self { status, condemned, transmissions, number, sent_at, .. } = *self;
+        Journey { status, condemned, transmissions, number, sent_at }
     }
 
     pub(crate) fn data(&self) -> Option<&S> {

@@ -147,8 +147,9 @@ impl<S, R> fmt::Debug for Driver<S, R> {
 /// The packets there are to transmit; made by [`Driver::transmits`].
 ///
 /// **It holds the lock of the exchange**, so that data can be lent instead of cloned: as long as it lives, every
-/// other operation on this exchange waits, and on the multiplexer that it belongs to; one of the same thread waits for
-/// ever. Encode the packet, and let go.
+/// other operation on this exchange waits, and so does what looks at all channels of the multiplexer that it belongs to
+/// (for something to transmit, or the time); one of the same thread waits for ever. Channels are opened, accepted and
+/// received on as before. Encode the packet, and let go.
 pub struct Transmits<'a, S, R> {
     shared: &'a Shared<S, R>,
     /// There until dropped.

@@ -3,6 +3,9 @@
 //!
 //! A lost wake-up shows as a thread that parks for ever, which loom reports as a deadlock.
 
+mod multiplexer;
+mod vanished;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -48,7 +51,7 @@ fn acknowledgement() -> Packet<u8> {
     Packet::Ack(Ack { kind: AckKind::Answered, first: SeqNo::new(0), count: 1 })
 }
 
-/// One poll by somebody who will not come back.
+/// One poll by somebody who does not wait.
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
