@@ -101,6 +101,7 @@ impl WayOut {
 }
 
 /// Datagrams on their way out.
+#[expect(clippy::large_enum_variant, reason = "one for each round of an egress thread, on its stack")]
 pub(crate) enum Batch<'road, 'data> {
     Ethernet(SendBatch<'road, 'data>),
     /// They are gone at once.

@@ -222,9 +222,9 @@ impl Link for Bridge {
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outward = &self.queues.outward;
-        outward.writers.poll(cx, |_| match outward.state.lock().batch.room().len() {
-            room if room < self.mtu => Poll::Pending,
-            _ => Poll::Ready(Ok(())),
+        outward.writers.poll(cx, |_| {
+            let room = outward.state.lock().batch.room().len();
+            if room < self.mtu { Poll::Pending } else { Poll::Ready(Ok(())) }
         })
     }
 

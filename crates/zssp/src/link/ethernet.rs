@@ -25,6 +25,10 @@ use crate::sync::{RankedMutex, rank};
 /// [`address`](Self::address) and [`mac`](Self::mac). Who is on the segment can pretend to be any card of it, so strangers
 /// on one segment share what an endpoint keeps for one source.
 ///
+/// # Latency
+/// The ring hands frames over when 64 KiB of them are there, or after a millisecond. So a round trip takes some two
+/// milliseconds more than over UDP, and a stream is only as fast as its congestion window in each of these.
+///
 /// # What it does not say
 /// An interface that is down, or removed, brings nothing, and what is sent there is lost and counted: an endpoint on it
 /// waits, and its connections end as they do over a network that fails. One that comes up again goes on.
