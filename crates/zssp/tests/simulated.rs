@@ -304,6 +304,33 @@ async fn two_hours_of_a_fifth_lost() {
     leaves_nothing(ends, &network).await;
 }
 
+/// Each would not get through whole once in ten thousand times, or in a million.
+#[tokio::test(start_paused = true)]
+async fn large_messages_survive_a_fifth_and_three_tenths_lost() {
+    for (seed, loss) in [(7, 0.2), (8, 0.3)] {
+        let network = network(seed, GOOD);
+        let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+        let (here, there) = connect(&client, &server).await;
+        network.set_conditions(Conditions { loss, ..GOOD });
+        let (start, sending, receiving) =
+            (Instant::now(), here.channel(1).unwrap(), there.channel(1).unwrap());
+        let sent: Vec<Bytes> = (0..20).map(|seed| content(seed, 60_000).into()).collect();
+        for message in &sent {
+            sending.send_ordered(message.clone()).await.unwrap();
+        }
+        for message in &sent {
+            assert!(receiving.receive().await.unwrap().data() == message, "once and in order");
+        }
+        sending.flush().await.unwrap();
+        println!("{loss} lost: {:?}, {:?}", start.elapsed(), here.stats());
+        assert!(start.elapsed() < 150 * SECOND, "{:?}", start.elapsed());
+        assert_eq!(here.stats().bytes_in_flight, 0);
+        network.set_conditions(GOOD);
+        drop((here, there, sending, receiving));
+        leaves_nothing([client, server], &network).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_peer_is_given_up_in_time() {
     let network = network(6, GOOD);

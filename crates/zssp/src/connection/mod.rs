@@ -7,6 +7,7 @@ mod driver;
 mod flight;
 mod life;
 mod loss;
+mod mtu;
 mod outgoing;
 mod pacer;
 mod path;

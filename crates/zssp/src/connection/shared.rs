@@ -11,6 +11,7 @@ use super::state::{Effects, Parsed, Settings, State};
 use crate::clock;
 use crate::endpoint;
 use crate::error::CloseReason;
+use crate::frame;
 use crate::sync::{RankedMutex, rank};
 
 /// A connection, seen from inside.
@@ -86,6 +87,16 @@ impl Shared {
         self.with(|state, effects| state.close(clock::now(), code, reason, effects));
     }
 
+    /// Draws a token where no lock is held; one that cannot be drawn is asked for again.
+    fn supply_token(&self) -> bool {
+        let mut token = frame::Token::default();
+        let drawn = self.endpoint.config.provider.random(&mut token).is_ok();
+        if drawn {
+            self.state.lock().supply(token);
+        }
+        drawn
+    }
+
     fn tell(&self, effects: Effects) {
         let Effects {
             freed,
@@ -100,6 +111,7 @@ impl Shared {
             datagrams,
             streams,
             openings,
+            token,
             moved,
             changed,
             ended,
@@ -117,7 +129,8 @@ impl Shared {
             }
         }
         drop((dropped, discarded));
-        if driver {
+        let supplied = token && self.supply_token();
+        if driver || supplied {
             self.driver.notify_one();
         }
         for arrival in arrivals {
