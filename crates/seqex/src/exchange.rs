@@ -129,6 +129,12 @@ impl<S, R> SeqEx<S, R> {
         self.closed
     }
 
+    /// Whether a packet of the peer with that number would be taken: it has not arrived, and there is a place for it. For
+    /// those who put a packet together from pieces.
+    pub fn expects(&self, seq: SeqNo) -> bool {
+        !self.closed && matches!(self.incoming.classify(seq), Arrival::New)
+    }
+
     /// The data of a packet that was sent and is not answered.
     pub fn sent(&self, seq: SeqNo) -> Option<&S> {
         if self.outgoing.contains(seq) { self.outgoing.slot(seq).data() } else { None }

@@ -35,7 +35,6 @@ pub(crate) const WINDOW: u32 = 128;
 #[must_use = "nothing is bound until `bind` is called"]
 pub struct Builder {
     key: SecretKey,
-    provider: Arc<dyn Provider>,
     store: Arc<dyn RatchetStore>,
     suites: Vec<Suite>,
     limits: Limits,
@@ -47,9 +46,11 @@ pub struct Builder {
 /// What the endpoint keeps of its settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
+    pub(crate) provider: Arc<dyn Provider>,
     pub(crate) identity: Vec<u8>,
     pub(crate) suite: Suite,
     pub(crate) mtu: usize,
+    pub(crate) max_mtu: Option<usize>,
     pub(crate) connect_timeout: Duration,
     pub(crate) give_up_after: Duration,
     pub(crate) send_buffer: usize,
@@ -73,16 +74,17 @@ impl Builder {
     pub(crate) fn new(key: SecretKey) -> Self {
         Self {
             key,
-            provider: default_provider(),
             store: Arc::new(MemoryStore::new()),
             suites: vec![Suite::MlKem1024, Suite::Kyber1024],
             limits: Limits::default(),
             policy: Policy::default(),
             challenging: Challenging::default(),
             config: Config {
+                provider: default_provider(),
                 identity: Vec::new(),
                 suite: Suite::MlKem1024,
                 mtu: 1400,
+                max_mtu: None,
                 connect_timeout: Duration::from_secs(30),
                 give_up_after: Duration::from_secs(30),
                 send_buffer: 4 << 20,
@@ -127,7 +129,7 @@ impl Builder {
 
     /// The cryptographic library; AWS-LC by default.
     pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
-        self.provider = provider;
+        self.config.provider = provider;
         self
     }
 
@@ -159,6 +161,18 @@ impl Builder {
     /// carry about 8900.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.config.mtu = mtu;
+        self
+    }
+
+    /// Bytes of the largest datagram that is tried, where the road may carry more than [`mtu`](Self::mtu) says; by default
+    /// what the link says, which for UDP is what Ethernet carries (1472 over IPv4, 1452 over IPv6). On a network with jumbo
+    /// frames, 8972 or 8952 is worth it. What is no more than `mtu` turns the search off.
+    ///
+    /// Connections that send much ask for it with probes, fall back when the road no longer carries what it did, and try
+    /// again every ten minutes; see [`ConnectionStats::mtu`](crate::ConnectionStats::mtu). The largest message and the
+    /// largest datagram follow from `mtu` alone.
+    pub fn max_mtu(mut self, max_mtu: usize) -> Self {
+        self.config.max_mtu = Some(max_mtu);
         self
     }
 
@@ -313,9 +327,9 @@ impl Builder {
     /// # Panics
     /// Outside of a tokio runtime with its time driver enabled.
     pub fn bind_link(self, link: impl Link) -> Result<Endpoint, BindError> {
-        let Self { key, provider, store, suites, limits, policy, challenging, config } = self;
-        let config = config.bounded(link.mtu())?;
-        let context = Context::builder(key.clone().into_static(), provider)
+        let Self { key, store, suites, limits, policy, challenging, config } = self;
+        let config = config.bounded(link.mtu(), link.max_datagram())?;
+        let context = Context::builder(key.clone().into_static(), config.provider.clone())
             .accept(suites)
             .limits(limits)
             .policy(policy)
@@ -356,9 +370,10 @@ impl Config {
         Ok(())
     }
 
-    /// The settings in their ranges, on a link whose datagrams have `mtu` bytes at most.
-    fn bounded(mut self, mtu: usize) -> Result<Self, BindError> {
+    /// The settings in their ranges, on a link whose datagrams have `mtu` bytes at most, of which `tried` may be tried.
+    fn bounded(mut self, mtu: usize, tried: usize) -> Result<Self, BindError> {
         self.mtu = self.mtu.min(mtu);
+        self.max_mtu = Some(self.max_mtu.unwrap_or(tried).min(mtu).min(MAX_SEND));
         self.check()?;
         // One payload must fit each buffer; and a semaphore counts in 32 bits.
         let range = Session::max_payload_len(self.mtu) + 1024..=u32::MAX as usize;
@@ -390,6 +405,7 @@ impl Config {
     pub(crate) fn connection_settings(&self) -> Settings {
         Settings {
             mtu: self.mtu,
+            max_mtu: self.max_mtu.unwrap_or(self.mtu).max(self.mtu),
             max_payload: Session::max_payload_len(self.mtu),
             window: const { capacity(WINDOW) },
             give_up_after: self.give_up_after,

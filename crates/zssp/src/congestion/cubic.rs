@@ -111,6 +111,10 @@ impl Controller for Cubic {
         self.window < self.threshold
     }
 
+    fn datagram_changed(&mut self, bytes: usize) {
+        self.datagram = bytes as f64;
+    }
+
     fn acknowledged(&mut self, acknowledged: Acknowledged) {
         if self.recovery.is_some_and(|start| acknowledged.sent <= start) {
             return;

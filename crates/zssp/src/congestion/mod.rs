@@ -57,6 +57,10 @@ pub trait Controller: fmt::Debug + Send {
         false
     }
 
+    /// Datagrams have so many bytes from now on: the road has been found to carry larger ones than before, or no longer
+    /// does.
+    fn datagram_changed(&mut self, _bytes: usize) {}
+
     /// Something has arrived.
     fn acknowledged(&mut self, acknowledged: Acknowledged);
 

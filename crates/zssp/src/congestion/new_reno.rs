@@ -47,6 +47,10 @@ impl Controller for NewReno {
         self.window < self.threshold
     }
 
+    fn datagram_changed(&mut self, bytes: usize) {
+        self.datagram = bytes as u64;
+    }
+
     fn acknowledged(&mut self, Acknowledged { sent, bytes, usage, .. }: Acknowledged) {
         if usage == Usage::Slack || self.recovery.is_some_and(|start| sent <= start) {
             return;

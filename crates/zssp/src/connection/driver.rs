@@ -162,7 +162,7 @@ enum Sealing {
 fn seal(shared: &Shared, payload: &Outgoing, batch: &mut SendBatch) -> Sealing {
     use zssp_proto::SealError;
     let tail = batch.tail();
-    match shared.session.seal_parts(&payload.parts(), shared.settings.mtu, tail) {
+    match shared.session.seal_parts(&payload.parts(), payload.mtu(), tail) {
         Ok(sealed) => {
             if sealed.is_rekey_due() {
                 shared.endpoint.deadlines_changed();

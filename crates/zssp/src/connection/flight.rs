@@ -16,10 +16,10 @@ const COLLAPSE_AFTER: u32 = 2;
 const WINDOW_PAYLOADS: u64 = 32;
 
 /// Bytes of each fragment that carry no payload: its header.
-const FRAGMENT_OVERHEAD: u64 = 16;
+pub(super) const FRAGMENT_OVERHEAD: u64 = 16;
 
 /// Bytes of each sealed payload that carry none: its tag.
-const PAYLOAD_OVERHEAD: u64 = 16;
+pub(super) const PAYLOAD_OVERHEAD: u64 = 16;
 
 /// Counts the bytes of messages under way in all exchanges and keeps them within the congestion window.
 #[derive(Debug)]
@@ -136,6 +136,18 @@ impl Flight {
         let burst = self.rate().map_or(u64::MAX, |rate| rate.payload(self.mtu).max(window / WINDOW_PAYLOADS));
         let limit = fragments.saturating_mul(fragment).min(window / 2).min(burst).max(fragment);
         max.min(usize::try_from(limit.saturating_sub(PAYLOAD_OVERHEAD)).unwrap_or(usize::MAX))
+    }
+
+    /// Bytes of a payload that takes a single datagram.
+    pub(super) fn fragment(&self) -> usize {
+        self.mtu.saturating_sub(FRAGMENT_OVERHEAD + PAYLOAD_OVERHEAD) as usize
+    }
+
+    /// Datagrams have so many bytes from now on.
+    pub(super) fn set_mtu(&mut self, mtu: usize) {
+        if std::mem::replace(&mut self.mtu, mtu as u64) != mtu as u64 {
+            self.controller.datagram_changed(mtu);
+        }
     }
 
     /// The messages travel on another road from now on: nothing is known of it.

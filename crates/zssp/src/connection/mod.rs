@@ -8,6 +8,7 @@ mod driver;
 mod flight;
 mod life;
 mod loss;
+mod mtu;
 mod outgoing;
 mod pacer;
 mod path;
@@ -232,6 +233,21 @@ impl Connection {
     pub async fn close(&self, code: u32, reason: &[u8]) -> CloseReason {
         self.shared().close(code, reason);
         self.closed().await
+    }
+
+    /// Agrees with the peer on a new key now; without this it happens once an hour, and after so many packets as one key
+    /// may seal. What was sent before can then no longer be read by whoever gets hold of the keys in either memory: for
+    /// after a password or a key of the application's own has gone over the connection, for example.
+    ///
+    /// Resolves when the request has been sent. It is repeated until it is answered, and everything else goes on
+    /// meanwhile; where the peer does not answer within a minute, the connection ends. Without effect while a key is being
+    /// agreed on, and on a connection that has ended.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the request may or may not be sent.
+    pub async fn rekey(&self) {
+        let shared = self.shared();
+        shared.endpoint.rekey(shared.session.id()).await;
     }
 
     /// Waits until the connection has ended, and says why.

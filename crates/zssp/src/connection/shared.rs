@@ -12,6 +12,7 @@ use super::state::{Body, Effects, Heard, Incoming, Settings, State};
 use crate::clock;
 use crate::endpoint;
 use crate::error::CloseReason;
+use crate::frame;
 use crate::sync::{RankedMutex, rank};
 
 /// A connection, seen from inside.
@@ -80,6 +81,16 @@ impl Shared {
         self.with(|state, effects| state.close(clock::now(), code, reason, effects));
     }
 
+    /// Draws a token where no lock is held; one that cannot be drawn is asked for again.
+    fn supply_token(&self) -> bool {
+        let mut token = frame::Token::default();
+        let drawn = self.endpoint.config.provider.random(&mut token).is_ok();
+        if drawn {
+            self.state.lock().supply(token);
+        }
+        drawn
+    }
+
     fn tell(&self, effects: Effects) {
         let Effects {
             freed,
@@ -92,6 +103,7 @@ impl Shared {
             driver,
             streams,
             openings,
+            token,
             moved,
             changed,
             ended,
@@ -106,7 +118,8 @@ impl Shared {
             }
         }
         drop((dropped, discarded));
-        if driver {
+        let supplied = token && self.supply_token();
+        if driver || supplied {
             self.driver.notify_one();
         }
         for arrival in arrivals {

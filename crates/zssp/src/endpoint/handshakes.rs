@@ -39,6 +39,13 @@ impl Shared {
         self.spawn(handshake, worker).await.ok().flatten()
     }
 
+    /// Has a session agree on a new key.
+    pub(crate) async fn rekey(self: &Arc<Self>, id: SessionId) {
+        if let Some(handshake) = self.context.rekey(id) {
+            drop(self.submit(handshake).await);
+        }
+    }
+
     /// `None` when the endpoint has stopped.
     pub(super) async fn worker(&self) -> Option<OwnedSemaphorePermit> {
         self.workers.clone().acquire_owned().await.ok()

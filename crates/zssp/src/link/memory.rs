@@ -112,6 +112,8 @@ struct State {
     /// Of datagrams that arrive at the same time, the one sent first arrives first.
     ticket: u64,
     inboxes: HashMap<SocketAddr, Inbox>,
+    /// Links behind a router: their own address, and that by which others know them.
+    translations: HashMap<SocketAddr, SocketAddr>,
 }
 
 /// What is under way to one address, by the time it arrives.
@@ -139,6 +141,7 @@ impl Network {
             stats,
             ticket: 0,
             inboxes,
+            translations: HashMap::new(),
         })))
     }
 
@@ -163,6 +166,12 @@ impl Network {
         self.0.lock().conditions = conditions;
     }
 
+    /// From now on others know the link at `local` as `outside`, as if it were behind a router: what it sends comes from
+    /// there, and only what is sent there gets to it. Called again, it has moved, in the middle of whatever is going on.
+    pub fn translate(&self, local: SocketAddr, outside: SocketAddr) {
+        self.0.lock().translations.insert(local, outside);
+    }
+
     /// What happened so far, in numbers.
     pub fn stats(&self) -> NetworkStats {
         self.0.lock().stats
@@ -176,6 +185,13 @@ impl std::fmt::Debug for Network {
 }
 
 impl State {
+    /// Which link has that address, for others.
+    fn link_at(&self, outside: SocketAddr) -> Option<SocketAddr> {
+        let behind = self.translations.iter().find(|&(_, &known)| known == outside);
+        let plain = || (!self.translations.contains_key(&outside)).then_some(outside);
+        behind.map(|(&local, _)| local).or_else(plain)
+    }
+
     /// Sends one datagram on its way.
     fn carry(&mut self, now: Instant, (from, to): (SocketAddr, SocketAddr), bytes: &[u8]) {
         let Conditions { delay, duplication, loss, mtu, bottleneck, reordering } = self.conditions;
@@ -184,11 +200,14 @@ impl State {
             self.stats.lost += 1;
             return;
         }
+        let from = self.translations.get(&from).copied().unwrap_or(from);
+        let to = self.link_at(to);
         for _ in 0..1 + u32::from(self.random.chance(duplication)) {
             let late = self.random.chance(reordering);
             let more =
                 delay.max(Duration::from_millis(2)).mul_f64(if late { self.random.share() } else { 0.0 });
-            let Some(inbox) = self.inboxes.get_mut(&to).filter(|inbox| inbox.bytes < QUEUE) else {
+            let inbox = to.and_then(|to| self.inboxes.get_mut(&to));
+            let Some(inbox) = inbox.filter(|inbox| inbox.bytes < QUEUE) else {
                 self.stats.lost += 1;
                 return;
             };
@@ -265,7 +284,7 @@ impl Link for MemoryLink {
             for datagram in run.chunks(segment.max(1)) {
                 state.carry(now, (self.address, to), datagram);
             }
-            state.inboxes.get(&to).map(|inbox| inbox.readers.clone())
+            state.link_at(to).and_then(|to| state.inboxes.get(&to)).map(|inbox| inbox.readers.clone())
         };
         if let Some(readers) = readers {
             readers.wake();
@@ -296,6 +315,7 @@ impl Drop for MemoryLink {
     fn drop(&mut self) {
         let mut state = self.network.0.lock();
         let inbox = state.inboxes.remove(&self.address);
+        state.translations.remove(&self.address);
         state.stats.bytes_under_way -= inbox.as_ref().map_or(0, |inbox| inbox.bytes);
         drop(state);
         drop(inbox);
@@ -393,6 +413,22 @@ mod tests {
             seen.iter().all(|&(number, at)| at.abs_diff(11 * MS + u32::from(number) * MS) <= MS),
             "{seen:?}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_behind_a_router_is_reached_by_its_outer_address_alone() {
+        let network = Network::new(5, Conditions::default());
+        let [a, b] = [1, 2].map(|last| network.attach(address(last)).unwrap());
+        network.translate(address(1), address(7));
+        b.try_send(address(1), b"inside", 6).unwrap();
+        b.try_send(address(7), b"outside", 7).unwrap();
+        a.try_send(address(2), b"back", 4).unwrap();
+        let mut batch = ReceiveBatch::new();
+        (&a as &dyn Link).receive(&mut batch).await.unwrap();
+        let seen: Vec<_> = batch.datagrams().map(|(from, datagram)| (from, datagram.to_vec())).collect();
+        assert_eq!(seen, [(address(2), b"outside".to_vec())]);
+        (&b as &dyn Link).receive(&mut batch).await.unwrap();
+        assert!(batch.datagrams().all(|(from, _)| from == address(7)));
     }
 
     #[tokio::test(start_paused = true)]

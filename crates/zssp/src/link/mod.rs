@@ -33,6 +33,12 @@ pub(crate) use udp::MAX_SEND;
 pub use udp::Udp;
 pub use wakers::Wakers;
 
+/// What UDP carries over Ethernet and IPv4.
+const ETHERNET_V4: usize = 1472;
+
+/// What UDP carries over Ethernet and IPv6.
+const ETHERNET_V6: usize = 1452;
+
 /// What carries datagrams. One endpoint owns it, and all of its connections send over it at the same time.
 ///
 /// Addresses are socket addresses. A link whose addresses are none maps them to some, as `Ethernet` does: a MAC address to
@@ -76,6 +82,12 @@ pub trait Link: Send + Sync + 'static {
 
     /// Bytes the largest datagram may have. The endpoint's own [`mtu`](crate::Builder::mtu) holds where it is less.
     fn mtu(&self) -> usize;
+
+    /// Bytes of the largest datagram that is worth trying where it is not known what the road carries, if the application
+    /// says nothing else with [`max_mtu`](crate::Builder::max_mtu). By default what UDP over Ethernet and IPv4 carries.
+    fn max_datagram(&self) -> usize {
+        self.mtu().min(ETHERNET_V4)
+    }
 
     /// Whether `to` is an address of this link's kind.
     fn reaches(&self, _to: SocketAddr) -> bool {

@@ -4,12 +4,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::divide::parts;
 use super::lane::Transmission;
 use super::lanes::Turn;
 use super::{Effects, GRANULARITY, State, Step};
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase, Pulse};
 use crate::connection::flight::Room;
+use crate::connection::mtu::Probe;
 use crate::connection::outgoing::{Acks, Outgoing};
 use crate::error::CloseReason;
 use crate::frame::{self, CHUNK_OVERHEAD, Group, LaneId};
@@ -25,6 +27,7 @@ impl State {
     ) -> Step {
         let before = out.len();
         self.handle_time(now, effects);
+        self.flight.set_mtu(self.mtu.current());
         let mut left = budget;
         let mut full = false;
         if self.ended.is_none() {
@@ -35,10 +38,18 @@ impl State {
             }
         }
         self.phase.put_frames(now, self.flight.rtt().timeout(), out);
+        let mtu = self.mtu.current();
+        for payload in &mut out[before..] {
+            if payload.settle_mtu(mtu) {
+                self.mtu.demand(now);
+            }
+        }
+        self.put_probes(now, out);
         for payload in &out[before..] {
             self.stats.payloads_sent += 1;
             self.stats.bytes_sent += payload.len() as u64;
         }
+        effects.token |= self.token.is_none();
         // What is due and could not be done waits for the congestion window, which an acknowledgement will open:
         // looking again at once would only spin.
         self.armed = self.next_deadline().map(|deadline| deadline.max(now + GRANULARITY));
@@ -95,14 +106,26 @@ impl State {
 
     fn put_signs_of_life(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
         //= ZSSP-LIV-02  with the token it came with
-        if let Some((token, from)) = self.pong.take() {
-            out.push(Outgoing::aside(from, &frame::pong(token)));
-        }
+        let pongs = self.pongs.drain(..);
+        out.extend(pongs.map(|(token, from)| Outgoing::aside(from, &frame::pong(token))));
         if let Some((address, token)) = self.path.asks(now, self.flight.rtt().timeout()) {
             out.push(Outgoing::aside(Some(address), &frame::ping(token)));
         }
         if self.life.asks(now) {
             out.push(Outgoing::aside(None, &frame::ping(frame::Token::default())));
+        }
+    }
+
+    //= ZSSP-LIV-06  whatever else is under way
+    fn put_probes(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        while self.probes()
+            && let Some(size) = self.mtu.next_probe(now)
+            // Without one there is another look as soon as one is drawn.
+            && let Some(token) = self.token.take()
+        {
+            // Not in a hurry: a queue that is just growing must not be taken for a narrow road.
+            self.mtu.sent(Probe { token, size, deadline: now + self.flight.rtt().timeout() * 3 });
+            out.push(Outgoing::probe(token, size));
         }
     }
 
@@ -120,8 +143,8 @@ impl State {
         effects: &mut Effects,
     ) -> bool {
         let time = self.time(now);
-        let limit =
-            self.flight.payload_limit(self.settings.max_payload).saturating_sub(CHUNK_OVERHEAD).max(1);
+        let payload_limit = self.flight.payload_limit(self.settings.max_payload);
+        let limit = payload_limit.saturating_sub(CHUNK_OVERHEAD).max(1);
         self.paced = None;
         loop {
             match self.flight.room(now) {
@@ -144,9 +167,14 @@ impl State {
             self.flight.sent(now, before, len);
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(message.again);
-            let payload = self.payload_of(id, message, effects);
-            *left = left.saturating_sub(payload.len());
-            out.push(payload);
+            if message.again && message.len() > payload_limit {
+                *left = left.saturating_sub(message.len());
+                out.extend(parts(id.group(), &message, self.flight.fragment()));
+            } else {
+                let payload = self.payload_of(id, message, effects);
+                *left = left.saturating_sub(payload.len());
+                out.push(payload);
+            }
             self.lanes.ready(id, Turn::Last);
             self.lanes.arm(id, self.epoch);
         }

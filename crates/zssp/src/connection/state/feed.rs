@@ -5,18 +5,19 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use seqex::encoding::{Frame, Frames};
-use seqex::{Ack, Delivery, Event, Message, Order, Packet, Received, Token};
+use seqex::{Ack, Delivery, Event, Message, Order, Packet, Received, SeqNo, Token};
 
 use super::lane::{Content, Lane, Sending};
 use super::lanes::Turn;
 use super::stream::{ReceiveHalf, SendHalf};
 use super::streams::Place;
-use super::{Arrived, Effects, State, urgency};
+use super::{Arrived, Effects, PONGS, State, urgency};
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase};
+use crate::connection::mtu::Mtu;
 use crate::connection::path::Moved;
 use crate::error::CloseReason;
-use crate::frame::{self, Chunk, Group, LaneId, Malformed, Payload, Token as Token8};
+use crate::frame::{self, Chunk, Group, LaneId, Malformed, Part, Payload, Token as Token8};
 
 /// A payload that was read, and its content copied.
 #[derive(Debug)]
@@ -51,6 +52,7 @@ enum Parts<'a> {
         reason: &'a [u8],
     },
     CloseRead,
+    Part(Part<'a>),
     Ping(Token8),
     Pong(Token8),
     /// Frames, and the data of the message among them.
@@ -80,6 +82,7 @@ impl<'a> Incoming<'a> {
             Ok(Payload::Datagram(data)) => return Self::Datagram(payload.keep(data)),
             Ok(Payload::Close { code, reason }) => Ok(Parts::Close { code, reason }),
             Ok(Payload::CloseRead) => Ok(Parts::CloseRead),
+            Ok(Payload::Part(part)) => Ok(Parts::Part(part)),
             Ok(Payload::Ping(token)) => Ok(Parts::Ping(token)),
             Ok(Payload::Pong(token)) => Ok(Parts::Pong(token)),
             Ok(Payload::Exchange(group, frames)) => {
@@ -122,9 +125,11 @@ impl State {
         effects: &mut Effects,
     ) {
         self.life.heard(now);
-        if self.ended.is_none() && heard.from.is_some_and(|from| self.path.heard(now, from)) {
+        if self.ended.is_none() && heard.from.is_some_and(|from| self.path.heard(now, from, &mut self.token))
+        {
             effects.driver = true;
         }
+        effects.token |= self.token.is_none();
         self.stats.payloads_received += heard.payloads;
         self.stats.bytes_received += heard.bytes;
     }
@@ -161,19 +166,30 @@ impl State {
                     effects.driver = true;
                 }
             }
-            Parts::Exchange(..) | Parts::Ping(_) | Parts::Pong(_) if self.ended.is_some() => {}
+            Parts::Exchange(..) | Parts::Part(_) | Parts::Ping(_) | Parts::Pong(_)
+                if self.ended.is_some() => {}
             Parts::Pong(token) => {
                 if let Some(moved) = self.path.answered(token) {
                     effects.moved = Some(self.path.remote());
                     if let Moved::Elsewhere = moved {
                         self.flight.moved();
+                        self.mtu.moved();
                     }
+                } else {
+                    self.mtu.answered(now, token);
+                    effects.driver = true;
                 }
             }
             Parts::Ping(token) => {
-                // Of several before the next look only the last is answered, so that there is nothing to fill.
-                self.pong = Some((token, from));
+                if self.pongs.len() < PONGS {
+                    self.pongs.push((token, from));
+                }
                 effects.driver = true;
+            }
+            Parts::Part(part) => {
+                if let Some(id) = self.take_part(now, &part, effects)? {
+                    self.settle_fed(id, now, effects)?;
+                }
             }
             Parts::Exchange(group, frames, mut data) => {
                 // Frames of one exchange mostly come together.
@@ -209,13 +225,14 @@ impl State {
         Some(id)
     }
 
-    fn take_message_frame(
+    /// Makes the exchange that a message belongs to, where it is not there. Yields whether the message may be taken.
+    fn locate(
         &mut self,
         now: Instant,
         id: LaneId,
-        message: Message<Bytes>,
+        seq: SeqNo,
         effects: &mut Effects,
-    ) -> Result<Option<LaneId>, Malformed> {
+    ) -> Result<bool, Malformed> {
         match id {
             LaneId::Channel(channel) => {
                 self.channel(channel).map_err(|_| Malformed::Channel)?;
@@ -223,14 +240,55 @@ impl State {
             LaneId::CONTROL => self.need_control(),
             LaneId::Stream(stream) => match self.place_of(stream, effects)? {
                 Place::Here => {}
-                Place::Full => return Ok(None),
+                Place::Full => return Ok(false),
                 Place::Over => {
-                    self.answer_late(now, stream, message.seq, effects);
-                    return Ok(None);
+                    self.answer_late(now, stream, seq, effects);
+                    return Ok(false);
                 }
             },
         }
-        let (time, limit) = (self.time(now), self.settings.receive_buffer);
+        Ok(true)
+    }
+
+    //= ZSSP-PRT-05  kept only where the message itself would be
+    /// Takes in a part of a message, and the message when it is whole.
+    fn take_part(
+        &mut self,
+        now: Instant,
+        part: &Part<'_>,
+        effects: &mut Effects,
+    ) -> Result<Option<LaneId>, Malformed> {
+        let Message { seq, reply_to, .. } = part.message;
+        if !self.locate(now, part.lane, seq, effects)? {
+            return Ok(None);
+        }
+        let Some(lane) = self.lanes.get(part.lane) else { return Ok(None) };
+        if !lane.exchange.expects(seq) {
+            // It has arrived, or lies beyond the window: the exchange knows what that calls for, and takes no data.
+            let message = with_data(&part.message, Bytes::new());
+            return self.take_message_frame(now, part.lane, message, effects);
+        }
+        if reply_to.is_some_and(|asked| lane.exchange.sent(asked).is_none()) {
+            return Ok(None);
+        }
+        let limit = self.settings.receive_buffer;
+        match self.assemblies.add(part, limit.saturating_sub(self.received), limit)? {
+            Some(message) => self.take_message_frame(now, part.lane, message, effects),
+            None => Ok(None),
+        }
+    }
+
+    fn take_message_frame(
+        &mut self,
+        now: Instant,
+        id: LaneId,
+        message: Message<Bytes>,
+        effects: &mut Effects,
+    ) -> Result<Option<LaneId>, Malformed> {
+        if !self.locate(now, id, message.seq, effects)? {
+            return Ok(None);
+        }
+        let (time, limit, seq) = (self.time(now), self.settings.receive_buffer, message.seq);
         let Some(lane) = self.lanes.get_mut(id) else { return Ok(None) };
         let in_order = message.seq == lane.expected;
         if message.seq.since(lane.expected) < lane.capacity() {
@@ -247,8 +305,9 @@ impl State {
         let taken = matches!(received, Received::Taken);
         if taken {
             self.received += len;
+            self.assemblies.forget(id, seq);
             //= ZSSP-STR-06  more than was allowed ends the connection
-            if self.received > limit {
+            if self.received + self.assemblies.bytes() > limit {
                 return Err(Malformed::Credit);
             }
         }
@@ -386,6 +445,9 @@ impl State {
                 _ => {}
             }
             let landed = lane.landed(&event);
+            if landed > 0 {
+                note_size(&mut self.mtu, (now, self.epoch), &event, landed as usize);
+            }
             self.flight.on_event(time, event, landed);
         }
     }
@@ -395,6 +457,16 @@ impl State {
         self.end(reason, effects);
         self.phase = Phase::Over;
         effects.driver = true;
+    }
+}
+
+/// What an event about a payload says about the size of datagrams. `epoch` is the zero of the exchange's clock.
+fn note_size(mtu: &mut Mtu, (now, epoch): (Instant, Instant), event: &Event, len: usize) {
+    let at = |sent: seqex::Timestamp| epoch.checked_add(sent).unwrap_or(epoch);
+    match event {
+        Event::Acked { sent_at, .. } | Event::Held { sent_at, .. } => mtu.arrived(now, at(*sent_at), len),
+        Event::Lost { sent_at, .. } => mtu.lost(at(*sent_at), len),
+        Event::TimedOut { sent_at, .. } => mtu.timed_out(at(*sent_at), len),
     }
 }
 

@@ -3,7 +3,9 @@
 //! Methods are of four kinds: look, feed (`handle_*`), command, drain (`poll_transmit`). What others must be told
 //! of a change is collected in [`Effects`] and told after the lock is released.
 
+mod assemble;
 mod channels;
+mod divide;
 mod drain;
 mod feed;
 mod lane;
@@ -23,6 +25,7 @@ use seqex::{Adaptive, Capacity, Config, Feedback, Resend, Token};
 use tokio::sync::{Notify, oneshot};
 use zssp_proto::Role;
 
+use assemble::Assemblies;
 pub(in crate::connection) use channels::Answering;
 pub(in crate::connection) use feed::{Body, Heard, Incoming};
 pub(in crate::connection) use lane::Sending;
@@ -35,6 +38,7 @@ use super::acks::{AckTimer, Urgency};
 use super::close::Phase;
 use super::flight::Flight;
 use super::life::Life;
+use super::mtu::Mtu;
 use super::path::Path;
 use crate::congestion::Controller;
 use crate::error::CloseReason;
@@ -68,11 +72,16 @@ const GRANULARITY: Duration = Duration::from_millis(1);
 /// been enough of them that chance is out of the question.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Pings that are answered of those that come at once.
+const PONGS: usize = 4;
+
 /// What a connection is set up with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
-    /// Bytes of a UDP payload.
+    /// Bytes of a datagram that every road carries.
     pub(crate) mtu: usize,
+    /// Bytes of the largest datagram that is tried.
+    pub(crate) max_mtu: usize,
     /// Bytes a sealed payload may carry.
     pub(crate) max_payload: usize,
     /// Messages under way in each direction of a channel.
@@ -126,6 +135,8 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) streams: bool,
     /// Another stream may be opened.
     pub(in crate::connection) openings: bool,
+    /// A token was used, and another has to be drawn.
+    pub(in crate::connection) token: bool,
     /// The peer is at another address.
     pub(in crate::connection) moved: Option<SocketAddr>,
     /// Everything sent was answered, or the connection ended.
@@ -171,10 +182,14 @@ pub(in crate::connection) struct State {
     credit: usize,
     /// Bytes of messages that the peer has unanswered here.
     received: usize,
+    assemblies: Assemblies,
     path: Path,
     life: Life,
-    /// The token of the peer's last ping, and where from, if it is to be answered.
-    pong: Option<(frame::Token, Option<SocketAddr>)>,
+    mtu: Mtu,
+    /// Drawn at random by somebody who does not hold the lock; for whoever needs one next.
+    token: Option<frame::Token>,
+    /// Tokens of the peer's pings that are to be answered, and where they came from.
+    pongs: Vec<(frame::Token, Option<SocketAddr>)>,
     /// Once closing: all datagrams have been sent.
     datagrams_over: bool,
     phase: Phase,
@@ -204,9 +219,12 @@ impl State {
             acks: AckTimer::default(),
             credit: CREDIT,
             received: 0,
+            assemblies: Assemblies::default(),
             path: Path::new(remote),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
-            pong: None,
+            mtu: Mtu::new(settings.mtu, settings.max_mtu),
+            token: None,
+            pongs: Vec::new(),
             datagrams_over: false,
             phase: Phase::Open,
             ended: None,
@@ -246,7 +264,10 @@ impl State {
             rtt: self.flight.rtt().smoothed(),
             min_rtt: self.flight.rtt().min(),
             congestion_window: self.flight.window(),
-            bytes_in_flight: self.flight.bytes(),
+            // Of a connection that has ended nothing is under way.
+            bytes_in_flight: if self.ended.is_some() { 0 } else { self.flight.bytes() },
+            mtu: self.mtu.current(),
+            mtu_fallbacks: self.mtu.fallbacks(),
             ..self.stats
         }
     }
@@ -260,6 +281,11 @@ impl State {
         }
     }
 
+    /// Whether this is the time to find out how large datagrams may be.
+    fn probes(&self) -> bool {
+        self.may_send().is_ok()
+    }
+
     fn time(&self, now: Instant) -> seqex::Timestamp {
         now.saturating_duration_since(self.epoch)
     }
@@ -269,7 +295,8 @@ impl State {
             None => [self.life.deadline(), self.path.deadline()],
             Some(_) => [None, None],
         };
-        [life, path, self.paced, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
+        let mtu = if self.probes() { self.mtu.deadline() } else { None };
+        [life, path, mtu, self.paced, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -281,6 +308,11 @@ impl State {
     /// No datagrams are accepted any more, and all that were are sent: a close need not wait for them.
     pub(in crate::connection) fn datagrams_are_over(&mut self) {
         self.datagrams_over = true;
+    }
+
+    /// Takes a token that nobody can foresee.
+    pub(in crate::connection) fn supply(&mut self, token: frame::Token) {
+        self.token = Some(token);
     }
 
     /// Where several have something to send, those with the higher `priority` go first.
@@ -349,6 +381,7 @@ impl State {
         }
         self.lanes.stop();
         self.acks.clear();
+        self.assemblies = Assemblies::default();
         self.paced = None;
         self.ended = Some(reason);
         (effects.ended, effects.changed) = (true, true);

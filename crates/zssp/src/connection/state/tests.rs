@@ -19,6 +19,8 @@ const MS: Duration = Duration::from_millis(1);
 /// One way.
 const LATENCY: Duration = Duration::from_millis(5);
 
+mod parts;
+mod probes;
 mod streams;
 
 /// The channel that most tests use.
@@ -33,6 +35,8 @@ struct End {
     freed: usize,
     answers: Vec<(oneshot::Sender<Bytes>, Option<Bytes>)>,
     ended: usize,
+    /// Given out so far.
+    tokens: u64,
 }
 
 impl End {
@@ -54,6 +58,7 @@ impl End {
             freed: 0,
             answers: Vec::new(),
             ended: 0,
+            tokens: 0,
         }
     }
 
@@ -64,6 +69,10 @@ impl End {
         self.freed += effects.freed;
         self.answers.extend(effects.answers);
         self.ended += usize::from(effects.ended);
+        if effects.token {
+            self.tokens += 1;
+            self.state.supply(self.tokens.to_be_bytes());
+        }
         if effects.driver {
             self.deadline = Some(now);
         }
@@ -96,12 +105,15 @@ struct Pair {
     ends: [End; 2],
     /// Whether the payload of that number, from that side, is lost.
     lost: Box<dyn FnMut(usize, usize) -> bool>,
+    /// The same for payloads of that length.
+    lost_by_len: Option<Box<dyn FnMut(usize) -> bool>>,
     sent: [usize; 2],
 }
 
 fn settings() -> Settings {
     Settings {
         mtu: 1400,
+        max_mtu: 1400,
         max_payload: 60_000,
         window: Capacity::default(),
         give_up_after: Duration::from_secs(30),
@@ -122,7 +134,7 @@ impl Pair {
     fn with(settings: Settings) -> Self {
         let now = Instant::now();
         let ends = [Role::Initiator, Role::Responder].map(|role| End::new(now, settings, role));
-        Self { now, ends, lost: Box::new(|_, _| false), sent: [0; 2] }
+        Self { now, ends, lost: Box::new(|_, _| false), lost_by_len: None, sent: [0; 2] }
     }
 
     /// Lets things happen until nothing is left to happen, or `limit` has passed. `eager` sides receive what comes.
@@ -174,7 +186,8 @@ impl Pair {
             for payload in out {
                 let turn = self.sent[side];
                 self.sent[side] += 1;
-                if (self.lost)(side, turn) {
+                let by_len = self.lost_by_len.as_mut().is_some_and(|lost| lost(payload.len()));
+                if (self.lost)(side, turn) || by_len {
                     continue;
                 }
                 self.ends[1 - side].inbound.push_back((now + LATENCY, payload.parts().concat()));
