@@ -205,6 +205,27 @@ fn loom_a_dropped_sender_leaves_its_turn() {
     });
 }
 
+//= ZSSP-DEF-23  also when it was to send a request
+#[test]
+fn loom_a_dropped_request_that_was_not_sent_leaves_its_turn() {
+    model_of_three(|| {
+        let (exchange, driver) = full();
+        let mut fickle = exchange.request(Order::Unordered, 8);
+        assert!(poll_once(&mut fickle).is_pending());
+        let link = thread::spawn({
+            let driver = Arc::clone(&driver);
+            move || driver.receive(acknowledgement())
+        });
+        let sender = thread::spawn({
+            let exchange = exchange.clone();
+            move || exchange.send(Order::Unordered, 9).wait()
+        });
+        drop(fickle);
+        assert_eq!(sender.join().expect("no panic"), Ok(SeqNo::new(1)));
+        link.join().expect("no panic");
+    });
+}
+
 //= ZSSP-DEF-24  at whatever moment
 #[test]
 fn loom_closing_ends_every_wait() {
