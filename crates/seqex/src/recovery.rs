@@ -24,6 +24,9 @@ const HELD_PROBES: u32 = 16;
 /// Events kept per slot of the window, should nobody drain them.
 const EVENTS_PER_SLOT: usize = 4;
 
+/// How many answers on end must come too soon for that to be what a round trip takes.
+const EARLY_ANSWERS: u32 = 3;
+
 /// How often the peer may repeat itself, per packet transmitted. Two are natural: what one resend asks about may be
 /// told twice.
 const REPETITIONS: u64 = 4;
@@ -58,6 +61,10 @@ pub(crate) struct Recovery {
     /// The time-out runs from here, or from the oldest transmission if that is later.
     timer_from: Nanos,
     held_timer_from: Nanos,
+    /// When the last time-out was. Of what was transmitted before, the first answer may have been lost.
+    timed_out_at: Nanos,
+    /// Answers on end that came sooner than any round trip is supposed to be.
+    early: u32,
     in_flight: u32,
     events: VecDeque<Event>,
     events_limit: usize,
@@ -79,6 +86,8 @@ impl Recovery {
             sample: None,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
+            timed_out_at: Nanos::ZERO,
+            early: 0,
             in_flight: 0,
             events: VecDeque::new(),
             events_limit: match feedback {
@@ -139,7 +148,6 @@ impl Recovery {
             transmissions: journey.transmissions,
             in_flight,
         });
-        self.rtt.reset_backoff();
         self.timer_from = now;
     }
 
@@ -164,8 +172,6 @@ impl Recovery {
             self.emit(|| Event::Held { seq, sent_at: journey.sent_at.duration() });
         }
         self.on_arrival(now, journey);
-        // The road is open, whatever the peer's application is doing.
-        self.rtt.reset_backoff();
         self.timer_from = now;
         true
     }
@@ -229,7 +235,9 @@ impl Recovery {
     #[inline]
     fn measure(&mut self, journey: Journey) -> bool {
         // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
-        let measures = journey.status == Status::InFlight && journey.transmissions == 1;
+        let measures = journey.status == Status::InFlight
+            && journey.transmissions == 1
+            && journey.sent_at >= self.timed_out_at;
         if measures && self.sample.is_none_or(|newest| newest.number < journey.number) {
             self.sample = Some(journey);
         }
@@ -240,13 +248,30 @@ impl Recovery {
     /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
     fn on_arrival(&mut self, now: Nanos, journey: Journey) {
         let elapsed = now.since(journey.sent_at);
-        let certain = journey.transmissions == 1 || elapsed >= self.rtt.least();
+        let certain =
+            journey.transmissions == 1 || elapsed >= self.rtt.least() || self.is_least_wrong(elapsed);
         if certain {
+            self.early = 0;
             self.newest_arrival = self.newest_arrival.max(Some(journey.number));
+            // The road is open, whatever the peer's application is doing. Before that is certain, the time-out may be what
+            // is too short (Karn's algorithm, RFC 6298 section 3).
+            self.rtt.reset_backoff();
         }
         if journey.condemned {
             self.judge(now, certain, journey);
         }
+    }
+
+    /// An answer came after `elapsed`, sooner than any round trip is supposed to be. Whether it is rather that which is
+    /// wrong: where much is lost, what there was to measure may have been the answer to a packet whose first was lost, or
+    /// nothing at all.
+    fn is_least_wrong(&mut self, elapsed: Nanos) -> bool {
+        self.early += 1;
+        let wrong = self.early == EARLY_ANSWERS;
+        if wrong {
+            self.rtt.restart(elapsed);
+        }
+        wrong
     }
 
     /// Finds out whether a packet that was taken for lost was. One that is answered sooner than a packet transmitted
@@ -300,7 +325,7 @@ impl Recovery {
                     // One packet to ask with is enough: its answer is the evidence about the others.
                     self.emit(|| Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
                     self.rtt.back_off();
-                    self.timer_from = now;
+                    (self.timer_from, self.timed_out_at) = (now, now);
                     self.oldest_in_flight(window);
                     break;
                 }

@@ -59,6 +59,12 @@ impl RoundTrip {
         });
     }
 
+    /// What was measured before was wrong.
+    pub(crate) fn restart(&mut self, latest: Nanos) {
+        self.estimate = None;
+        self.sample(latest);
+    }
+
     pub(crate) fn smoothed(&self) -> Option<Nanos> {
         self.estimate.map(|e| e.smoothed)
     }
