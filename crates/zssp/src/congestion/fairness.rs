@@ -189,15 +189,18 @@ fn reference(network: &Network, host: u8, rule: Textbook) -> Arc<AtomicU64> {
     received
 }
 
-/// Jain's index of what two flows get in a minute, after ten seconds to find their places; and how much of the road they
-/// use together.
-async fn share(name: &str, flows: [&AtomicU64; 2]) -> f64 {
+/// The parts of the road that two flows get in a minute, after ten seconds to find their places.
+async fn shares(flows: [&AtomicU64; 2]) -> [f64; 2] {
     let read = || flows.map(|flow| flow.load(Ordering::Relaxed) as f64);
     sleep(Duration::from_secs(10)).await;
     let before = read();
     sleep(Duration::from_secs(60)).await;
-    let [a, b] = read();
-    let [a, b] = [(a - before[0]) / 75e6, (b - before[1]) / 75e6];
+    let after = read();
+    [0, 1].map(|flow| (after[flow] - before[flow]) / 75e6)
+}
+
+/// Jain's index of the parts of the road that two flows get.
+fn index(name: &str, [a, b]: [f64; 2]) -> f64 {
     let index = (a + b).powi(2) / (2.0 * (a * a + b * b));
     println!("{name}: {:.1} % and {:.1} % of the road, Jain's index {index:.3}", a * 100.0, b * 100.0);
     assert!(a + b > 0.8, "the road is not used");
@@ -217,24 +220,34 @@ async fn two_flows_of_ours_share_a_bottleneck() {
         // The second comes when the first has taken everything.
         sleep(Duration::from_secs(5)).await;
         let second = ours(&network, 2, &server, &set).await;
-        let index = share(name, [&first, &second]).await;
+        let index = index(name, shares([&first, &second]).await);
         assert!(index >= 0.9, "{name}: {index}");
     }
 }
+
+/// When the other flow comes after ours, in milliseconds. Who loses when the queue is full is a matter of a millisecond, and the same one
+/// may lose each time: what counts is the mean.
+const STARTS: [u64; 3] = [3000, 4031, 6011];
 
 /// The textbook's flow paces nothing, and a paced flow gets somewhat less than one that is not.
 #[tokio::test(start_paused = true)]
 async fn a_flow_of_ours_shares_a_bottleneck_with_others() {
     for (name, rule, least) in [
-        ("CUBIC and a textbook CUBIC", Textbook::Cubic { max: 0.0, lost: None }, 0.85),
-        ("CUBIC and a textbook Reno", Textbook::Reno, 0.9),
+        ("CUBIC and a textbook CUBIC", Textbook::Cubic { max: 0.0, lost: None }, 0.87),
+        ("CUBIC and a textbook Reno", Textbook::Reno, 0.95),
     ] {
-        let network = Network::new(1, ROAD);
-        let server = endpoint(&network, HOST, &|builder| builder);
-        let own = ours(&network, 1, &server, &|builder| builder).await;
-        sleep(Duration::from_secs(5)).await;
-        let other = reference(&network, 2, rule);
-        let index = share(name, [&own, &other]).await;
+        let mut mean = [0.0; 2];
+        for start in STARTS {
+            let network = Network::new(1, ROAD);
+            let server = endpoint(&network, HOST, &|builder| builder);
+            let own = ours(&network, 1, &server, &|builder| builder).await;
+            sleep(Duration::from_millis(start)).await;
+            let other = reference(&network, 2, rule);
+            let shares = shares([&own, &other]).await;
+            index(name, shares);
+            mean = [0, 1].map(|flow| mean[flow] + shares[flow] / STARTS.len() as f64);
+        }
+        let index = index(name, mean);
         assert!(index >= least, "{name}: {index}");
     }
 }
