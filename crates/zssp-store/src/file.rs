@@ -116,8 +116,14 @@ pub(crate) fn tables(backend: impl StorageBackend) -> Result<Tables, Foreign> {
 /// one. Does nothing if somebody else was faster.
 fn create(path: &Path) -> Result<(), OpenError> {
     let io = |reason| OpenError::Io { file: shown(path), reason };
-    let unfinished = Unfinished(unfinished_name(path));
-    let file = new_private_file(&unfinished.0).map_err(io)?;
+    let (unfinished, file) = loop {
+        let name = unfinished_name(path);
+        match new_private_file(&name) {
+            // What a process left that died here and had the same number, as all have that are alone in a container.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => break (Unfinished(name), made.map_err(io)?),
+        }
+    };
     let backend = FileBackend::new(file).map_err(|error| failed(path, error.into()))?;
     drop(tables(backend).map_err(|foreign| failed(path, foreign))?);
     // Unlike a rename, a link never replaces what another process has made meanwhile.

@@ -49,6 +49,23 @@ fn the_file_is_private_and_the_only_one() {
     assert_eq!(files(&place.path), 1);
 }
 
+/// A process that was killed while it made its first store leaves an unfinished one under its number. In a container,
+/// the next process has the same.
+#[test]
+fn an_unfinished_store_of_a_process_of_the_same_number_is_in_nobodys_way() {
+    let place = place();
+    let left = |number: usize| {
+        let mut name = place.path.clone().into_os_string();
+        name.push(format!(".{}-{number}.new", std::process::id()));
+        PathBuf::from(name)
+    };
+    // More than this test binary makes stores.
+    (0..1000).for_each(|number| fs::write(left(number), b"not yours").unwrap());
+    drop(Redb::open(&place.path).unwrap());
+    assert_eq!(files(&place.path), 1001);
+    assert!((0..1000).all(|number| fs::read(left(number)).unwrap() == b"not yours"));
+}
+
 #[test]
 fn a_file_that_others_can_read_is_refused() {
     let place = place();
