@@ -33,7 +33,11 @@ Examples:
 
 A folder arrives as a folder of its name, with everything below it. Names, contents, permission
 bits and modification times of files are kept; symbolic links, devices, pipes and sockets are
-left out with a warning. The command succeeds when the receiver has verified every file.";
+left out with a warning. The command succeeds when the receiver has verified every file.
+
+When the connection breaks, the command connects again by itself, within the --timeout. However it was
+cut off, the same command run again sends only what is missing: the receiver keeps what it has of a
+file, and both compare its hash. A file that is there already is not sent, one that changed is sent anew.";
 
 const RECEIVE_EXAMPLES: &str = "\
 Examples:
@@ -42,8 +46,9 @@ Examples:
   zssp receive --key bob.key --allow zssp1… --dir incoming --once
 
 Files appear under their names only when complete and verified; until then they are called
-.zssp-partial-…. Nothing is written outside the folder, whatever a sender asks for. Without
---once the receiver serves any number of senders until it is interrupted.";
+.zssp-partial-…, and kept when a transfer is cut off, for the sender to go on. Nothing is written
+outside the folder, whatever a sender asks for. Without --once the receiver serves any number of
+senders until it is interrupted.";
 
 const PING_EXAMPLES: &str = "\
 Examples:
@@ -143,8 +148,9 @@ pub(crate) struct Send {
     /// The receiver: its public key and where it listens (port 9993 if none is given)
     #[arg(long, value_name = "PUBKEY@HOST[:PORT]")]
     pub(crate) to: Target,
-    /// Give up when the receiver has not answered, or has fallen silent, for so long
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// Give up when the receiver has not answered, or has fallen silent, for so long. Where an earlier attempt was cut
+    /// off in its handshake, up to 10 seconds pass before there can be another: try for clearly longer than that
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) timeout: Duration,
     /// Files and folders to send
     #[arg(required = true, value_name = "PATH")]
@@ -168,8 +174,8 @@ pub(crate) struct Receive {
     /// End after one transfer; the exit code tells how it went
     #[arg(long)]
     pub(crate) once: bool,
-    /// Replace files that exist; without this they are kept and the new ones refused
-    #[arg(long)]
+    /// Replace files that exist; without this they are kept and the new ones refused, unless they are the same
+    #[arg(long, visible_alias = "force")]
     pub(crate) overwrite: bool,
     /// Wait until each file is on the disk before confirming it: slower, and safe from power cuts
     #[arg(long)]

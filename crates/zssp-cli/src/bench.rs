@@ -8,7 +8,7 @@ use zssp::Connection;
 
 use crate::{
     args,
-    connect::connect,
+    connect::{Caller, connect},
     console::Console,
     cpu,
     exit::{Exit, Failure},
@@ -46,7 +46,8 @@ pub(crate) async fn bench(args: args::Bench, console: &Console) -> Result<Exit, 
 /// Connects to the peer, or to one of our own that runs in `other`.
 async fn start(args: &args::Bench, other: &mut JoinSet<()>) -> Result<Connection, Failure> {
     if let (Some(to), Some(key)) = (&args.to, &args.key) {
-        return connect(key_file::load(key)?, to, args.timeout, Purpose::Measurement).await;
+        let caller = Caller::new(key_file::load(key)?, Purpose::Measurement, args.timeout)?;
+        return connect(&caller, to, args.timeout).await;
     }
     let pair = Pair::bind().await?;
     let connected = pair.connect().await?;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{task::JoinSet, time::sleep};
-use zssp::{ConnectError, Connection, Endpoint, SecretKey};
+use zssp::{Builder, ConnectError, Connection, Endpoint, SecretKey};
 
 use crate::{
     exit::{Exit, Failure},
@@ -17,24 +17,46 @@ use crate::{
 
 /// A name with several addresses is tried at the next one when the last has not answered for so long.
 const HEAD_START: Duration = Duration::from_millis(750);
+/// A disk that takes longer, such as one that reads a large file again, is broken.
+const DISK: Duration = Duration::from_secs(6 * 3600);
 /// Addresses of one name that are tried at most.
 const MAX_ADDRESSES: usize = 6;
 
+/// Who connects, and for what.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) key: SecretKey,
+    pub(crate) purpose: Purpose,
+    /// What the endpoint says about itself, see [`Purpose::new_identity`].
+    pub(crate) identity: Vec<u8>,
+    /// After so long a silence the connection is over.
+    pub(crate) silence: Duration,
+}
+
+impl Caller {
+    /// Somebody who is another than all other commands with this key.
+    pub(crate) fn new(key: SecretKey, purpose: Purpose, silence: Duration) -> Result<Self, Failure> {
+        let identity =
+            purpose.new_identity().map_err(|error| Failure::new(Exit::Local, error.to_string()))?;
+        Ok(Self { key, purpose, identity, silence })
+    }
+}
+
 /// Connects to whichever of the target's addresses answers first.
 pub(crate) async fn connect(
-    key: SecretKey,
+    caller: &Caller,
     to: &Target,
     patience: Duration,
-    purpose: Purpose,
 ) -> Result<Connection, Failure> {
     let addresses = resolve(to).await?;
-    let ours = PublicKeyText(key.public_key());
+    let purpose = caller.purpose;
+    let ours = PublicKeyText(caller.key.public_key());
     let mut attempts = JoinSet::new();
     for (position, address) in (0u32..).zip(addresses.iter().copied()) {
-        let (key, peer) = (key.clone(), to.key.0);
+        let (caller, peer) = (caller.clone(), to.key.0);
         attempts.spawn(async move {
             sleep(HEAD_START * position).await;
-            let endpoint = endpoint(key, address, patience, purpose).await?;
+            let endpoint = endpoint(caller, address, patience).await?;
             endpoint.connect(address, peer).await
         });
     }
@@ -54,17 +76,25 @@ pub(crate) async fn connect(
 
 /// A socket to reach `address` from.
 async fn endpoint(
-    key: SecretKey,
+    caller: Caller,
     address: SocketAddr,
     patience: Duration,
-    purpose: Purpose,
 ) -> Result<Endpoint, ConnectError> {
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let local = |error: String| ConnectError::Local(error.into());
-    let identity = purpose.new_identity().map_err(|error| local(error.to_string()))?;
-    let builder = Endpoint::builder(key).identity(identity).connect_timeout(patience).give_up_after(patience);
-    builder.bind(SocketAddr::new(any, 0)).await.map_err(|error| local(error.to_string()))
+    let Caller { key, purpose, identity, silence } = caller;
+    let builder = Endpoint::builder(key).identity(identity).connect_timeout(patience);
+    let builder = match purpose {
+        Purpose::Measurement => builder.give_up_after(silence),
+        Purpose::Transfer => patient(builder, silence),
+    };
+    let bound = builder.bind(SocketAddr::new(any, 0)).await;
+    bound.map_err(|error| ConnectError::Local(error.to_string().into()))
+}
+
+/// For a peer whose disk may take its time, and whose machine may not: what counts is whether the peer is there.
+pub(crate) fn patient(builder: Builder, silence: Duration) -> Builder {
+    builder.give_up_after(DISK).keep_alive(silence / 4).idle_timeout(silence)
 }
 
 async fn resolve(to: &Target) -> Result<Vec<SocketAddr>, Failure> {

@@ -62,8 +62,7 @@ impl Guests {
     pub(crate) async fn admit(&self, incoming: Incoming) -> Option<Connection> {
         let peer = PublicKeyText(incoming.peer_key()).short();
         let address = incoming.remote_address();
-        // The same key may come several times at once: each command says of itself that it is another.
-        let name = PeerName::new(&[&incoming.peer_key().as_bytes()[..], incoming.identity()].concat());
+        let name = name_of(&incoming);
         match incoming.accept_as(name).await {
             Ok(connection) => {
                 let suite = connection.suite();
@@ -77,6 +76,11 @@ impl Guests {
             }
         }
     }
+}
+
+/// Who it is. The same key may come several times at once: each command says of itself that it is another.
+pub(crate) fn name_of(incoming: &Incoming) -> PeerName {
+    PeerName::new(&[&incoming.peer_key().as_bytes()[..], incoming.identity()].concat())
 }
 
 /// Where to listen: where the user said, or everywhere, with IPv6 if this machine has it.

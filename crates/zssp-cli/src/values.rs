@@ -1,6 +1,6 @@
 //! What stands in arguments: peers, addresses, times and sizes.
 
-use std::{net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use thiserror::Error;
 
@@ -43,6 +43,13 @@ pub(crate) enum BadTarget {
     Key(#[from] BadPublicKey),
     #[error("`{0}` is not a port (1 to 65535)")]
     Port(String),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, host, port } = self;
+        if host.contains(':') { write!(f, "{key}@[{host}]:{port}") } else { write!(f, "{key}@{host}:{port}") }
+    }
 }
 
 impl FromStr for Target {
@@ -145,6 +152,10 @@ mod tests {
         assert_eq!(read("host:70000"), Err(BadTarget::Port("70000".into())));
         for wrong in ["", ":5", "[::1", "[::1]5", "[]:5"] {
             assert_eq!(read(wrong), Err(BadTarget::Form), "{wrong}");
+        }
+        for address in ["192.0.2.7:4000", "example.org:9993", "[::1]:5"] {
+            let whole = format!("{key}@{address}");
+            assert_eq!(whole.parse::<Target>().unwrap().to_string(), whole);
         }
         assert_eq!("example.org".parse::<Target>(), Err(BadTarget::Form));
         assert_eq!(

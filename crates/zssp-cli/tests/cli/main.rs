@@ -7,5 +7,6 @@ mod harness;
 mod keys;
 mod measuring;
 mod relay;
+mod resuming;
 mod storage;
 mod transfers;
