@@ -3,9 +3,10 @@
 //! ```sh
 //! cargo run --release -p bench -- load --connections 10000 --rate 100000 --seconds 120
 //! ```
-//! A connection is named by the keys of its ends, so the clients are as many endpoints as it takes, and the server is one,
-//! or a few. Each connection sends its share of the messages once a second, each at another moment of it, and has them
-//! answered before the next.
+//! A connection is named by the keys of its ends, so each of the servers is connected with each of as many clients as it
+//! takes: a hundred of both, unless told otherwise. Each connection sends its share of the messages once a second, each at
+//! another moment of it, and has them answered by the application of the other end before the next. The road is a network in
+//! memory, or UDP on the loopback interface.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -48,7 +49,7 @@ struct Settings {
 impl Settings {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, Failure> {
         let mut settings =
-            Self { connections: 10_000, rate: 100_000, seconds: 60, servers: 1, udp: false };
+            Self { connections: 10_000, rate: 100_000, seconds: 60, servers: 100, udp: false };
         while let Some(arg) = args.next() {
             let mut number = || -> Result<usize, Failure> {
                 let value = args.next().ok_or(USAGE)?;
