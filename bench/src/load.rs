@@ -48,8 +48,7 @@ struct Settings {
 
 impl Settings {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, Failure> {
-        let mut settings =
-            Self { connections: 10_000, rate: 100_000, seconds: 60, servers: 100, udp: false };
+        let mut settings = Self { connections: 10_000, rate: 100_000, seconds: 60, servers: 100, udp: false };
         while let Some(arg) = args.next() {
             let mut number = || -> Result<usize, Failure> {
                 let value = args.next().ok_or(USAGE)?;
@@ -125,7 +124,8 @@ pub(crate) async fn run(args: impl Iterator<Item = String>) -> Result<(), Failur
         settings.rate,
         counts.late.load(Relaxed)
     );
-    let (first, last) = flat.ok_or("too short to tell whether memory stays what it is: take more --seconds")?;
+    let (first, last) =
+        flat.ok_or("too short to tell whether memory stays what it is: take more --seconds")?;
     let bound = (first as f64 * GROWTH) as u64 + SLACK;
     println!(
         "memory from {:.1} to {:.1} MiB since a quarter of the time; {:.1} MiB more would be permitted",

@@ -202,7 +202,8 @@ pub(crate) struct Ping {
     /// Bytes in each ping, 9 at least
     #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size)]
     pub(crate) size: u64,
-    /// Give up when there is no connection after so long; and how long to wait when no answer comes at all
+    /// Give up when there is no connection after so long; and how long to wait when no answer comes at all. Where an
+    /// earlier attempt was cut off in its handshake, up to 10 seconds pass before there can be another: then try for longer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }

@@ -43,11 +43,7 @@ impl Caller {
 }
 
 /// Connects to whichever of the target's addresses answers first.
-pub(crate) async fn connect(
-    caller: &Caller,
-    to: &Target,
-    patience: Duration,
-) -> Result<Connection, Failure> {
+pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) -> Result<Connection, Failure> {
     let addresses = resolve(to).await?;
     let purpose = caller.purpose;
     let ours = PublicKeyText(caller.key.public_key());
@@ -75,11 +71,7 @@ pub(crate) async fn connect(
 }
 
 /// A socket to reach `address` from.
-async fn endpoint(
-    caller: Caller,
-    address: SocketAddr,
-    patience: Duration,
-) -> Result<Endpoint, ConnectError> {
+async fn endpoint(caller: Caller, address: SocketAddr, patience: Duration) -> Result<Endpoint, ConnectError> {
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let Caller { key, purpose, identity, silence } = caller;

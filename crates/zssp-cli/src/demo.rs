@@ -136,9 +136,8 @@ async fn transfer(
     let (there, here, runtime) = (connected.bob.clone(), connected.alice.clone(), Handle::current());
     let mut progress = Progress::new(console, "transfer", size);
     let interrupted = interrupt.clone();
-    let receiving = spawn_blocking(move || {
-        runtime.block_on(receiver::receive(&there, Void, interrupted, |_| {}))
-    });
+    let receiving =
+        spawn_blocking(move || runtime.block_on(receiver::receive(&there, Void, interrupted, |_| {})));
     let path =
         NamePath::root(Name::new(b"demo").map_err(|error| Failure::new(Exit::Local, error.to_string()))?);
     let runtime = Handle::current();

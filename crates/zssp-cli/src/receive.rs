@@ -74,13 +74,14 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
     let mut interrupt = service.interrupt.clone();
     let mut transfers = JoinSet::new();
     let mut names = HashMap::new();
+    // A transfer that was interrupted may be over before this loop hears of the interruption.
+    let mut interrupted = false;
     loop {
         tokio::select! {
-            // In this order: a transfer that the interruption has ended must not be mistaken for one that is over.
             biased;
             exit = interrupt.wait() => {
                 // Idle, this is how the command is meant to end. Transfers notice by themselves.
-                let busy = !transfers.is_empty();
+                let busy = interrupted || !transfers.is_empty();
                 let _ = timeout(GOODBYE * 2, transfers.join_all()).await;
                 return if busy { exit } else { Exit::Done };
             }
@@ -91,6 +92,7 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
                     Err(panic) => (panic.id(), Some(Exit::Failed)),
                 };
                 names.remove(&id);
+                interrupted |= matches!(exit, Some(Exit::Interrupted | Exit::Terminated));
                 if let (true, Some(exit)) = (service.once, exit) {
                     return exit;
                 }

@@ -166,7 +166,8 @@ impl Shipment {
         mut job: Job<Disk>,
         mut progress: Progress,
     ) -> Result<(Job<Disk>, Progress, Result<(), Broken>), Failure> {
-        let (connection, interrupt, runtime) = (connection.clone(), self.interrupt.clone(), Handle::current());
+        let (connection, interrupt, runtime) =
+            (connection.clone(), self.interrupt.clone(), Handle::current());
         let work = spawn_blocking(move || {
             let sending = job.send(&connection, interrupt, |event| progress.observe(event));
             let result = runtime.block_on(sending);
@@ -178,7 +179,8 @@ impl Shipment {
     /// The command that goes on with what is not sent, for a shell.
     fn command(&self) -> String {
         let args::Send { key, to, timeout, paths } = &self.args;
-        let mut command = format!("zssp send --key {} --to {to} --timeout {}", quoted(key), timeout.as_secs());
+        let mut command =
+            format!("zssp send --key {} --to {to} --timeout {}", quoted(key), timeout.as_secs());
         command.push_str(" --");
         for path in paths {
             command.push(' ');
@@ -203,7 +205,11 @@ fn words(args: &args::Send) -> Vec<u8> {
 fn quoted(path: &Path) -> String {
     let text = escaped(path);
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 fn escaped(path: &Path) -> String {
@@ -223,9 +229,12 @@ mod tests {
 
     #[test]
     fn a_path_is_one_word_for_a_shell() {
-        for (path, word) in
-            [("a/b.iso", "a/b.iso"), ("two words", "'two words'"), ("it's", r"'it'\''s'"), ("$HOME", "'$HOME'")]
-        {
+        for (path, word) in [
+            ("a/b.iso", "a/b.iso"),
+            ("two words", "'two words'"),
+            ("it's", r"'it'\''s'"),
+            ("$HOME", "'$HOME'"),
+        ] {
             assert_eq!(quoted(Path::new(path)), word);
         }
     }

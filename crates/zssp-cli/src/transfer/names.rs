@@ -225,9 +225,7 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn odd_names_are_kept_byte_for_byte() {
-        for bytes in
-            [&b"-rf"[..], b" ", b"...", b"C:", b"\xff\xfe", "\u{1f980}".as_bytes(), &[b'x'; 255]]
-        {
+        for bytes in [&b"-rf"[..], b" ", b"...", b"C:", b"\xff\xfe", "\u{1f980}".as_bytes(), &[b'x'; 255]] {
             let name = Name::new(bytes).unwrap();
             assert_eq!(Name::from_os(&name.to_os()).unwrap().as_bytes(), bytes);
         }

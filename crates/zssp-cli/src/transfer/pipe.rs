@@ -4,7 +4,10 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use zssp::{ReadError, ReceiveStream, SendStream, WriteError};
 
-use super::message::{Answer, MAX_MESSAGE, Request};
+use super::{
+    message::{Answer, MAX_MESSAGE, Request},
+    run::{Broken, Code},
+};
 
 /// Sends a message as a frame.
 pub(crate) async fn put(stream: &mut SendStream, message: Bytes) -> Result<(), WriteError> {
@@ -101,5 +104,42 @@ impl Input {
             filled += some.len();
         }
         Ok(())
+    }
+}
+
+/// The control stream. Dropped in the middle, it tells the peer that the user has interrupted the transfer.
+pub(crate) struct Control {
+    pub(crate) send: SendStream,
+    pub(crate) input: Input,
+    over: bool,
+}
+
+impl Control {
+    pub(crate) fn new((send, receive): (SendStream, ReceiveStream)) -> Self {
+        Self { send, input: Input::new(receive), over: false }
+    }
+
+    /// Ends it as the transfer ended.
+    pub(crate) fn end(mut self, result: &Result<(), Broken>) {
+        match result {
+            // What was said last is still to be read: of a peer of another version, our version.
+            Ok(()) | Err(Broken::Version(_)) => {}
+            Err(broken) => self.break_off(broken.code()),
+        }
+        self.over = true;
+    }
+
+    fn break_off(&mut self, code: Code) {
+        // What this fails with says nothing new.
+        let _ = self.send.reset(code as u32);
+        self.input.stop(code as u32);
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if !self.over {
+            self.break_off(Code::Interrupted);
+        }
     }
 }

@@ -12,7 +12,7 @@ use zssp::{Connection, ReceiveStream, SendStream};
 use super::{
     message::{self, Answer, Digest, FileHeader, PRELUDE, Request, SMALL, Unreadable, VERSION},
     names::NamePath,
-    pipe::{Input, answer},
+    pipe::{Control, Input, answer},
     refusal::{Reason, Refusal},
     run::{Broken, Code, EVENTS, Event, FileNumber, GOODBYE, Trouble},
     sink::{Place, Sink, SinkFile},
@@ -68,10 +68,20 @@ async fn serve<K: Sink>(
     interrupt: &Interrupt,
     (tell, files): (&mpsc::Sender<Event>, &mut JoinSet<Result<(), Broken>>),
 ) -> Result<(), Broken> {
-    let (mut send, receive) = connection.accept_stream().await?;
-    let mut control = Input::new(receive);
+    let mut control = Control::new(connection.accept_stream().await?);
+    let result = talk(connection, (sink, interrupt), &mut control, (tell, files)).await;
+    control.end(&result);
+    result
+}
+
+async fn talk<K: Sink>(
+    connection: &Connection,
+    (sink, interrupt): (&K, &Interrupt),
+    Control { send, input, .. }: &mut Control,
+    (tell, files): (&mpsc::Sender<Event>, &mut JoinSet<Result<(), Broken>>),
+) -> Result<(), Broken> {
     let mut prelude = [0; PRELUDE];
-    control.exact(&mut prelude).await?;
+    input.exact(&mut prelude).await?;
     // Said in any case, so that a sender of another version learns ours.
     send.write_chunk(message::prelude().to_vec()).await?;
     match message::parse_prelude(prelude) {
@@ -82,24 +92,24 @@ async fn serve<K: Sink>(
     let mut number: FileNumber = 0;
     loop {
         tokio::select! {
-            frame = control.frame() => {
+            frame = input.frame() => {
                 let Some(frame) = frame? else { return Err(Broken::violation("it ended without a word")) };
                 let request = match Request::parse(frame) {
                     Ok(request) => request,
                     Err(Unreadable::Malformed(why)) => return Err(Broken::violation(why)),
                     Err(Unreadable::Name(why)) => {
-                        refuse(&mut send, tell, (None, None), why.into()).await?;
+                        refuse(send, tell, (None, None), why.into()).await?;
                         continue;
                     }
                 };
                 match request {
                     Request::Start { bytes, .. } => {
                         let _ = tell.send(Event::Expected { bytes }).await;
-                        answer(&mut send, &Answer::Done).await?;
+                        answer(send, &Answer::Done).await?;
                     }
                     Request::Directory { mode, path } => match sink.make_directory(&path, mode) {
-                        Ok(()) => answer(&mut send, &Answer::Done).await?,
-                        Err(refusal) => refuse(&mut send, tell, (None, Some(path)), refusal).await?,
+                        Ok(()) => answer(send, &Answer::Done).await?,
+                        Err(refusal) => refuse(send, tell, (None, Some(path)), refusal).await?,
                     },
                     // Each file has been answered before the sender says this.
                     Request::Finish => {
@@ -107,7 +117,7 @@ async fn serve<K: Sink>(
                             file.map_err(Broken::violation)??;
                         }
                         // The stream ends when it is dropped.
-                        return Ok(answer(&mut send, &Answer::Done).await?);
+                        return Ok(answer(send, &Answer::Done).await?);
                     }
                     _ => return Err(Broken::violation("a file's message on the control stream")),
                 }
@@ -216,7 +226,11 @@ impl<K: Sink> Incoming<K> {
             Err(Unreadable::Name(why)) => return Err(Refusal::from(why).into()),
         };
         *name = Some(header.path.clone());
-        if small { self.store_small(input, header).await } else { self.store_large(send, input, header).await }
+        if small {
+            self.store_small(input, header).await
+        } else {
+            self.store_large(send, input, header).await
+        }
     }
 
     async fn store_small(&self, input: &mut Input, header: FileHeader) -> Result<Event, Failure> {

@@ -45,7 +45,9 @@ pub(crate) enum Broken {
     Interrupted(Exit),
     #[error("the peer ended the transfer: {}", reason(*.0))]
     PeerBrokeOff(u32),
-    #[error("the peer speaks version {0} of file transfer and we version {VERSION}: use the same zssp on both sides")]
+    #[error(
+        "the peer speaks version {0} of file transfer and we version {VERSION}: use the same zssp on both sides"
+    )]
     Version(u16),
     #[error("the peer broke the transfer's rules: {0}")]
     Violation(String),

@@ -20,7 +20,7 @@ use zssp::{Connection, SendStream, WriteError};
 use super::{
     message::{self, Answer, Digest, FileHeader, Mode, PRELUDE, Request, SMALL, VERSION},
     names::NamePath,
-    pipe::{Input, ask},
+    pipe::{Control, Input, ask},
     portion::Portion,
     run::{Broken, Code, EVENTS, Event, FileNumber, GOODBYE, Trouble},
     source::{Opened, Plan, Source},
@@ -108,8 +108,19 @@ impl<S: Source> Job<S> {
         interrupt: &Interrupt,
         (tell, crew): (&mpsc::Sender<Event>, &mut Crew),
     ) -> Result<(), Broken> {
-        let (mut send, receive) = connection.open_stream().await?;
-        let mut control = Input::new(receive);
+        let mut control = Control::new(connection.open_stream().await?);
+        let result = self.talk(connection, interrupt, &mut control, (tell, crew)).await;
+        control.end(&result);
+        result
+    }
+
+    async fn talk(
+        &mut self,
+        connection: &Connection,
+        interrupt: &Interrupt,
+        Control { send, input: control, .. }: &mut Control,
+        (tell, crew): (&mpsc::Sender<Event>, &mut Crew),
+    ) -> Result<(), Broken> {
         send.write_chunk(message::prelude().to_vec()).await?;
         let mut prelude = [0; PRELUDE];
         control.exact(&mut prelude).await?;
@@ -120,11 +131,11 @@ impl<S: Source> Job<S> {
         }
         let bytes = self.files.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
         let start = Request::Start { files: self.files.len() as u64, bytes };
-        ask(&mut send, &start).await?;
-        if let Answer::Refused(refusal) = read_answer(&mut control).await? {
+        ask(send, &start).await?;
+        if let Answer::Refused(refusal) = read_answer(control).await? {
             return Err(Broken::violation(refusal));
         }
-        self.make_directories(&mut send, &mut control, tell).await?;
+        self.make_directories(send, control, tell).await?;
         loop {
             while crew.files.len() < MAX_FILES
                 && !self.hopeless
@@ -161,9 +172,9 @@ impl<S: Source> Job<S> {
             let _ = tell.send(Event::NotReached { count: self.files.len() as u64 }).await;
             self.files.clear();
         }
-        ask(&mut send, &Request::Finish).await?;
+        ask(send, &Request::Finish).await?;
         send.finish()?;
-        match read_answer(&mut control).await? {
+        match read_answer(control).await? {
             Answer::Done => Ok(()),
             other => Err(Broken::violation(format_args!("{other:?} at the end"))),
         }
@@ -301,7 +312,8 @@ impl<S: Source> Outgoing<S> {
             match self.agree(&mut file, size, (send, input)).await? {
                 Agreed::Over(sent) => return Ok(sent),
                 Agreed::From { offset, hasher } => {
-                    let begun = Event::Begun { file: self.number, path: self.path.clone(), size, kept: offset };
+                    let begun =
+                        Event::Begun { file: self.number, path: self.path.clone(), size, kept: offset };
                     let _ = self.tell.send(begun).await;
                     self.contents((&mut file, size - offset), hasher, send).await
                 }
@@ -387,7 +399,8 @@ impl<S: Source> Outgoing<S> {
         let mut portion = Portion::new(self.connection.max_datagram_size());
         let mut portions = 0u32;
         while missing > 0 {
-            let wanted = usize::try_from(missing).map_or(portion.size(), |missing| missing.min(portion.size()));
+            let wanted =
+                usize::try_from(missing).map_or(portion.size(), |missing| missing.min(portion.size()));
             let mut contents = BytesMut::zeroed(wanted);
             let mut filled = 0;
             while filled < wanted {

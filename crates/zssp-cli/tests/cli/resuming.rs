@@ -40,7 +40,8 @@ fn seed() -> u64 {
 /// Where this side says that it goes on.
 #[track_caller]
 fn resumed_at(finished: &Finished) -> u64 {
-    let (_, rest) = finished.stderr.split_once("large: going on at byte ").unwrap_or_else(|| panic!("{finished:#?}"));
+    let (_, rest) =
+        finished.stderr.split_once("large: going on at byte ").unwrap_or_else(|| panic!("{finished:#?}"));
     rest.split_once(' ').unwrap().0.parse().unwrap()
 }
 
