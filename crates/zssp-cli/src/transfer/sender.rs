@@ -315,7 +315,7 @@ impl<S: Source> Outgoing<S> {
                     let begun =
                         Event::Begun { file: self.number, path: self.path.clone(), size, kept: offset };
                     let _ = self.tell.send(begun).await;
-                    self.contents((&mut file, size - offset), hasher, send).await
+                    self.contents((&mut file, size - offset), *hasher, send).await
                 }
             }
         };
@@ -358,13 +358,13 @@ impl<S: Source> Outgoing<S> {
             let hasher = self.hash(file, length)?;
             if hasher.finalize() == blake3::Hash::from(digest) {
                 ask(send, &Request::Contents { offset: length }).await?;
-                return Ok(Agreed::From { offset: length, hasher });
+                return Ok(Agreed::From { offset: length, hasher: Box::new(hasher) });
             }
         }
         *file = self.open_again()?;
         let _ = self.tell.send(Event::Anew { path: self.path.clone(), had: length }).await;
         ask(send, &Request::Contents { offset: 0 }).await?;
-        Ok(Agreed::From { offset: 0, hasher: blake3::Hasher::new() })
+        Ok(Agreed::From { offset: 0, hasher: Box::default() })
     }
 
     fn open_again(&self) -> Result<S::File, Failure> {
@@ -429,7 +429,7 @@ impl<S: Source> Outgoing<S> {
 /// What the two ends have agreed on.
 enum Agreed {
     /// The contents from there on, when what `hasher` took in is before them.
-    From { offset: u64, hasher: blake3::Hasher },
+    From { offset: u64, hasher: Box<blake3::Hasher> },
     /// No contents are needed.
     Over(Sent),
 }
