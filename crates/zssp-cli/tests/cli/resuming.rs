@@ -10,7 +10,7 @@ use std::{
 use crate::harness::{Finished, Receiver, Running, Scene, finish, zssp};
 
 /// More than is on its way before a test has cut it off.
-const SIZE: u64 = 192 << 20;
+const SIZE: u64 = 128 << 20;
 
 /// A file that is quickly made and like no other: holes with random numbers between them.
 fn large(scene: &Scene, seed: u64) -> PathBuf {
@@ -61,7 +61,7 @@ fn a_killed_sender_started_again_sends_only_the_rest() {
     for round in 1..=3 {
         random = next(random);
         let sender = Running::start(&mut scene.send(&receiver, &[&path]));
-        scene.wait_for_bytes(before + 1 + random % (32 << 20));
+        scene.wait_for_bytes(before + 1 + random % (20 << 20));
         sender.signal("KILL");
         let killed = sender.finish();
         if round > 1 {
@@ -89,7 +89,7 @@ fn a_receiver_that_was_killed_and_comes_back_is_found_by_the_sender_itself() {
     let mut command = zssp(["send", "--timeout", "6", "--to", &format!("{}@{address}", scene.bob), "--key"]);
     let sender = Running::start(command.arg(scene.path("alice.key")).arg(&path));
     random = next(random);
-    scene.wait_for_bytes(1 + random % (64 << 20));
+    scene.wait_for_bytes(1 + random % (40 << 20));
     first.signal("KILL");
     first.finish();
     let before = scene.partial().expect("it was cut off before its end");
