@@ -34,5 +34,5 @@ run sh scripts/no-std.sh
 # The lock-free parts and what waits, in every order that the memory model allows. The flag changes every crate of the build, so it
 # has a target directory of its own, and takes the provider that compiles faster.
 run env RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --no-default-features --features rust-crypto \
-    --lib --release --target-dir target/loom loom
-run env RUSTFLAGS="--cfg loom" cargo test -p seqex --lib --release --target-dir target/loom loom
+    --lib --profile loom --target-dir target/loom loom
+run env RUSTFLAGS="--cfg loom" cargo test -p seqex --lib --profile loom --target-dir target/loom loom

@@ -4,25 +4,28 @@ use core::time::Duration;
 
 use crate::SeqNo;
 
-/// How many packets each direction may have under way: a power of two from 2 to 65536.
+/// How many packets each direction may have under way: a power of two from 2 to 2³⁰.
 ///
-/// Both ends must use the same capacity; it is agreed upon like the first sequence number.
+/// Both ends must use the same capacity; it is agreed upon like the first sequence number. A power of two, so that
+/// the slots of neighbours stay apart where the numbers wrap; and at most 2³⁰, because a number is told to be before or
+/// after another one by the shorter way around the 2³² that there are, and what is compared can be two windows apart.
+/// Each window takes memory for all its slots at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity(u32);
 
-/// The number is not a power of two between 2 and 65536.
+/// The number is not a power of two between 2 and 2³⁰.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a window holds a power of two of packets between 2 and 65536")]
+#[error("a window holds a power of two of packets between 2 and 2^30")]
 pub struct BadCapacity;
 
 impl Capacity {
     /// A capacity of `packets`.
     ///
     /// # Errors
-    /// [`BadCapacity`] unless it is a power of two from 2 to 65536.
+    /// [`BadCapacity`] unless it is a power of two from 2 to 2³⁰.
     pub const fn new(packets: u32) -> Result<Self, BadCapacity> {
         //= ZSSP-DEF-22  so that slots stay apart where numbers wrap
-        if packets.is_power_of_two() && packets >= 2 && packets <= 65536 {
+        if packets.is_power_of_two() && packets >= 2 && packets <= 1 << 30 {
             Ok(Self(packets))
         } else {
             Err(BadCapacity)
@@ -118,6 +121,24 @@ impl Default for Config {
             resend: Resend::default(),
             give_up_after: None,
             feedback: Feedback::Discard,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    //= ZSSP-DEF-22  and nothing else
+    //= ZSSP-SEQ-13  64 by default
+    #[test]
+    fn a_window_is_a_power_of_two_of_which_four_fit_into_the_numbers() {
+        for packets in [2, 64, 1 << 17, 1 << 30] {
+            assert_eq!(Capacity::new(packets).map(Capacity::packets), Ok(packets));
+        }
+        assert_eq!(Capacity::default().packets(), 64);
+        for packets in [0, 1, 3, 63, 65535, (1 << 30) + 1, 1 << 31, u32::MAX] {
+            assert_eq!(Capacity::new(packets), Err(BadCapacity));
         }
     }
 }

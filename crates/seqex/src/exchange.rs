@@ -9,7 +9,7 @@ use crate::{
     nanos::Nanos,
     receive_window::{Arrival, ReceiveWindow, Stored},
     recovery::Recovery,
-    send_window::{Answered, SendWindow, Taker},
+    send_window::{Answered, Numbered, SendWindow, Taker},
 };
 
 /// One end of an exchange. `S` is what it sends, `R` what it receives.
@@ -28,9 +28,9 @@ pub struct SeqEx<S, R = S> {
     recovery: Recovery,
     incoming: ReceiveWindow<S, R>,
     /// Packets of ours that were acknowledged, for the user to see.
-    acknowledged: VecDeque<(SeqNo, S)>,
+    acknowledged: VecDeque<Numbered<S>>,
     /// Those among them whose answer was claimed.
-    acknowledged_claims: VecDeque<(SeqNo, S)>,
+    acknowledged_claims: VecDeque<Numbered<S>>,
     last_heard: Nanos,
     failure: Option<GaveUp>,
     closed: bool,
@@ -127,6 +127,12 @@ impl<S, R> SeqEx<S, R> {
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether a packet of the peer with that number would be taken: it has not arrived, and there is a place for it. For
+    /// those who put a packet together from pieces.
+    pub fn expects(&self, seq: SeqNo) -> bool {
+        !self.closed && matches!(self.incoming.classify(seq), Arrival::New)
     }
 
     /// The data of a packet that was sent and is not answered.
@@ -272,10 +278,17 @@ impl<S, R> SeqEx<S, R> {
         self.closed = true;
         self.recovery.clear();
         self.acknowledged.append(&mut self.acknowledged_claims);
-        let undelivered = self.incoming.clear().into_iter().map(|stored| (stored.data, stored.answers));
+        let undelivered = self
+            .incoming
+            .clear()
+            .into_iter()
+            .map(|stored| (stored.data, stored.answers.map(Numbered::into_pair)));
         Remains {
             unanswered: self.outgoing.clear(),
-            acknowledged: core::mem::take(&mut self.acknowledged).into(),
+            acknowledged: core::mem::take(&mut self.acknowledged)
+                .into_iter()
+                .map(Numbered::into_pair)
+                .collect(),
             undelivered: undelivered.collect(),
         }
     }
@@ -285,24 +298,24 @@ impl<S, R> SeqEx<S, R> {
 impl<S, R> SeqEx<S, R> {
     /// What the user must see next, except for answers that were [claimed](Self::claim).
     pub fn poll_deliver(&mut self) -> Option<Delivery<S, R>> {
-        if let Some((seq, data)) = self.acknowledged.pop_front() {
+        if let Some(Numbered { seq, data }) = self.acknowledged.pop_front() {
             return Some(Delivery::Acknowledged { seq, data });
         }
         let (token, Stored { data, answers, .. }) = self.deliver(Taker::Anyone)?;
         Some(match answers {
             None => Delivery::Payload { token, data },
-            Some((sent_seq, sent)) => Delivery::Reply { token, data, sent_seq, sent },
+            Some(Numbered { seq: sent_seq, data: sent }) => Delivery::Reply { token, data, sent_seq, sent },
         })
     }
 
     /// The next answer to a packet whose answer was [claimed](Self::claim).
     pub fn poll_answer(&mut self) -> Option<Answer<S, R>> {
-        if let Some((sent_seq, sent)) = self.acknowledged_claims.pop_front() {
+        if let Some(Numbered { seq: sent_seq, data: sent }) = self.acknowledged_claims.pop_front() {
             return Some(Answer::Acknowledged { sent_seq, sent });
         }
         let (token, Stored { data, answers, .. }) = self.deliver(Taker::Claimant)?;
         // Only a packet that answers one of ours has a claimant.
-        let (sent_seq, sent) = answers?;
+        let Numbered { seq: sent_seq, data: sent } = answers?;
         Some(Answer::Reply { token, data, sent_seq, sent })
     }
 
@@ -363,26 +376,36 @@ impl<S, R> SeqEx<S, R> {
     }
 
     fn transmit(&mut self, now: Timestamp, seq: SeqNo) -> Option<Message<&S>> {
-        self.recovery.on_transmit(&mut self.outgoing, now.into(), seq);
-        self.outgoing.slot(seq).message(seq)
+        let slot = self.outgoing.slot_mut(seq);
+        self.recovery.on_transmit(slot, now.into(), seq);
+        slot.message(seq)
     }
 
     fn receive_ack(&mut self, now: Nanos, ack: Ack) {
         let (first, count) = self.outgoing.transmitted_part(ack.first, ack.count);
         for seq in (0..count).map(|offset| first.plus(offset)) {
-            match ack.kind {
-                AckKind::Answered => {
-                    if let Some((data, taker)) = self.take_answered(now, seq) {
-                        match taker {
-                            Taker::Anyone => self.acknowledged.push_back((seq, data)),
-                            Taker::Claimant => self.acknowledged_claims.push_back((seq, data)),
-                        }
-                    }
-                }
+            let is_new = match ack.kind {
+                AckKind::Answered => self.on_acknowledged(now, seq),
                 AckKind::Holding => self.recovery.on_held(&mut self.outgoing, now, seq),
+            };
+            if !is_new && !self.recovery.tolerates_repetition() {
+                break;
             }
         }
         self.recovery.after_news(&mut self.outgoing, now);
+    }
+
+    /// Takes out a packet that was answered without a reply; `false` if it was before.
+    #[inline]
+    fn on_acknowledged(&mut self, now: Nanos, seq: SeqNo) -> bool {
+        let Some(Answered { data, taker, journey }) = self.outgoing.answer(seq) else { return false };
+        let acknowledged = match taker {
+            Taker::Anyone => &mut self.acknowledged,
+            Taker::Claimant => &mut self.acknowledged_claims,
+        };
+        acknowledged.push_back(Numbered { data, seq });
+        self.recovery.on_answer(now, seq, journey);
+        true
     }
 
     fn receive_message(&mut self, now: Nanos, message: Message<R>) -> Received<R> {
@@ -402,21 +425,19 @@ impl<S, R> SeqEx<S, R> {
         //= ZSSP-SEQ-17  a reply acknowledges what it replies to
         let (answers, taker) = match message.reply_to {
             None => (None, Taker::Anyone),
-            Some(seq) => match self.take_answered(now, seq) {
+            Some(seq) => match self.outgoing.answer(seq) {
                 None => return drop_for(DropReason::Unmatched, message.data),
-                Some((data, taker)) => (Some((seq, data)), taker),
+                Some(Answered { data, taker, journey }) => {
+                    self.recovery.on_answer(now, seq, journey);
+                    (Some(Numbered { data, seq }), taker)
+                }
             },
         };
+        if answers.is_some() {
+            self.recovery.after_news(&mut self.outgoing, now);
+        }
         self.incoming.store(message, answers, taker);
-        self.recovery.after_news(&mut self.outgoing, now);
         Received::Taken
-    }
-
-    #[inline]
-    fn take_answered(&mut self, now: Nanos, seq: SeqNo) -> Option<(S, Taker)> {
-        let Answered { data, taker, journey } = self.outgoing.answer(seq)?;
-        self.recovery.on_answer(now, seq, journey);
-        Some((data, taker))
     }
 
     fn give_up_deadline(&self) -> Option<Nanos> {

@@ -144,8 +144,8 @@
 //! Packets stay in the send window until they are answered, and are transmitted again when they are
 //! taken for lost. [`Resend::Adaptive`] follows RFC 6298 and RFC 9002: a packet that three later ones
 //! have overtaken, or that is later than nine eighths of a round trip, is lost; and after a time-out
-//! without any answer, one packet probes the path, with exponential back-off. [`Resend::Fixed`] is the
-//! bare protocol. Congestion control belongs to the caller: it stops calling
+//! without any answer, one packet probes the path, with exponential back-off. On a link that reorders, where
+//! packets taken for lost arrive after all, more of both is tolerated. [`Resend::Fixed`] is the bare protocol. Congestion control belongs to the caller: it stops calling
 //! [`poll_resend`](SeqEx::poll_resend) and [`poll_fresh`](SeqEx::poll_fresh) when it wants, and learns
 //! from [`Event`] what became of each transmission.
 //!
@@ -192,6 +192,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod ack_queue;
 mod channels;
 mod config;
 pub mod encoding;
@@ -206,9 +207,11 @@ mod outcome;
 mod packet;
 mod receive_window;
 mod recovery;
+mod reordering;
 mod rtt;
 mod send_window;
 mod seq;
+mod table;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 

@@ -6,14 +6,18 @@
 
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 
-use crate::{Ack, AckKind, Capacity, Message, Order, SeqNo, send_window::Taker};
+use crate::{
+    Ack, AckKind, Capacity, Message, Order, SeqNo,
+    ack_queue::AckQueue,
+    send_window::{Numbered, Taker},
+};
 
 /// A stored packet: its data, and the packet of ours it answers.
 #[derive(Debug)]
 pub(crate) struct Stored<S, R> {
     pub(crate) order: Order,
     pub(crate) data: R,
-    pub(crate) answers: Option<(SeqNo, S)>,
+    pub(crate) answers: Option<Numbered<S>>,
     pub(crate) taker: Taker,
 }
 
@@ -64,7 +68,7 @@ pub(crate) struct ReceiveWindow<S, R> {
     ready_answers: VecDeque<SeqNo>,
     /// The ordered packet whose critical section is not over.
     critical: Option<SeqNo>,
-    acks: VecDeque<Ack>,
+    acks: AckQueue,
     hints: VecDeque<SeqNo>,
     stored: u32,
     unanswered: u32,
@@ -82,7 +86,7 @@ impl<S, R> ReceiveWindow<S, R> {
             ready: VecDeque::new(),
             ready_answers: VecDeque::new(),
             critical: None,
-            acks: VecDeque::new(),
+            acks: AckQueue::new(capacity.packets() as usize),
             hints: VecDeque::new(),
             stored: 0,
             unanswered: 0,
@@ -125,7 +129,7 @@ impl<S, R> ReceiveWindow<S, R> {
     }
 
     /// Stores a packet that [`classify`](Self::classify) found new.
-    pub(crate) fn store(&mut self, message: Message<R>, answers: Option<(SeqNo, S)>, taker: Taker) {
+    pub(crate) fn store(&mut self, message: Message<R>, answers: Option<Numbered<S>>, taker: Taker) {
         let Message { seq, order, data, .. } = message;
         *self.slot_mut(seq) = Slot { seq, state: State::Stored(Stored { order, data, answers, taker }) };
         self.stored += 1;
@@ -163,7 +167,7 @@ impl<S, R> ReceiveWindow<S, R> {
                 self.hint_up_to(self.beyond);
             }
             State::Answered(Some(reply)) if slot.seq == seq && reply_waits(reply) => {}
-            _ if self.acks.back().is_some_and(|last| seq.since(last.first) < last.count) => {}
+            _ if self.acks.ends_with(seq) => {}
             // One lost packet may have held the acknowledgements of many; one duplicate fetches them again.
             _ => {
                 let acknowledged = |&offset: &u32| {
@@ -171,7 +175,7 @@ impl<S, R> ReceiveWindow<S, R> {
                     slot.seq == next && matches!(slot.state, State::Answered(None))
                 };
                 let more = (1..ACKNOWLEDGED_AGAIN).take_while(acknowledged).count();
-                self.acknowledge(seq, 1 + more as u32);
+                self.acks.push(seq, 1 + more as u32);
             }
         }
     }
@@ -223,7 +227,7 @@ impl<S, R> ReceiveWindow<S, R> {
         self.unanswered -= 1;
         self.release(seq);
         if reply.is_none() {
-            self.acknowledge(seq, 1);
+            self.acks.push(seq, 1);
         }
         self.hint_up_to(seq.minus(REORDERING_THRESHOLD - 1));
         true
@@ -253,7 +257,7 @@ impl<S, R> ReceiveWindow<S, R> {
             }
             return Some(Ack { kind: AckKind::Holding, first, count });
         }
-        self.acks.pop_front()
+        self.acks.pop()
     }
 
     /// Takes out everything that was not delivered, in sequence.
@@ -298,20 +302,6 @@ impl<S, R> ReceiveWindow<S, R> {
         if room < 2 { None } else { ready.front().copied() }
     }
 
-    fn acknowledge(&mut self, seq: SeqNo, count: u32) {
-        if let Some(last) = self.acks.back_mut() {
-            let offset = seq.since(last.first);
-            if offset <= last.count {
-                last.count = last.count.max(offset + count);
-                return;
-            }
-        }
-        // Beyond this only duplicates are acknowledged, and their sender will ask again.
-        if self.acks.len() < self.slots.len() {
-            self.acks.push_back(Ack { kind: AckKind::Answered, first: seq, count });
-        }
-    }
-
     fn hint(&mut self, seq: SeqNo) {
         if self.hints.len() < self.slots.len() {
             self.hints.push_back(seq);
@@ -319,6 +309,9 @@ impl<S, R> ReceiveWindow<S, R> {
     }
 
     fn hint_up_to(&mut self, end: SeqNo) {
+        if self.stored == 0 && self.unanswered == 0 && end.is_after(self.hinted) {
+            self.hinted = end;
+        }
         while end.is_after(self.hinted) {
             if self.is_held(self.hinted) {
                 self.hint(self.hinted);

@@ -10,7 +10,7 @@ use alloc::collections::VecDeque;
 use crate::{
     Capacity, Event, Feedback, Resend, SeqNo,
     nanos::Nanos,
-    receive_window::REORDERING_THRESHOLD,
+    reordering::Reordering,
     rtt::RoundTrip,
     send_window::{Journey, SendWindow, Slot, Status},
 };
@@ -24,6 +24,13 @@ const HELD_PROBES: u32 = 16;
 /// Events kept per slot of the window, should nobody drain them.
 const EVENTS_PER_SLOT: usize = 4;
 
+/// How many answers on end must come too soon for that to be what a round trip takes.
+const EARLY_ANSWERS: u32 = 3;
+
+/// How often the peer may repeat itself, per packet transmitted. Two are natural: what one resend asks about may be
+/// told twice.
+const REPETITIONS: u64 = 4;
+
 /// One transmission of one packet, and when that or what followed from it happened.
 #[derive(Clone, Copy, Debug)]
 struct Transmission {
@@ -36,6 +43,7 @@ struct Transmission {
 pub(crate) struct Recovery {
     resend: Resend,
     pub(crate) rtt: RoundTrip,
+    reordering: Reordering,
     /// Packets in flight, by transmission. The front is never stale between calls.
     log: VecDeque<Transmission>,
     /// Packets to transmit again.
@@ -43,6 +51,9 @@ pub(crate) struct Recovery {
     /// Packets the peer holds, by the time it said so. The front is never stale between calls.
     held: VecDeque<Transmission>,
     next_number: u64,
+    /// How much of what the peer said was known already, and how much of that is forgiven at any time.
+    repetitions: u64,
+    repetitions_limit: u64,
     /// The newest transmission known to have arrived.
     newest_arrival: Option<u64>,
     /// The newest transmission that gives a measurement in the feed call at work.
@@ -50,6 +61,10 @@ pub(crate) struct Recovery {
     /// The time-out runs from here, or from the oldest transmission if that is later.
     timer_from: Nanos,
     held_timer_from: Nanos,
+    /// When the last time-out was. Of what was transmitted before, the first answer may have been lost.
+    timed_out_at: Nanos,
+    /// Answers on end that came sooner than any round trip is supposed to be.
+    early: u32,
     in_flight: u32,
     events: VecDeque<Event>,
     events_limit: usize,
@@ -60,14 +75,19 @@ impl Recovery {
         Self {
             resend,
             rtt: RoundTrip::new(resend),
+            reordering: Reordering::new(),
             log: VecDeque::new(),
             queue: VecDeque::new(),
             held: VecDeque::new(),
             next_number: 0,
+            repetitions: 0,
+            repetitions_limit: REPETITIONS * u64::from(capacity.packets()),
             newest_arrival: None,
             sample: None,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
+            timed_out_at: Nanos::ZERO,
+            early: 0,
             in_flight: 0,
             events: VecDeque::new(),
             events_limit: match feedback {
@@ -91,7 +111,7 @@ impl Recovery {
         let log = self.log.front().map(|front| {
             let timed_out = self.timer_start(front).plus(timeout);
             if self.has_evidence_against(front) {
-                timed_out.min(front.at.plus(self.rtt.reordering_delay()))
+                timed_out.min(front.at.plus(self.reordering_delay()))
             } else {
                 timed_out
             }
@@ -101,10 +121,9 @@ impl Recovery {
     }
 
     /// Records that a packet goes out now.
-    pub(crate) fn on_transmit<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) {
+    pub(crate) fn on_transmit<S>(&mut self, slot: &mut Slot<S>, now: Nanos, seq: SeqNo) {
         let number = self.next_number;
         self.next_number += 1;
-        let slot = window.slot_mut(seq);
         slot.status = Status::InFlight;
         slot.transmissions = slot.transmissions.saturating_add(1);
         slot.number = number;
@@ -114,48 +133,58 @@ impl Recovery {
     }
 
     /// Records that a packet was answered. [`after_news`](Self::after_news) must follow.
+    #[inline]
     pub(crate) fn on_answer(&mut self, now: Nanos, seq: SeqNo, journey: Journey) {
         let in_flight = journey.status == Status::InFlight;
-        // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
-        let measures = in_flight && journey.transmissions == 1;
+        let measures = self.measure(journey);
         if in_flight {
             self.in_flight -= 1;
         }
-        if measures && self.sample.is_none_or(|newest| newest.number < journey.number) {
-            self.sample = Some(journey);
-        }
         self.on_arrival(now, journey);
-        self.emit(Event::Acked {
+        self.emit(|| Event::Acked {
             seq,
             sent_at: journey.sent_at.duration(),
             rtt: measures.then(|| now.since(journey.sent_at).duration()),
             transmissions: journey.transmissions,
             in_flight,
         });
-        self.rtt.reset_backoff();
         self.timer_from = now;
     }
 
-    /// Records that the peer holds a packet. [`after_news`](Self::after_news) must follow.
-    pub(crate) fn on_held<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) {
+    /// Records that the peer holds a packet. [`after_news`](Self::after_news) must follow. Returns whether that was
+    /// new.
+    pub(crate) fn on_held<S>(&mut self, window: &mut SendWindow<S>, now: Nanos, seq: SeqNo) -> bool {
         if !window.contains(seq) {
-            return;
+            return false;
         }
         let slot = window.slot_mut(seq);
         if !matches!(slot.status, Status::InFlight | Status::Queued) {
-            return;
+            return false;
         }
         let journey = slot.journey();
         slot.status = Status::Held;
+        slot.condemned = false;
         self.held.push_back(Transmission { seq, number: journey.number, at: now });
+        // Where much is held, as behind a gap, hardly anything else measures.
+        self.measure(journey);
         if journey.status == Status::InFlight {
             self.in_flight -= 1;
-            self.emit(Event::Held { seq, sent_at: journey.sent_at.duration() });
+            self.emit(|| Event::Held { seq, sent_at: journey.sent_at.duration() });
         }
         self.on_arrival(now, journey);
-        // The road is open, whatever the peer's application is doing.
-        self.rtt.reset_backoff();
         self.timer_from = now;
+        true
+    }
+
+    /// Records that the peer said of one packet what was known already, and returns whether to go on listening. Without
+    /// an end to this, each of the runs in a frame could cost as much as the window is large.
+    pub(crate) fn tolerates_repetition(&mut self) -> bool {
+        let tolerable = self.next_number.saturating_mul(REPETITIONS);
+        let forgiven = tolerable.saturating_sub(self.repetitions_limit);
+        self.repetitions = self.repetitions.max(forgiven);
+        let tolerates = self.repetitions < tolerable;
+        self.repetitions += u64::from(tolerates);
+        tolerates
     }
 
     /// Draws the conclusions once all that one packet says has been recorded.
@@ -202,14 +231,61 @@ impl Recovery {
         self.in_flight = 0;
     }
 
+    /// Takes a packet heard of for a measurement, if it gives one and no later one does.
+    #[inline]
+    fn measure(&mut self, journey: Journey) -> bool {
+        // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
+        let measures = journey.status == Status::InFlight
+            && journey.transmissions == 1
+            && journey.sent_at >= self.timed_out_at;
+        if measures && self.sample.is_none_or(|newest| newest.number < journey.number) {
+            self.sample = Some(journey);
+        }
+        measures
+    }
+
     /// An answer to a packet transmitted more than once may be to any of its transmissions; one that
     /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
     fn on_arrival(&mut self, now: Nanos, journey: Journey) {
         let elapsed = now.since(journey.sent_at);
-        let certain = journey.transmissions == 1 || self.rtt.min().is_none_or(|min| elapsed >= min);
+        let certain =
+            journey.transmissions == 1 || elapsed >= self.rtt.least() || self.is_least_wrong(elapsed);
         if certain {
+            self.early = 0;
             self.newest_arrival = self.newest_arrival.max(Some(journey.number));
+            // The road is open, whatever the peer's application is doing. Before that is certain, the time-out may be what
+            // is too short (Karn's algorithm, RFC 6298 section 3).
+            self.rtt.reset_backoff();
         }
+        if journey.condemned {
+            self.judge(now, certain, journey);
+        }
+    }
+
+    /// An answer came after `elapsed`, sooner than any round trip is supposed to be. Whether it is rather that which is
+    /// wrong: where much is lost, what there was to measure may have been the answer to a packet whose first was lost, or
+    /// nothing at all.
+    fn is_least_wrong(&mut self, elapsed: Nanos) -> bool {
+        self.early += 1;
+        let wrong = self.early == EARLY_ANSWERS;
+        if wrong {
+            self.rtt.restart(elapsed);
+        }
+        wrong
+    }
+
+    /// Finds out whether a packet that was taken for lost was. One that is answered sooner than a packet transmitted
+    /// again can be was not.
+    fn judge(&mut self, now: Nanos, certain: bool, journey: Journey) {
+        if certain && journey.status != Status::Queued {
+            self.reordering.on_true_loss();
+        } else {
+            self.reordering.on_false_loss(journey.sent_at, now.plus(self.rtt.least()));
+        }
+    }
+
+    fn reordering_delay(&self) -> Nanos {
+        self.rtt.reordering_delay(self.reordering.eighths())
     }
 
     fn has_evidence_against(&self, transmission: &Transmission) -> bool {
@@ -222,13 +298,14 @@ impl Recovery {
         while let Some(front) = self.oldest_in_flight(window)
             && self.has_evidence_against(&front)
         {
-            let overtaken =
-                self.newest_arrival.is_some_and(|n| n >= front.number + u64::from(REORDERING_THRESHOLD));
-            if !overtaken && now < front.at.plus(self.rtt.reordering_delay()) {
+            let overtaken = self.reordering.packets().zip(self.newest_arrival);
+            let overtaken = overtaken.is_some_and(|(by, newest)| newest >= front.number + by);
+            if !overtaken && now < front.at.plus(self.reordering_delay()) {
                 break;
             }
+            window.slot_mut(front.seq).condemned = true;
             self.requeue(window, front);
-            self.emit(Event::Lost { seq: front.seq, sent_at: front.at.duration() });
+            self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() });
         }
         self.drop_stale_held(window);
     }
@@ -241,12 +318,14 @@ impl Recovery {
             }
             self.requeue(window, front);
             match self.resend {
-                Resend::Fixed(_) => self.emit(Event::Lost { seq: front.seq, sent_at: front.at.duration() }),
+                Resend::Fixed(_) => {
+                    self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() })
+                }
                 Resend::Adaptive(_) => {
                     // One packet to ask with is enough: its answer is the evidence about the others.
-                    self.emit(Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
+                    self.emit(|| Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
                     self.rtt.back_off();
-                    self.timer_from = now;
+                    (self.timer_from, self.timed_out_at) = (now, now);
                     self.oldest_in_flight(window);
                     break;
                 }
@@ -311,14 +390,14 @@ impl Recovery {
         held.at.max(self.held_timer_from).plus(wait)
     }
 
-    fn emit(&mut self, event: Event) {
+    fn emit(&mut self, event: impl FnOnce() -> Event) {
         if self.events_limit == 0 {
             return;
         }
         if self.events.len() == self.events_limit {
             self.events.pop_front();
         }
-        self.events.push_back(event);
+        self.events.push_back(event());
     }
 }
 

@@ -59,6 +59,12 @@ impl RoundTrip {
         });
     }
 
+    /// What was measured before was wrong.
+    pub(crate) fn restart(&mut self, latest: Nanos) {
+        self.estimate = None;
+        self.sample(latest);
+    }
+
     pub(crate) fn smoothed(&self) -> Option<Nanos> {
         self.estimate.map(|e| e.smoothed)
     }
@@ -86,11 +92,24 @@ impl RoundTrip {
         }
     }
 
-    /// How late a packet may be, after a later one arrived, before it counts as lost:
-    /// nine eighths of the round trip (RFC 9002, 6.1.2).
-    pub(crate) fn reordering_delay(&self) -> Nanos {
-        let rtt = self.estimate.map_or(Nanos::ZERO, |e| e.smoothed.max(e.latest));
-        rtt.plus(rtt.part(8)).max(GRANULARITY)
+    /// How old a packet may be, after a later one arrived, before it counts as lost: a round trip and some eighths of
+    /// one (RFC 9002, 6.1.2).
+    pub(crate) fn reordering_delay(&self, eighths: u64) -> Nanos {
+        let rtt = self.estimate.map_or(self.assumed(), |e| e.smoothed.max(e.latest));
+        rtt.plus(rtt.part(8).times(eighths)).max(GRANULARITY)
+    }
+
+    /// The least time in which an answer can have come. Before the first measurement, what is taken for a round trip is the
+    /// first time-out: were it nothing, every packet would be late, be transmitted again, and so measure nothing, for ever.
+    pub(crate) fn least(&self) -> Nanos {
+        self.estimate.map_or(self.assumed(), |e| e.min)
+    }
+
+    fn assumed(&self) -> Nanos {
+        match self.bounds {
+            Bounds::Adaptive { initial, .. } => initial,
+            Bounds::Fixed(interval) => interval,
+        }
     }
 
     /// Doubles the time-out.
@@ -138,7 +157,18 @@ mod tests {
         assert_eq!(rtt.smoothed(), Some(millis(90)));
         assert_eq!(rtt.variation(), Some(millis(50)));
         assert_eq!(rtt.min(), Some(millis(80)));
-        assert_eq!(rtt.reordering_delay(), millis(180));
+        assert_eq!(rtt.reordering_delay(1), millis(180));
+    }
+
+    #[test]
+    fn before_the_first_measurement_a_round_trip_is_no_shorter_than_the_first_time_out() {
+        let mut rtt = adaptive();
+        assert_eq!(
+            (rtt.least(), rtt.reordering_delay(2)),
+            (millis(250), millis(250).plus(millis(250).part(4)))
+        );
+        rtt.sample(millis(80));
+        assert_eq!((rtt.least(), rtt.reordering_delay(2)), (millis(80), millis(100)));
     }
 
     #[test]
@@ -165,7 +195,7 @@ mod tests {
         rtt.sample(Nanos::ZERO);
         rtt.sample(Duration::MAX.into());
         assert_eq!(rtt.timeout(), millis(4000));
-        assert!(rtt.reordering_delay() > millis(4000));
+        assert!(rtt.reordering_delay(1) > millis(4000));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(crate) enum Status {
 #[derive(Debug)]
 pub(crate) struct Slot<S> {
     pub(crate) status: Status,
+    /// Whether it was taken for lost by evidence, and has not arrived since.
+    pub(crate) condemned: bool,
     pub(crate) transmissions: u32,
     /// The number of the latest transmission, unique over the exchange's life.
     pub(crate) number: u64,
@@ -43,6 +45,20 @@ pub(crate) enum Taker {
     Claimant,
 }
 
+/// Data that was sent, with its number. Not a tuple: those keep their last field last, and padding in the middle makes
+/// copies of small data wait for the stores before them.
+#[derive(Debug)]
+pub(crate) struct Numbered<S> {
+    pub(crate) data: S,
+    pub(crate) seq: SeqNo,
+}
+
+impl<S> Numbered<S> {
+    pub(crate) fn into_pair(self) -> (SeqNo, S) {
+        (self.seq, self.data)
+    }
+}
+
 /// A packet that has just been answered.
 #[derive(Debug)]
 pub(crate) struct Answered<S> {
@@ -55,6 +71,7 @@ pub(crate) struct Answered<S> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Journey {
     pub(crate) status: Status,
+    pub(crate) condemned: bool,
     pub(crate) transmissions: u32,
     pub(crate) number: u64,
     pub(crate) sent_at: Nanos,
@@ -95,6 +112,7 @@ impl<S> SendWindow<S> {
         let Message { seq, reply_to, order, data } = message;
         *self.slot_mut(seq) = Slot {
             status: Status::Fresh,
+            condemned: false,
             transmissions: 0,
             number: 0,
             sent_at: now,
@@ -145,6 +163,7 @@ impl<S> SendWindow<S> {
     }
 
     /// Takes out a packet that has been answered; `None` if it is not in here or was never transmitted.
+    #[inline]
     pub(crate) fn answer(&mut self, seq: SeqNo) -> Option<Answered<S>> {
         if seq.since(self.oldest) >= self.fresh.since(self.oldest) {
             return None;
@@ -202,6 +221,7 @@ impl<S> Slot<S> {
     fn vacant() -> Self {
         Self {
             status: Status::Vacant,
+            condemned: false,
             transmissions: 0,
             number: 0,
             sent_at: Nanos::ZERO,
@@ -214,8 +234,8 @@ impl<S> Slot<S> {
     }
 
     pub(crate) fn journey(&self) -> Journey {
-        let Self { status, transmissions, number, sent_at, .. } = *self;
-        Journey { status, transmissions, number, sent_at }
+        let Self { status, condemned, transmissions, number, sent_at, .. } = *self;
+        Journey { status, condemned, transmissions, number, sent_at }
     }
 
     pub(crate) fn data(&self) -> Option<&S> {

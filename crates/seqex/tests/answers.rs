@@ -5,8 +5,8 @@ mod support;
 use std::time::Duration;
 
 use seqex::{
-    Ack, AckKind, BadCapacity, Capacity, Config, Delivery, DropReason, Message, Order, Packet, Received,
-    Refusal, SeqEx, SeqNo, Timestamp, Token,
+    Ack, AckKind, Capacity, Config, Delivery, DropReason, Message, Order, Packet, Received, Refusal, SeqEx,
+    SeqNo, Timestamp, Token,
 };
 use support::{Answer, Letter, Pair};
 
@@ -22,19 +22,6 @@ fn payload(seq: u32, order: Order) -> Packet<u64> {
 
 fn answered(first: u32, count: u32) -> Packet<u64> {
     Packet::Ack(Ack { kind: AckKind::Answered, first: SeqNo::new(first), count })
-}
-
-//= ZSSP-DEF-22  powers of two
-//= ZSSP-SEQ-13  64 by default
-#[test]
-fn a_capacity_is_a_power_of_two() {
-    for good in [2, 4, 64, 4096, 65536] {
-        assert_eq!(Capacity::new(good).map(Capacity::packets), Ok(good));
-    }
-    assert_eq!(Capacity::default().packets(), 64);
-    for bad in [0, 1, 3, 63, 65, 131_072, u32::MAX] {
-        assert_eq!(Capacity::new(bad), Err(BadCapacity));
-    }
 }
 
 //= ZSSP-SEQ-10  what was sent comes back

@@ -102,6 +102,22 @@ fn time_passes_on_all_channels() {
     assert_eq!(transmitted(&mut a).len(), 2, "both again");
 }
 
+#[test]
+fn a_channel_closed_before_anybody_asked_was_never_opened() {
+    let mut b = channels(LIMITS);
+    for channel in [5, 6] {
+        b.receive(NOW, channel, message(0)).expect("a place");
+    }
+    drop(b.get_mut(5).expect("an open channel").close());
+    assert!(b.get(5).is_none(), "a closed channel is not open");
+    assert_eq!([b.poll_opened(), b.poll_opened()], [Some(6), None]);
+    b.receive(NOW, 7, message(0)).expect("the place is free");
+    assert!(b.close(7).is_some());
+    assert_eq!(b.poll_opened(), None);
+    assert_eq!(b.receive(NOW, 5, message(0)).unwrap_err().reason, OpenError::Retired);
+    assert!(b.get_mut(5).is_none() && b.close(5).is_none());
+}
+
 #[cfg(all(feature = "std", not(loom)))]
 mod shared {
     use seqex::{Clock, Closed, Ended, Link, Multiplexer, MultiplexerDriver};
@@ -189,5 +205,47 @@ mod shared {
         assert_eq!(a_driver.handle_timeout(), Ok(()));
         a.close();
         assert_eq!(a_driver.handle_timeout(), Err(Ended::Closed));
+    }
+
+    /// The exchange is locked while one of its packets is encoded, and nothing of the multiplexer waits for it.
+    #[test]
+    fn whoever_encodes_may_use_other_channels() {
+        let (a, a_driver) = multiplexer(ChannelLimits { channels: 3, opened_by_peer: 2 });
+        a.open(1).expect("a new channel").try_send(Order::Ordered, 0).expect("room");
+        let closed = a.open(2).expect("a new channel");
+        let (_, driver) = a_driver.next_channel().expect("something to transmit");
+        let used = driver.transmit(|_| {
+            drop(closed.close());
+            drop(a.open(3).expect("the place of the closed one"));
+            a_driver.receive(4, message(0)).expect("a place");
+            a.try_accept().expect("open").map(|(channel, _)| channel)
+        });
+        assert_eq!(used, Some(Some(4)));
+    }
+
+    #[test]
+    fn whoever_does_not_wait_for_a_channel_takes_what_is_there() {
+        let (a, a_driver) = multiplexer(LIMITS);
+        assert!(matches!(a.try_accept(), Ok(None)));
+        assert!(matches!(a.accept().wait_timeout(Duration::ZERO), Ok(None)));
+        for channel in [1, 2] {
+            a_driver.receive(channel, message(0)).expect("a place");
+        }
+        let (channel, exchange) = a.try_accept().expect("open").expect("a channel");
+        assert_eq!(channel, 1);
+        drop(exchange.close());
+        let accepted = a.accept().wait_timeout(Duration::from_secs(60)).expect("open");
+        assert_eq!(accepted.map(|(channel, _)| channel), Some(2));
+
+        // Closed before anybody accepted it, by whoever has what there is to transmit: that there is a gap.
+        a_driver.receive(3, message(1)).expect("a place");
+        let (channel, driver) = a_driver.next_channel().expect("what is held");
+        assert_eq!(channel, 3);
+        drop(driver.exchange().close());
+        assert!(matches!(a.try_accept(), Ok(None)));
+
+        a.close();
+        assert!(matches!(a.try_accept(), Err(Closed)));
+        assert!(matches!(a.accept().wait_timeout(Duration::ZERO), Err(Closed)));
     }
 }

@@ -5,13 +5,15 @@
 mod link;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::task::Poll;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use link::{Delivery, Letter, Task, ends, ends_with, settle};
 use seqex::{
-    Answer, ChannelLimits, Clock, Closed, Config, Ended, Link, Multiplexer, Order, Packet, Received, Refusal,
-    WhyUnanswered,
+    Answer, ChannelLimits, Clock, Closed, Config, Ended, Event, Feedback, Link, Multiplexer, Order, Packet,
+    Received, Refusal, WhyUnanswered,
 };
 
 fn is_pending<T>(poll: &Poll<T>) -> bool {
@@ -592,4 +594,89 @@ fn a_silent_channel_stops_no_other() {
     clock.advance(Duration::from_millis(900));
     assert_eq!(driver.handle_timeout(), Ok(()));
     assert!(transmit().contains(&2));
+}
+
+/// A waker that panics.
+struct Bomb;
+
+impl Wake for Bomb {
+    fn wake(self: Arc<Self>) {
+        panic!("on purpose");
+    }
+}
+
+fn poll_with_bomb<F: Future + Unpin>(future: &mut F) -> bool {
+    let waker = Waker::from(Arc::new(Bomb));
+    Pin::new(future).poll(&mut Context::from_waker(&waker)).is_pending()
+}
+
+//= ZSSP-DEF-23  although another one's waker panics
+#[test]
+fn a_waker_that_panics_keeps_nobody_else_from_being_woken() {
+    let panics = |act: &dyn Fn()| catch_unwind(AssertUnwindSafe(act)).is_err();
+    let task = Task::default();
+
+    let (_, a, b) = ends(8);
+    let (mut first, mut second) = (a.driver.transmittable(), a.driver.transmittable());
+    assert!(poll_with_bomb(&mut first) && is_pending(&task.poll(&mut second)));
+    assert!(panics(&|| drop(a.exchange.try_send(Order::Unordered, Letter(1)))));
+    assert_eq!(task.woken(), 1, "something to transmit");
+
+    let (mut first, mut second) = (b.exchange.receive(), b.exchange.receive());
+    assert!(poll_with_bomb(&mut first) && is_pending(&task.poll(&mut second)));
+    assert!(panics(&|| drop(b.exchange.close())));
+    assert_eq!(task.woken(), 1, "closed");
+
+    let limits = ChannelLimits { channels: 2, opened_by_peer: 0 };
+    let (multiplexer, _driver) = Multiplexer::<u32>::new(Config::default(), limits, Clock::manual());
+    let [one, two] = [1, 2].map(|id| multiplexer.open(id).expect("room for two"));
+    let (mut first, mut second) = (one.receive(), two.receive());
+    let mut acceptor = multiplexer.accept();
+    assert!(poll_with_bomb(&mut first) && is_pending(&task.poll(&mut second)));
+    assert!(is_pending(&task.poll(&mut acceptor)));
+    assert!(panics(&|| multiplexer.close()));
+    assert_eq!(task.woken(), 2, "every channel is closed, and nobody waits for one");
+}
+
+#[test]
+fn the_owner_of_the_link_learns_what_became_of_each_transmission() {
+    let (clock, a, b) = ends_with(Config { feedback: Feedback::Collect, ..Config::default() });
+    let events = || Vec::from_iter(std::iter::from_fn(|| a.driver.poll_event()));
+    let seq = a.exchange.try_send(Order::Unordered, Letter(1)).expect("room");
+    let sent_at = clock.now();
+    drop(a.transmit());
+    assert_eq!((a.driver.in_flight(), events()), (1, vec![]));
+    clock.advance(Duration::from_millis(250));
+    a.driver.handle_timeout().expect("an open exchange");
+    assert_eq!(events(), [Event::TimedOut { seq, sent_at }]);
+    a.carry_to(&b);
+    drop(b.packet());
+    b.carry_to(&a);
+    assert!(matches!(events()[..], [Event::Acked { rtt: None, transmissions: 2, in_flight: true, .. }]));
+
+    a.exchange.try_send(Order::Unordered, Letter(2)).expect("room");
+    a.carry_to(&b);
+    clock.advance(Duration::from_millis(40));
+    drop(b.packet());
+    b.carry_to(&a);
+    let rtt = Some(Duration::from_millis(40));
+    assert!(matches!(events()[..], [Event::Acked { rtt: measured, .. }] if measured == rtt));
+    assert_eq!((a.driver.in_flight(), a.driver.smoothed_rtt()), (0, rtt));
+}
+
+#[test]
+fn futures_that_have_sent_something_are_over() {
+    let (_, a, b) = ends(8);
+    let task = Task::default();
+    let mut sending = a.exchange.send(Order::Unordered, Letter(1));
+    assert!(task.poll(&mut sending).is_ready());
+    let mut request = a.exchange.request(Order::Unordered, Letter(2));
+    assert!(is_pending(&task.poll(&mut request)));
+    assert_eq!(a.carry_to(&b), 2);
+    while b.packet().is_some() {}
+    b.carry_to(&a);
+    assert!(task.poll(&mut request).is_ready());
+    assert!(catch_unwind(AssertUnwindSafe(|| task.poll(&mut sending))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| task.poll(&mut request))).is_err());
+    assert_eq!(a.transmit(), [], "nothing is sent twice");
 }

@@ -92,3 +92,38 @@ proptest! {
         prop_assert_eq!(answered + remains.unanswered.len() as u32, sent, "each letter comes back exactly once");
     }
 }
+
+/// However many runs a frame has, what they cost is bounded by what was transmitted: a run that repeats what is known
+/// is not followed to its end, once the peer has repeated itself for too often.
+#[test]
+fn acknowledgements_that_repeat_themselves_are_not_listened_to_for_ever() {
+    let capacity = Capacity::new(1024).expect("a power of two");
+    let mut exchange: SeqEx<u32> = SeqEx::new(Config { capacity, ..Config::default() });
+    let transmit = |exchange: &mut SeqEx<u32>, count| {
+        for data in 0..count {
+            exchange.send(Duration::ZERO, Order::Unordered, data).expect("room");
+            exchange.poll_transmit(Duration::ZERO);
+        }
+    };
+    let hear = |exchange: &mut SeqEx<u32>, kind, first, count| {
+        exchange.receive(Duration::ZERO, Packet::Ack(Ack { kind, first: SeqNo::new(first), count }));
+        while exchange.poll_deliver().is_some() {}
+        exchange.unanswered()
+    };
+    transmit(&mut exchange, 1000);
+    assert_eq!(hear(&mut exchange, AckKind::Answered, 1, 400), 600);
+    assert_eq!(hear(&mut exchange, AckKind::Answered, 1, 500), 500, "repetition as such is natural");
+    for kind in [AckKind::Answered, AckKind::Holding] {
+        for _ in 0..255 {
+            assert_eq!(hear(&mut exchange, kind, 1, 500), 500);
+        }
+    }
+    assert_eq!(hear(&mut exchange, AckKind::Answered, 1, 600), 500, "not followed to its end");
+    assert_eq!(hear(&mut exchange, AckKind::Answered, 501, 100), 400, "news are always heard");
+    transmit(&mut exchange, 20);
+    assert_eq!(
+        hear(&mut exchange, AckKind::Answered, 541, 80),
+        400,
+        "60 known ones, 20 news: 80 may be known"
+    );
+}

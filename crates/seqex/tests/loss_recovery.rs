@@ -258,3 +258,52 @@ fn hearing_that_a_packet_is_held_ends_the_back_off() {
     assert_eq!(a.resend_timeout(), millis(250));
     assert_eq!(a.next_deadline(), Some(millis(now + 250)), "the other one gets a whole time-out");
 }
+
+//= ZSSP-SEQ-19  by measured round trips
+#[test]
+fn what_was_sent_before_a_timeout_measures_nothing() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 3);
+    a.handle_timeout(millis(252));
+    assert_eq!(resends(&mut a, 252), [0]);
+    // The peer had all three long ago, and what it said of that was lost.
+    hear(&mut a, 262, AckKind::Answered, 0, 3);
+    assert_eq!(a.smoothed_rtt(), None);
+    transmit(&mut a, 300, 1);
+    hear(&mut a, 310, AckKind::Answered, 3, 1);
+    assert_eq!(a.smoothed_rtt(), Some(millis(10)));
+}
+
+//= ZSSP-SEQ-19  by measured round trips
+#[test]
+fn a_timeout_stays_backed_off_until_something_is_certain() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 1);
+    a.handle_timeout(millis(250));
+    assert_eq!(resends(&mut a, 250), [0]);
+    // A round trip of 300 ms: this is the answer to the first transmission.
+    hear(&mut a, 300, AckKind::Answered, 0, 1);
+    transmit(&mut a, 400, 1);
+    assert_eq!(a.next_deadline(), Some(millis(900)), "or every packet would be transmitted twice");
+    hear(&mut a, 700, AckKind::Answered, 1, 1);
+    assert_eq!(a.smoothed_rtt(), Some(millis(300)));
+}
+
+//= ZSSP-SEQ-19  by measured round trips
+#[test]
+fn a_round_trip_that_is_too_long_is_found_out() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 1);
+    hear(&mut a, 200, AckKind::Answered, 0, 1);
+    assert_eq!(a.smoothed_rtt(), Some(millis(200)));
+    transmit(&mut a, 1000, 8);
+    let mut at = 1000;
+    for packet in 1..4 {
+        at = u64::try_from(a.next_deadline().expect("a time-out").as_millis()).expect("small");
+        a.handle_timeout(millis(at));
+        assert_eq!(resends(&mut a, at), [packet]);
+        hear(&mut a, at + 10, AckKind::Answered, packet, 1);
+    }
+    assert_eq!(a.smoothed_rtt(), Some(millis(10)), "three came after ten milliseconds");
+    assert_eq!(resends(&mut a, at + 10), [4, 5, 6, 7, 8], "so they are evidence against the others");
+}

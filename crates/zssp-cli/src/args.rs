@@ -1,10 +1,13 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::values::{Allowed, Target, listen_address, period, seconds, size};
+use crate::{
+    place::Listen,
+    values::{Allowed, Target, period, seconds, size},
+};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -30,6 +33,7 @@ Examples:
   zssp send --key alice.key --to zssp1…@192.0.2.7 report.pdf
   zssp send --key alice.key --to zssp1…@backup.example.org:9993 photos/ notes/
   zssp send --key alice.key --to zssp1…@[2001:db8::7]:9993 -- -odd-name
+  zssp send --key alice.key --to zssp1…@ethernet:eth0/02:00:00:00:00:07 report.pdf
 
 A folder arrives as a folder of its name, with everything below it. Names, contents, permission
 bits and modification times of files are kept; symbolic links, devices, pipes and sockets are
@@ -44,11 +48,14 @@ Examples:
   zssp receive --key bob.key --allow zssp1… --dir incoming
   zssp receive --key bob.key --listen 0.0.0.0:9993 --allow zssp1… --allow zssp1… --dir incoming
   zssp receive --key bob.key --allow zssp1… --dir incoming --once
+  zssp receive --key bob.key --listen ethernet:eth0 --allow zssp1… --dir incoming
 
 Files appear under their names only when complete and verified; until then they are called
 .zssp-partial-…, and kept when a transfer is cut off, for the sender to go on. Nothing is written
 outside the folder, whatever a sender asks for. Without --once the receiver serves any number of
-senders until it is interrupted.";
+senders until it is interrupted.
+
+With ethernet: there is no IP: raw frames on one segment, on Linux, with CAP_NET_RAW.";
 
 const PING_EXAMPLES: &str = "\
 Examples:
@@ -145,7 +152,7 @@ pub(crate) struct Send {
     /// The file with our secret key (see `zssp keygen`)
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
-    /// The receiver: its public key and where it listens (port 9993 if none is given)
+    /// The receiver: its public key and where it listens (port 9993 if none is given), or ethernet:INTERFACE/MAC
     #[arg(long, value_name = "PUBKEY@HOST[:PORT]")]
     pub(crate) to: Target,
     /// Give up when the receiver has not answered, or has fallen silent, for so long. Where an earlier attempt was cut
@@ -162,9 +169,10 @@ pub(crate) struct Receive {
     /// The file with our secret key (see `zssp keygen`)
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
-    /// Where to listen; port 0 takes any free one, which is printed [default: port 9993 of every address]
-    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
-    pub(crate) listen: Option<SocketAddr>,
+    /// Where to listen: address and port, or ethernet:INTERFACE; port 0 takes any free one, which is printed [default: port
+    /// 9993 of every address]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<Listen>,
     /// Whose files are welcome: public keys, or `any` for everybody
     #[arg(long, value_name = "PUBKEY", required = true, num_args = 1..)]
     pub(crate) allow: Vec<Allowed>,
@@ -235,9 +243,10 @@ pub(crate) struct Serve {
     /// The file with our secret key (see `zssp keygen`)
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
-    /// Where to listen; port 0 takes any free one, which is printed [default: port 9993 of every address]
-    #[arg(long, value_name = "ADDR", value_parser = listen_address)]
-    pub(crate) listen: Option<SocketAddr>,
+    /// Where to listen: address and port, or ethernet:INTERFACE; port 0 takes any free one, which is printed [default: port
+    /// 9993 of every address]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<Listen>,
     /// Who may measure: public keys, or `any` for everybody
     #[arg(long, value_name = "PUBKEY", required = true, num_args = 1..)]
     pub(crate) allow: Vec<Allowed>,

@@ -19,6 +19,7 @@ use crate::{
         load::{Arrived, Load, Way},
     },
     pair::Pair,
+    place::Seen,
     purpose::Purpose,
     transfer::run::GOODBYE,
 };
@@ -68,7 +69,7 @@ async fn measure(connection: &Connection, args: &args::Bench, console: &Console)
     };
     console.summary(format_args!(
         "to {} with {}, {streams}, {} s each; CPU seconds are those of {whose}\n",
-        connection.remote_address(),
+        Seen(connection.remote_address()),
         connection.suite(),
         args.duration.as_secs_f64()
     ));

@@ -1,6 +1,7 @@
 //! From a peer's name to a connection with it.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -9,7 +10,9 @@ use tokio::{task::JoinSet, time::sleep};
 use zssp::{Builder, ConnectError, Connection, Endpoint, SecretKey};
 
 use crate::{
+    ethernet,
     exit::{Exit, Failure},
+    place::Place,
     public_key_text::PublicKeyText,
     purpose::Purpose,
     values::Target,
@@ -44,19 +47,19 @@ impl Caller {
 
 /// Connects to whichever of the target's addresses answers first.
 pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) -> Result<Connection, Failure> {
-    let addresses = resolve(to).await?;
+    let roads = roads(&to.place).await?;
     let purpose = caller.purpose;
     let ours = PublicKeyText(caller.key.public_key());
     let mut attempts = JoinSet::new();
-    for (position, address) in (0u32..).zip(addresses.iter().copied()) {
+    for (position, road) in (0u32..).zip(roads.iter().copied()) {
         let (caller, peer) = (caller.clone(), to.key.0);
         attempts.spawn(async move {
             sleep(HEAD_START * position).await;
-            let endpoint = endpoint(caller, address, patience).await?;
+            let (endpoint, address) = endpoint(caller, road, patience).await?;
             endpoint.connect(address, peer).await
         });
     }
-    let mut last = Failure::new(Exit::Unreachable, no_answer(to, &addresses, patience, purpose));
+    let mut last = Failure::new(Exit::Unreachable, no_answer(to, &roads, patience, purpose));
     while let Some(attempt) = attempts.join_next().await {
         match attempt {
             Ok(Ok(connection)) => return Ok(connection),
@@ -64,24 +67,10 @@ pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) ->
                 return Err(Failure::new(Exit::Refused, refused(to, &ours, purpose)));
             }
             Ok(Err(ConnectError::TimedOut)) | Err(_) => {}
-            Ok(Err(other)) => last = Failure::new(Exit::Local, format!("{}: {other}", to.host)),
+            Ok(Err(other)) => last = Failure::new(Exit::Local, format!("{}: {other}", to.place)),
         }
     }
     Err(last)
-}
-
-/// A socket to reach `address` from.
-async fn endpoint(caller: Caller, address: SocketAddr, patience: Duration) -> Result<Endpoint, ConnectError> {
-    let any: IpAddr =
-        if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let Caller { key, purpose, identity, silence } = caller;
-    let builder = Endpoint::builder(key).identity(identity).connect_timeout(patience);
-    let builder = match purpose {
-        Purpose::Measurement => builder.give_up_after(silence),
-        Purpose::Transfer => patient(builder, silence),
-    };
-    let bound = builder.bind(SocketAddr::new(any, 0)).await;
-    bound.map_err(|error| ConnectError::Local(error.to_string().into()))
 }
 
 /// For a peer whose disk may take its time, and whose machine may not: what counts is whether the peer is there.
@@ -89,37 +78,88 @@ pub(crate) fn patient(builder: Builder, silence: Duration) -> Builder {
     builder.give_up_after(DISK).keep_alive(silence / 4).idle_timeout(silence)
 }
 
-async fn resolve(to: &Target) -> Result<Vec<SocketAddr>, Failure> {
+/// One way to reach a peer.
+#[derive(Clone, Copy)]
+enum Road {
+    Ethernet(ethernet::Card),
+    Udp(SocketAddr),
+}
+
+impl fmt::Display for Road {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ethernet(card) => write!(f, "{}{card}", ethernet::PREFIX),
+            Self::Udp(address) => address.fmt(f),
+        }
+    }
+}
+
+/// An endpoint for a road, and the peer's address on it.
+async fn endpoint(
+    caller: Caller,
+    road: Road,
+    patience: Duration,
+) -> Result<(Endpoint, SocketAddr), ConnectError> {
+    let local = |error: String| ConnectError::Local(error.into());
+    let Caller { key, purpose, identity, silence } = caller;
+    let builder = Endpoint::builder(key).identity(identity).connect_timeout(patience);
+    let builder = match purpose {
+        Purpose::Measurement => builder.give_up_after(silence),
+        Purpose::Transfer => patient(builder, silence),
+    };
+    match road {
+        Road::Ethernet(card) => ethernet::reach(builder, card).map_err(local),
+        Road::Udp(address) => {
+            let any: IpAddr = match address {
+                SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let bound = builder.bind(SocketAddr::new(any, 0)).await;
+            Ok((bound.map_err(|error| local(error.to_string()))?, address))
+        }
+    }
+}
+
+async fn roads(to: &Place) -> Result<Vec<Road>, Failure> {
+    let (host, port) = match to {
+        Place::Ethernet(card) => return Ok(vec![Road::Ethernet(*card)]),
+        Place::Udp { host, port } => (host, *port),
+    };
     let unknown =
-        |why: String| Failure::new(Exit::Unreachable, format!("the host `{}` is not known: {why}", to.host));
-    let found = tokio::net::lookup_host((to.host.as_str(), to.port))
-        .await
-        .map_err(|error| unknown(error.to_string()))?;
+        |why: String| Failure::new(Exit::Unreachable, format!("the host `{host}` is not known: {why}"));
+    let found =
+        tokio::net::lookup_host((host.as_str(), port)).await.map_err(|error| unknown(error.to_string()))?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
         if !addresses.contains(&address) && addresses.len() < MAX_ADDRESSES {
             addresses.push(address);
         }
     }
-    if addresses.is_empty() { Err(unknown("it has no address".into())) } else { Ok(addresses) }
+    if addresses.is_empty() {
+        return Err(unknown("it has no address".into()));
+    }
+    Ok(addresses.into_iter().map(Road::Udp).collect())
 }
 
 fn refused(to: &Target, ours: &PublicKeyText, purpose: Purpose) -> String {
-    let (host, server) = (&to.host, purpose.server());
+    let (place, server) = (&to.place, purpose.server());
     format!(
-        "{host} refused us: it does not know our key, serves as many as it can, or is not `{server}`. Its operator can \
+        "{place} refused us: it does not know our key, serves as many as it can, or is not `{server}`. Its operator can \
          let us in with\n  --allow {ours}"
     )
 }
 
-fn no_answer(to: &Target, addresses: &[SocketAddr], patience: Duration, purpose: Purpose) -> String {
-    let tried = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+fn no_answer(to: &Target, roads: &[Road], patience: Duration, purpose: Purpose) -> String {
+    let tried = roads.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let passes = match &to.place {
+        Place::Ethernet(_) => "is it on the same segment, without a router between".into(),
+        Place::Udp { port, .. } => format!("does UDP port {port} get through"),
+    };
     format!(
-        "no answer from {tried} within {} s. Is `{}` running there, and does UDP port {} get through? \
+        "no answer from {tried} within {} s. Is `{}` running there, and {passes}? \
          Is this its public key? (A peer with another key stays silent.)\n  {}",
         patience.as_secs(),
         purpose.server(),
-        to.port,
         to.key
     )
 }

@@ -1,14 +1,9 @@
 //! Those who connect to a command that listens.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-
 use zssp::{Connection, Incoming, PeerName};
 
 use crate::{
-    console::Console,
-    public_key_text::PublicKeyText,
-    purpose::Purpose,
-    values::{Allowed, DEFAULT_PORT},
+    console::Console, place::Seen, public_key_text::PublicKeyText, purpose::Purpose, values::Allowed,
 };
 
 /// Who is let in, for what, and how many at once.
@@ -23,7 +18,7 @@ impl Guests {
     /// Whether to let a peer in, while `busy` others are served. What is said of a refusal tells the operator what to do.
     pub(crate) fn welcomes(&self, incoming: &Incoming, busy: usize) -> bool {
         let key = PublicKeyText(incoming.peer_key());
-        let (address, purpose) = (incoming.remote_address(), self.purpose);
+        let (address, purpose) = (Seen(incoming.remote_address()), self.purpose);
         if !self.knows(&key) {
             self.console.warn(format_args!(
                 "refused an unknown peer at {address} that wants to {purpose}; to let it in, add\n  --allow {key}"
@@ -61,7 +56,7 @@ impl Guests {
     /// Lets a peer in; `None` if no connection came about.
     pub(crate) async fn admit(&self, incoming: Incoming) -> Option<Connection> {
         let peer = PublicKeyText(incoming.peer_key()).short();
-        let address = incoming.remote_address();
+        let address = Seen(incoming.remote_address());
         let name = name_of(&incoming);
         match incoming.accept_as(name).await {
             Ok(connection) => {
@@ -81,23 +76,4 @@ impl Guests {
 /// Who it is. The same key may come several times at once: each command says of itself that it is another.
 pub(crate) fn name_of(incoming: &Incoming) -> PeerName {
     PeerName::new(&[&incoming.peer_key().as_bytes()[..], incoming.identity()].concat())
-}
-
-/// Where to listen: where the user said, or everywhere, with IPv6 if this machine has it.
-pub(crate) fn addresses(asked_for: Option<SocketAddr>) -> Vec<SocketAddr> {
-    match asked_for {
-        Some(address) => vec![address],
-        None => {
-            vec![(Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into(), (Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into()]
-        }
-    }
-}
-
-/// How others write where we listen; they know better than we under which address they see this machine.
-pub(crate) fn place(address: SocketAddr) -> String {
-    if address.ip().is_unspecified() {
-        format!("THIS-MACHINE:{}", address.port())
-    } else {
-        address.to_string()
-    }
 }

@@ -20,6 +20,7 @@ use crate::{
         round_trips::{RoundTrips, milliseconds},
         wire::{Datagram, PING_HEADER},
     },
+    place::Seen,
     purpose::Purpose,
     transfer::run::GOODBYE,
 };
@@ -37,7 +38,7 @@ pub(crate) async fn ping(args: args::Ping, console: &Console) -> Result<Exit, Fa
         connected = connect(&caller, &args.to, args.timeout) => connected?,
         exit = interrupt.wait() => return Ok(exit),
     };
-    let (peer, address) = (args.to.key.short(), connection.remote_address());
+    let (peer, address) = (args.to.key.short(), Seen(connection.remote_address()));
     let size = checked_size(args.size, connection.max_datagram_size())?;
     console.summary(format_args!("ping {peer} at {address} with {}, {size} bytes", connection.suite()));
 
@@ -163,7 +164,7 @@ impl Pings<'_> {
         let Some(sent) = self.unanswered.remove(&number) else { return };
         let time = sent.elapsed();
         self.trips.add(time);
-        let address = self.connection.remote_address();
+        let address = Seen(self.connection.remote_address());
         self.console.summary(format_args!(
             "{} bytes from {address}: seq={number} time={:.3} ms",
             datagram.len(),

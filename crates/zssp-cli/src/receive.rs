@@ -14,9 +14,10 @@ use crate::{
     connect::patient,
     console::Console,
     exit::{Exit, Failure},
-    guests::{Guests, addresses, name_of, place},
+    guests::{Guests, name_of},
     interrupt::Interrupt,
     key_file,
+    place::Listening,
     progress::{Progress, Tally},
     public_key_text::PublicKeyText,
     purpose::Purpose,
@@ -45,18 +46,13 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     let folder = open_folder(&args)?;
     let interrupt = Interrupt::install()?;
     let public = PublicKeyText(key.public_key());
-    let endpoint = patient(Endpoint::builder(key), args.timeout)
-        .bind(addresses(args.listen).as_slice())
-        .await
-        .map_err(|error| Failure::new(Exit::Local, error.to_string()))?;
+    let builder = patient(Endpoint::builder(key), args.timeout);
+    let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;
     if args.allow.contains(&Allowed::Anybody) {
         console.warn("everybody who knows this public key and address may send files here (--allow any)");
     }
-    console.summary(format_args!("listening on {}", endpoint.local_addr()));
-    console.note(format_args!(
-        "send here with: zssp send --key FILE --to {public}@{} PATH…",
-        place(endpoint.local_addr())
-    ));
+    console.summary(format_args!("listening on {at}"));
+    console.note(format_args!("send here with: zssp send --key FILE --to {public}@{for_others} PATH…"));
 
     let args::Receive { allow, once, .. } = args;
     let places = if once { 1 } else { MAX_TRANSFERS };

@@ -19,6 +19,7 @@ use crate::{
     exit::{Exit, Failure},
     interrupt::Interrupt,
     key_file,
+    place::Seen,
     progress::{Progress, Tally},
     purpose::Purpose,
     transfer::{
@@ -107,7 +108,7 @@ impl Shipment {
         loop {
             self.console.note(format_args!(
                 "connected to {peer} at {} with {}",
-                connection.remote_address(),
+                Seen(connection.remote_address()),
                 connection.suite()
             ));
             let result;
@@ -179,12 +180,11 @@ impl Shipment {
     /// The command that goes on with what is not sent, for a shell.
     fn command(&self) -> String {
         let args::Send { key, to, timeout, paths } = &self.args;
-        let mut command =
-            format!("zssp send --key {} --to {to} --timeout {}", quoted(key), timeout.as_secs());
-        command.push_str(" --");
+        let (key, to) = (quoted(&escaped(key)), quoted(&to.to_string()));
+        let mut command = format!("zssp send --key {key} --to {to} --timeout {} --", timeout.as_secs());
         for path in paths {
             command.push(' ');
-            command.push_str(&quoted(path));
+            command.push_str(&quoted(&escaped(path)));
         }
         command
     }
@@ -201,12 +201,11 @@ fn words(args: &args::Send) -> Vec<u8> {
     words
 }
 
-/// A path as one word of a POSIX shell.
-fn quoted(path: &Path) -> String {
-    let text = escaped(path);
+/// A text as one word of a POSIX shell.
+fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+,:@%=".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
-        text
+        text.into()
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
@@ -228,14 +227,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_one_word_for_a_shell() {
-        for (path, word) in [
+    fn a_text_is_one_word_for_a_shell() {
+        for (text, word) in [
             ("a/b.iso", "a/b.iso"),
             ("two words", "'two words'"),
             ("it's", r"'it'\''s'"),
             ("$HOME", "'$HOME'"),
         ] {
-            assert_eq!(quoted(Path::new(path)), word);
+            assert_eq!(quoted(text), word);
         }
     }
 }

@@ -9,10 +9,11 @@ use crate::{
     args,
     console::Console,
     exit::{Exit, Failure},
-    guests::{Guests, addresses, place},
+    guests::Guests,
     interrupt::Interrupt,
     key_file,
     measure::answer::answer,
+    place::Listening,
     public_key_text::PublicKeyText,
     purpose::Purpose,
     transfer::run::{GOODBYE, wire_summary},
@@ -28,19 +29,14 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
     let key = key_file::load(&args.key)?;
     let mut interrupt = Interrupt::install()?;
     let public = PublicKeyText(key.public_key());
-    let endpoint = Endpoint::builder(key)
-        .keep_alive(KEEP_ALIVE)
-        .idle_timeout(KEEP_ALIVE * 3)
-        .bind(addresses(args.listen).as_slice())
-        .await
-        .map_err(|error| Failure::new(Exit::Local, error.to_string()))?;
+    let builder = Endpoint::builder(key).keep_alive(KEEP_ALIVE).idle_timeout(KEEP_ALIVE * 3);
+    let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;
     if args.allow.contains(&Allowed::Anybody) {
         console.warn("everybody who knows this public key and address may load this machine (--allow any)");
     }
-    console.summary(format_args!("listening on {}", endpoint.local_addr()));
+    console.summary(format_args!("listening on {at}"));
     console.note(format_args!(
-        "answering `ping` and `bench`, such as: zssp ping --key FILE --to {public}@{}",
-        place(endpoint.local_addr())
+        "answering `ping` and `bench`, such as: zssp ping --key FILE --to {public}@{for_others}"
     ));
     let guests = Guests {
         allow: args.allow,

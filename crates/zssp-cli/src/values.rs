@@ -1,13 +1,13 @@
-//! What stands in arguments: peers, addresses, times and sizes.
+//! What stands in arguments: peers, times and sizes.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use thiserror::Error;
 
-use crate::public_key_text::{BadPublicKey, PublicKeyText};
-
-/// The UDP port where none is given.
-pub(crate) const DEFAULT_PORT: u16 = 9993;
+use crate::{
+    place::{BadPlace, Place},
+    public_key_text::{BadPublicKey, PublicKeyText},
+};
 
 /// Who may connect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,27 +28,21 @@ impl FromStr for Allowed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) key: PublicKeyText,
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) place: Place,
 }
 
 /// Why a text does not name a peer.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum BadTarget {
-    #[error("write the peer as PUBKEY@HOST or PUBKEY@HOST:PORT")]
-    Form,
-    #[error("write an IPv6 address in brackets: PUBKEY@[{0}]:PORT")]
-    Brackets(String),
     #[error(transparent)]
     Key(#[from] BadPublicKey),
-    #[error("`{0}` is not a port (1 to 65535)")]
-    Port(String),
+    #[error(transparent)]
+    Place(#[from] BadPlace),
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, host, port } = self;
-        if host.contains(':') { write!(f, "{key}@[{host}]:{port}") } else { write!(f, "{key}@{host}:{port}") }
+        write!(f, "{}@{}", self.key, self.place)
     }
 }
 
@@ -56,41 +50,9 @@ impl FromStr for Target {
     type Err = BadTarget;
 
     fn from_str(text: &str) -> Result<Self, BadTarget> {
-        let (key, address) = text.split_once('@').ok_or(BadTarget::Form)?;
-        let key = key.parse()?;
-        let (host, port) = match address.strip_prefix('[') {
-            Some(bracketed) => {
-                let (host, rest) = bracketed.split_once(']').ok_or(BadTarget::Form)?;
-                match rest.strip_prefix(':') {
-                    Some(port) => (host, Some(port)),
-                    None if rest.is_empty() => (host, None),
-                    None => return Err(BadTarget::Form),
-                }
-            }
-            None => match address.split_once(':') {
-                Some((_, rest)) if rest.contains(':') => return Err(BadTarget::Brackets(address.into())),
-                Some((host, port)) => (host, Some(port)),
-                None => (address, None),
-            },
-        };
-        if host.is_empty() {
-            return Err(BadTarget::Form);
-        }
-        let port = match port {
-            None => DEFAULT_PORT,
-            Some(port) => port.parse().ok().filter(|port| *port != 0).ok_or(BadTarget::Port(port.into()))?,
-        };
-        Ok(Self { key, host: host.into(), port })
+        let (key, place) = text.split_once('@').ok_or(BadPlace::Form)?;
+        Ok(Self { key: key.parse()?, place: place.parse()? })
     }
-}
-
-/// An IP address of this machine, with or without a port.
-pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
-    let with_port = |ip: std::net::IpAddr| SocketAddr::new(ip, DEFAULT_PORT);
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    text.parse().or_else(|_| bare.parse().map(with_port)).map_err(
-        |_| "write an IP address of this machine and a port, such as 0.0.0.0:9993, [::]:9993 or 127.0.0.1:0",
-    )
 }
 
 /// A whole number of seconds.
@@ -133,31 +95,15 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn a_key() -> PublicKeyText {
-        PublicKeyText(zssp::SecretKey::generate().unwrap().public_key())
-    }
-
     #[test]
-    fn a_target_is_a_key_and_an_address() {
-        let key = a_key();
-        let read = |address: &str| {
-            format!("{key}@{address}").parse::<Target>().map(|target| (target.host, target.port))
-        };
-        assert_eq!(read("192.0.2.7:4000"), Ok(("192.0.2.7".into(), 4000)));
-        assert_eq!(read("example.org"), Ok(("example.org".into(), DEFAULT_PORT)));
-        assert_eq!(read("[::1]:5"), Ok(("::1".into(), 5)));
-        assert_eq!(read("[::1]"), Ok(("::1".into(), DEFAULT_PORT)));
-        assert_eq!(read("::1"), Err(BadTarget::Brackets("::1".into())));
-        assert_eq!(read("host:0"), Err(BadTarget::Port("0".into())));
-        assert_eq!(read("host:70000"), Err(BadTarget::Port("70000".into())));
-        for wrong in ["", ":5", "[::1", "[::1]5", "[]:5"] {
-            assert_eq!(read(wrong), Err(BadTarget::Form), "{wrong}");
-        }
-        for address in ["192.0.2.7:4000", "example.org:9993", "[::1]:5"] {
-            let whole = format!("{key}@{address}");
-            assert_eq!(whole.parse::<Target>().unwrap().to_string(), whole);
-        }
-        assert_eq!("example.org".parse::<Target>(), Err(BadTarget::Form));
+    fn a_target_is_a_key_and_a_place() {
+        let key = PublicKeyText(zssp::SecretKey::generate().unwrap().public_key());
+        let place = Place::Udp { host: "example.org".into(), port: 7 };
+        let text = format!("{key}@example.org:7");
+        assert_eq!(text.parse(), Ok(Target { key, place }));
+        assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
+        assert_eq!(format!("{key}@:7").parse::<Target>(), Err(BadTarget::Place(BadPlace::Form)));
+        assert_eq!("example.org".parse::<Target>(), Err(BadTarget::Place(BadPlace::Form)));
         assert_eq!(
             "zssp1abc@host".parse::<Target>(),
             Err(BadTarget::Key(BadPublicKey::Length { found: 8, expected: 93 }))
@@ -191,20 +137,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_listening_address_may_leave_out_its_port() {
-        assert_eq!(listen_address("127.0.0.1:0"), Ok("127.0.0.1:0".parse().unwrap()));
-        assert_eq!(listen_address("0.0.0.0"), Ok("0.0.0.0:9993".parse().unwrap()));
-        assert_eq!(listen_address("[::1]"), Ok("[::1]:9993".parse().unwrap()));
-        assert_eq!(listen_address("::"), Ok("[::]:9993".parse().unwrap()));
-        assert!(listen_address("localhost").is_err());
-    }
-
     proptest! {
         #[test]
         fn any_text_is_a_target_or_not(text in ".{0,40}") {
             let _ = text.parse::<Target>();
-            let _ = listen_address(&text);
             let _ = size(&text);
             let _ = period(&text);
         }

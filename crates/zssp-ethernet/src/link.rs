@@ -15,6 +15,10 @@ use crate::sender::Sender;
 use crate::sys::{self, Ring, RingSize};
 use crate::{InterfaceName, MacAddress};
 
+/// Bytes of a ring's block: large enough for any jumbo frame, small enough that blocks fill up quickly, since a full one is
+/// handed over at once.
+pub(crate) const BLOCK_LEN: u32 = 1 << 16;
+
 /// How to open a [`Link`].
 ///
 /// ```no_run
@@ -44,8 +48,6 @@ impl Default for Settings {
 
 impl Settings {
     fn ring(&self) -> RingSize {
-        // Large enough for any jumbo frame, small enough that blocks fill up quickly: a full one is handed over at once.
-        const BLOCK_LEN: u32 = 1 << 16;
         // The shortest that the kernel can wait.
         const PATIENCE_MS: u32 = 1;
         let blocks = self.ring_len.div_ceil(BLOCK_LEN).max(2);

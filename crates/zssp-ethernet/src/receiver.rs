@@ -4,7 +4,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,10 +12,11 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::socket_error;
 
+use crate::InterfaceName;
 use crate::block::Entries;
 use crate::error::{OpenError, ReceiveError};
 use crate::header::Frame;
-use crate::link::Interface;
+use crate::link::{BLOCK_LEN, Interface};
 use crate::sys::{Block, Ring};
 
 /// One of the ways in of a [`Link`](crate::Link), for one thread.
@@ -69,6 +70,11 @@ impl Receiver {
         counted.frames += batch.frames as u64;
         counted.malformed += (Entries::new(batch.block.bytes()).left() - batch.frames) as u64;
         Ok(Received::Batch(batch))
+    }
+
+    /// Where the frames come in.
+    pub const fn interface(&self) -> InterfaceName {
+        self.interface.name
     }
 
     /// To end [`receive`](Self::receive) from another thread.
@@ -141,6 +147,13 @@ impl Receiver {
     }
 }
 
+/// To wait for frames otherwise than in [`Receiver::receive`]: readable when a block came since the last one that was taken.
+impl AsFd for Receiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+}
+
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Receiver").field("interface", &self.interface.name).finish_non_exhaustive()
@@ -172,6 +185,13 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
+    /// Bytes of all datagrams together, at most.
+    pub const MAX_LEN: usize = BLOCK_LEN as usize;
+
+    /// Frames, at most: each stands in the block behind 82 bytes of what the kernel notes about it, and is an Ethernet header
+    /// at least.
+    pub const MAX_FRAMES: usize = Self::MAX_LEN / 96;
+
     /// In the order they came.
     pub fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
         Entries::new(self.block.bytes()).flatten()

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
@@ -54,6 +54,11 @@ impl Sender {
         EthernetAddress { interface: self.interface.name, mac: self.interface.mac }
     }
 
+    /// The number that the system has given to the interface.
+    pub const fn interface_index(&self) -> u32 {
+        self.interface.index
+    }
+
     /// The largest datagram that fits a frame of the interface, as it is set up now: 1496 bytes at an MTU of 1500.
     ///
     /// # Errors
@@ -76,6 +81,46 @@ impl Sender {
         batch.flush()
     }
 
+    /// Sends the datagrams in `run`, `segment` bytes each, the last may be shorter, as those of one packet and without
+    /// waiting for the card. Says how many bytes of them went out: whole datagrams, and none only if there are none.
+    ///
+    /// ```no_run
+    /// # fn example(sender: &zssp_ethernet::Sender) -> Result<(), zssp_ethernet::SendError> {
+    /// let peer = zssp_ethernet::MacAddress([2, 0, 0, 0, 0, 1]);
+    /// let sent = sender.try_send(peer, &[7; 3000], 1400)?;
+    /// assert!([1400, 2800, 3000].contains(&sent));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`SendError`]; a [`System`](SendError::System) error of the kind [`WouldBlock`](io::ErrorKind::WouldBlock) while
+    /// there is no room, for which one waits until the [descriptor](AsFd) of this is writable.
+    pub fn try_send(&self, to: MacAddress, run: &[u8], segment: usize) -> Result<usize, SendError> {
+        let spread = self.spread.fetch_add(1, Ordering::Relaxed);
+        let mut datagrams = run.chunks(segment.max(1));
+        let mut bytes = 0;
+        loop {
+            let mut frames = [const { Outgoing::NONE }; FRAMES];
+            let mut len = 0;
+            for (frame, datagram) in frames.iter_mut().zip(datagrams.by_ref()) {
+                *frame = self.frame(to, datagram, spread)?;
+                len += 1;
+            }
+            if len == 0 {
+                return Ok(bytes);
+            }
+            let sent = match self.transmit(&frames[..len], SendFlags::DONTWAIT) {
+                Ok(sent) => sent,
+                Err(_) if bytes > 0 => return Ok(bytes),
+                Err(error) => return Err(error),
+            };
+            bytes += frames[..sent].iter().map(|frame| frame.datagram.len()).sum::<usize>();
+            if sent < len {
+                return Ok(bytes);
+            }
+        }
+    }
+
     /// Begins to collect datagrams.
     pub fn batch<'data>(&self) -> SendBatch<'_, 'data> {
         SendBatch { sender: self, frames: [const { Outgoing::NONE }; FRAMES], len: 0 }
@@ -87,16 +132,31 @@ impl Sender {
         SendStatistics { frames, dropped }
     }
 
-    /// Sends some of the frames, at least one, and returns how many.
-    fn transmit(&self, frames: &[Outgoing<'_>; FRAMES], from: usize, to: usize) -> Result<usize, SendError> {
-        let slices = frames.each_ref().map(Outgoing::slices);
+    fn frame<'data>(
+        &self,
+        to: MacAddress,
+        datagram: &'data [u8],
+        spread: u16,
+    ) -> Result<Outgoing<'data>, SendError> {
+        let Self { interface, ether_type, .. } = *self;
+        let len = u16::try_from(datagram.len()).map_err(|_| self.error(Errno::MSGSIZE, datagram.len()))?;
+        let header = Header { to, from: interface.mac, ether_type, len, spread };
+        Ok(Outgoing { header: header.emit(), datagram })
+    }
+
+    /// Sends some of the frames, at least one, and returns how many. A call to the system takes up to [`FRAMES`].
+    fn transmit(&self, frames: &[Outgoing<'_>], flags: SendFlags) -> Result<usize, SendError> {
+        let slices = core::array::from_fn::<_, FRAMES, _>(|at| {
+            frames.get(at).unwrap_or(const { &Outgoing::NONE }).slices()
+        });
         let mut controls = core::array::from_fn::<_, FRAMES, _>(|_| SendAncillaryBuffer::default());
         let mut each = slices.iter();
         let mut messages = controls
             .each_mut()
             .map(|control| MMsgHdr::new(each.next().map_or(&[], |slices| slices), control));
+        let count = frames.len().min(FRAMES);
         loop {
-            return match sendmmsg(&self.socket, &mut messages[from..to], SendFlags::empty()) {
+            return match sendmmsg(&self.socket, &mut messages[..count], flags) {
                 Ok(sent) => {
                     self.sent.fetch_add(sent as u64, Ordering::Relaxed);
                     Ok(sent)
@@ -107,7 +167,7 @@ impl Sender {
                     self.dropped.fetch_add(1, Ordering::Relaxed);
                     Ok(1)
                 }
-                Err(error) => Err(self.error(error, frames[from].datagram.len())),
+                Err(error) => Err(self.error(error, frames.first().map_or(0, |frame| frame.datagram.len()))),
             };
         }
     }
@@ -122,6 +182,13 @@ impl Sender {
             Errno::NETDOWN => SendError::Down(name),
             other => SendError::System(other.into()),
         }
+    }
+}
+
+/// To wait for room after a [`Sender::try_send`].
+impl AsFd for Sender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 
@@ -157,15 +224,12 @@ impl<'data> SendBatch<'_, 'data> {
     ) -> Result<(), SendError> {
         //= ZSSP-ETH-04  the same for all of a packet, another for the next
         let spread = self.sender.spread.fetch_add(1, Ordering::Relaxed);
-        let Sender { interface, ether_type, .. } = *self.sender;
         for datagram in datagrams {
-            let len = u16::try_from(datagram.len())
-                .map_err(|_| self.sender.error(Errno::MSGSIZE, datagram.len()))?;
+            let frame = self.sender.frame(to, datagram, spread)?;
             if self.len == FRAMES {
                 self.flush()?;
             }
-            let header = Header { to, from: interface.mac, ether_type, len, spread };
-            self.frames[self.len] = Outgoing { header: header.emit(), datagram };
+            self.frames[self.len] = frame;
             self.len += 1;
         }
         Ok(())
@@ -179,7 +243,7 @@ impl<'data> SendBatch<'_, 'data> {
         let len = core::mem::take(&mut self.len);
         let mut sent = 0;
         while sent < len {
-            sent += self.sender.transmit(&self.frames, sent, len)?;
+            sent += self.sender.transmit(&self.frames[sent..len], SendFlags::empty())?;
         }
         Ok(())
     }

@@ -2,18 +2,16 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
-mod support;
-
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::segment;
 use zssp_ethernet::{
     EtherType, InterfaceName, Link, MacAddress, OpenError, ReceiveError, Received, Receiver, SendError,
     Settings,
 };
+use zssp_segment::Segment;
 
 /// Longer than anything here takes, however busy the machine is.
 const LONG: Duration = Duration::from_secs(30);
@@ -22,6 +20,11 @@ const SHORT: Duration = Duration::from_millis(100);
 
 fn eth0() -> InterfaceName {
     "eth0".parse().unwrap()
+}
+
+/// Opens `eth0` of a host.
+fn open(segment: &Segment, host: usize, settings: &Settings) -> Link {
+    segment.on(host, || Link::open(eth0(), settings)).unwrap()
 }
 
 fn receivers(count: u16) -> Settings {
@@ -63,11 +66,11 @@ fn datagram(len: usize) -> Vec<u8> {
 #[test]
 //= ZSSP-ETH-02  short datagrams arrive without their padding
 fn datagrams_of_every_length_arrive_whole_at_any_mtu() {
-    let Some(segment) = segment(2) else { return };
+    let Some(segment) = Segment::for_test(2) else { return };
     for mtu in [576, 1500, 9000] {
-        segment.set_mtu(mtu);
-        let sender = segment.open(0, &Settings::default()).sender;
-        let mut link = segment.open(1, &Settings::default());
+        segment.set_mtu(mtu).unwrap();
+        let sender = open(&segment, 0, &Settings::default()).sender;
+        let mut link = open(&segment, 1, &Settings::default());
         let (to, receiver) = (link.sender.address().mac, &mut link.receivers[0]);
         let largest = sender.max_datagram_len().unwrap();
         assert_eq!(largest, mtu - 4);
@@ -95,9 +98,9 @@ fn datagrams_of_every_length_arrive_whole_at_any_mtu() {
 //= ZSSP-ETH-04  all datagrams of a packet come to one receiver, packets to both
 fn two_receivers_share_packets_but_not_their_datagrams() {
     const PACKETS: u8 = 40;
-    let Some(segment) = segment(2) else { return };
-    let sender = segment.open(0, &Settings::default()).sender;
-    let mut link = segment.open(1, &receivers(2));
+    let Some(segment) = Segment::for_test(2) else { return };
+    let sender = open(&segment, 0, &Settings::default()).sender;
+    let mut link = open(&segment, 1, &receivers(2));
     let to = link.sender.address().mac;
     for packet in 0..PACKETS {
         let datagrams: Vec<[u8; 2]> = (0..3).map(|fragment| [packet, fragment]).collect();
@@ -121,9 +124,9 @@ fn two_receivers_share_packets_but_not_their_datagrams() {
 #[test]
 fn a_burst_larger_than_the_ring_is_counted_and_the_ring_goes_on() {
     const BURST: u64 = 2000;
-    let Some(segment) = segment(2) else { return };
-    let sender = segment.open(0, &Settings::default()).sender;
-    let mut link = segment.open(1, &Settings { ring_len: 1, ..Settings::default() });
+    let Some(segment) = Segment::for_test(2) else { return };
+    let sender = open(&segment, 0, &Settings::default()).sender;
+    let mut link = open(&segment, 1, &Settings { ring_len: 1, ..Settings::default() });
     let (to, receiver) = (link.sender.address().mac, &mut link.receivers[0]);
     for round in 1..=3 {
         (0..BURST).for_each(|_| sender.send(to, [&[7; 1000][..]]).unwrap());
@@ -140,11 +143,11 @@ fn a_burst_larger_than_the_ring_is_counted_and_the_ring_goes_on() {
 //= ZSSP-ETH-01  another EtherType is another protocol
 //= ZSSP-ETH-05  neither to all nor to others
 fn foreign_frames_are_not_seen() {
-    let Some(segment) = segment(2) else { return };
-    let sender = segment.open(0, &Settings::default()).sender;
+    let Some(segment) = Segment::for_test(2) else { return };
+    let sender = open(&segment, 0, &Settings::default()).sender;
     let foreign = Settings { ether_type: EtherType::new(0x88b6).unwrap(), ..Settings::default() };
-    let foreign = segment.open(0, &foreign).sender;
-    let mut link = segment.open(1, &Settings::default());
+    let foreign = open(&segment, 0, &foreign).sender;
+    let mut link = open(&segment, 1, &Settings::default());
     let (to, receiver) = (link.sender.address().mac, &mut link.receivers[0]);
 
     foreign.send(to, [&b"foreign"[..]]).unwrap();
@@ -160,19 +163,19 @@ fn foreign_frames_are_not_seen() {
 
 #[test]
 fn an_interface_may_go_down_and_come_up_again() {
-    let Some(segment) = segment(2) else { return };
-    let sender = segment.open(0, &Settings::default()).sender;
-    let mut link = segment.open(1, &receivers(2));
+    let Some(segment) = Segment::for_test(2) else { return };
+    let sender = open(&segment, 0, &Settings::default()).sender;
+    let mut link = open(&segment, 1, &receivers(2));
     let to = link.sender.address().mac;
     for _ in 0..2 {
-        segment.ip(1, "link set eth0 down");
+        segment.ip(1, "link set eth0 down").unwrap();
         // Whatever was on its way, and then nothing.
         link.receivers.iter_mut().for_each(|receiver| _ = drain(receiver));
         link.receivers.iter_mut().for_each(|receiver| assert_eq!(drain(receiver), 0));
         let refused = link.sender.send(sender.address().mac, [&b"down"[..]]);
         assert!(matches!(refused, Err(SendError::Down(_))), "{refused:?}");
 
-        segment.ip(1, "link set eth0 up");
+        segment.ip(1, "link set eth0 up").unwrap();
         // The bridge may take a while to notice.
         let deadline = Instant::now() + LONG;
         for receiver in &mut link.receivers {
@@ -184,7 +187,7 @@ fn an_interface_may_go_down_and_come_up_again() {
             }
         }
     }
-    segment.ip(1, "link del eth0");
+    segment.ip(1, "link del eth0").unwrap();
     for receiver in &mut link.receivers {
         // What came before is still there; then it is gone, and stays so.
         while let Ok(Received::Batch(_)) = receiver.receive(Some(LONG)) {}
@@ -197,11 +200,11 @@ fn an_interface_may_go_down_and_come_up_again() {
 
 #[test]
 fn a_flood_by_a_stranger_does_not_stop_two_peers() {
-    let Some(segment) = segment(3) else { return };
+    let Some(segment) = Segment::for_test(3) else { return };
     let small = Settings { ring_len: 1 << 20, ..Settings::default() };
-    let mut peers = [segment.open(0, &small), segment.open(1, &small)];
+    let mut peers = [open(&segment, 0, &small), open(&segment, 1, &small)];
     let addresses = peers.each_ref().map(|peer| peer.sender.address().mac);
-    let stranger = segment.open(2, &small).sender;
+    let stranger = open(&segment, 2, &small).sender;
     let [ping, pong] = &mut peers;
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -237,9 +240,9 @@ fn a_flood_by_a_stranger_does_not_stop_two_peers() {
 
 #[test]
 fn a_waker_ends_the_wait_and_comes_before_frames() {
-    let Some(segment) = segment(2) else { return };
-    let sender = segment.open(0, &Settings::default()).sender;
-    let mut link = segment.open(1, &Settings::default());
+    let Some(segment) = Segment::for_test(2) else { return };
+    let sender = open(&segment, 0, &Settings::default()).sender;
+    let mut link = open(&segment, 1, &Settings::default());
     let (to, receiver) = (link.sender.address().mac, &mut link.receivers[0]);
     let waker = receiver.waker();
     thread::scope(|scope| {
@@ -256,14 +259,14 @@ fn a_waker_ends_the_wait_and_comes_before_frames() {
 
 #[test]
 fn what_keeps_a_link_from_opening_is_said() {
-    let Some(segment) = segment(1) else { return };
-    let open = |name: &str| Link::open(name.parse().unwrap(), &Settings::default()).map(|_| ());
-    let missing = segment.on(0, || open("eth7")).unwrap_err();
+    let Some(segment) = Segment::for_test(1) else { return };
+    let open_as = |name: &str| Link::open(name.parse().unwrap(), &Settings::default()).map(|_| ());
+    let missing = segment.on(0, || open_as("eth7")).unwrap_err();
     assert!(matches!(missing, OpenError::NoInterface(_)), "{missing:?}");
     assert_eq!(missing.to_string(), "there is no network interface eth7: `ip link` lists them");
 
-    segment.ip(0, "tuntap add dev tun0 mode tun");
-    let tunnel = segment.on(0, || open("tun0")).unwrap_err();
+    segment.ip(0, "tuntap add dev tun0 mode tun").unwrap();
+    let tunnel = segment.on(0, || open_as("tun0")).unwrap_err();
     assert!(matches!(tunnel, OpenError::NotEthernet(_)), "{tunnel:?}");
 
     let unprivileged = segment.on(0, || {

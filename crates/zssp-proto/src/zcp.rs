@@ -4,17 +4,17 @@
 //! All of the responder's side runs where the packet arrived and costs three hashes at most. It keeps nothing for the
 //! stranger: what it needs comes back in the response.
 
+mod counters;
+
 use core::fmt;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use subtle::ConstantTimeEq;
 
 use crate::crypto::{Provider, ProviderError, Secret};
-use crate::session::Window;
 use crate::sync::{RankedMutex, rank};
 use crate::wire::Challenge;
+use counters::Counters;
 
 /// Zero bits that `SHA512(response)` begins with: 8192 hashes for the initiator on average, one for the responder.
 const WORK_BITS: u32 = 13;
@@ -47,17 +47,9 @@ impl Default for Challenging {
 /// The responder's side.
 pub(crate) struct Challenger {
     salts: RankedMutex<{ rank::SALTS }, Salts>,
-    /// The counter of the next challenge. 0 is what a hello has that was never challenged.
-    next: AtomicU64,
-    /// Which challenges were answered; each can be once. Made with the first challenge.
-    answered: OnceLock<Box<Answered>>,
+    /// Remembers two and a half seconds of challenges at 100,000 a second: an honest answer comes within one.
+    counters: Counters<16385>,
 }
-
-/// Remembers two and a half seconds of challenges at 100,000 a second: an honest answer comes within one.
-type Answered = Window<16385>;
-
-/// Challenges that can be answered: the newest, so that those who never answer do not use them up.
-const ANSWERABLE: u64 = Answered::WINDOW / 2;
 
 struct Salts {
     current: Secret<32>,
@@ -72,7 +64,7 @@ impl Challenger {
         let mut current = Secret::zero();
         provider.random(current.expose_mut())?;
         let salts = Salts { current, previous: None, replace_at: None };
-        Ok(Self { salts: RankedMutex::new(salts), next: AtomicU64::new(1), answered: OnceLock::new() })
+        Ok(Self { salts: RankedMutex::new(salts), counters: Counters::new() })
     }
 
     /// Whether a response proves address and work.
@@ -85,8 +77,7 @@ impl Challenger {
         response: &Challenge,
     ) -> Result<bool, ProviderError> {
         //= ZSSP-ZCP-05  its counter is unused within a small window
-        let Some(answered) = self.answered.get() else { return Ok(false) };
-        if response.counter == 0 || answered.check(response.counter).is_err() {
+        if !self.counters.may_be_answered(response.counter) {
             return Ok(false);
         }
         //= ZSSP-ZCP-10  salts rotate, the previous one stays valid for a while
@@ -99,7 +90,7 @@ impl Challenger {
             return Ok(false);
         }
         //= ZSSP-ZCP-07  the work was done
-        Ok(works(provider, response) && answered.commit(response.counter).is_ok())
+        Ok(works(provider, response) && self.counters.answer(response.counter))
     }
 
     /// A challenge for whoever sent `pow` from `address`. It is echoed, so nobody can make this side's peers work who
@@ -113,9 +104,7 @@ impl Challenger {
         pow: [u8; 8],
     ) -> Result<Challenge, ProviderError> {
         let (salt, _) = self.salts(provider, now)?;
-        let counter = self.next.fetch_add(1, Relaxed);
-        let answered = self.answered.get_or_init(|| Box::new(Answered::new()));
-        answered.raise(counter.saturating_sub(ANSWERABLE));
+        let counter = self.counters.take();
         Ok(Challenge { counter, mac: mac(provider, counter, address, &salt), pow })
     }
 
@@ -144,7 +133,7 @@ impl Challenger {
 
 impl fmt::Debug for Challenger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Challenger").field("next", &self.next).finish_non_exhaustive()
+        f.debug_struct("Challenger").field("counters", &self.counters).finish_non_exhaustive()
     }
 }
 
@@ -239,7 +228,7 @@ mod tests {
         let (challenger, now) = (Challenger::new(provider()).unwrap(), clock());
         let old = respond(provider(), &challenger.challenge(provider(), now, HERE, POW).unwrap()).unwrap();
         // What the counter is after three minutes of 100,000 hellos a second.
-        challenger.next.store(20_000_000, Relaxed);
+        challenger.counters.advance(20_000_000);
         let new = respond(provider(), &challenger.challenge(provider(), now, HERE, POW).unwrap()).unwrap();
         assert!(challenger.passes(provider(), now, HERE, &new).unwrap());
         assert!(!challenger.passes(provider(), now, HERE, &old).unwrap(), "too old");

@@ -207,3 +207,24 @@ fn nothing_is_stuck_whatever_the_applications_do() {
         pair.bob.assert_at_rest("in the end");
     });
 }
+
+/// What comes after it in the same batch must not overtake it.
+//= ZSSP-REA-01  keyed by packet nonce within a session
+#[test]
+fn a_packet_that_began_in_an_earlier_batch_is_whole_with_its_last_fragment() {
+    for begun in 1..5 {
+        let mut pair = Pair::established(1, &Setup { mtu: 1280, ..Setup::default() });
+        pair.alice.send(&[7; 6000]);
+        let fragments = pair.alice.take_outgoing();
+        assert_eq!(fragments.len(), 5);
+        for (number, (_, fragment)) in fragments.into_iter().enumerate() {
+            if number == begun {
+                pair.bob.flush();
+            }
+            assert!(pair.bob.take_payloads().is_empty());
+            pair.bob.receive(1, fragment);
+        }
+        assert_eq!(pair.bob.take_payloads(), [[7; 6000]]);
+        assert_eq!(pair.bob.stats().reassembly_bytes, 0);
+    }
+}

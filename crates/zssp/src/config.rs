@@ -9,7 +9,7 @@ use zssp_proto::crypto::Provider;
 use zssp_proto::{Challenging, Context, Limits, MemoryStore, Open, Policy, RatchetStore, Session, Suite};
 
 use crate::congestion::{Controller, Cubic, Factory};
-use crate::connection::{CREDIT, Settings, capacity};
+use crate::connection::{CREDIT, Datagrams, Settings, capacity};
 use crate::endpoint::Endpoint;
 use crate::error::BindError;
 use crate::key::{SecretKey, default_provider};
@@ -35,7 +35,6 @@ pub(crate) const WINDOW: u32 = 128;
 #[must_use = "nothing is bound until `bind` is called"]
 pub struct Builder {
     key: SecretKey,
-    provider: Arc<dyn Provider>,
     store: Arc<dyn RatchetStore>,
     suites: Vec<Suite>,
     limits: Limits,
@@ -47,17 +46,21 @@ pub struct Builder {
 /// What the endpoint keeps of its settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
+    pub(crate) provider: Arc<dyn Provider>,
     pub(crate) identity: Vec<u8>,
     pub(crate) suite: Suite,
     pub(crate) mtu: usize,
+    pub(crate) max_mtu: Option<usize>,
     pub(crate) connect_timeout: Duration,
     pub(crate) give_up_after: Duration,
     pub(crate) send_buffer: usize,
     pub(crate) receive_buffer: usize,
     pub(crate) channels: usize,
     pub(crate) datagram_buffer: usize,
+    pub(crate) datagram_overflow: Overflow,
     pub(crate) socket_buffer: usize,
     pub(crate) receive_tasks: usize,
+    pub(crate) send_tasks: usize,
     pub(crate) workers: usize,
     pub(crate) handshake_queue: usize,
     pub(crate) incoming_queue: usize,
@@ -71,24 +74,27 @@ impl Builder {
     pub(crate) fn new(key: SecretKey) -> Self {
         Self {
             key,
-            provider: default_provider(),
             store: Arc::new(MemoryStore::new()),
             suites: vec![Suite::MlKem1024, Suite::Kyber1024],
             limits: Limits::default(),
             policy: Policy::default(),
             challenging: Challenging::default(),
             config: Config {
+                provider: default_provider(),
                 identity: Vec::new(),
                 suite: Suite::MlKem1024,
                 mtu: 1400,
+                max_mtu: None,
                 connect_timeout: Duration::from_secs(30),
                 give_up_after: Duration::from_secs(30),
                 send_buffer: 4 << 20,
                 receive_buffer: CREDIT,
                 channels: 64,
                 datagram_buffer: 2 << 20,
+                datagram_overflow: Overflow::DropOldest,
                 socket_buffer: 4 << 20,
                 receive_tasks: 1,
+                send_tasks: std::thread::available_parallelism().map_or(1, usize::from),
                 workers: std::thread::available_parallelism().map_or(1, usize::from),
                 handshake_queue: 128,
                 incoming_queue: 128,
@@ -123,7 +129,7 @@ impl Builder {
 
     /// The cryptographic library; AWS-LC by default.
     pub fn provider(mut self, provider: Arc<dyn Provider>) -> Self {
-        self.provider = provider;
+        self.config.provider = provider;
         self
     }
 
@@ -155,6 +161,18 @@ impl Builder {
     /// carry about 8900.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.config.mtu = mtu;
+        self
+    }
+
+    /// Bytes of the largest datagram that is tried, where the road may carry more than [`mtu`](Self::mtu) says; by default
+    /// what the link says, which for UDP is what Ethernet carries (1472 over IPv4, 1452 over IPv6). On a network with jumbo
+    /// frames, 8972 or 8952 is worth it. What is no more than `mtu` turns the search off.
+    ///
+    /// Connections that send much ask for it with probes, fall back when the road no longer carries what it did, and try
+    /// again every ten minutes; see [`ConnectionStats::mtu`](crate::ConnectionStats::mtu). The largest message and the
+    /// largest datagram follow from `mtu` alone.
+    pub fn max_mtu(mut self, max_mtu: usize) -> Self {
+        self.config.max_mtu = Some(max_mtu);
         self
     }
 
@@ -227,6 +245,12 @@ impl Builder {
         self
     }
 
+    /// What is dropped when datagrams come faster than the application reads them; the oldest by default.
+    pub fn datagram_overflow(mut self, overflow: Overflow) -> Self {
+        self.config.datagram_overflow = overflow;
+        self
+    }
+
     /// Bytes of the socket's buffers in the system; 4 MiB each by default, or what the system grants of that (on Linux
     /// `net.core.rmem_max` and `net.core.wmem_max`).
     pub fn socket_buffer(mut self, bytes: usize) -> Self {
@@ -238,6 +262,14 @@ impl Builder {
     /// then be opened on several cores at once.
     pub fn receive_tasks(mut self, count: usize) -> Self {
         self.config.receive_tasks = count;
+        self
+    }
+
+    /// Tasks that may seal and send datagrams of one connection at the same time, by default as many as there are cores.
+    /// They come while more datagrams wait than one task sends at a time, and go when none does. Messages and streams
+    /// leave by one of them, since those that overtake each other look like lost ones.
+    pub fn send_tasks(mut self, count: usize) -> Self {
+        self.config.send_tasks = count;
         self
     }
 
@@ -295,9 +327,9 @@ impl Builder {
     /// # Panics
     /// Outside of a tokio runtime with its time driver enabled.
     pub fn bind_link(self, link: impl Link) -> Result<Endpoint, BindError> {
-        let Self { key, provider, store, suites, limits, policy, challenging, config } = self;
-        let config = config.bounded(link.mtu())?;
-        let context = Context::builder(key.clone().into_static(), provider)
+        let Self { key, store, suites, limits, policy, challenging, config } = self;
+        let config = config.bounded(link.mtu(), link.max_datagram())?;
+        let context = Context::builder(key.clone().into_static(), config.provider.clone())
             .accept(suites)
             .limits(limits)
             .policy(policy)
@@ -338,9 +370,10 @@ impl Config {
         Ok(())
     }
 
-    /// The settings in their ranges, on a link whose datagrams have `mtu` bytes at most.
-    fn bounded(mut self, mtu: usize) -> Result<Self, BindError> {
+    /// The settings in their ranges, on a link whose datagrams have `mtu` bytes at most, of which `tried` may be tried.
+    fn bounded(mut self, mtu: usize, tried: usize) -> Result<Self, BindError> {
         self.mtu = self.mtu.min(mtu);
+        self.max_mtu = Some(self.max_mtu.unwrap_or(tried).min(mtu).min(MAX_SEND));
         self.check()?;
         // One payload must fit each buffer; and a semaphore counts in 32 bits.
         let range = Session::max_payload_len(self.mtu) + 1024..=u32::MAX as usize;
@@ -353,9 +386,13 @@ impl Config {
         }
         // More often than that would be a burden to everybody.
         self.keep_alive = self.keep_alive.map(|time| time.max(Duration::from_millis(100)));
-        for count in
-            [&mut self.channels, &mut self.receive_tasks, &mut self.workers, &mut self.handshake_queue]
-        {
+        for count in [
+            &mut self.channels,
+            &mut self.receive_tasks,
+            &mut self.send_tasks,
+            &mut self.workers,
+            &mut self.handshake_queue,
+        ] {
             *count = (*count).clamp(1, 1 << 16);
         }
         Ok(self)
@@ -368,6 +405,7 @@ impl Config {
     pub(crate) fn connection_settings(&self) -> Settings {
         Settings {
             mtu: self.mtu,
+            max_mtu: self.max_mtu.unwrap_or(self.mtu).max(self.mtu),
             max_payload: Session::max_payload_len(self.mtu),
             window: const { capacity(WINDOW) },
             give_up_after: self.give_up_after,
@@ -377,9 +415,22 @@ impl Config {
             stream_buffer: (self.send_buffer / 2).max(Session::max_payload_len(self.mtu)),
             receive_buffer: self.receive_buffer,
             channels: self.channels,
-            datagram_buffer: self.datagram_buffer,
         }
     }
+
+    pub(crate) fn datagrams(&self) -> Datagrams {
+        Datagrams::new(self.datagram_buffer, self.datagram_overflow, self.send_tasks)
+    }
+}
+
+/// Which datagrams are dropped when more have arrived than may wait for the application. Either way they are counted, in
+/// [`ConnectionStats::datagrams_dropped`](crate::ConnectionStats::datagrams_dropped).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// Those that come: what was first is read first.
+    DropNewest,
+    /// Those that wait longest: what is read is fresh.
+    DropOldest,
 }
 
 impl std::fmt::Debug for Builder {

@@ -10,7 +10,9 @@
 //! | `0xD2` | the close was read; nothing follows |
 //! | `0xD3` | `group: u32` big-endian, then frames of [`seqex::encoding`], whose channel is the low half of a stream's number, and `group` the high part |
 //! | `0xD4` | ping: a token of 8 bytes, which the answer repeats |
-//! | `0xD5` | pong: the token of the ping |
+//! | `0xD5` | pong: the token of the ping or probe |
+//! | `0xD6` | probe: a token of 8 bytes, then anything up to the size that is tried |
+//! | `0xD7` | part of a message: `offset: u32`, `total: u32`, then what a payload with that message would begin with, then bytes of its `total` bytes of data from `offset` on |
 //!
 //! Stream 0 is none: its messages are about the other streams. Each message of another stream is a chunk:
 //! one byte of flags, of which only the lowest is used (the stream ends with this chunk), then content.
@@ -19,7 +21,12 @@
 //! [`CloseReason::Protocol`](crate::CloseReason::Protocol). Payloads are authentic when they get here, so only a
 //! peer's program can cause that, not the network.
 
+mod part;
+
 use seqex::encoding::{self, ChannelId, Frames, MESSAGE_OVERHEAD};
+
+use part::PART;
+pub(crate) use part::{PART_OVERHEAD, Part, part};
 
 /// Bytes a close reason may have.
 pub const MAX_REASON: usize = 1024;
@@ -36,6 +43,7 @@ const CLOSE_READ: u8 = 0xD2;
 const STREAMS: u8 = 0xD3;
 const PING: u8 = 0xD4;
 const PONG: u8 = 0xD5;
+const PROBE: u8 = 0xD6;
 
 /// What tells an answer to one ping from an answer to another.
 pub(crate) type Token = [u8; 8];
@@ -212,6 +220,7 @@ pub(crate) enum Payload<'a> {
     CloseRead,
     Datagram(&'a [u8]),
     Exchange(Group, Frames<'a>),
+    Part(Part<'a>),
     Ping(Token),
     Pong(Token),
 }
@@ -227,6 +236,7 @@ pub(crate) enum Malformed {
     Empty,
     Exchange,
     Group,
+    Part,
     Ping,
     Stream,
 }
@@ -243,7 +253,8 @@ impl Malformed {
             Self::Empty => "a payload without content",
             Self::Exchange => "a malformed or unknown channel frame",
             Self::Group => "a prefix of stream frames that is cut short",
-            Self::Ping => "a ping or pong of the wrong length",
+            Self::Part => "a part that does not fit its message",
+            Self::Ping => "a ping, probe or pong of the wrong length",
             Self::Stream => "a stream that cannot exist",
         }
     }
@@ -271,14 +282,24 @@ impl<'a> Payload<'a> {
             CLOSE_READ => Err(Malformed::Close),
             //= ZSSP-LIV-01  with a token of eight bytes
             PING => Ok(Self::Ping(rest.try_into().map_err(|_| Malformed::Ping)?)),
+            //= ZSSP-LIV-05  what follows the token is not looked at
+            PROBE => Ok(Self::Ping(*rest.first_chunk().ok_or(Malformed::Ping)?)),
             PONG => Ok(Self::Pong(rest.try_into().map_err(|_| Malformed::Ping)?)),
-            STREAMS => {
-                let (group, frames) = rest.split_first_chunk::<4>().ok_or(Malformed::Group)?;
-                Ok(Self::Exchange(Group::Streams(u32::from_be_bytes(*group)), encoding::frames(frames)))
-            }
-            //= ZSSP-ENC-05  whatever the encoding of channels does not know either ends the connection
-            _ => Ok(Self::Exchange(Group::Channels, encoding::frames(payload))),
+            PART => Ok(Self::Part(Part::parse(rest)?)),
+            _ => exchange(payload).map(|(group, frames)| Self::Exchange(group, frames)),
         }
+    }
+}
+
+/// Reads frames of exchanges.
+fn exchange(payload: &[u8]) -> Result<(Group, Frames<'_>), Malformed> {
+    match payload.split_first() {
+        Some((&STREAMS, rest)) => {
+            let (group, frames) = rest.split_first_chunk::<4>().ok_or(Malformed::Group)?;
+            Ok((Group::Streams(u32::from_be_bytes(*group)), encoding::frames(frames)))
+        }
+        //= ZSSP-ENC-05  whatever the encoding of channels does not know either ends the connection
+        _ => Ok((Group::Channels, encoding::frames(payload))),
     }
 }
 
@@ -291,6 +312,11 @@ pub(crate) fn close(code: u32, reason: &[u8]) -> Vec<u8> {
 /// Asks for a sign of life.
 pub(crate) fn ping(token: Token) -> [u8; 9] {
     token_frame(PING, token)
+}
+
+/// Asks for a sign of life in a datagram of the size that its padding gives it.
+pub(crate) fn probe(token: Token) -> [u8; 9] {
+    token_frame(PROBE, token)
 }
 
 /// The sign of life that was asked for.
@@ -357,6 +383,18 @@ mod tests {
         assert!(matches!(Payload::parse(&ping(token)), Ok(Payload::Ping(read)) if read == token));
         assert!(matches!(Payload::parse(&pong(token)), Ok(Payload::Pong(read)) if read == token));
         assert_eq!(Payload::parse(&pong(token)[..8]).unwrap_err(), Malformed::Ping);
+    }
+
+    //= ZSSP-LIV-05  byte for byte, and back
+    #[test]
+    fn probes_have_padding() {
+        let token = *b"12345678";
+        for padding in [0, 1, 1400] {
+            let padded = [&probe(token)[..], &vec![7; padding]].concat();
+            assert!(padded.starts_with(b"\xD612345678"));
+            assert!(matches!(Payload::parse(&padded), Ok(Payload::Ping(read)) if read == token));
+        }
+        assert_eq!(Payload::parse(&probe(token)[..8]).unwrap_err(), Malformed::Ping);
     }
 
     //= ZSSP-STR-03  all others than those two

@@ -89,7 +89,8 @@
 //!
 //! # Other roads than UDP
 //! An endpoint can be bound to any [`Link`](link::Link). [`link::memory`] has a network with faults, for tests that run on
-//! a paused clock.
+//! a paused clock. On Linux, the feature `ethernet` adds raw Ethernet frames, for machines without IP. A program that reads
+//! and writes packets on threads of its own hands them over a [`Bridge`](link::Bridge).
 //!
 //! It runs on a tokio runtime; handshakes, which cost about a millisecond, run on its blocking pool.
 #![forbid(unsafe_code)]
@@ -108,7 +109,7 @@ mod stats;
 mod sync;
 mod wait;
 
-pub use config::Builder;
+pub use config::{Builder, Overflow};
 pub use connection::{Channel, Connection, Message, ReceiveStream, SendStream};
 pub use endpoint::{Endpoint, Incoming};
 pub use error::{
@@ -133,6 +134,10 @@ struct Readme;
 
 /// The session protocol underneath: providers of cryptography, and what a ratchet store of one's own needs.
 pub use zssp_proto as proto;
+
+/// Raw Ethernet frames: how [`link::Ethernet`] is opened, and its addresses.
+#[cfg(all(feature = "ethernet", target_os = "linux"))]
+pub use zssp_ethernet as ethernet;
 
 /// The durable ratchet store, and what an operator does with it: list, forget and preset peers.
 pub use zssp_store as store;

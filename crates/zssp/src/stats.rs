@@ -29,6 +29,10 @@ pub struct ConnectionStats {
     pub rtt: Option<Duration>,
     /// The shortest round trip.
     pub min_rtt: Option<Duration>,
+    /// Bytes that datagrams to the peer have at most: what the road has been found to carry, or is sure to.
+    pub mtu: usize,
+    /// Times that a road no longer carried what it had.
+    pub mtu_fallbacks: u64,
     /// Bytes of messages that may be under way.
     pub congestion_window: u64,
     /// Bytes of messages that are under way.

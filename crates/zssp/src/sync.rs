@@ -6,7 +6,6 @@
 //! |---|---|
 //! | [`rank::ENDPOINT`] | attempts under way, the way to whom an ended session is told |
 //! | [`rank::CONNECTION`] | everything of one connection |
-//! | [`rank::POOL`] | spare buffers |
 //! | [`rank::LINK`] | what is under way in a network in memory, its timers |
 //! | [`rank::WAKERS`] | who waits for a link |
 //!
@@ -21,12 +20,10 @@ pub(crate) mod rank {
     pub(crate) const ENDPOINT: u8 = 1;
     /// One connection's state.
     pub(crate) const CONNECTION: u8 = 2;
-    /// Spare buffers.
-    pub(crate) const POOL: u8 = 3;
     /// A network in memory.
-    pub(crate) const LINK: u8 = 4;
+    pub(crate) const LINK: u8 = 3;
     /// Who waits for a link.
-    pub(crate) const WAKERS: u8 = 5;
+    pub(crate) const WAKERS: u8 = 4;
 }
 
 /// A mutex of a fixed rank. With debug assertions, taking one while the same thread holds one of equal or

@@ -4,7 +4,8 @@
 mod common;
 
 use common::{builder, content, pair, pair_of, run};
-use zssp::{Bytes, CloseReason, SendError, TrySendError};
+use zssp::link::memory::{Conditions, Network};
+use zssp::{Bytes, CloseReason, Overflow, SendError, TrySendError};
 
 #[test]
 fn datagrams_arrive_as_they_were_sent() {
@@ -95,4 +96,101 @@ fn datagrams_and_messages_share_a_connection() {
         assert_eq!(messages.await.unwrap(), 1_000);
         assert!(datagrams.await.unwrap() > 0);
     });
+}
+
+/// Two endpoints on a network in memory that loses nothing, with several tasks each way.
+async fn parallel_pair() -> common::Pair {
+    let network = Network::new(1, Conditions::default());
+    let endpoint = |address: &str| {
+        let link = network.attach(address.parse().unwrap()).unwrap();
+        let builder = builder().receive_tasks(4).send_tasks(4).datagram_buffer(64 << 20);
+        builder.bind_link(link).unwrap()
+    };
+    pair_of(endpoint("10.0.0.1:1"), endpoint("10.0.0.2:1")).await
+}
+
+#[test]
+fn several_receive_tasks_keep_the_order_of_the_road() {
+    run(async {
+        let pair = parallel_pair().await;
+        let sending = tokio::spawn({
+            let here = pair.here.clone();
+            async move {
+                let channel = here.channel(0).unwrap();
+                for number in 0..4_000_u32 {
+                    let data = number.to_be_bytes().repeat(2_500);
+                    channel.send(data).await.unwrap();
+                }
+            }
+        });
+        let channel = pair.there.channel(0).unwrap();
+        let mut seen = vec![false; 4_000];
+        for _ in 0..seen.len() {
+            let message = channel.receive().await.unwrap();
+            let number = u32::from_be_bytes(message.data()[..4].try_into().unwrap());
+            assert!(message.data().chunks(4).all(|chunk| chunk == number.to_be_bytes()));
+            assert!(!std::mem::replace(&mut seen[number as usize], true), "{number} came twice");
+        }
+        sending.await.unwrap();
+        assert_eq!(pair.here.stats().messages_lost, 0, "what was overtaken looked lost");
+    });
+}
+
+#[test]
+fn a_close_waits_for_every_task_that_sends() {
+    run(async {
+        for _ in 0..20 {
+            let pair = parallel_pair().await;
+            let there = pair.there.clone();
+            let reading = tokio::spawn(async move {
+                let mut count = 0;
+                while there.read_datagram().await.is_ok() {
+                    count += 1;
+                }
+                count
+            });
+            for _ in 0..1_000 {
+                pair.here.send_datagram(vec![7; 2_000]).await.unwrap();
+            }
+            pair.here.close(0, b"").await;
+            assert_eq!(reading.await.unwrap(), 1_000);
+            assert_eq!(pair.there.stats().datagrams_dropped, 0);
+        }
+    });
+}
+
+/// The driver finds the queue of datagrams empty in the same look in which it finds the close: the close must not wait for
+/// the next one, which is when everything has been silent for long.
+#[test]
+fn a_close_follows_the_last_datagram_at_once() {
+    run(async {
+        for _ in 0..20 {
+            let pair = pair().await;
+            pair.here.send_datagram("last").await.unwrap();
+            let closed = tokio::time::timeout(std::time::Duration::from_secs(10), pair.here.close(0, b""));
+            assert_eq!(closed.await.expect("nobody told the driver"), CloseReason::Local);
+            assert_eq!(pair.there.read_datagram().await.unwrap(), "last");
+        }
+    });
+}
+
+#[test]
+fn the_oldest_are_dropped_unless_the_newest_are_to_be() {
+    for (overflow, first_is_kept) in [(Overflow::DropOldest, false), (Overflow::DropNewest, true)] {
+        run(async {
+            let receiver = builder().mtu(500).datagram_buffer(1).datagram_overflow(overflow);
+            let receiver = receiver.bind("127.0.0.1:0").await.unwrap();
+            let pair = pair_of(builder().bind("127.0.0.1:0").await.unwrap(), receiver).await;
+            let mut number = 0_u32;
+            while pair.there.stats().datagrams_dropped == 0 {
+                let mut data = vec![0; 1_000];
+                data[..4].copy_from_slice(&number.to_be_bytes());
+                pair.here.send_datagram(data).await.unwrap();
+                number += 1;
+                tokio::task::yield_now().await;
+            }
+            let first = pair.there.read_datagram().await.unwrap();
+            assert_eq!(first[..4] == [0; 4], first_is_kept, "{overflow:?}");
+        });
+    }
 }

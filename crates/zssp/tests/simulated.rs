@@ -6,22 +6,32 @@ mod common;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::content;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use zssp::link::memory::{Conditions, Network};
-use zssp::{Builder, Bytes, CloseReason, ConnectError, Connection, Endpoint, RequestError, SecretKey};
+use zssp::link::memory::{Bottleneck, Conditions, Network};
+use zssp::proto::{Fingerprint, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap};
+use zssp::{
+    Builder, Bytes, CloseReason, ConnectError, Connection, Endpoint, MemoryStore, RequestError, SecretKey,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A tenth lost, and more that is wrong with it.
-const BAD: Conditions =
-    Conditions { delay: Duration::from_millis(20), duplication: 0.05, loss: 0.1, reordering: 0.05 };
+const BAD: Conditions = Conditions { duplication: 0.05, loss: 0.1, reordering: 0.05, ..GOOD };
 
-const GOOD: Conditions = Conditions { duplication: 0.0, loss: 0.0, reordering: 0.0, ..BAD };
+const GOOD: Conditions = Conditions {
+    delay: Duration::from_millis(20),
+    duplication: 0.0,
+    loss: 0.0,
+    mtu: None,
+    bottleneck: None,
+    reordering: 0.0,
+};
 
 fn network(seed: u64, conditions: Conditions) -> Network {
     println!("seed {seed}");
@@ -296,6 +306,153 @@ async fn two_hours_of_a_fifth_lost() {
     answering.await.unwrap();
     drop((here, there));
     leaves_nothing(ends, &network).await;
+}
+
+/// The client is somewhere else every three seconds: another port, or another host altogether.
+#[tokio::test(start_paused = true)]
+async fn addresses_change_in_the_middle_of_everything() {
+    const LEN: usize = 6 << 20;
+    let slow = Some(Bottleneck { rate: 400_000, queue: 60_000 });
+    let network = network(9, Conditions { loss: 0.01, bottleneck: slow, ..GOOD });
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let mut tasks = JoinSet::new();
+    for (from, to, seed) in [(&here, &there, 1), (&there, &here, 2)] {
+        let (from, to) = (from.clone(), to.clone());
+        tasks.spawn(async move {
+            let bytes = content(seed, LEN);
+            assert!(transfer(from, to, bytes.clone()).await == bytes, "every byte once and in order");
+        });
+    }
+    let answering = tokio::spawn(answer(there.clone()));
+    for number in 0..200u32 {
+        let channel = here.channel(0).unwrap();
+        tasks.spawn(async move {
+            sleep(number * SECOND / 10).await;
+            let question = [&number.to_be_bytes()[..], &[1]].concat();
+            let reply = channel.request_within(60 * SECOND, question.clone()).await;
+            assert_eq!(reply.unwrap(), question);
+        });
+    }
+    let (mut moves, mut next) = (0u8, Instant::now() + 3 * SECOND);
+    while !tasks.is_empty() {
+        tokio::select! {
+            task = tasks.join_next() => task.unwrap().unwrap(),
+            () = tokio::time::sleep_until(next) => {
+                next += 3 * SECOND;
+                moves += 1;
+                let host = if moves.is_multiple_of(2) { 9 } else { 8 };
+                network.translate(address(1), ([10, 0, 0, host], 1000 + u16::from(moves / 2)).into());
+                // Whoever moves has something to send, sooner or later: only then can it be found.
+                here.send_datagram("here").await.unwrap();
+            }
+        }
+    }
+    assert!(moves >= 4, "{moves} moves");
+    println!("{moves} moves, {:?}", there.stats());
+    assert_eq!(
+        there.remote_address().ip(),
+        std::net::IpAddr::from([10, 0, 0, if moves.is_multiple_of(2) { 9 } else { 8 }])
+    );
+    assert_eq!(here.remote_address(), server.local_addr());
+    assert_eq!(here.close(0, b"").await, CloseReason::Local);
+    answering.await.unwrap();
+    drop((here, there));
+    leaves_nothing([client, server], &network).await;
+}
+
+/// Counts how often the ratchet moves, which it does with each new key.
+#[derive(Debug, Clone, Default)]
+struct Counting(Arc<(MemoryStore, AtomicUsize)>);
+
+impl RatchetStore for Counting {
+    fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError> {
+        self.0.0.load(peer)
+    }
+
+    fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
+        self.0.0.find(fingerprint)
+    }
+
+    fn compare_and_swap(
+        &self,
+        peer: &PeerName,
+        old: &RatchetPair,
+        new: &RatchetPair,
+    ) -> Result<Swap, StoreError> {
+        self.0.1.fetch_add(1, Ordering::Relaxed);
+        self.0.0.compare_and_swap(peer, old, new)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_a_fifth_lost_with_a_new_key_every_minute() {
+    let network = network(10, Conditions { loss: 0.2, ..BAD });
+    let store = Counting::default();
+    let link = network.attach(address(1)).unwrap();
+    let client = builder(&SecretKey::generate().unwrap()).store(store.clone()).bind_link(link).unwrap();
+    let server = endpoint(&network, 2);
+    let (here, there) = connect(&client, &server).await;
+    let answering = tokio::spawn(answer(there.clone()));
+    let (ordered, received) = (here.channel(1).unwrap(), there.channel(1).unwrap());
+    let (start, before) = (Instant::now(), store.0.1.load(Ordering::Relaxed));
+    let mut number = 0u32;
+    for minute in 1..=60u32 {
+        here.rekey().await;
+        let bytes = content(minute.into(), 20_000);
+        let stream = transfer(here.clone(), there.clone(), bytes.clone());
+        let messages = async {
+            for _ in 0..20 {
+                number += 1;
+                ordered.send_ordered(number.to_be_bytes().to_vec()).await.unwrap();
+                assert_eq!(received.receive().await.unwrap().data()[..], number.to_be_bytes());
+                let question = [&number.to_be_bytes()[..], &[1]].concat();
+                let reply = here.channel(0).unwrap().request_within(50 * SECOND, question.clone()).await;
+                match reply {
+                    Ok(reply) => assert_eq!(reply, question),
+                    Err(error) => assert_eq!(error, RequestError::TimedOut),
+                }
+            }
+        };
+        let (arrived, ()) = tokio::join!(stream, messages);
+        assert!(arrived == bytes, "every byte once and in order");
+        tokio::time::sleep_until(start + minute * 60 * SECOND).await;
+    }
+    let keys = store.0.1.load(Ordering::Relaxed) - before;
+    println!("{keys} changes of the ratchet in {:?}; {:?}", start.elapsed(), here.stats());
+    assert!(keys >= 55, "{keys} changes of the ratchet");
+    assert_eq!((here.close_reason(), there.close_reason()), (None, None));
+    assert_eq!(here.close(0, b"").await, CloseReason::Local);
+    answering.await.unwrap();
+    drop((here, there, ordered, received));
+    leaves_nothing([client, server], &network).await;
+}
+
+/// Each would not get through whole once in ten thousand times, or in a million.
+#[tokio::test(start_paused = true)]
+async fn large_messages_survive_a_fifth_and_three_tenths_lost() {
+    for (seed, loss) in [(7, 0.2), (8, 0.3)] {
+        let network = network(seed, GOOD);
+        let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+        let (here, there) = connect(&client, &server).await;
+        network.set_conditions(Conditions { loss, ..GOOD });
+        let (start, sending, receiving) =
+            (Instant::now(), here.channel(1).unwrap(), there.channel(1).unwrap());
+        let sent: Vec<Bytes> = (0..20).map(|seed| content(seed, 60_000).into()).collect();
+        for message in &sent {
+            sending.send_ordered(message.clone()).await.unwrap();
+        }
+        for message in &sent {
+            assert!(receiving.receive().await.unwrap().data() == message, "once and in order");
+        }
+        sending.flush().await.unwrap();
+        println!("{loss} lost: {:?}, {:?}", start.elapsed(), here.stats());
+        assert!(start.elapsed() < 150 * SECOND, "{:?}", start.elapsed());
+        assert_eq!(here.stats().bytes_in_flight, 0);
+        network.set_conditions(GOOD);
+        drop((here, there, sending, receiving));
+        leaves_nothing([client, server], &network).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

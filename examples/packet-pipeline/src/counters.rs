@@ -19,21 +19,38 @@ impl Count {
     }
 }
 
-/// CPU time of the threads of one stage.
+/// What the threads of one stage cost.
 #[derive(Debug, Default)]
-pub(crate) struct Stage(Count);
+pub(crate) struct Stage {
+    nanoseconds: Count,
+    #[cfg(test)]
+    allocations: Count,
+}
 
 impl Stage {
     /// Runs the whole of a thread of this stage.
     pub(crate) fn run<T>(&self, thread: impl FnOnce() -> T) -> T {
         let before = cpu_time();
-        let result = thread();
-        self.0.add(u64::try_from((cpu_time() - before).as_nanos()).unwrap_or(u64::MAX));
+        let result = self.measured(thread);
+        self.nanoseconds.add(u64::try_from((cpu_time() - before).as_nanos()).unwrap_or(u64::MAX));
         result
     }
 
+    #[cfg(not(test))]
+    fn measured<T>(&self, thread: impl FnOnce() -> T) -> T {
+        thread()
+    }
+
+    #[cfg(test)]
+    fn measured<T>(&self, thread: impl FnOnce() -> T) -> T {
+        let mut result = None;
+        let counted = allocation_counter::measure(|| result = Some(thread()));
+        self.allocations.add(counted.count_total);
+        result.expect("it ran")
+    }
+
     pub(crate) fn time(&self) -> Duration {
-        Duration::from_nanos(self.0.value())
+        Duration::from_nanos(self.nanoseconds.value())
     }
 }
 
@@ -52,7 +69,10 @@ pub(crate) struct Counters {
 
     /// Frames that found a ring full.
     pub(crate) ring_dropped: Count,
+    /// Datagrams taken from the link.
     pub(crate) frames_received: Count,
+    /// Of these, lost on purpose.
+    pub(crate) lost: Count,
     /// Payloads opened.
     pub(crate) opened: Count,
     /// Datagrams that led nowhere: forged, repeated, late.
@@ -68,6 +88,15 @@ pub(crate) struct Counters {
     pub(crate) sealed: Count,
     /// Times that the link or the card refused.
     pub(crate) unsent: Count,
+}
+
+#[cfg(test)]
+impl Counters {
+    /// Allocations of all stages that packets pass.
+    pub(crate) fn allocations(&self) -> u64 {
+        let stages = [&self.sources, &self.egress, &self.ingress, &self.workers];
+        stages.map(|stage| stage.allocations.value()).iter().sum()
+    }
 }
 
 impl fmt::Display for Counters {
@@ -93,7 +122,8 @@ impl fmt::Display for Counters {
         )?;
         write!(
             f,
-            "  dropped:  ring {}, window {}, repeated {}, handshakes {}, unsent {}",
+            "  dropped:  on purpose {}, ring {}, window {}, repeated {}, handshakes {}, unsent {}",
+            self.lost.value(),
             self.ring_dropped.value(),
             self.window_dropped.value(),
             self.repeated.value(),

@@ -1,6 +1,7 @@
 //! Two network namespaces with a wire between them.
 
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::Command;
 use std::thread;
@@ -26,7 +27,15 @@ impl Wire {
         ip(&format!("-n {a} link add eth0 mtu {mtu} type veth peer name eth0 mtu {mtu} netns {b}"))?;
         ip(&format!("-n {a} link set eth0 up"))?;
         ip(&format!("-n {b} link set eth0 up"))?;
+        for (end, name) in (0..).zip(&wire.names) {
+            ip(&format!("-n {name} addr add {}/24 dev eth0", Self::ip(end)))?;
+        }
         Ok(wire)
+    }
+
+    /// The address of one end, for UDP.
+    pub(crate) fn ip(end: u8) -> Ipv4Addr {
+        Ipv4Addr::new(192, 168, 99, 1 + end)
     }
 
     /// Does something in one of the namespaces.

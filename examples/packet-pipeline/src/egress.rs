@@ -18,7 +18,7 @@ const BATCH_LEN: usize = 128 << 10;
 
 pub(crate) fn run(node: &Node) {
     let Some((session, peer)) = node.session(Duration::MAX) else { return };
-    let mtu = match node.sender.max_datagram_len() {
+    let mtu = match node.way_out.mtu() {
         Ok(mtu) => mtu,
         Err(error) => return eprintln!("{error}"),
     };
@@ -29,7 +29,7 @@ pub(crate) fn run(node: &Node) {
             return eprintln!("cannot seal: {error}");
         }
         node.counters.sealed.add(batch.sealed.len() as u64);
-        let mut frames = node.sender.batch();
+        let mut frames = node.way_out.batch();
         for (range, sealed) in &batch.sealed {
             let datagrams = sealed.datagrams(&batch.datagrams[range.clone()]);
             if frames.packet(peer, datagrams).is_err() {

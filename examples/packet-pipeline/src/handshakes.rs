@@ -4,10 +4,10 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use zssp_ethernet::EthernetAddress;
 use zssp_proto::{Event, Handshake, MemoryStore, Outbox};
 
 use crate::node::Node;
+use crate::road::Peer;
 
 pub(crate) fn run(node: &Node, queue: &Receiver<Handshake>) {
     // How soon it notices a deadline that came nearer, and that the program is to stop.
@@ -37,16 +37,16 @@ fn work(node: &Node, store: &MemoryStore, handshake: Handshake) {
                 let welcome = node.allowed.is_none_or(|allowed| allowed == key);
                 work(node, store, if welcome { peer.accept(key) } else { peer.refuse() });
             }
-            Event::Established { session, .. } => match EthernetAddress::try_from(session.address()) {
-                Ok(address) => node.set_session(session, address.mac),
+            Event::Established { session, .. } => match Peer::try_from(session.address()) {
+                Ok(peer) => node.set_session(session, peer),
                 Err(error) => eprintln!("{error}"),
             },
             other => eprintln!("{other:?}"),
         }
     }
     for transmit in &outbox.transmits {
-        let sent = EthernetAddress::try_from(transmit.to())
-            .is_ok_and(|address| node.sender.send(address.mac, transmit.datagrams()).is_ok());
+        let sent = Peer::try_from(transmit.to())
+            .is_ok_and(|peer| node.way_out.send(peer, transmit.datagrams()).is_ok());
         if !sent {
             node.counters.unsent.add(1);
         }

@@ -7,13 +7,15 @@ use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use seqex::{Capacity, ChannelLimits, Clock, Config, Exchange, Multiplexer, MultiplexerDriver, Resend};
-use zssp_ethernet::{EthernetAddress, Link, MacAddress, Receiver, Sender, Waker};
+use zssp_ethernet::Waker;
 use zssp_proto::crypto::AwsLc;
-use zssp_proto::{Context, Open, PublicKey, Session, StaticKey};
+use zssp_proto::{Address, Context, Open, PublicKey, Session, StaticKey};
 
 use crate::content::{BULK, CONTROL, Pattern};
 use crate::counters::Counters;
+use crate::ingress::Lose;
 use crate::pool::{Pool, Shared};
+use crate::road::{Peer, WayIn, WayOut};
 use crate::tally::Tally;
 use crate::{egress, handshakes, ingress, workers};
 
@@ -31,7 +33,7 @@ pub(crate) type Channel = Exchange<Shared, Incoming>;
 /// What all threads of one end share.
 pub(crate) struct Node {
     pub(crate) context: Context,
-    pub(crate) sender: Sender,
+    pub(crate) way_out: WayOut,
     pub(crate) driver: MultiplexerDriver<Shared, Incoming>,
     pub(crate) control: Channel,
     pub(crate) bulk: Channel,
@@ -47,7 +49,7 @@ pub(crate) struct Node {
     /// Who may have a session; anybody if nobody is named.
     pub(crate) allowed: Option<PublicKey>,
     multiplexer: Multiplexer<Shared, Incoming>,
-    session: Mutex<Option<(Session, MacAddress)>>,
+    session: Mutex<Option<(Session, Peer)>>,
     established: Condvar,
     handshakes: SyncSender<zssp_proto::Handshake>,
     /// Until the thread that runs them takes it.
@@ -66,7 +68,7 @@ const RESEND_AFTER: Duration = Duration::from_millis(100);
 const IN_FLIGHT: usize = 4 << 20;
 
 impl Node {
-    pub(crate) fn new(key: StaticKey, allowed: Option<PublicKey>, sender: Sender) -> Result<Self, Error> {
+    pub(crate) fn new(key: StaticKey, allowed: Option<PublicKey>, way_out: WayOut) -> Result<Self, Error> {
         let config = Config {
             capacity: Capacity::new(WINDOW)?,
             resend: Resend::Fixed(RESEND_AFTER),
@@ -76,8 +78,8 @@ impl Node {
         let (multiplexer, driver) = Multiplexer::new(config, limits, Clock::default());
         let (handshakes, queue) = sync_channel(HANDSHAKES);
         Ok(Self {
-            context: Context::builder(key, Arc::new(AwsLc)).mtu(sender.max_datagram_len()?).build()?,
-            sender,
+            context: Context::builder(key, Arc::new(AwsLc)).mtu(way_out.mtu()?).build()?,
+            way_out,
             driver,
             control: multiplexer.open(CONTROL)?,
             bulk: multiplexer.open(BULK)?,
@@ -98,23 +100,29 @@ impl Node {
     }
 
     /// Opens a session with `peer` at `address`.
-    pub(crate) fn connect(&self, peer: PublicKey, address: EthernetAddress) -> Result<(), Error> {
-        let open = Open::to(peer, address.into());
+    pub(crate) fn connect(&self, peer: PublicKey, address: Address) -> Result<(), Error> {
+        let open = Open::to(peer, address);
         let (_id, handshake) = self.context.open(Instant::now(), open)?;
         self.handshake(handshake);
         Ok(())
     }
 
-    /// Starts the threads of this end: `receivers` of ingress, and `threads` of each other stage.
+    /// Starts the threads of this end: one of ingress for each way in, and `threads` of each other stage.
     pub(crate) fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        receivers: Vec<Receiver>,
+        ways_in: Vec<WayIn>,
         threads: usize,
+        lose: Option<Lose>,
     ) -> Running<'scope> {
-        let wakers = receivers.iter().map(Receiver::waker).collect();
-        for receiver in receivers {
-            scope.spawn(|| self.counters.ingress.run(|| ingress::run(self, receiver)));
+        let waker = |way_in: &WayIn| match way_in {
+            WayIn::Ethernet(receiver) => Some(receiver.waker()),
+            // It looks by itself.
+            WayIn::Udp(_) => None,
+        };
+        let wakers = ways_in.iter().filter_map(waker).collect();
+        for way_in in ways_in {
+            scope.spawn(move || self.counters.ingress.run(|| ingress::run(self, way_in, lose)));
         }
         for _ in 0..threads {
             scope.spawn(|| self.counters.workers.run(|| workers::bulk(self)));
@@ -136,13 +144,13 @@ impl Node {
         }
     }
 
-    pub(crate) fn set_session(&self, session: Session, peer: MacAddress) {
+    pub(crate) fn set_session(&self, session: Session, peer: Peer) {
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some((session, peer));
         self.established.notify_all();
     }
 
     /// Waits for the session; `None` when it does not come, or the program is to stop.
-    pub(crate) fn session(&self, patience: Duration) -> Option<(Session, MacAddress)> {
+    pub(crate) fn session(&self, patience: Duration) -> Option<(Session, Peer)> {
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         let missing = |session: &mut Option<_>| session.is_none() && !self.stop.load(Ordering::Relaxed);
         let waited = self.established.wait_timeout_while(session, patience, missing);
@@ -165,13 +173,6 @@ impl Drop for Running<'_> {
         self.node.established.notify_all();
         self.wakers.iter().for_each(Waker::wake);
     }
-}
-
-/// A link with a ring for each of so many threads.
-pub(crate) fn open_link(interface: zssp_ethernet::InterfaceName, threads: u16) -> Result<Link, Error> {
-    let receivers = std::num::NonZeroU16::new(threads).ok_or("at least one thread")?;
-    let settings = zssp_ethernet::Settings { receivers, ring_len: 16 << 20, ..Default::default() };
-    Ok(Link::open(interface, &settings)?)
 }
 
 /// Bytes that may be under way.

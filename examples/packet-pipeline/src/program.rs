@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 use data_encoding::HEXLOWER_PERMISSIVE as HEX;
-use zssp_ethernet::{EthernetAddress, InterfaceName, Link};
+use zssp_ethernet::{EthernetAddress, InterfaceName};
 use zssp_proto::crypto::AwsLc;
-use zssp_proto::{PublicKey, StaticKey};
+use zssp_proto::{Address, PublicKey, StaticKey};
 
 use crate::content::{MAX_LEN, MIN_LEN};
+use crate::counters::Counters;
 use crate::demo::Wire;
 use crate::egress::check_size;
-use crate::node::{Error, Node, open_link};
+use crate::ingress::Lose;
+use crate::node::{Error, Node};
+use crate::road::{Road, WayOut};
 use crate::sources::{self, Load};
 use crate::tally::Complete;
 
@@ -33,6 +36,12 @@ enum Command {
         /// The MTU of the wire between them
         #[arg(long, default_value_t = 1500)]
         mtu: usize,
+        /// UDP in place of raw frames, without offload, to compare with
+        #[arg(long)]
+        udp: bool,
+        /// Lose one datagram in so many, at each end
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+        lose: Option<u64>,
     },
     /// Receives one transfer from whoever comes
     Receive {
@@ -85,7 +94,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn main() -> ExitCode {
     let result = match Program::parse().command {
-        Command::Demo { options, mtu } => demo(options, mtu),
+        Command::Demo { options, mtu, udp, lose } => demo(options, mtu, udp, lose).map(drop),
         Command::Receive { interface, threads } => receive(interface, threads),
         Command::Send { to, key, options } => send(to, &key, options),
     };
@@ -98,42 +107,51 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn demo(options: Options, mtu: usize) -> Result<(), Error> {
+fn demo(options: Options, mtu: usize, udp: bool, lose: Option<u64>) -> Result<[Counters; 2], Error> {
+    const PORT: u16 = 9993;
     let load = options.load()?;
     let wire = Wire::new(mtu)?;
     let (sender, receiver) = (StaticKey::generate(&AwsLc)?, StaticKey::generate(&AwsLc)?);
     let (sender_key, receiver_key) = (sender.public(), receiver.public());
-    let open = |end| wire.at(end, || open_link("eth0".parse()?, options.threads))?;
+    let (threads, lose) = (options.threads, lose.map(Lose::one_in));
+    let open = |end: u8| {
+        wire.at(usize::from(end), || match udp {
+            true => Road::udp((Wire::ip(end), PORT).into(), mtu, threads),
+            false => Road::ethernet("eth0".parse()?, threads),
+        })?
+    };
     let (sending, receiving) = (open(0)?, open(1)?);
-    let to = EthernetAddress { interface: "eth0".parse()?, mac: receiving.sender.address().mac };
-    let threads = options.threads;
-    let sender = End { key: sender, allowed: Some(receiver_key), threads };
-    let receiver = End { key: receiver, allowed: Some(sender_key), threads };
+    let to = match &receiving.way_out {
+        WayOut::Ethernet(sender) => sender.address().into(),
+        WayOut::Udp { .. } => Address::Socket((Wire::ip(1), PORT).into()),
+    };
+    let sender = End { key: sender, allowed: Some(receiver_key), threads, lose };
+    let receiver = End { key: receiver, allowed: Some(sender_key), threads, lose };
     thread::scope(|scope| {
         let received = scope.spawn(|| receiver.receive(receiving, PATIENCE));
-        sender.send(sending, receiver_key, to, load)?;
-        received.join().map_err(|_| "the receiver panicked")?
+        let sent = sender.send(sending, receiver_key, to, load)?;
+        Ok([sent, received.join().map_err(|_| "the receiver panicked")??])
     })
 }
 
 fn receive(interface: InterfaceName, threads: u16) -> Result<(), Error> {
-    let link = open_link(interface, threads)?;
+    let road = Road::ethernet(interface, threads)?;
     let key = StaticKey::generate(&AwsLc)?;
-    println!(
-        "waiting at {} with the public key\n{}",
-        link.sender.address().mac,
-        HEX.encode(key.public().as_bytes())
-    );
-    End { key, allowed: None, threads }.receive(link, Duration::MAX)
+    if let WayOut::Ethernet(sender) = &road.way_out {
+        println!("waiting at {} with the public key", sender.address().mac);
+    }
+    println!("{}", HEX.encode(key.public().as_bytes()));
+    End { key, allowed: None, threads, lose: None }.receive(road, Duration::MAX).map(drop)
 }
 
 fn send(to: EthernetAddress, key: &str, options: Options) -> Result<(), Error> {
     let bytes = HEX.decode(key.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
     let bytes = bytes.ok_or("a public key has 49 bytes, in hexadecimal digits")?;
     let peer = PublicKey::from_bytes(bytes, &AwsLc)?;
-    let link = open_link(to.interface, options.threads)?;
+    let road = Road::ethernet(to.interface, options.threads)?;
     let key = StaticKey::generate(&AwsLc)?;
-    End { key, allowed: Some(peer), threads: options.threads }.send(link, peer, to, options.load()?)
+    let end = End { key, allowed: Some(peer), threads: options.threads, lose: None };
+    end.send(road, peer, to.into(), options.load()?).map(drop)
 }
 
 /// One end before it starts.
@@ -141,14 +159,15 @@ struct End {
     key: StaticKey,
     allowed: Option<PublicKey>,
     threads: u16,
+    lose: Option<Lose>,
 }
 
 impl End {
     /// Waits so long for a peer.
-    fn receive(self, link: Link, patience: Duration) -> Result<(), Error> {
-        let node = Node::new(self.key, self.allowed, link.sender)?;
+    fn receive(self, road: Road, patience: Duration) -> Result<Counters, Error> {
+        let node = Node::new(self.key, self.allowed, road.way_out)?;
         let result = thread::scope(|scope| {
-            let _running = node.start(scope, link.receivers, usize::from(self.threads));
+            let _running = node.start(scope, road.ways_in, usize::from(self.threads), self.lose);
             node.session(patience).ok_or("nobody came")?;
             let start = Instant::now();
             let complete = node.tally.wait(PATIENCE)?;
@@ -167,19 +186,46 @@ impl End {
             bytes as f64 / seconds / 1e6,
             node.counters
         );
-        Ok(())
+        Ok(node.counters)
     }
 
-    fn send(self, link: Link, peer: PublicKey, to: EthernetAddress, load: Load) -> Result<(), Error> {
-        check_size(load.len, link.sender.max_datagram_len()?)?;
-        let node = Node::new(self.key, self.allowed, link.sender)?;
+    fn send(self, road: Road, peer: PublicKey, to: Address, load: Load) -> Result<Counters, Error> {
+        check_size(load.len, road.way_out.mtu()?)?;
+        let node = Node::new(self.key, self.allowed, road.way_out)?;
         thread::scope(|scope| {
-            let _running = node.start(scope, link.receivers, usize::from(self.threads));
+            let _running = node.start(scope, road.ways_in, usize::from(self.threads), self.lose);
             node.connect(peer, to)?;
             node.session(PATIENCE).ok_or("no session: is the receiver there?")?;
             sources::run(&node, load)
         })?;
         println!("sent {} messages of {} bytes\n{}", load.messages, load.len, node.counters);
+        Ok(node.counters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Allocations of all stages of both ends, in a transfer of so many messages.
+    fn allocations(messages: u64, size: usize) -> Result<u64, Error> {
+        let options = Options { threads: 2, size, bytes: messages * size as u64, level: 1 };
+        let counters = demo(options, 1500, false, None)?;
+        Ok(counters.iter().map(Counters::allocations).sum())
+    }
+
+    #[test]
+    fn packets_allocate_nothing_once_buffers_are_there() -> Result<(), Error> {
+        if zssp_segment::Segment::for_test(0).is_none() {
+            return Ok(());
+        }
+        for (size, messages) in [(64, 60_000), (1400, 60_000), (61_440, 3_000)] {
+            let made = allocations(messages, size)?;
+            println!("{messages} messages of {size} bytes make {made} allocations");
+            // Each buffer that is ever in use is made once, of which there are some thousands at most; and the control
+            // messages, one for a hundred others, have buffers that are not pooled.
+            assert!(made < messages / 2, "{made} allocations for {messages} messages of {size} bytes");
+        }
         Ok(())
     }
 }

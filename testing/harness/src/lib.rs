@@ -2,6 +2,7 @@
 //! recorded sessions made and replayed.
 //!
 //! - [`pair`]: two peers, the network between them and a clock.
+//! - [`life`]: the same two for days, with processes that die at any moment and come back.
 //! - [`side`]: one peer, whose every doing is noted in the words of the recorded sessions.
 //! - [`mod@replay`]: a recorded session against one of our own sides, byte for byte.
 //! - [`mod@record`]: sessions between two of our own sides, in the same format.
@@ -11,6 +12,7 @@
 //! what it is asked for, [`store`] tells what is written to it, and both tell it to a [`trace`].
 #![forbid(unsafe_code)]
 
+pub mod life;
 pub mod pair;
 pub mod record;
 pub mod replay;

@@ -17,6 +17,7 @@
 
 mod hostile;
 mod keylog;
+mod ledger;
 mod peer;
 mod store;
 
@@ -27,6 +28,7 @@ use zssp_sim::{Clock, Delivery};
 
 pub use hostile::hostile;
 pub use keylog::{Forgery, KeyLog};
+pub use ledger::{Ledger, Tally};
 pub use peer::{Answer, Happening, Peer, Pool, Setup};
 pub use store::FlakyStore;
 
@@ -43,6 +45,8 @@ pub struct Pair {
     pub network: Network,
     /// Every datagram that entered the network so far, lost ones too.
     pub wire: Vec<Delivery>,
+    /// What became of the payloads of [`send_numbered`](Self::send_numbered).
+    pub ledger: Ledger,
     clock: Clock,
 }
 
@@ -74,6 +78,7 @@ impl Pair {
             bob: Peer::new(2, seed, bob, clock.now()),
             network: Network::new(seed),
             wire: Vec::new(),
+            ledger: Ledger::default(),
             clock,
         }
     }
@@ -121,16 +126,56 @@ impl Pair {
             return false;
         }
         self.advance_to(arrival);
-        while let Some(Delivery { to, from, bytes }) = self.network.receive(self.clock.now()) {
+        let (now, mut batch) = (self.clock.now(), Vec::new());
+        let bonds = [&self.alice, &self.bob].map(|peer| (peer.node, peer.bond()));
+        while let Some(Delivery { to, from, bytes }) = self.network.receive(now) {
             for peer in [&mut self.alice, &mut self.bob] {
                 if peer.node == to {
                     peer.receive(from, bytes.clone());
+                    batch.push((to, bytes.clone()));
                 }
             }
         }
         self.alice.flush();
         self.bob.flush();
+        // A session that ends in the middle of a batch is none that the rest of it can rely on.
+        let after = [&self.alice, &self.bob].map(Peer::bond);
+        for (to, bytes) in batch {
+            let [alice, bob] = [0, 1].map(|side| bonds[side].1.filter(|bond| after[side] == Some(*bond)));
+            let bond = if to == bonds[0].0 { alice } else { bob };
+            self.ledger.arrive(now, &bytes, bond);
+        }
         true
+    }
+
+    /// Sends a payload of `len` bytes whose fate is accounted for, in the latest session of `node`, if that has one.
+    ///
+    /// # Panics
+    /// When there is no room for its number, 8 bytes.
+    pub fn send_numbered(&mut self, node: zssp_sim::Address, len: usize) {
+        assert!(len >= 8, "{len} bytes");
+        let Self { alice, bob, ledger, clock, .. } = self;
+        let (peer, other) = if node == alice.node { (alice, bob) } else { (bob, alice) };
+        let Some(bond) = peer.bond() else { return };
+        let (before, payload) = (peer.take_outgoing(), ledger.draw(len));
+        let is_sealed = peer.try_send(&payload);
+        let sent = peer.take_outgoing();
+        if is_sealed {
+            let datagrams: Vec<Vec<u8>> = sent.iter().map(|(_, datagram)| datagram.clone()).collect();
+            ledger.send(clock.now(), (other.node, bond), payload, &datagrams);
+        }
+        before.into_iter().chain(sent).for_each(|(to, datagram)| peer.put_back(to, datagram));
+    }
+
+    /// Accounts for what was delivered since the last call, numbered payloads all.
+    ///
+    /// # Panics
+    /// When a payload was delivered that should not have been, or was not that should have been. See [`Ledger`].
+    pub fn account(&mut self) {
+        for peer in [&mut self.alice, &mut self.bob] {
+            self.ledger.deliver(peer.node, peer.take_payloads());
+        }
+        self.ledger.close(self.clock.now());
     }
 
     /// Delivers until nothing is under way. Time passes as datagrams travel, but no timer is looked at.

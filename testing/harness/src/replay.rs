@@ -1,6 +1,5 @@
 //! A recorded session against one of our own sides.
 
-use core::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,33 +9,6 @@ use zssp_sim::vectors::{Event, Op, Scenario, Who};
 use crate::script::Script;
 use crate::side::{Setup, Side, Verdict, policy};
 use crate::trace::{Divergence, compare};
-
-/// Why a scenario cannot be replayed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// A packet is lost, and the recorded clock is not known.
-    Loss,
-    /// The variant is not one of [`VARIANTS`](crate::VARIANTS).
-    Variant,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Loss => f.write_str("it loses packets"),
-            Self::Variant => f.write_str("its variant is unknown"),
-        }
-    }
-}
-
-/// Why `scenario` cannot be replayed, if it cannot. Computed from what is in it, whatever it is called.
-pub fn skipped(scenario: &Scenario) -> Option<Reason> {
-    if crate::suite(&scenario.variant).is_none() {
-        return Some(Reason::Variant);
-    }
-    let is_lost = |event: &Event| matches!(event.op, Op::Send { dropped: true, .. });
-    scenario.events.iter().any(is_lost).then_some(Reason::Loss)
-}
 
 /// Whether a side starts rekeying with event `index`: it generates an ephemeral key pair that no packet of the peer's
 /// asks for, and not its first.
@@ -69,16 +41,18 @@ fn is_challenged(who: Who, after: &[Event]) -> bool {
 }
 
 /// Has our core play `who` with the cryptography of `provider`, and the recording the other side. Everything our side
-/// sends, stores, tells and keys its ciphers with has to be what was recorded, unless it is [`skipped`].
+/// sends, stores, tells and keys its ciphers with has to be what was recorded.
 ///
 /// # Errors
-/// The first difference.
+/// The first difference; or that the variant is not one of [`VARIANTS`](crate::VARIANTS), or a packet is lost, which
+/// cannot be replayed.
 pub fn replay(scenario: &Scenario, who: Who, provider: Arc<dyn Provider>) -> Result<(), Divergence> {
     let malformed = |what: &str| Divergence(format!("not a session: {what}"));
     let suite = crate::suite(&scenario.variant).ok_or_else(|| malformed("unknown variant"))?;
     let events = &scenario.events[..];
-    if let Some(reason) = skipped(scenario) {
-        return Err(Divergence(format!("not replayed: {reason}")));
+    if events.iter().any(|event| matches!(event.op, Op::Send { dropped: true, .. })) {
+        // When its copy was sent is not recorded.
+        return Err(malformed("it loses packets"));
     }
     let (static_secret, _) = static_pair(events, who).ok_or_else(|| malformed("no static key"))?;
     let (_, peer) = static_pair(events, who.peer()).ok_or_else(|| malformed("no static key of the peer"))?;

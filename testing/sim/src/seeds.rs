@@ -24,8 +24,16 @@ pub const COUNT_VARIABLE: &str = "ZSSP_SEEDS";
 /// # Panics
 /// When a variable is set to something else than a number, and when the scenario panics.
 pub fn run(count: u64, scenario: impl Fn(u64)) {
+    run_with(&[], count, scenario);
+}
+
+/// [`run`]s `scenario` with the seeds in `kept` first, which have failed before.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_with(kept: &[u64], count: u64, scenario: impl Fn(u64)) {
     let count = number_in(COUNT_VARIABLE).unwrap_or(count);
-    for seed in selected(count, number_in(VARIABLE)) {
+    for seed in selected(kept, count, number_in(VARIABLE)) {
         let _report = Report(seed);
         scenario(seed);
     }
@@ -38,8 +46,8 @@ fn number_in(variable: &str) -> Option<u64> {
     })
 }
 
-fn selected(count: u64, only: Option<u64>) -> impl Iterator<Item = u64> {
-    only.map_or(0..count, |seed| seed..seed.saturating_add(1))
+fn selected(kept: &[u64], count: u64, only: Option<u64>) -> Vec<u64> {
+    only.map_or_else(|| kept.iter().copied().chain(0..count).collect(), |seed| vec![seed])
 }
 
 /// Prints the seed when dropped by a panic.
@@ -62,8 +70,8 @@ mod tests {
 
     #[test]
     fn the_variable_selects_one_seed() {
-        assert_eq!(selected(3, None).collect::<Vec<_>>(), [0, 1, 2]);
-        assert_eq!(selected(3, Some(17)).collect::<Vec<_>>(), [17]);
+        assert_eq!(selected(&[9], 3, None), [9, 0, 1, 2]);
+        assert_eq!(selected(&[9], 3, Some(17)), [17]);
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! How whoever owns a link learns that there is something to do.
 
 use std::task::{Context, Poll, Waker};
+use std::vec::Vec;
 
-use crate::face::{
-    sync::Mutex,
-    waiters::{Place, Waiters},
+use crate::{
+    encoding::ChannelId,
+    face::{
+        foreign::Foreign,
+        sync::Mutex,
+        waiters::{Place, Waiters},
+    },
 };
 
 /// A bell that is rung whenever there may be something to do, heard by all who listen.
@@ -20,6 +25,8 @@ pub struct Bell(Mutex<State>);
 struct State {
     rings: u64,
     listeners: Waiters,
+    /// Channels whose exchange was closed, until somebody asks.
+    closed: Vec<ChannelId>,
 }
 
 impl Bell {
@@ -27,15 +34,24 @@ impl Bell {
         Self(Mutex::new(State::default()))
     }
 
-    pub(crate) fn ring(&self) {
+    /// Calls all who listen; `closed` is the channel whose exchange was closed, if that is the reason.
+    pub(crate) fn ring(&self, closed: Option<ChannelId>) {
         let end = {
             let mut state = self.0.lock();
             state.rings += 1;
+            state.closed.extend(closed);
             state.listeners.end()
         };
+        let mut foreign = Foreign::default();
         while let Some(waker) = self.next_listener(end) {
-            waker.wake();
+            foreign.run(|| waker.wake());
         }
+        foreign.finish();
+    }
+
+    /// The channels whose exchange was closed since the last time somebody asked.
+    pub(crate) fn take_closed(&self) -> Vec<ChannelId> {
+        std::mem::take(&mut self.0.lock().closed)
     }
 
     pub(crate) fn count(&self) -> u64 {

@@ -4,9 +4,10 @@ use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::{
-    GaveUp, Packet, Received, Timestamp,
+    Event, GaveUp, Packet, Received, Timestamp,
     face::{
         Clock, Exchange,
         bell::Bell,
@@ -90,6 +91,42 @@ impl<S, R> Driver<S, R> {
         Transmits { shared: self.shared(), state: Some(self.shared().lock()), now }
     }
 
+    /// What congestion control wants to know, if [`Config::feedback`](crate::Config::feedback) collects it: see
+    /// [`SeqEx::poll_event`](crate::SeqEx::poll_event). To be drained whenever a packet was received or time-outs were
+    /// handled.
+    ///
+    /// ```
+    /// use seqex::{Driver, Event};
+    /// # struct Controller;
+    /// # impl Controller {
+    /// #     fn grow(&mut self, _: Option<std::time::Duration>) {}
+    /// #     fn shrink(&mut self) {}
+    /// # }
+    /// fn learn(driver: &Driver<String>, controller: &mut Controller) {
+    ///     while let Some(event) = driver.poll_event() {
+    ///         match event {
+    ///             Event::Acked { rtt, .. } => controller.grow(rtt),
+    ///             Event::Lost { .. } => controller.shrink(),
+    ///             Event::Held { .. } | Event::TimedOut { .. } => {}
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn poll_event(&self) -> Option<Event> {
+        self.shared().lock().core.poll_event()
+    }
+
+    /// Packets transmitted that are neither answered, nor held by the peer, nor taken for lost.
+    pub fn in_flight(&self) -> u32 {
+        self.shared().lock().core.in_flight()
+    }
+
+    /// The smoothed round trip, after the first measurement. It includes the time that the peer's application takes
+    /// to answer.
+    pub fn smoothed_rtt(&self) -> Option<Duration> {
+        self.shared().lock().core.smoothed_rtt()
+    }
+
     fn shared(&self) -> &Shared<S, R> {
         &self.exchange.shared
     }
@@ -110,8 +147,9 @@ impl<S, R> fmt::Debug for Driver<S, R> {
 /// The packets there are to transmit; made by [`Driver::transmits`].
 ///
 /// **It holds the lock of the exchange**, so that data can be lent instead of cloned: as long as it lives, every
-/// other operation on this exchange waits, and on the multiplexer that it belongs to; one of the same thread waits for
-/// ever. Encode the packet, and let go.
+/// other operation on this exchange waits, and so does what looks at all channels of the multiplexer that it belongs to
+/// (for something to transmit, or the time); one of the same thread waits for ever. Channels are opened, accepted and
+/// received on as before. Encode the packet, and let go.
 pub struct Transmits<'a, S, R> {
     shared: &'a Shared<S, R>,
     /// There until dropped.

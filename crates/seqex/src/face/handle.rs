@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     Answer, Config, Delivery, Order, Refusal, Refused, Remains, SeqNo,
+    encoding::ChannelId,
     face::{
         Clock, Driver, Guard, Receiving, Request, Sending,
         bell::Bell,
@@ -59,11 +60,17 @@ impl<S, R> Exchange<S, R> {
     /// A fresh exchange and what connects it to its link; the other end needs the same capacity and the
     /// same first sequence number.
     pub fn new(config: Config, clock: Clock) -> (Self, Driver<S, R>) {
-        Self::with_bell(config, clock, Arc::new(Bell::new()))
+        Self::on_channel(0, config, clock, Arc::new(Bell::new()))
     }
 
-    pub(crate) fn with_bell(config: Config, clock: Clock, bell: Arc<Bell>) -> (Self, Driver<S, R>) {
-        let exchange = Self { shared: Arc::new(Shared::new(config, clock, bell)) };
+    /// One of several that share a bell.
+    pub(crate) fn on_channel(
+        channel: ChannelId,
+        config: Config,
+        clock: Clock,
+        bell: Arc<Bell>,
+    ) -> (Self, Driver<S, R>) {
+        let exchange = Self { shared: Arc::new(Shared::new(channel, config, clock, bell)) };
         (exchange.clone(), Driver::new(exchange))
     }
 

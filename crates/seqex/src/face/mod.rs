@@ -1,9 +1,11 @@
 //! The faces: one exchange shared by threads and tasks. They wait; every rule is in the core.
 
+mod accepting;
 mod bell;
 mod block;
 mod clock;
 mod driver;
+mod foreign;
 mod guard;
 mod handle;
 #[cfg(all(test, loom))]
@@ -17,11 +19,12 @@ mod state;
 mod sync;
 mod waiters;
 
+pub use accepting::Accepting;
 pub use clock::Clock;
 pub use driver::{DeadlineMoved, Driver, Ended, Link, Transmits, Transmittable};
 pub use guard::Guard;
 pub use handle::{Closed, Delivered, Exchange};
-pub use multiplexer::{Accepting, Multiplexer, MultiplexerDriver};
+pub use multiplexer::{Multiplexer, MultiplexerDriver};
 pub use receiving::Receiving;
 pub use request::{Request, Unanswered, WhyUnanswered};
 pub use sending::Sending;

@@ -2,24 +2,22 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::vec::Vec;
 
 use crate::{
     ChannelLimits, Config, OpenError, Packet, Received, Timestamp, Unopened,
-    channels::{Origin, Table},
     encoding::ChannelId,
     face::{
-        Clock, Closed, Driver, Ended, Exchange, Link,
+        Accepting, Clock, Closed, Driver, Ended, Exchange, Link,
         bell::Bell,
-        block::block_on,
         driver::sealed::Wakes,
+        foreign::Foreign,
         sync::{Mutex, MutexGuard},
-        waiters::{Place, Waiters},
+        waiters::Waiters,
     },
+    table::{Origin, Table},
 };
 
 /// Several [`Exchange`]s side by side on one link, told apart by channel ids. Nothing that happens in one holds up
@@ -60,7 +58,7 @@ pub struct MultiplexerDriver<S, R = S> {
 }
 
 #[derive(Debug)]
-struct Inner<S, R> {
+pub(crate) struct Inner<S, R> {
     config: Config,
     clock: Clock,
     /// Rung by every channel.
@@ -68,14 +66,29 @@ struct Inner<S, R> {
     state: Mutex<State<S, R>>,
 }
 
-/// The exchanges are locked after this, never before.
+/// No exchange is locked while this is, for whoever encodes a packet has locked one and may open a channel. What uses
+/// the exchanges goes over a [list](Inner::drivers) of them.
 #[derive(Debug)]
-struct State<S, R> {
+pub(crate) struct State<S, R> {
     /// `None` when everything is closed.
     channels: Option<Table<Arc<Driver<S, R>>>>,
+    /// The same as a list, made anew when it is asked for after a change.
+    list: Option<List<S, R>>,
+    /// Where the next turn begins.
+    turn: usize,
     /// Channels that the peer opened and nobody has accepted; as many as the peer may open at most.
     opened: VecDeque<(ChannelId, Exchange<S, R>)>,
-    acceptors: Waiters,
+    pub(crate) acceptors: Waiters,
+}
+
+/// The open channels at one moment.
+type List<S, R> = Arc<[(ChannelId, Arc<Driver<S, R>>)]>;
+
+/// What is dropped when nothing is locked any more, for it may hold data of users.
+pub(crate) struct Gone<S, R> {
+    _list: Option<List<S, R>>,
+    _drivers: Vec<Arc<Driver<S, R>>>,
+    _exchanges: Vec<(ChannelId, Exchange<S, R>)>,
 }
 
 impl<S, R> Multiplexer<S, R> {
@@ -83,6 +96,8 @@ impl<S, R> Multiplexer<S, R> {
     pub fn new(config: Config, limits: ChannelLimits, clock: Clock) -> (Self, MultiplexerDriver<S, R>) {
         let state = State {
             channels: Some(Table::new(limits)),
+            list: None,
+            turn: 0,
             opened: VecDeque::new(),
             acceptors: Waiters::default(),
         };
@@ -102,7 +117,19 @@ impl<S, R> Multiplexer<S, R> {
 
     /// Waits for a channel that the peer opens.
     pub fn accept(&self) -> Accepting<'_, S, R> {
-        Accepting { inner: &self.inner, place: None }
+        Accepting::new(&self.inner)
+    }
+
+    /// The next channel that the peer has opened, if there is one.
+    ///
+    /// # Errors
+    /// [`Closed`], when everything is closed.
+    pub fn try_accept(&self) -> Result<Option<(ChannelId, Exchange<S, R>)>, Closed> {
+        let (mut state, gone) = self.inner.lock_and_retire();
+        let accepted = state.accept();
+        self.inner.unlock(state);
+        drop(gone);
+        accepted
     }
 
     /// Closes all channels for good. To get back what was not acknowledged, [close](Exchange::close) each exchange
@@ -134,40 +161,68 @@ impl<S, R> MultiplexerDriver<S, R> {
     }
 
     /// The next channel with something to transmit, and what to [take it from](Driver::transmit). Channels take
-    /// turns.
+    /// turns. O(channels).
     pub fn next_channel(&self) -> Option<(ChannelId, Arc<Driver<S, R>>)> {
-        let mut state = self.inner.state.lock();
-        let (channel, driver) =
-            state.channels.as_mut()?.in_turn(|driver| driver.can_transmit().unwrap_or(false))?;
-        Some((channel, Arc::clone(driver)))
+        let list = self.inner.drivers()?;
+        let start = self.inner.lock().turn.checked_rem(list.len())?;
+        let in_turn = (start..list.len()).chain(0..start);
+        let index = in_turn.into_iter().find(|&index| list[index].1.can_transmit().unwrap_or(false))?;
+        self.inner.lock().turn = index + 1;
+        Some(list[index].clone())
     }
 }
 
 impl<S, R> Inner<S, R> {
-    /// Opens a channel, for this end or for the peer's packet. Channels whose exchange was closed give up their places
-    /// before.
+    /// Opens a channel, for this end or for the peer's packet.
     fn open(&self, channel: ChannelId, packet: Option<&Packet<R>>) -> Result<Exchange<S, R>, OpenError> {
-        // Dropped when nothing is locked any more, for data of users may be in there.
-        let _closed: Vec<Arc<Driver<S, R>>>;
-        let mut guard = self.state.lock();
-        let state = &mut *guard;
+        let (mut state, gone) = self.lock_and_retire();
+        let opened = self.open_in(&mut state, channel, packet);
+        self.unlock(state);
+        drop(gone);
+        opened.map(|(exchange, _list)| exchange)
+    }
+
+    fn open_in(
+        &self,
+        state: &mut State<S, R>,
+        channel: ChannelId,
+        packet: Option<&Packet<R>>,
+    ) -> Result<(Exchange<S, R>, Option<List<S, R>>), OpenError> {
         let table = state.channels.as_mut().ok_or(OpenError::Closed)?;
-        _closed = table.retire_where(|driver| driver.can_transmit().is_err());
         let place = match packet {
             None => table.admit(channel, Origin::Local)?,
             Some(packet) => table.admit_peer(channel, packet)?,
         };
-        let (exchange, driver) = Exchange::with_bell(self.config, self.clock.clone(), Arc::clone(&self.bell));
+        let bell = Arc::clone(&self.bell);
+        let (exchange, driver) = Exchange::on_channel(channel, self.config, self.clock.clone(), bell);
+        table.insert(place, Arc::new(driver));
         if packet.is_some() {
             state.opened.push_back((channel, exchange.clone()));
         }
-        table.insert(place, Arc::new(driver));
-        self.unlock(guard);
-        Ok(exchange)
+        Ok((exchange, state.list.take()))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State<S, R>> {
+        self.state.lock()
+    }
+
+    /// The lock, when the channels whose exchange was closed have given up their places: each costs something once, and
+    /// nobody else anything.
+    pub(crate) fn lock_and_retire(&self) -> (MutexGuard<'_, State<S, R>>, Gone<S, R>) {
+        let mut guard = self.lock();
+        let State { channels, list, opened, .. } = &mut *guard;
+        let mut gone = Gone { _list: None, _drivers: Vec::new(), _exchanges: Vec::new() };
+        for channel in self.bell.take_closed() {
+            gone._drivers.extend(channels.as_mut().and_then(|table| table.retire(channel)));
+            let unaccepted = opened.iter().position(|&(opened, _)| opened == channel);
+            gone._exchanges.extend(unaccepted.and_then(|index| opened.remove(index)));
+            gone._list = gone._list.or(list.take());
+        }
+        (guard, gone)
     }
 
     /// Ends an operation: calls the next one who waits for a channel if there is one.
-    fn unlock(&self, mut state: MutexGuard<'_, State<S, R>>) {
+    pub(crate) fn unlock(&self, mut state: MutexGuard<'_, State<S, R>>) {
         let acceptor = if state.opened.is_empty() { None } else { state.acceptors.call_one() };
         drop(state);
         if let Some(acceptor) = acceptor {
@@ -176,32 +231,50 @@ impl<S, R> Inner<S, R> {
     }
 
     fn driver(&self, channel: ChannelId) -> Option<Arc<Driver<S, R>>> {
-        let state = self.state.lock();
+        let state = self.lock();
         state.channels.as_ref()?.get(channel).map(Arc::clone)
     }
 
-    /// Each driver once, with nothing locked in between; those that come or go meanwhile may be missed.
-    fn drivers(&self) -> impl Iterator<Item = Arc<Driver<S, R>>> {
-        let nth = |index| {
-            let state = self.state.lock();
-            state.channels.as_ref()?.iter().nth(index).map(|(_, driver)| Arc::clone(driver))
-        };
-        (0..).map_while(nth)
+    /// The open channels; `None` when everything is closed.
+    fn drivers(&self) -> Option<List<S, R>> {
+        let (mut state, gone) = self.lock_and_retire();
+        let State { channels, list, .. } = &mut *state;
+        let drivers = channels.as_ref().map(|table| {
+            let made = || table.iter().map(|(channel, driver)| (channel, Arc::clone(driver))).collect();
+            Arc::clone(list.get_or_insert_with(made))
+        });
+        drop(state);
+        drop(gone);
+        drivers
     }
 
     //= ZSSP-SEQ-20  on every channel, and those who wait for one
     fn close(&self) {
-        let (channels, _opened, acceptors): (_, _, Vec<Waker>) = {
-            let mut guard = self.state.lock();
-            let State { channels, opened, acceptors } = &mut *guard;
+        let (channels, _list, _opened, acceptors): (_, _, _, Vec<Waker>) = {
+            let mut guard = self.lock();
+            let State { channels, list, opened, acceptors, .. } = &mut *guard;
             let acceptors = std::iter::from_fn(|| acceptors.call_one()).collect();
-            (channels.take(), std::mem::take(opened), acceptors)
+            (channels.take(), list.take(), std::mem::take(opened), acceptors)
         };
+        let mut foreign = Foreign::default();
         for (_, driver) in channels.iter().flat_map(Table::iter) {
-            let _remains = driver.exchange().close();
+            foreign.run(|| drop(driver.exchange().close()));
         }
-        self.bell.ring();
-        acceptors.into_iter().for_each(Waker::wake);
+        foreign.run(|| self.bell.ring(None));
+        for acceptor in acceptors {
+            foreign.run(|| acceptor.wake());
+        }
+        foreign.finish();
+    }
+}
+
+impl<S, R> State<S, R> {
+    /// The next channel that the peer has opened.
+    pub(crate) fn accept(&mut self) -> Result<Option<(ChannelId, Exchange<S, R>)>, Closed> {
+        match self.opened.pop_front() {
+            None if self.channels.is_none() => Err(Closed),
+            opened => Ok(opened),
+        }
     }
 }
 
@@ -215,28 +288,26 @@ impl<S, R> Wakes for MultiplexerDriver<S, R> {
     }
 
     fn can_transmit(&self) -> Result<bool, Ended> {
-        let state = self.inner.state.lock();
-        let table = state.channels.as_ref().ok_or(Ended::Closed)?;
-        Ok(table.iter().any(|(_, driver)| driver.can_transmit().unwrap_or(false)))
+        let drivers = self.inner.drivers().ok_or(Ended::Closed)?;
+        Ok(drivers.iter().any(|(_, driver)| driver.can_transmit().unwrap_or(false)))
     }
 
     fn listen(&self, seen: Option<Timestamp>) -> Option<Timestamp> {
-        let state = self.inner.state.lock();
-        state.channels.as_ref()?.iter().filter_map(|(_, driver)| driver.listen(seen)).min()
+        let drivers = self.inner.drivers()?;
+        drivers.iter().filter_map(|(_, driver)| driver.listen(seen)).min()
     }
 }
 
 impl<S, R> Link for MultiplexerDriver<S, R> {
     fn next_deadline(&self) -> Option<Timestamp> {
-        let state = self.inner.state.lock();
-        state.channels.as_ref()?.iter().filter_map(|(_, driver)| driver.next_deadline()).min()
+        let drivers = self.inner.drivers()?;
+        drivers.iter().filter_map(|(_, driver)| driver.next_deadline()).min()
     }
 
     fn handle_timeout(&self) -> Result<(), Ended> {
-        self.can_transmit()?;
         //= ZSSP-SEQ-01  a channel that ended, or is silent, holds up no other
         let mut silent = None;
-        for driver in self.inner.drivers() {
+        for (_, driver) in self.inner.drivers().ok_or(Ended::Closed)?.iter() {
             if let Err(gave_up @ Ended::GaveUp(_)) = driver.handle_timeout() {
                 silent = silent.or(Some(gave_up));
             }
@@ -266,63 +337,5 @@ impl<S, R> fmt::Debug for Multiplexer<S, R> {
 impl<S, R> fmt::Debug for MultiplexerDriver<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MultiplexerDriver").finish_non_exhaustive()
-    }
-}
-
-/// The next channel that the peer opens; made by [`Multiplexer::accept`].
-///
-/// Resolves to the channel's id and its exchange, or to [`Closed`].
-///
-/// # Cancel safety
-/// Dropped before it resolves, it has taken nothing: the channel goes to the next who asks.
-#[must_use = "nothing is accepted until it is waited for"]
-pub struct Accepting<'a, S, R> {
-    inner: &'a Inner<S, R>,
-    place: Option<Place>,
-}
-
-impl<S, R> Accepting<'_, S, R> {
-    /// Blocks the thread until the peer opens a channel.
-    ///
-    /// # Errors
-    /// [`Closed`], when everything is closed.
-    pub fn wait(mut self) -> Result<(ChannelId, Exchange<S, R>), Closed> {
-        block_on(&mut self)
-    }
-}
-
-impl<S, R> Future for Accepting<'_, S, R> {
-    type Output = Result<(ChannelId, Exchange<S, R>), Closed>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { inner, place } = &mut *self;
-        // Cloning and dropping wakers is foreign code; none of it happens under the lock.
-        let waker = context.waker().clone();
-        let mut state = inner.state.lock();
-        let (poll, spent) = match state.opened.pop_front() {
-            None if state.channels.is_some() => (Poll::Pending, [state.acceptors.join(place, waker), None]),
-            opened => (Poll::Ready(opened.ok_or(Closed)), [state.acceptors.leave(place), Some(waker)]),
-        };
-        inner.unlock(state);
-        drop(spent);
-        poll
-    }
-}
-
-impl<S, R> Drop for Accepting<'_, S, R> {
-    fn drop(&mut self) {
-        if self.place.is_some() {
-            let mut state = self.inner.state.lock();
-            let waker = state.acceptors.leave(&mut self.place);
-            // Whoever was called but did not come leaves its turn to the next one.
-            self.inner.unlock(state);
-            drop(waker);
-        }
-    }
-}
-
-impl<S, R> fmt::Debug for Accepting<'_, S, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accepting").finish_non_exhaustive()
     }
 }

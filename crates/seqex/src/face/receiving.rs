@@ -16,6 +16,7 @@ use crate::face::{
 /// The next delivery; made by [`Exchange::receive`].
 ///
 /// Resolves to a packet with the [`Guard`](crate::Guard) to answer it with, or to an acknowledgement, or to [`Closed`].
+/// Polled again after that, it waits for the next one.
 ///
 /// # Cancel safety
 /// Dropped before it resolves, it has taken nothing: whatever is there to deliver is delivered to the next who asks.

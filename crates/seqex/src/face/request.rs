@@ -29,6 +29,9 @@ use crate::{
 /// Dropped before it resolves, it leaves nothing behind. If the packet was not sent yet, it never will be, and its
 /// data is dropped. If it was sent, the peer still gets it; its answer, whether it has arrived already or arrives
 /// later, is acknowledged and dropped, so that it keeps neither its room nor the critical section of an ordered reply.
+///
+/// # Panics
+/// When it is polled after it has resolved.
 #[must_use = "the answer comes to whoever waits for it"]
 pub struct Request<S, R> {
     exchange: Exchange<S, R>,
@@ -194,6 +197,8 @@ impl<S, R> Future for Request<S, R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { exchange, course } = &mut *self;
+        let over = matches!(course.stage, Stage::Over);
+        assert!(!over, "there is one answer: this was polled after it had resolved");
         let now = exchange.shared.clock.now();
         let mut attempt = |state: &mut State<S, R>, wakers: Option<[Waker; 2]>| {
             if let Some(result) = course.advance(state, now) {

@@ -24,6 +24,9 @@ use crate::{
 /// Dropped before it resolves, the packet is not sent and never will be; its data is dropped. If it had been called
 /// to go on, the next one who waits for room is called in its stead. So drop it or go on polling it: one that is kept
 /// without being polled may hold others up until the next packet comes or goes.
+///
+/// # Panics
+/// When it is polled after it has resolved.
 #[must_use = "nothing is sent until it is waited for"]
 pub struct Sending<'a, S, R> {
     exchange: &'a Exchange<S, R>,
@@ -64,6 +67,7 @@ impl<S, R> Future for Sending<'_, S, R> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { exchange, order, data, place } = &mut *self;
+        assert!(data.is_some(), "a packet is sent once: this was polled after it had resolved");
         let now = exchange.shared.clock.now();
         exchange.shared.poll_until(context, (senders, place), |state| match state.core.can_send() {
             Err(Refusal::LocalUnanswered | Refusal::RemoteBehind) => None,

@@ -11,10 +11,12 @@ use std::vec::Vec;
 
 use crate::{
     Answer, Config, Delivery, GaveUp, Order, Refused, Remains, SeqEx, SeqNo, Timestamp, Token,
+    encoding::ChannelId,
     face::{
         Closed,
         bell::Bell,
         clock::Clock,
+        foreign::Foreign,
         requests::{RequestId, Requests},
         sync::{Mutex, MutexGuard},
         waiters::{Place, Waiters},
@@ -31,6 +33,8 @@ pub(crate) struct Letter<S> {
 #[derive(Debug)]
 pub(crate) struct Shared<S, R> {
     state: Mutex<State<S, R>>,
+    /// Which of those that share the bell this is.
+    channel: ChannelId,
     pub(crate) bell: Arc<Bell>,
     pub(crate) clock: Clock,
 }
@@ -50,8 +54,8 @@ pub(crate) struct State<S, R> {
     timers_made: u64,
     /// Whether the bell was rung for what there is to transmit, and nobody has drained it since.
     announced: bool,
-    /// Whether the bell must ring for another reason.
-    ring: bool,
+    /// Whether it is to be made known that the exchange was closed.
+    closing: bool,
     /// The deadline that the link's owner has heard of.
     armed: Option<Timestamp>,
     /// Whether the link's owner was told that the peer is silent.
@@ -62,6 +66,15 @@ pub(crate) struct State<S, R> {
     pub(crate) spent: Vec<Waker>,
     /// Data that nobody waits for any more, to be dropped when nothing is locked.
     unwanted: Vec<(S, Option<R>)>,
+}
+
+/// Why the bell is rung.
+#[derive(Clone, Copy, Debug)]
+enum Ring {
+    /// The exchange was closed.
+    Closed,
+    /// There is something to transmit, or a nearer deadline.
+    News,
 }
 
 /// What is left to do of one operation when nothing is locked any more.
@@ -75,7 +88,7 @@ struct Aftermath<S, R> {
 }
 
 impl<S, R> Shared<S, R> {
-    pub(crate) fn new(config: Config, clock: Clock, bell: Arc<Bell>) -> Self {
+    pub(crate) fn new(channel: ChannelId, config: Config, clock: Clock, bell: Arc<Bell>) -> Self {
         let state = State {
             core: SeqEx::new(config),
             requests: Requests::default(),
@@ -84,14 +97,14 @@ impl<S, R> Shared<S, R> {
             timers: BTreeMap::new(),
             timers_made: 0,
             announced: false,
-            ring: false,
+            closing: false,
             armed: None,
             told_silent: false,
             woken: Vec::new(),
             spent: Vec::new(),
             unwanted: Vec::new(),
         };
-        Self { state: Mutex::new(state), bell, clock }
+        Self { state: Mutex::new(state), channel, bell, clock }
     }
 
     /// The lock, for those who only look, and for those who [`unlock`](Self::unlock).
@@ -112,16 +125,23 @@ impl<S, R> Shared<S, R> {
     /// Ends an operation.
     pub(crate) fn unlock<'a>(&'a self, mut state: MutexGuard<'a, State<S, R>>) {
         let mut ring = state.settle();
+        let mut foreign = Foreign::default();
         loop {
             let Aftermath { woken, spent, unwanted, more } = state.aftermath();
             drop(state);
-            if std::mem::take(&mut ring) {
-                self.bell.ring();
+            match ring.take() {
+                None => {}
+                Some(Ring::Closed) => foreign.run(|| self.bell.ring(Some(self.channel))),
+                Some(Ring::News) => foreign.run(|| self.bell.ring(None)),
             }
-            woken.into_iter().flatten().for_each(Waker::wake);
-            drop((spent, unwanted));
+            for waker in woken.into_iter().flatten() {
+                foreign.run(|| waker.wake());
+            }
+            if unwanted.is_some() || spent.iter().any(Option::is_some) {
+                foreign.run(|| drop((spent, unwanted)));
+            }
             if !more {
-                return;
+                return foreign.finish();
             }
             state = self.lock();
         }
@@ -303,6 +323,7 @@ impl<S, R> State<S, R> {
     //= ZSSP-DEF-24  whoever waits is woken, and finds the exchange closed
     //= ZSSP-SEQ-20  every waiter
     fn close(&mut self) -> Remains<Letter<S>, R> {
+        self.closing = !self.core.is_closed();
         let remains = self.core.close();
         for list in [&mut self.senders, &mut self.receivers] {
             self.woken.extend(std::iter::from_fn(|| list.call_one()));
@@ -310,15 +331,14 @@ impl<S, R> State<S, R> {
         self.requests.close(&mut self.woken);
         self.woken.extend(std::mem::take(&mut self.timers).into_values());
         self.armed = None;
-        self.ring = true;
         remains
     }
 
-    /// Hands out what came in and finds out who can go on. Returns whether the bell has to be rung.
+    /// Hands out what came in and finds out who can go on. Returns whether the bell has to be rung, and why.
     ///
     /// Of those who wait for the same, one is called at a time. What it then does is an operation too, and ends here
     /// again, so that the next one is called if there is something left.
-    fn settle(&mut self) -> bool {
+    fn settle(&mut self) -> Option<Ring> {
         while let Some(answer) = self.core.poll_answer() {
             if let Some(unwanted) = self.requests.resolve(answer, &mut self.woken) {
                 self.dismiss(unwanted);
@@ -339,7 +359,10 @@ impl<S, R> State<S, R> {
         if nearer {
             self.armed = deadline;
         }
-        std::mem::take(&mut self.ring) || transmit || nearer
+        if std::mem::take(&mut self.closing) {
+            return Some(Ring::Closed);
+        }
+        (transmit || nearer).then_some(Ring::News)
     }
 
     //= ZSSP-DEF-21  place and critical section are given back

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking, in its helpers too")]
 
 mod endings;
+#[cfg(all(feature = "ethernet", target_os = "linux"))]
+mod ethernet;
 mod harness;
 mod keys;
 mod measuring;

@@ -46,9 +46,22 @@ pub(crate) fn strangers(report: &mut Report) {
     if report.wants("flood/answer") {
         answer(report, address);
     }
-    if report.wants("flood/wait") {
-        wait(report, address);
+    for (name, fragments) in [
+        ("flood/wait", vec![forged_fragment(0, 1, 1749)]),
+        ("flood/wait fragmented", vec![forged_fragment(0, 2, 875), forged_fragment(1, 2, 874)]),
+        ("flood/wait unfinished", vec![forged_fragment(0, 2, 875)]),
+    ] {
+        if report.wants(name) {
+            wait(report, address, (name, &fragments));
+        }
     }
+}
+
+/// A fragment of a hello that nobody sent.
+fn forged_fragment(number: u8, count: u8, len: usize) -> Vec<u8> {
+    let mut fragment = vec![0x5a; 16 + len];
+    fragment[..8].copy_from_slice(&[0, 0, 0, 0, number, count, 0, 0]);
+    fragment
 }
 
 /// What an honest hello costs the responder where everybody is challenged: the challenge, the check of the answer, and
@@ -90,12 +103,11 @@ fn honest(report: &mut Report, address: Address) {
     report.line(&format!("{:<24} {:>10}", "flood/honest challenged", crate::measure::time(median)));
 }
 
-/// How long an honest peer waits while 100,000 forged hellos a second arrive at a responder that does a piece of
-/// handshake work each millisecond. Real time, with both sides and the flood on this one thread.
-fn wait(report: &mut Report, address: Address) {
+/// How long an honest peer, whose own hello is two fragments, waits while 100,000 forged hellos a second, of these
+/// fragments each, arrive at a responder that does a piece of handshake work each millisecond. Real time, with both sides
+/// and the flood on this one thread.
+fn wait(report: &mut Report, address: Address, (name, fragments): (&str, &[Vec<u8>])) {
     const PER_SECOND: f64 = 100_000.0;
-    let mut forged = vec![0x5a; 16 + 1749];
-    forged[..16].copy_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a]);
     let mut waits = Vec::new();
     for _ in 0..10 {
         let (mut alice, mut bob) = (Side::new(), Side::new());
@@ -108,7 +120,7 @@ fn wait(report: &mut Report, address: Address) {
             while f64::from(arrived) < due {
                 arrived += 1;
                 let from = Address::from(SocketAddr::from((Ipv4Addr::from(arrived), 9993)));
-                bob.receive(now, from, &mut forged.clone());
+                fragments.iter().for_each(|fragment| bob.receive(now, from, &mut fragment.clone()));
             }
             if opened.is_none() && now - start > Duration::from_millis(300) {
                 let (_, work) = alice.context.open(now, Open::to(bob.context.public_key(), address)).unwrap();
@@ -126,7 +138,7 @@ fn wait(report: &mut Report, address: Address) {
         waits.push(waited.as_secs_f64());
     }
     let [median, most] = [0.5, 1.0].map(|part| crate::measure::quantile(&mut waits, part));
-    report.line(&format!("{:<24} {:>7.0} ms, {:.0} ms at most", "flood/wait", median * 1e3, most * 1e3));
+    report.line(&format!("{name:<24} {:>7.0} ms, {:.0} ms at most", median * 1e3, most * 1e3));
 }
 
 /// A context whose handshake work is done one piece a millisecond.

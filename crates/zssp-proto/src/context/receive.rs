@@ -423,7 +423,10 @@ impl Inner {
         let here = incomplete.iter().rposition(|it| it.kid == kid && it.assembly.nonce() == header.nonce);
         let Some(place) = here else {
             let assembly = Assembly::start(header, chunk, spares);
-            if incomplete.len() == Desk::INTERLEAVED {
+            // What an earlier batch began goes on there at once, so that the packet is whole when its turn comes and not
+            // when this batch ends.
+            let begun = route.ingress().is_some_and(|ingress| ingress.has_begun(header.nonce));
+            if begun || incomplete.len() == Desk::INTERLEAVED {
                 return self.join_elsewhere(route, arrival, assembly, spares);
             }
             incomplete.push(Incomplete { kid, from, assembly });
@@ -449,11 +452,11 @@ impl Inner {
             Route::Session(_) => &self.session_reassembly,
             _ => &self.handshake_reassembly,
         };
-        let mut table = ingress.reassembly.lock();
-        let was_idle = table.next_deadline().is_none();
-        let merge = table.merge(arrival.now, assembly, limits, spares);
-        let deadline = table.next_deadline();
-        drop(table);
+        let (was_idle, merge, deadline) = ingress.with_reassembly(|table| {
+            let was_idle = table.next_deadline().is_none();
+            let merge = table.merge(arrival.now, assembly, limits, spares);
+            (was_idle, merge, table.next_deadline())
+        });
         if was_idle && let Some(deadline) = deadline {
             let owner = match route {
                 Route::Session(inbound) => Owner::Fragments(inbound.shared.id),
@@ -475,9 +478,10 @@ impl Inner {
     //= ZSSP-REA-04  whichever key ids lead to it now
     pub(super) fn expire_fragments(&self, owner: Owner, now: Instant) {
         let expire = |ingress: &Ingress| {
-            let mut table = ingress.reassembly.lock();
-            self.drops.incomplete_expired.add(table.expire(now, &mut Spares::default()));
-            table.next_deadline()
+            let (expired, deadline) = ingress
+                .with_reassembly(|table| (table.expire(now, &mut Spares::default()), table.next_deadline()));
+            self.drops.incomplete_expired.add(expired);
+            deadline
         };
         let deadline = match owner {
             Owner::Fragments(id) => {

@@ -51,7 +51,11 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
     };
     let k1 = RekeyBody::parse(body).map_err(|_| Fault::Malformed)?;
     let peers = Peers { key: &inner.key, peer: &shared.peer, suite: shared.suite };
-    let read = kk::SendFinish::read_start(provider, &peers, &pair.first, &k1)?;
+    let read = match kk::SendFinish::read_start(provider, &peers, &pair.first, &k1) {
+        Ok(read) => read,
+        Err(XkError::Provider) => return Err(Fault::Provider),
+        Err(XkError::Unauthentic) => return fail(task, cell, taken),
+    };
     let remote_kid = read.kid;
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
@@ -98,12 +102,7 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     let (keys, remote_kid) = match state.kk.read_finish(inner.provider(), &peers, &pair.first, &k2) {
         Ok(read) => read,
         Err(XkError::Provider) => return Err(Fault::Provider),
-        //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
-        Err(XkError::Unauthentic) => {
-            drop(taken);
-            inner.end(cell, task.outbox, EndReason::Expired);
-            return Err(Fault::Forged);
-        }
+        Err(XkError::Unauthentic) => return fail(task, cell, taken),
     };
     //= ZSSP-RAT-12  state 1 is the new one, state 2 none
     let new = RatchetPair { first: keys.ratchet.duplicate(), second: None };
@@ -118,6 +117,19 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     taken.commit(Phase::Confirming(Confirming { established, timers }))?;
     inner.peers.lock().rekeyed(pair.first.fingerprint());
     confirm::send_confirmation(task, &shared, &epoch)
+}
+
+/// A K1 or a K2 that the peer has sealed, and whose inside is wrong: the two do not have the same ratchet. S2 finds out for
+/// itself, R1 is over.
+//= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
+fn fail(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Result<(), Fault> {
+    if matches!(taken.phase(), Phase::Steady(_)) {
+        start(task, cell, taken)?;
+    } else {
+        drop(taken);
+        task.inner.end(cell, task.outbox, EndReason::Expired);
+    }
+    Err(Fault::Forged)
 }
 
 /// R1's and R2's deadline: the packet again, under a new outer layer.
@@ -180,6 +192,7 @@ mod tests {
         sessions: Vec<Session>,
         ended: Vec<EndReason>,
         sent: Vec<Vec<u8>>,
+        payloads: Vec<Vec<u8>>,
     }
 
     impl Peer {
@@ -191,7 +204,8 @@ mod tests {
             let key = StaticKey::generate(&*provider).unwrap();
             let context = Context::builder(key, provider).mtu(9000).build().unwrap();
             let store = MemoryStore::new();
-            Self { context, store, sessions: Vec::new(), ended: Vec::new(), sent: Vec::new() }
+            let (sessions, ended) = (Vec::new(), Vec::new());
+            Self { context, store, sessions, ended, sent: Vec::new(), payloads: Vec::new() }
         }
 
         fn run(&mut self, now: Instant, work: Handshake) {
@@ -212,6 +226,16 @@ mod tests {
             }
         }
 
+        /// Sends a payload; the key id under which it leaves, and whether it reached a bound of its key.
+        fn send(&mut self, payload: &[u8]) -> ([u8; 4], bool) {
+            let mut buffer = vec![0; 1280];
+            let sealed = self.sessions[0].seal(payload, 1280, &mut buffer).unwrap();
+            buffer.truncate(sealed.len());
+            let kid = *buffer.first_chunk().unwrap();
+            self.sent.push(buffer);
+            (kid, sealed.is_rekey_due())
+        }
+
         fn meet_deadlines(&mut self, now: Instant) {
             while let Some(work) = self.context.expired(now) {
                 self.run(now, work);
@@ -228,12 +252,19 @@ mod tests {
         let mut receiver = 0;
         while peers.iter().any(|peer| !peer.sent.is_empty()) {
             receiver = 1 - receiver;
-            for mut datagram in core::mem::take(&mut peers[1 - receiver].sent) {
-                let (peer, mut scratch) = (&mut peers[receiver], Scratch::new());
-                let received = peer.context.receive(now, here(), &mut datagram, &mut scratch);
-                if let Ok(Received::Handshake(work)) = received {
-                    peer.run(now, work);
-                }
+            pass(now, peers, receiver);
+        }
+    }
+
+    /// One of them reads what the other has sent so far.
+    fn pass(now: Instant, peers: &mut [Peer; 2], receiver: usize) {
+        for mut datagram in core::mem::take(&mut peers[1 - receiver].sent) {
+            let (peer, mut scratch) = (&mut peers[receiver], Scratch::new());
+            let received = peer.context.receive(now, here(), &mut datagram, &mut scratch);
+            match received {
+                Ok(Received::Handshake(work)) => peer.run(now, work),
+                Ok(Received::Payload { bytes, .. }) => peer.payloads.push(bytes.to_vec()),
+                _ => {}
             }
         }
     }
@@ -273,6 +304,47 @@ mod tests {
             assert_eq!(keys(&peers), 2);
             assert!(peers[side].context.next_deadline().unwrap() > now + Duration::from_secs(3000));
             assert!(!session.seal(b"seldom", 1280, &mut buffer).unwrap().is_rekey_due());
+        }
+    }
+
+    /// The payload that reaches the bound has the session rekey at once, whoever's it is, and payloads flow meanwhile in
+    /// both directions, one with every packet of the rekeying. The next key lasts for as much again.
+    //= ZSSP-ST-30  2^34 blocks under one key start a rekey early
+    //= ZSSP-ST-25  payloads are sent in S1, S2, R1 and R2
+    //= ZSSP-ST-28  then under the new key
+    #[test]
+    fn a_key_that_has_sealed_much_is_replaced_while_payloads_flow() {
+        let now = Clock::new().now();
+        for side in [0, 1] {
+            let mut peers = established(now);
+            let (mut expected, mut kids) = ([Vec::new(), Vec::new()], Vec::new());
+            for round in 0..3 {
+                // Each payload has 64 blocks, its tag included.
+                peers[side].sessions[0].0.leave_blocks(9 * 64 + 1);
+                let mut due = Vec::new();
+                for number in 0..30u8 {
+                    for sender in [side, 1 - side] {
+                        let payload = [&[round, number][..], &[7; 1006]].concat();
+                        let (kid, is_due) = peers[sender].send(&payload);
+                        expected[1 - sender].push(payload);
+                        if sender == side {
+                            kids.push(kid);
+                            due.extend(is_due.then_some(number));
+                        }
+                        peers[sender].meet_deadlines(now);
+                        pass(now, &mut peers, 1 - sender);
+                    }
+                }
+                assert_eq!(due, [9], "the tenth payload reaches the bound");
+                assert_eq!(keys(&peers), u64::from(round) + 2);
+            }
+            settle(now, &mut peers);
+            for (peer, expected) in peers.iter().zip(&expected) {
+                assert!(peer.payloads == *expected, "every payload, once and in order");
+                assert_eq!(peer.ended, []);
+            }
+            kids.dedup();
+            assert_eq!(kids.len(), 4, "one key after the other");
         }
     }
 

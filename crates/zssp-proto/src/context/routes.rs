@@ -7,8 +7,8 @@ use std::sync::Arc;
 use super::pending::Pending;
 use crate::crypto::{OpenKey, Provider, ProviderError, UnprotectKey};
 use crate::session::{KeyEpoch, Shared};
-use crate::sync::{AtomicU64, Guard, HashMap, Ordering, RankedMutex, rank};
-use crate::wire::KeyId;
+use crate::sync::{AtomicU64, AtomicUsize, Guard, HashMap, Ordering, RankedMutex, rank};
+use crate::wire::{KeyId, PacketNonce};
 use crate::zfp::{self, Reassembly};
 use crate::zke::state::{Cell, HeaderKeys};
 
@@ -16,12 +16,28 @@ use crate::zke::state::{Cell, HeaderKeys};
 pub(crate) struct Ingress {
     pub(crate) header: HeaderKeys,
     /// Only fragments of one packet that came in different batches meet here.
-    pub(crate) reassembly: RankedMutex<{ rank::REASSEMBLY }, Reassembly>,
+    reassembly: RankedMutex<{ rank::REASSEMBLY }, Reassembly>,
+    /// Packets in there: a thread need not look where none is.
+    begun: AtomicUsize,
 }
 
 impl Ingress {
     pub(crate) fn new(header: HeaderKeys) -> Self {
-        Self { header, reassembly: RankedMutex::new(Reassembly::default()) }
+        Self { header, reassembly: RankedMutex::new(Reassembly::default()), begun: AtomicUsize::new(0) }
+    }
+
+    /// Works on the packets whose fragments came in different batches.
+    pub(super) fn with_reassembly<T>(&self, work: impl FnOnce(&mut Reassembly) -> T) -> T {
+        let mut table = self.reassembly.lock();
+        let result = work(&mut table);
+        // Only a hint: whoever decides by it looks again under the lock, or stores what another thread then finds.
+        self.begun.store(table.len(), Ordering::Relaxed);
+        result
+    }
+
+    /// Whether an earlier batch has brought a part of the packet.
+    pub(super) fn has_begun(&self, nonce: PacketNonce) -> bool {
+        self.begun.load(Ordering::Relaxed) > 0 && self.reassembly.lock().contains(nonce)
     }
 }
 

@@ -197,6 +197,11 @@ impl KeyRing {
 
 #[cfg(test)]
 impl Usage {
+    /// Has so many blocks be left to the bound of this epoch, as if all before them had been sealed.
+    pub(crate) fn leave_blocks(&self, epoch: &KeyEpoch, blocks: u64) {
+        self.blocks.store(epoch.before.blocks + REKEY_BLOCKS - blocks, Ordering::Relaxed);
+    }
+
     /// Has the next packet have this counter.
     pub(crate) fn advance(&self, counter: u64) {
         self.packets.store(counter, Ordering::Relaxed);

@@ -179,6 +179,14 @@ impl Shared {
         self.usage.advance(Used::none(self.role).packets + uses);
     }
 
+    /// Has so many blocks be left to the bound of the key in use, as if all before them had been sealed.
+    #[cfg(test)]
+    pub(crate) fn leave_blocks(&self, blocks: u64) {
+        if let Some(ring) = self.ring() {
+            self.usage.leave_blocks(&ring.current, blocks);
+        }
+    }
+
     /// Has the peer's packets be as far, as if they had been received.
     #[cfg(test)]
     pub(crate) fn expect_counter(&self, counter: u64) {

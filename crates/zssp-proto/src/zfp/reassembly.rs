@@ -101,6 +101,16 @@ impl Reassembly {
         self.entries.first().map(|entry| entry.deadline)
     }
 
+    /// Incomplete packets held.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are parts of the packet.
+    pub(crate) fn contains(&self, nonce: PacketNonce) -> bool {
+        self.position(nonce).is_some()
+    }
+
     /// Bytes of chunks held.
     pub(crate) fn held_bytes(&self) -> usize {
         self.entries.iter().map(|entry| entry.memory.bytes()).sum()

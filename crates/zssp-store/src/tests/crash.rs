@@ -19,7 +19,7 @@ const CRASHES: [Survivors; 10] = [
     Survivors::Some(8),
 ];
 
-fn open(disk: &Disk) -> Result<Redb, OpenError> {
+pub(super) fn open(disk: &Disk) -> Result<Redb, OpenError> {
     let tables = {
         let disk = disk.clone();
         move || {

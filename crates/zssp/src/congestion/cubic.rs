@@ -107,6 +107,14 @@ impl Controller for Cubic {
         self.window as u64
     }
 
+    fn is_in_slow_start(&self) -> bool {
+        self.window < self.threshold
+    }
+
+    fn datagram_changed(&mut self, bytes: usize) {
+        self.datagram = bytes as f64;
+    }
+
     fn acknowledged(&mut self, acknowledged: Acknowledged) {
         if self.recovery.is_some_and(|start| acknowledged.sent <= start) {
             return;

@@ -51,6 +51,16 @@ pub trait Controller: fmt::Debug + Send {
     /// Bytes that may be under way.
     fn window(&self) -> u64;
 
+    /// Whether the window grows with each round trip by as much as it has. What is sent is spread over the round trip,
+    /// less so as long as this is so.
+    fn is_in_slow_start(&self) -> bool {
+        false
+    }
+
+    /// Datagrams have so many bytes from now on: the road has been found to carry larger ones than before, or no longer
+    /// does.
+    fn datagram_changed(&mut self, _bytes: usize) {}
+
     /// Something has arrived.
     fn acknowledged(&mut self, acknowledged: Acknowledged);
 

@@ -43,6 +43,14 @@ impl Controller for NewReno {
         self.window
     }
 
+    fn is_in_slow_start(&self) -> bool {
+        self.window < self.threshold
+    }
+
+    fn datagram_changed(&mut self, bytes: usize) {
+        self.datagram = bytes as u64;
+    }
+
     fn acknowledged(&mut self, Acknowledged { sent, bytes, usage, .. }: Acknowledged) {
         if usage == Usage::Slack || self.recovery.is_some_and(|start| sent <= start) {
             return;

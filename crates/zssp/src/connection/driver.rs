@@ -1,10 +1,12 @@
-//! The way out: one task per connection that seals and sends.
+//! The way out: one task per connection that seals and sends, and others that help with datagrams while there are many.
 //!
-//! 1. Under the connection's mutex, *sequential*: choose what goes, as heads and shared bytes.
-//! 2. Without it, *parallel* to everything: seal into a send batch, which joins datagrams into runs.
-//! 3. A system call per run; wait for the socket where it is full.
+//! 1. Datagrams, *parallel*: taken off a queue without a lock.
+//! 2. Messages, under the connection's mutex, *sequential*: choose what goes, as heads and shared bytes.
+//! 3. Without it, *parallel* to everything: seal into a send batch, which joins datagrams into runs.
+//! 4. A system call per run; wait for the socket where it is full.
 //!
-//! The task sleeps until somebody changes something or a deadline comes.
+//! The task sleeps until somebody changes something or a deadline comes. Messages leave by it alone: in whatever order
+//! several tasks got to the socket, the peer would take some of them for lost.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,19 +38,68 @@ async fn run(leave: Leave) {
     let mut sleep = Box::pin(tokio::time::sleep(FOREVER));
     loop {
         let now = clock::now();
-        let step = shared.with(|state, effects| state.poll_transmit(now, SEND_BATCH, &mut payloads, effects));
+        // Half of each round at most, so that datagrams and messages get on beside each other.
+        let datagrams = shared.datagrams.take(SEND_BATCH / 2, &mut payloads);
+        let more = call_for_help(shared);
+        let step = shared.with(|state, effects| {
+            if shared.datagrams.are_over() {
+                state.datagrams_are_over();
+            }
+            state.poll_transmit(now, SEND_BATCH.saturating_sub(datagrams.bytes), &mut payloads, effects)
+        });
         if !payloads.is_empty() {
             send(shared, &mut payloads).await;
         }
+        shared.datagrams.sent(datagrams);
+        // What was sent just now may have been the last that the close waited for.
+        let closes = datagrams.bytes > 0 && shared.datagrams.is_closed();
         match step {
-            // Lets others run now and then; in between, the next round may start at once.
-            Step::Again => tokio::task::coop::consume_budget().await,
             Step::Over => break,
+            // Lets others run now and then; in between, the next round may start at once.
+            _ if more || closes => tokio::task::coop::consume_budget().await,
+            Step::Again => tokio::task::coop::consume_budget().await,
             Step::Wait(deadline) => {
                 let deadline = deadline.unwrap_or_else(|| now + FOREVER);
                 wait(shared, sleep.as_mut(), deadline).await;
             }
         }
+    }
+}
+
+/// Whether more datagrams wait than this task has taken. Another then helps with them, if one more may.
+fn call_for_help(shared: &Arc<Shared>) -> bool {
+    let more = shared.datagrams.wait_to_be_sent();
+    if more && shared.datagrams.hire() {
+        shared.endpoint.runtime.spawn(Helper(shared.clone()).run());
+    }
+    more
+}
+
+/// Sends datagrams beside the driver, until none waits.
+struct Helper(Arc<Shared>);
+
+impl Helper {
+    async fn run(self) {
+        let shared = &self.0;
+        let mut payloads = Vec::new();
+        loop {
+            let datagrams = shared.datagrams.take(SEND_BATCH, &mut payloads);
+            if datagrams.bytes == 0 {
+                break;
+            }
+            call_for_help(shared);
+            send(shared, &mut payloads).await;
+            shared.datagrams.sent(datagrams);
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.0.datagrams.dismiss();
+        // It may have sent the last that a close waits for.
+        self.0.driver.notify_one();
     }
 }
 
@@ -111,7 +162,7 @@ enum Sealing {
 fn seal(shared: &Shared, payload: &Outgoing, batch: &mut SendBatch) -> Sealing {
     use zssp_proto::SealError;
     let tail = batch.tail();
-    match shared.session.seal_parts(&payload.parts(), shared.settings.mtu, tail) {
+    match shared.session.seal_parts(&payload.parts(), payload.mtu(), tail) {
         Ok(sealed) => {
             if sealed.is_rekey_due() {
                 shared.endpoint.deadlines_changed();

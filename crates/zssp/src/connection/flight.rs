@@ -5,17 +5,21 @@ use std::time::Instant;
 use seqex::{Event, Timestamp};
 
 use super::loss::Loss;
+use super::pacer::{Pacer, Rate};
 use super::rtt::Rtt;
 use crate::congestion::{Acknowledged, Controller, Usage};
 
 /// Timeouts in a row after which the road counts as collapsed: one may be chance.
 const COLLAPSE_AFTER: u32 = 2;
 
+/// How many payloads of the largest size fit the window at the least: exchanges have places for more.
+const WINDOW_PAYLOADS: u64 = 32;
+
 /// Bytes of each fragment that carry no payload: its header.
-const FRAGMENT_OVERHEAD: u64 = 16;
+pub(super) const FRAGMENT_OVERHEAD: u64 = 16;
 
 /// Bytes of each sealed payload that carry none: its tag.
-const PAYLOAD_OVERHEAD: u64 = 16;
+pub(super) const PAYLOAD_OVERHEAD: u64 = 16;
 
 /// Counts the bytes of messages under way in all exchanges and keeps them within the congestion window.
 #[derive(Debug)]
@@ -24,6 +28,7 @@ pub(super) struct Flight {
     /// Bytes of a datagram.
     mtu: u64,
     controller: Box<dyn Controller>,
+    pacer: Pacer,
     loss: Loss,
     rtt: Rtt,
     bytes: u64,
@@ -40,6 +45,7 @@ impl Flight {
             epoch,
             mtu: mtu as u64,
             controller,
+            pacer: Pacer::default(),
             loss: Loss::default(),
             rtt: Rtt::default(),
             bytes: 0,
@@ -49,15 +55,33 @@ impl Flight {
         }
     }
 
-    /// Whether one more message may go. It may exceed the window by itself: messages are not divided here.
-    pub(super) fn has_room(&self) -> bool {
-        self.bytes < self.controller.window() || self.probe
+    /// Whether one more message may go. It may exceed the window by itself: whole messages are not divided here.
+    pub(super) fn room(&self, now: Instant) -> Room {
+        if self.probe {
+            return Room::Open;
+        }
+        if self.bytes >= self.controller.window() {
+            return Room::Full;
+        }
+        let paced = self.rate().and_then(|rate| self.pacer.next(rate, self.mtu));
+        paced.filter(|&at| at > now).map_or(Room::Open, Room::Later)
     }
 
     /// A message of `len` bytes goes out, of which `before` bytes were under way already.
-    pub(super) fn sent(&mut self, before: u32, len: u32) {
+    pub(super) fn sent(&mut self, now: Instant, before: u32, len: u32) {
         self.bytes = self.bytes - u64::from(before) + u64::from(len);
         self.probe = false;
+        if let Some(rate) = self.rate() {
+            self.pacer.sent(now, rate, u64::from(len));
+        }
+    }
+
+    /// How fast messages may go: somewhat faster than the window a round trip, so that it is filled. Unknown as long as
+    /// the round trip is.
+    fn rate(&self) -> Option<Rate> {
+        let window = self.controller.window();
+        let bytes = if self.controller.is_in_slow_start() { window * 2 } else { window + window / 4 };
+        Some(Rate { bytes, time: self.rtt.smoothed()? })
     }
 
     /// Takes in what an exchange found out about a message, of which `len` bytes were under way until now. `now` is the
@@ -107,14 +131,30 @@ impl Flight {
     pub(super) fn payload_limit(&self, max: usize) -> usize {
         let fragment = self.mtu.saturating_sub(FRAGMENT_OVERHEAD);
         let fragments = self.loss.best_fragments((max as u64).div_ceil(fragment));
-        let limit = fragments.saturating_mul(fragment).min(self.controller.window() / 2).max(fragment);
+        let window = self.controller.window();
+        // A payload goes at once, and so should be short beside the round trip; but the window has to be filled with them.
+        let burst = self.rate().map_or(u64::MAX, |rate| rate.payload(self.mtu).max(window / WINDOW_PAYLOADS));
+        let limit = fragments.saturating_mul(fragment).min(window / 2).min(burst).max(fragment);
         max.min(usize::try_from(limit.saturating_sub(PAYLOAD_OVERHEAD)).unwrap_or(usize::MAX))
+    }
+
+    /// Bytes of a payload that takes a single datagram.
+    pub(super) fn fragment(&self) -> usize {
+        self.mtu.saturating_sub(FRAGMENT_OVERHEAD + PAYLOAD_OVERHEAD) as usize
+    }
+
+    /// Datagrams have so many bytes from now on.
+    pub(super) fn set_mtu(&mut self, mtu: usize) {
+        if std::mem::replace(&mut self.mtu, mtu as u64) != mtu as u64 {
+            self.controller.datagram_changed(mtu);
+        }
     }
 
     /// The messages travel on another road from now on: nothing is known of it.
     pub(super) fn moved(&mut self) {
         self.controller.collapsed();
         self.rtt = Rtt::default();
+        self.pacer.forgive();
     }
 
     fn arrived(&mut self, now: Timestamp, sent_at: Timestamp, bytes: u64, usage: Usage) {
@@ -142,6 +182,16 @@ impl Flight {
     }
 }
 
+/// Whether one more message may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Not before something is acknowledged.
+    Full,
+    /// Not before then.
+    Later(Instant),
+    Open,
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -165,52 +215,79 @@ mod tests {
 
     #[test]
     fn the_window_holds_back_and_acknowledgements_let_go() {
-        let mut flight = flight();
+        let (mut flight, now) = (flight(), Instant::now());
         for _ in 0..10 {
-            assert!(flight.has_room());
-            flight.sent(0, 1000);
+            assert_eq!(flight.room(now), Room::Open);
+            flight.sent(now, 0, 1000);
         }
-        assert!(!flight.has_room());
+        assert_eq!(flight.room(now), Room::Full);
         flight.on_event(MS, acked(Duration::ZERO), 1000);
         assert_eq!((flight.bytes(), flight.window()), (9000, 11_000));
-        assert!(flight.has_room());
+        assert_eq!(flight.room(now), Room::Open);
         assert_eq!(flight.rtt().smoothed(), Some(MS));
     }
 
     #[test]
     fn a_timeout_lets_one_probe_out() {
-        let mut flight = flight();
-        flight.sent(0, 60_000);
-        assert!(!flight.has_room());
+        let (mut flight, now) = (flight(), Instant::now());
+        flight.sent(now, 0, 60_000);
+        assert_eq!(flight.room(now), Room::Full);
         flight.on_event(MS, timed_out(Duration::ZERO), 60_000);
-        flight.sent(0, 60_000);
-        assert!(!flight.has_room(), "the probe is larger than the window");
+        flight.sent(now, 0, 60_000);
+        assert_eq!(flight.room(now), Room::Full, "the probe is larger than the window");
         flight.on_event(3 * MS, timed_out(2 * MS), 0);
-        assert!(flight.has_room());
+        assert_eq!(flight.room(now), Room::Open);
         assert_eq!(flight.window(), 2000, "twice in a row: start over");
     }
 
     #[test]
     fn payloads_shrink_with_the_window_and_with_loss() {
-        let mut flight = flight();
+        let (mut flight, now) = (flight(), Instant::now());
         assert_eq!(flight.payload_limit(40_000), 4984, "half of the initial window");
-        flight.sent(0, 1_000_000);
+        flight.sent(now, 0, 1_000_000);
         for _ in 0..10 {
             flight.on_event(MS, acked(Duration::ZERO), 100_000);
         }
         assert_eq!(flight.payload_limit(40_000), 40_000);
         for _ in 0..300 {
-            flight.sent(0, 2000);
+            flight.sent(now, 0, 2000);
             flight.on_event(MS, Event::Lost { seq: 0.into(), sent_at: Duration::ZERO }, 2000);
         }
         assert_eq!(flight.payload_limit(40_000), 968, "one fragment");
     }
 
     #[test]
+    fn a_window_is_spread_over_the_round_trip_but_for_a_probe() {
+        let (mut flight, now) = (flight(), Instant::now());
+        flight.sent(now, 0, 100_000);
+        let event = Event::Acked {
+            seq: 0.into(),
+            sent_at: MS,
+            rtt: Some(100 * MS),
+            transmissions: 1,
+            in_flight: true,
+        };
+        flight.on_event(101 * MS, event, 100_000);
+        assert_eq!(flight.payload_limit(60_000), 4384, "two milliseconds' worth");
+        let mut sent = 0;
+        while flight.room(now) == Room::Open {
+            flight.sent(now, 0, 1000);
+            sent += 1;
+        }
+        // The window is 110 kB, doubled each round trip at first: 2.2 kB a millisecond.
+        assert_eq!(sent, 11);
+        let Room::Later(later) = flight.room(now) else { panic!("there is room in the window") };
+        assert!(later > now && later <= now + MS, "{:?}", later - now);
+        assert_eq!(flight.room(later), Room::Open);
+        flight.on_event(300 * MS, timed_out(102 * MS), 1000);
+        assert_eq!(flight.room(now), Room::Open, "a probe does not wait");
+    }
+
+    #[test]
     fn timeouts_of_several_exchanges_at_once_are_one() {
-        let mut flight = flight();
+        let (mut flight, now) = (flight(), Instant::now());
         for _ in 0..5 {
-            flight.sent(0, 1000);
+            flight.sent(now, 0, 1000);
         }
         for _ in 0..5 {
             flight.on_event(10 * MS, timed_out(Duration::ZERO), 1000);

@@ -3,11 +3,14 @@
 mod acks;
 mod channel;
 mod close;
+mod datagrams;
 mod driver;
 mod flight;
 mod life;
 mod loss;
+mod mtu;
 mod outgoing;
+mod pacer;
 mod path;
 mod rtt;
 mod shared;
@@ -22,6 +25,7 @@ use bytes::Bytes;
 use zssp_proto::{PublicKey, Suite};
 
 pub use channel::{Channel, Message};
+pub(crate) use datagrams::Datagrams;
 pub(crate) use driver::drive;
 pub(crate) use shared::{Inbound, Shared};
 pub(crate) use state::{CREDIT, Settings, capacity};
@@ -91,7 +95,15 @@ impl Connection {
 
     /// What happened so far, in numbers.
     pub fn stats(&self) -> ConnectionStats {
-        self.shared().look(|state| state.stats())
+        let shared = self.shared();
+        let stats = shared.look(|state| state.stats());
+        let (datagrams, bytes) = shared.datagrams.sent_so_far();
+        ConnectionStats {
+            payloads_sent: stats.payloads_sent + datagrams,
+            bytes_sent: stats.bytes_sent + bytes,
+            datagrams_dropped: shared.datagrams.dropped_so_far(),
+            ..stats
+        }
     }
 
     /// The reliable channel of that number; every call with it gives a handle of the same. Both ends just use it:
@@ -160,11 +172,11 @@ impl Connection {
     pub async fn send_datagram(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
         let data = self.checked(data.into())?;
         let shared = self.shared();
-        match shared.datagram_space.acquire_many(self.datagram_cost(&data)).await {
+        match shared.datagrams.space.acquire_many(datagram_cost(&data)).await {
             Ok(permit) => permit.forget(),
             Err(_) => return Err(SendError::Closed(closed_reason(shared))),
         }
-        shared.with(|state, effects| state.send_datagram(data, effects))
+        self.push_datagram(data)
     }
 
     /// As [`send_datagram`](Self::send_datagram), but gives up where that would wait.
@@ -175,18 +187,19 @@ impl Connection {
         use tokio::sync::TryAcquireError;
         let data = self.checked(data.into())?;
         let shared = self.shared();
-        match shared.datagram_space.try_acquire_many(self.datagram_cost(&data)) {
+        match shared.datagrams.space.try_acquire_many(datagram_cost(&data)) {
             Ok(permit) => permit.forget(),
             Err(TryAcquireError::Closed) => return Err(SendError::Closed(closed_reason(shared)).into()),
             Err(TryAcquireError::NoPermits) => return Err(TrySendError::Full),
         }
-        Ok(shared.with(|state, effects| state.send_datagram(data, effects))?)
+        Ok(self.push_datagram(data)?)
     }
 
     /// The next datagram of the peer.
     ///
-    /// Datagrams that come while [`Builder::datagram_buffer`](crate::Builder::datagram_buffer) bytes of them wait are
-    /// dropped and counted.
+    /// Where [`Builder::datagram_buffer`](crate::Builder::datagram_buffer) bytes of them wait, those that wait longest are
+    /// dropped for those that come, or as [`Builder::datagram_overflow`](crate::Builder::datagram_overflow) says; either
+    /// way they are counted.
     ///
     /// # Errors
     /// Why the connection ended.
@@ -195,14 +208,14 @@ impl Connection {
     /// Dropped before it resolves, no datagram was taken.
     pub async fn read_datagram(&self) -> Result<Bytes, CloseReason> {
         let shared = self.shared();
-        let outcome = until(&shared.datagrams, || {
-            let (datagram, more, ended) = shared.look(|state| {
-                (state.take_received_datagram(), state.has_datagrams(), state.ended().cloned())
-            });
-            if more {
-                shared.datagrams.notify_one();
+        let outcome = until(&shared.datagrams.arrived, || match shared.datagrams.read() {
+            Some(datagram) => {
+                if shared.datagrams.wait_to_be_read() {
+                    shared.datagrams.arrived.notify_one();
+                }
+                Some(Ok(datagram))
             }
-            datagram.map(Ok).or(ended.map(Err))
+            None => self.close_reason().map(Err),
         });
         outcome.await
     }
@@ -220,6 +233,21 @@ impl Connection {
     pub async fn close(&self, code: u32, reason: &[u8]) -> CloseReason {
         self.shared().close(code, reason);
         self.closed().await
+    }
+
+    /// Agrees with the peer on a new key now; without this it happens once an hour, and after so many packets as one key
+    /// may seal. What was sent before can then no longer be read by whoever gets hold of the keys in either memory: for
+    /// after a password or a key of the application's own has gone over the connection, for example.
+    ///
+    /// Resolves when the request has been sent. It is repeated until it is answered, and everything else goes on
+    /// meanwhile; where the peer does not answer within a minute, the connection ends. Without effect while a key is being
+    /// agreed on, and on a connection that has ended.
+    ///
+    /// # Cancel safety
+    /// Dropped before it resolves, the request may or may not be sent.
+    pub async fn rekey(&self) {
+        let shared = self.shared();
+        shared.endpoint.rekey(shared.session.id()).await;
     }
 
     /// Waits until the connection has ended, and says why.
@@ -240,10 +268,19 @@ impl Connection {
         if len > max { Err(SendError::TooLarge { len, max }) } else { Ok(data) }
     }
 
-    /// The buffer is never smaller than the largest datagram.
-    fn datagram_cost(&self, data: &Bytes) -> u32 {
-        u32::try_from(state::datagram_cost(data.len())).unwrap_or(u32::MAX)
+    /// Queues a datagram for which there is room.
+    fn push_datagram(&self, data: Bytes) -> Result<(), SendError> {
+        let shared = self.shared();
+        let pushed = shared.datagrams.push(data);
+        // Also when it is refused: the driver may just have seen it and waited for it.
+        shared.driver.notify_one();
+        pushed.map_err(|_| SendError::Closed(closed_reason(shared)))
     }
+}
+
+/// The buffer is never smaller than the largest datagram.
+fn datagram_cost(data: &Bytes) -> u32 {
+    u32::try_from(datagrams::cost(data.len())).unwrap_or(u32::MAX)
 }
 
 /// Why a connection whose send buffer is closed has ended.

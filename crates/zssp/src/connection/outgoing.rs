@@ -6,13 +6,18 @@ use bytes::Bytes;
 use seqex::encoding::{AckWriter, ChannelId};
 use seqex::{Ack, AckKind, SeqEx, SeqNo};
 
-use crate::frame::{CHUNK_OVERHEAD, Group};
+use super::flight::{FRAGMENT_OVERHEAD, PAYLOAD_OVERHEAD};
+use crate::frame::{self, CHUNK_OVERHEAD, Group, Token};
+use crate::link::MAX_SEND;
 
 /// Bytes of acknowledgements that travel in one payload at most: ten ranges at the least.
 const ACKS_LEN: usize = 112;
 
 /// What a head holds at most: a prefix, acknowledgements, and the start of a message.
 const HEAD_LEN: usize = ACKS_LEN + CHUNK_OVERHEAD;
+
+/// What fills a probe.
+static ZEROS: [u8; MAX_SEND] = [0; MAX_SEND];
 
 /// A payload in two parts.
 #[derive(Debug)]
@@ -21,16 +26,40 @@ pub(super) struct Outgoing {
     head_len: usize,
     body: Bytes,
     to: Option<SocketAddr>,
+    /// Bytes of its datagrams at most.
+    mtu: usize,
 }
 
 impl Outgoing {
     pub(super) fn new(body: Bytes) -> Self {
-        Self { head: [0; HEAD_LEN], head_len: 0, body, to: None }
+        Self { head: [0; HEAD_LEN], head_len: 0, body, to: None, mtu: 0 }
     }
 
     /// A short payload for another address than the peer's.
     pub(super) fn aside(to: Option<SocketAddr>, frame: &[u8]) -> Self {
         Self { to, ..Self::new(Bytes::new()).start(frame) }
+    }
+
+    //= ZSSP-LIV-05  a token, and zeros that make a datagram of that size
+    /// A ping in a datagram of exactly `size` bytes.
+    pub(super) fn probe(token: Token, size: usize) -> Self {
+        let head = frame::probe(token);
+        let padding = size.saturating_sub((FRAGMENT_OVERHEAD + PAYLOAD_OVERHEAD) as usize + head.len());
+        let body = Bytes::from_static(&ZEROS[..padding.min(ZEROS.len())]);
+        Self { mtu: size, ..Self::new(body).start(&head) }
+    }
+
+    /// Its datagrams have `mtu` bytes at most, unless that is settled already. Yields whether it takes several of them.
+    pub(super) fn settle_mtu(&mut self, mtu: usize) -> bool {
+        if self.mtu == 0 {
+            self.mtu = mtu;
+        }
+        self.len() + (FRAGMENT_OVERHEAD + PAYLOAD_OVERHEAD) as usize > self.mtu
+    }
+
+    /// Bytes of its datagrams at most.
+    pub(super) fn mtu(&self) -> usize {
+        self.mtu
     }
 
     /// Where it goes, if not to the peer's address.

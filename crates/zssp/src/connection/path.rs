@@ -4,8 +4,6 @@
 //! the new address is asked first, with a token that only the peer can read and only somebody there gets; until the
 //! answer has come, everything else goes to the old one.
 
-use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -20,9 +18,6 @@ const ATTEMPTS: u32 = 2;
 pub(super) struct Path {
     remote: SocketAddr,
     candidate: Option<Candidate>,
-    /// The keyed hash of a number nobody repeats: nobody else can tell the token.
-    secret: RandomState,
-    asked: u64,
 }
 
 /// An address that authentic payloads have come from.
@@ -45,21 +40,21 @@ pub(super) enum Moved {
 
 impl Path {
     pub(super) fn new(remote: SocketAddr) -> Self {
-        Self { remote, candidate: None, secret: RandomState::new(), asked: 0 }
+        Self { remote, candidate: None }
     }
 
     pub(super) fn remote(&self) -> SocketAddr {
         self.remote
     }
 
-    /// An authentic payload has come from `from`. Yields whether that address is to be asked.
-    pub(super) fn heard(&mut self, now: Instant, from: SocketAddr) -> bool {
+    /// An authentic payload has come from `from`. Yields whether that address is to be asked, which takes a token that
+    /// nobody can foresee: without one, the next payload from there is another occasion.
+    pub(super) fn heard(&mut self, now: Instant, from: SocketAddr, token: &mut Option<Token>) -> bool {
         // One at a time: the one asked first answers, or is forgotten soon.
         if from == self.remote || self.candidate.is_some() {
             return false;
         }
-        self.asked = self.asked.wrapping_add(1);
-        let token = self.secret.hash_one(self.asked).to_be_bytes();
+        let Some(token) = token.take() else { return false };
         self.candidate = Some(Candidate { address: from, token, attempts: 0, next: now });
         true
     }
@@ -96,6 +91,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn heard(path: &mut Path, now: Instant, from: SocketAddr, token: u8) -> bool {
+        path.heard(now, from, &mut Some([token; 8]))
+    }
+
     fn address(last: u8, port: u16) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, last], port))
     }
@@ -104,15 +103,16 @@ mod tests {
     #[test]
     fn an_address_is_asked_before_it_is_believed() {
         let (mut path, now) = (Path::new(address(1, 1)), Instant::now());
-        assert!(!path.heard(now, address(1, 1)));
-        assert!(path.heard(now, address(1, 2)));
+        assert!(!heard(&mut path, now, address(1, 1), 1));
+        assert!(!path.heard(now, address(1, 2), &mut None), "not without a token");
+        assert!(heard(&mut path, now, address(1, 2), 2));
         let (asked, token) = path.asks(now, 100 * MS).unwrap();
         assert_eq!((asked, path.remote()), (address(1, 2), address(1, 1)));
         assert_eq!(path.answered([0; 8]), None);
         assert_eq!(path.answered(token), Some(Moved::Rebound));
         assert_eq!(path.remote(), address(1, 2));
         assert_eq!(path.answered(token), None, "a token is good once");
-        assert!(path.heard(now, address(7, 2)));
+        assert!(heard(&mut path, now, address(7, 2), 3));
         let (_, other) = path.asks(now, 100 * MS).unwrap();
         assert_ne!(token, other);
         assert_eq!(path.answered(other), Some(Moved::Elsewhere));
@@ -122,14 +122,14 @@ mod tests {
     #[test]
     fn an_address_that_does_not_answer_is_forgotten() {
         let (mut path, mut now) = (Path::new(address(1, 1)), Instant::now());
-        assert!(path.heard(now, address(2, 2)));
+        assert!(heard(&mut path, now, address(2, 2), 4));
         let mut asked = 0;
         while let Some(next) = path.deadline() {
-            assert!(!path.heard(now, address(2, 2)));
+            assert!(!heard(&mut path, now, address(2, 2), 5));
             now = next;
             asked += u32::from(path.asks(now, 100 * MS).is_some());
         }
         assert_eq!((asked, path.remote()), (ATTEMPTS, address(1, 1)));
-        assert!(path.heard(now, address(3, 3)), "another has its chance");
+        assert!(heard(&mut path, now, address(3, 3), 6), "another has its chance");
     }
 }

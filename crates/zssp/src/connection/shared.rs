@@ -7,15 +7,18 @@ use std::time::Instant;
 use tokio::sync::{Notify, Semaphore};
 use zssp_proto::{Address, Session, SessionId};
 
-use super::state::{Effects, Parsed, Settings, State};
+use super::datagrams::Datagrams;
+use super::state::{Body, Effects, Heard, Incoming, Settings, State};
 use crate::clock;
 use crate::endpoint;
 use crate::error::CloseReason;
+use crate::frame;
 use crate::sync::{RankedMutex, rank};
 
 /// A connection, seen from inside.
 ///
-/// All state is under one mutex, held for short computations only. Sealing, opening and the socket are outside.
+/// Messages and streams are under one mutex, held for short computations only: their order has to be decided somewhere.
+/// Datagrams, sealing, opening and the socket are outside.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) session: Session,
@@ -24,8 +27,7 @@ pub(crate) struct Shared {
     state: RankedMutex<{ rank::CONNECTION }, State>,
     /// Wakes the driver.
     pub(super) driver: Notify,
-    /// Wakes one who waits for a datagram.
-    pub(super) datagrams: Notify,
+    pub(super) datagrams: Datagrams,
     /// Wakes one who waits for a stream of the peer.
     pub(super) streams: Notify,
     /// Wakes all who wait to open a stream.
@@ -34,8 +36,6 @@ pub(crate) struct Shared {
     pub(super) changed: Notify,
     /// Bytes of messages that may yet be accepted. Closed when the connection ends.
     pub(super) send_space: Arc<Semaphore>,
-    /// Bytes of datagrams that may yet be accepted. Closed when the connection ends.
-    pub(super) datagram_space: Semaphore,
 }
 
 impl Shared {
@@ -47,12 +47,11 @@ impl Shared {
             settings,
             state: RankedMutex::new(state),
             driver: Notify::new(),
-            datagrams: Notify::new(),
+            datagrams: endpoint.config.datagrams(),
             streams: Notify::new(),
             openings: Notify::new(),
             changed: Notify::new(),
             send_space: Arc::new(Semaphore::new(State::initial_room(&settings))),
-            datagram_space: Semaphore::new(endpoint.config.datagram_buffer),
             endpoint,
         }
     }
@@ -70,12 +69,6 @@ impl Shared {
         work(&mut self.state.lock())
     }
 
-    /// Takes in an authentic payload.
-    pub(crate) fn handle_payload(&self, now: Instant, payload: &[u8]) {
-        let payload = Parsed::new(payload, None, &self.endpoint.buffers);
-        self.with(|state, effects| state.handle_payload(now, payload, effects));
-    }
-
     /// The session below is gone.
     pub(crate) fn handle_session_end(&self, reason: CloseReason) {
         self.with(|state, effects| state.handle_session_end(reason, effects));
@@ -83,13 +76,24 @@ impl Shared {
 
     /// Starts closing.
     pub(crate) fn close(&self, code: u32, reason: &[u8]) {
+        // First, since it is the state's change that the driver is told of.
+        self.datagrams.close();
         self.with(|state, effects| state.close(clock::now(), code, reason, effects));
+    }
+
+    /// Draws a token where no lock is held; one that cannot be drawn is asked for again.
+    fn supply_token(&self) -> bool {
+        let mut token = frame::Token::default();
+        let drawn = self.endpoint.config.provider.random(&mut token).is_ok();
+        if drawn {
+            self.state.lock().supply(token);
+        }
+        drawn
     }
 
     fn tell(&self, effects: Effects) {
         let Effects {
             freed,
-            datagrams_freed,
             answers,
             dropped,
             discarded,
@@ -97,18 +101,15 @@ impl Shared {
             arrivals,
             closed,
             driver,
-            datagrams,
             streams,
             openings,
+            token,
             moved,
             changed,
             ended,
         } = effects;
         if freed > 0 {
             self.send_space.add_permits(freed);
-        }
-        if datagrams_freed > 0 {
-            self.datagram_space.add_permits(datagrams_freed);
         }
         for (answer, reply) in answers {
             if let Some(reply) = reply {
@@ -117,7 +118,8 @@ impl Shared {
             }
         }
         drop((dropped, discarded));
-        if driver {
+        let supplied = token && self.supply_token();
+        if driver || supplied {
             self.driver.notify_one();
         }
         for arrival in arrivals {
@@ -135,14 +137,10 @@ impl Shared {
         if openings {
             self.openings.notify_waiters();
         }
-        if datagrams {
-            self.datagrams.notify_one();
-        }
         //= ZSSP-SEQ-20  every waiter hears of the end
         if ended {
             self.send_space.close();
-            self.datagram_space.close();
-            self.datagrams.notify_waiters();
+            self.datagrams.end();
             self.streams.notify_waiters();
             self.openings.notify_waiters();
             for arrival in closed {
@@ -159,26 +157,59 @@ impl Shared {
 pub(crate) struct Inbound {
     shared: Arc<Shared>,
     effects: Effects,
+    /// Of the datagrams of the batch so far.
+    heard: Option<(Instant, Heard)>,
+    datagrams: bool,
 }
 
 impl Inbound {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, effects: Effects::default() }
+        Self { shared, effects: Effects::default(), heard: None, datagrams: false }
     }
 
     pub(crate) fn id(&self) -> SessionId {
         self.shared.session.id()
     }
 
-    /// Takes in an authentic payload, and where its last fragment came from, if that is known.
-    pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<SocketAddr>, payload: &[u8]) {
-        let payload = Parsed::new(payload, from, &self.shared.endpoint.buffers);
-        self.shared.state.lock().handle_payload(now, payload, &mut self.effects);
+    /// Takes in an authentic payload, and where its last fragment came from, if that is known. Its memory is kept, and
+    /// replaced, where that is cheaper than a copy.
+    pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<SocketAddr>, payload: &mut Vec<u8>) {
+        let memory = self.shared.endpoint.buffers.lend(payload);
+        let bytes = memory.as_deref().unwrap_or(payload);
+        match Incoming::read(Body { bytes, memory: memory.as_ref() }, from) {
+            Incoming::Datagram(data) => {
+                self.hear(now, from, bytes.len());
+                self.datagrams |= self.shared.datagrams.arrive(data);
+            }
+            Incoming::Parsed(payload) => {
+                self.shared.state.lock().handle_payload(now, payload, &mut self.effects);
+            }
+        }
+    }
+
+    /// Notes that a datagram has come, for the state to be told once for all that came from the same address.
+    fn hear(&mut self, now: Instant, from: Option<SocketAddr>, len: usize) {
+        if self.heard.as_ref().is_some_and(|(_, heard)| heard.from != from) {
+            self.tell_state();
+        }
+        let (_, heard) = self.heard.get_or_insert_with(|| (now, Heard { from, ..Heard::default() }));
+        heard.payloads += 1;
+        heard.bytes += len as u64;
+    }
+
+    fn tell_state(&mut self) {
+        if let Some((now, heard)) = self.heard.take() {
+            self.shared.state.lock().handle_sign_of_life(now, heard, &mut self.effects);
+        }
     }
 }
 
 impl Drop for Inbound {
     fn drop(&mut self) {
+        self.tell_state();
         self.shared.tell(std::mem::take(&mut self.effects));
+        if self.datagrams {
+            self.shared.datagrams.arrived.notify_one();
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Send buffers, shared by all connections: only those that are sending hold one.
 
+use crossbeam_queue::ArrayQueue;
+
 use crate::link::SendBatch;
-use crate::sync::{RankedMutex, rank};
 
 /// Bytes of payloads that a connection gathers before it seals and sends.
 pub(crate) const SEND_BATCH: usize = 160 * 1024;
@@ -12,7 +13,7 @@ const KEPT: usize = 16;
 /// A pool of send buffers.
 pub(crate) struct Batches {
     capacity: usize,
-    pool: RankedMutex<{ rank::POOL }, Vec<SendBatch>>,
+    pool: ArrayQueue<SendBatch>,
 }
 
 impl Batches {
@@ -21,19 +22,16 @@ impl Batches {
         // What is gathered ends with the payload that reaches `SEND_BATCH`; headers and tags come on top. Where small
         // payloads make that too little, the buffer is sent in between.
         let capacity = SEND_BATCH + max_payload * 9 / 8 + 16 * 1024;
-        Self { capacity, pool: RankedMutex::new(Vec::new()) }
+        Self { capacity, pool: ArrayQueue::new(KEPT) }
     }
 
     pub(crate) fn take(&self) -> SendBatch {
-        let pooled = self.pool.lock().pop();
-        pooled.unwrap_or_else(|| SendBatch::new(self.capacity))
+        self.pool.pop().unwrap_or_else(|| SendBatch::new(self.capacity))
     }
 
     /// Takes an empty buffer back.
     pub(crate) fn put(&self, batch: SendBatch) {
-        let mut pool = self.pool.lock();
-        if pool.len() < KEPT {
-            pool.push(batch);
-        }
+        // A full pool keeps what it has.
+        let _ = self.pool.push(batch);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) type Done = oneshot::Sender<Result<Connection, ConnectError>>;
 pub(crate) struct Attempt {
     pub(crate) done: Done,
     /// Payloads that came before the event that the session is there.
-    pub(crate) early: Vec<Box<[u8]>>,
+    pub(crate) early: Vec<Vec<u8>>,
     early_bytes: usize,
 }
 

@@ -12,7 +12,7 @@ use zssp_proto::{EndReason, Event, Handshake, Outbox, Session, SessionId};
 
 use super::Shared;
 use crate::clock;
-use crate::connection::{self, Connection};
+use crate::connection::{self, Connection, Inbound};
 use crate::error::{CloseReason, ConnectError};
 
 impl Shared {
@@ -37,6 +37,13 @@ impl Shared {
     pub(super) async fn submit(self: &Arc<Self>, handshake: Handshake) -> Option<Connection> {
         let worker = self.worker().await?;
         self.spawn(handshake, worker).await.ok().flatten()
+    }
+
+    /// Has a session agree on a new key.
+    pub(crate) async fn rekey(self: &Arc<Self>, id: SessionId) {
+        if let Some(handshake) = self.context.rekey(id) {
+            drop(self.submit(handshake).await);
+        }
     }
 
     /// `None` when the endpoint has stopped.
@@ -123,13 +130,15 @@ impl Shared {
             // The thread that carries the news of its end has not got round to it, and will not find it any more.
             older.handle_session_end(CloseReason::Session("its keys are gone"));
         }
-        let (attempt, closed) = {
+        let (mut attempt, closed) = {
             let mut book = self.book.lock();
             (book.finish(id), book.is_closed())
         };
-        for payload in attempt.iter().flat_map(|attempt| &attempt.early) {
-            shared.handle_payload(clock::now(), payload);
+        let mut inbound = Inbound::new(shared.clone());
+        for payload in attempt.iter_mut().flat_map(|attempt| &mut attempt.early) {
+            inbound.handle_payload(clock::now(), None, payload);
         }
+        drop(inbound);
         self.runtime.spawn(connection::drive(shared.clone()));
         if closed {
             shared.handle_session_end(CloseReason::EndpointClosed);

@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     store: Arc<dyn RatchetStore>,
     table: Table,
     book: RankedMutex<{ rank::ENDPOINT }, Book>,
+    /// Held by the task that reads from the link; whether the batch before is delivered.
+    reading: tokio::sync::Mutex<Option<receive::Delivered>>,
     /// Wakes one who waits for a peer.
     arrivals: Notify,
     /// Wakes all who wait for the last connection to go.
@@ -91,7 +93,7 @@ pub(crate) struct Shared {
     released: AtomicBool,
     stop: watch::Sender<bool>,
     /// Where tasks run, whichever thread starts them.
-    runtime: Handle,
+    pub(crate) runtime: Handle,
 }
 
 impl Endpoint {
@@ -131,6 +133,7 @@ impl Endpoint {
             store,
             table: Table::default(),
             book: RankedMutex::default(),
+            reading: tokio::sync::Mutex::default(),
             arrivals: Notify::new(),
             idle: Notify::new(),
             timer: Notify::new(),

@@ -1,17 +1,21 @@
-//! The way in: each receive task takes a batch of datagrams from the socket and runs it to completion.
+//! The way in: tasks take turns at taking a batch of datagrams from the link, and open what they took at the same time.
 //!
-//! 1. *Parallel*: the context finds the session, opens the packet in place, joins fragments of the batch.
-//! 2. *Parallel*: the connection is found by the session's dense index.
-//! 3. *Sequential per connection*, under its mutex: frames are read, messages copied out.
+//! 1. *One task at a time*: a batch is taken from the link. A small one keeps the turn, so that one task does all where
+//!    there is little to do; after a large one the next task may read on.
+//! 2. *Parallel*: the context finds the session, joins fragments of the batch, opens the packet in a buffer of ours.
+//! 3. *Batch by batch*: what was opened is delivered in the order in which it arrived; what overtakes looks lost to the
+//!    reliability layer. The connection is found by the session's dense index; messages are fed to it under its mutex,
+//!    datagrams pass it by.
 //! 4. Once per batch and connection: whoever waits is woken.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
-use zssp_proto::{Fault, Received, Scratch, SessionId};
+use tokio::sync::{oneshot, watch};
+use zssp_proto::{Datagram, Fault, Received, Scratch, SessionId};
 
 use super::Shared;
 use super::book::Early;
@@ -22,22 +26,46 @@ use crate::link::ReceiveBatch;
 /// The pause after the system failed to receive, so that a failure that stays does not burn a core.
 const AFTER_ERROR: Duration = Duration::from_millis(10);
 
-/// Takes packets from the socket until the endpoint stops.
+/// A batch of so many bytes is worth waking another task for. To open it takes some ten times as long as that.
+const LARGE: usize = 128 * 1024;
+
+/// Told, by being dropped, when all of a batch is delivered.
+pub(super) type Delivered = oneshot::Receiver<Infallible>;
+
+/// Takes packets from the link until the endpoint stops.
 pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut batch = ReceiveBatch::new();
-    let mut scratch = Scratch::new();
+    let mut desk = Desk::default();
+    let mut kept = None;
     loop {
-        let received = tokio::select! {
+        let next = async {
+            let reading = match kept.take() {
+                Some(reading) => reading,
+                None => shared.reading.lock().await,
+            };
+            (shared.link.receive(&mut batch).await, reading)
+        };
+        let (received, mut reading) = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
-            received = shared.link.receive(&mut batch) => received,
+            next = next => next,
         };
-        match received {
-            Ok(()) => Batch::new(&shared).run(&mut batch, &mut scratch),
-            Err(_) => {
-                shared.counters.receive_errors.add(1);
-                tokio::time::sleep(AFTER_ERROR).await;
-            }
+        if received.is_err() {
+            shared.counters.receive_errors.add(1);
+            tokio::time::sleep(AFTER_ERROR).await;
+            kept = Some(reading);
+            continue;
+        }
+        let before = reading.take();
+        if batch.len() >= LARGE && shared.config.receive_tasks > 1 {
+            let (delivered, wait) = oneshot::channel();
+            *reading = Some(wait);
+            drop(reading);
+            Batch::new(&shared, &mut desk, before).run(&batch).await;
+            drop(delivered);
+        } else {
+            Batch::new(&shared, &mut desk, before).run(&batch).await;
+            kept = Some(reading);
         }
         // Those who were woken may be waiting for this very thread.
         to_the_back().await;
@@ -58,6 +86,25 @@ async fn to_the_back() {
     .await;
 }
 
+/// What a receive task keeps from batch to batch.
+#[derive(Default)]
+struct Desk {
+    scratch: Scratch,
+    /// Where the next payload is opened.
+    buffer: Vec<u8>,
+    /// Payloads that were opened before their turn.
+    opened: Vec<Opened>,
+    /// Emptied buffers.
+    spares: Vec<Vec<u8>>,
+}
+
+/// An authentic payload, and where its last fragment came from, if that is known.
+struct Opened {
+    session: SessionId,
+    from: Option<SocketAddr>,
+    payload: Vec<u8>,
+}
+
 /// What a datagram led to, for the counters and for knowing when a batch is over.
 struct Outcome {
     fault: u64,
@@ -67,29 +114,34 @@ struct Outcome {
 /// One batch on its way through.
 struct Batch<'a> {
     shared: &'a Arc<Shared>,
+    desk: &'a mut Desk,
     now: Instant,
+    /// The batch before this one, unless it is known to be delivered.
+    before: Option<Delivered>,
     /// The connection of the last payload: neighbours in a batch mostly belong together.
     inbound: Option<Inbound>,
 }
 
 impl<'a> Batch<'a> {
-    fn new(shared: &'a Arc<Shared>) -> Self {
-        Self { shared, now: clock::now(), inbound: None }
+    fn new(shared: &'a Arc<Shared>, desk: &'a mut Desk, before: Option<Delivered>) -> Self {
+        Self { shared, desk, now: clock::now(), before, inbound: None }
     }
 
-    fn run(mut self, batch: &mut ReceiveBatch, scratch: &mut Scratch) {
+    async fn run(mut self, batch: &ReceiveBatch) {
         let (mut datagrams, mut bytes, mut faults) = (0, 0, 0);
         let context = &self.shared.context;
         for (from, datagram) in batch.datagrams() {
             datagrams += 1;
             bytes += datagram.len() as u64;
-            match context.receive(self.now, from.into(), datagram, scratch) {
-                Ok(Received::Reply(challenge)) => self.shared.send_challenge(from, &challenge),
-                received => faults += self.take(received, Some(from)).fault,
-            }
+            let datagram = Datagram { from: from.into(), bytes: datagram };
+            let Desk { scratch, buffer, .. } = &mut *self.desk;
+            let received = context.receive_into(self.now, datagram, scratch, buffer).map(Step::from);
+            faults += self.take(received, Some(from)).fault;
         }
         loop {
-            let outcome = self.take(context.flush(self.now, scratch), None);
+            let Desk { scratch, buffer, .. } = &mut *self.desk;
+            let received = context.flush_into(self.now, scratch, buffer).map(Step::from);
+            let outcome = self.take(received, None);
             faults += outcome.fault;
             if outcome.nothing {
                 break;
@@ -98,19 +150,58 @@ impl<'a> Batch<'a> {
         self.shared.counters.datagrams_received.add(datagrams);
         self.shared.counters.bytes_received.add(bytes);
         self.shared.counters.faults.add(faults);
+        if let Some(before) = self.before.take() {
+            let _ = before.await;
+        }
+        self.deliver_opened();
     }
 
-    fn take(&mut self, received: Result<Received<'_>, Fault>, from: Option<SocketAddr>) -> Outcome {
+    fn take(&mut self, received: Result<Step, Fault>, from: Option<SocketAddr>) -> Outcome {
         match received {
-            Ok(Received::Payload { session, bytes }) => self.deliver(session, from, bytes),
-            Ok(Received::Handshake(handshake)) => self.shared.try_submit(handshake),
-            Ok(_) => return Outcome { fault: 0, nothing: true },
+            Ok(Step::Payload(session)) => self.opened(session, from),
+            Ok(Step::Other(Received::Handshake(handshake))) => self.shared.try_submit(handshake),
+            Ok(Step::Other(Received::Reply(challenge))) => {
+                if let Some(from) = from {
+                    self.shared.send_challenge(from, &challenge);
+                }
+            }
+            Ok(Step::Other(_)) => return Outcome { fault: 0, nothing: true },
             Err(_) => return Outcome { fault: 1, nothing: false },
         }
         Outcome { fault: 0, nothing: false }
     }
 
-    fn deliver(&mut self, id: SessionId, from: Option<SocketAddr>, payload: &[u8]) {
+    /// The buffer holds a payload.
+    fn opened(&mut self, session: SessionId, from: Option<SocketAddr>) {
+        let next = self.desk.spares.pop().unwrap_or_default();
+        let payload = std::mem::replace(&mut self.desk.buffer, next);
+        self.desk.opened.push(Opened { session, from, payload });
+        if self.is_due() {
+            self.deliver_opened();
+        }
+    }
+
+    /// Whether everything that arrived earlier is delivered.
+    fn is_due(&mut self) -> bool {
+        use oneshot::error::TryRecvError;
+        if let Some(before) = &mut self.before
+            && before.try_recv() != Err(TryRecvError::Empty)
+        {
+            self.before = None;
+        }
+        self.before.is_none()
+    }
+
+    fn deliver_opened(&mut self) {
+        let mut opened = std::mem::take(&mut self.desk.opened);
+        for Opened { session, from, mut payload } in opened.drain(..) {
+            self.deliver(session, from, &mut payload);
+            self.desk.spares.push(payload);
+        }
+        self.desk.opened = opened;
+    }
+
+    fn deliver(&mut self, id: SessionId, from: Option<SocketAddr>, payload: &mut Vec<u8>) {
         if self.inbound.as_ref().is_none_or(|inbound| inbound.id() != id) {
             self.inbound = self.shared.table.find(id).map(Inbound::new);
         }
@@ -124,9 +215,26 @@ impl<'a> Batch<'a> {
             Early::TooMuch => self.shared.counters.payloads_dropped.add(1),
             // The connection may have come between the two looks.
             Early::Unknown => match self.shared.table.find(id) {
-                Some(connection) => connection.handle_payload(self.now, payload),
+                Some(connection) => Inbound::new(connection).handle_payload(self.now, None, payload),
                 None => self.shared.counters.payloads_dropped.add(1),
             },
+        }
+    }
+}
+
+/// What was received, without the borrow: a payload is in the buffer.
+enum Step {
+    Payload(SessionId),
+    Other(Received<'static>),
+}
+
+impl From<Received<'_>> for Step {
+    fn from(received: Received<'_>) -> Self {
+        match received {
+            Received::Payload { session, .. } => Self::Payload(session),
+            Received::Handshake(handshake) => Self::Other(Received::Handshake(handshake)),
+            Received::Reply(challenge) => Self::Other(Received::Reply(challenge)),
+            Received::Nothing => Self::Other(Received::Nothing),
         }
     }
 }

@@ -58,9 +58,35 @@ pub struct Conditions {
     pub duplication: f64,
     /// The probability that a datagram is lost.
     pub loss: f64,
+    /// Bytes that the largest datagram may have; larger ones are lost without a word.
+    pub mtu: Option<usize>,
+    /// How fast datagrams come out at each address, whoever they are from.
+    pub bottleneck: Option<Bottleneck>,
     /// The probability that a datagram takes longer, so that those after it overtake it: up to twice as long, or up to two
     /// milliseconds longer where that is more.
     pub reordering: f64,
+}
+
+/// The slowest piece of the road to an address, and the queue in front of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bottleneck {
+    /// Bytes that pass in a second.
+    pub rate: u64,
+    /// Bytes that may wait. A datagram that finds no room is lost.
+    pub queue: usize,
+}
+
+impl Bottleneck {
+    fn time_of(self, bytes: usize) -> Duration {
+        Duration::from_secs_f64(bytes as f64 / self.rate.max(1) as f64)
+    }
+
+    /// When a datagram that comes now has passed, if it finds room; until `busy` others do.
+    fn pass(self, now: Instant, busy: Option<Instant>, bytes: usize) -> Option<Instant> {
+        let start = busy.map_or(now, |busy| busy.max(now));
+        let fits = start - now <= self.time_of(self.queue);
+        fits.then(|| start + self.time_of(bytes))
+    }
 }
 
 /// What happened on a network.
@@ -69,7 +95,7 @@ pub struct Conditions {
 pub struct NetworkStats {
     /// Datagrams sent.
     pub sent: u64,
-    /// Datagrams lost by chance, for want of room, or since nobody has that address.
+    /// Datagrams lost by chance, for want of room, for their size, or since nobody has that address.
     pub lost: u64,
     /// Bytes that are under way, with what memory that takes.
     pub bytes_under_way: usize,
@@ -86,6 +112,8 @@ struct State {
     /// Of datagrams that arrive at the same time, the one sent first arrives first.
     ticket: u64,
     inboxes: HashMap<SocketAddr, Inbox>,
+    /// Links behind a router: their own address, and that by which others know them.
+    translations: HashMap<SocketAddr, SocketAddr>,
 }
 
 /// What is under way to one address, by the time it arrives.
@@ -93,6 +121,8 @@ struct State {
 struct Inbox {
     waiting: BTreeMap<(Instant, u64), Datagram>,
     bytes: usize,
+    /// Until when its bottleneck has something to do.
+    busy: Option<Instant>,
     readers: Wakers,
 }
 
@@ -111,6 +141,7 @@ impl Network {
             stats,
             ticket: 0,
             inboxes,
+            translations: HashMap::new(),
         })))
     }
 
@@ -135,6 +166,12 @@ impl Network {
         self.0.lock().conditions = conditions;
     }
 
+    /// From now on others know the link at `local` as `outside`, as if it were behind a router: what it sends comes from
+    /// there, and only what is sent there gets to it. Called again, it has moved, in the middle of whatever is going on.
+    pub fn translate(&self, local: SocketAddr, outside: SocketAddr) {
+        self.0.lock().translations.insert(local, outside);
+    }
+
     /// What happened so far, in numbers.
     pub fn stats(&self) -> NetworkStats {
         self.0.lock().stats
@@ -148,24 +185,43 @@ impl std::fmt::Debug for Network {
 }
 
 impl State {
+    /// Which link has that address, for others.
+    fn link_at(&self, outside: SocketAddr) -> Option<SocketAddr> {
+        let behind = self.translations.iter().find(|&(_, &known)| known == outside);
+        let plain = || (!self.translations.contains_key(&outside)).then_some(outside);
+        behind.map(|(&local, _)| local).or_else(plain)
+    }
+
     /// Sends one datagram on its way.
     fn carry(&mut self, now: Instant, (from, to): (SocketAddr, SocketAddr), bytes: &[u8]) {
-        let Conditions { delay, duplication, loss, reordering } = self.conditions;
+        let Conditions { delay, duplication, loss, mtu, bottleneck, reordering } = self.conditions;
         self.stats.sent += 1;
-        if self.random.chance(loss) {
+        if self.random.chance(loss) || mtu.is_some_and(|mtu| bytes.len() > mtu) {
             self.stats.lost += 1;
             return;
         }
+        let from = self.translations.get(&from).copied().unwrap_or(from);
+        let to = self.link_at(to);
         for _ in 0..1 + u32::from(self.random.chance(duplication)) {
             let late = self.random.chance(reordering);
             let more =
                 delay.max(Duration::from_millis(2)).mul_f64(if late { self.random.share() } else { 0.0 });
-            let place = (now + delay + more, self.ticket);
-            self.ticket += 1;
-            let Some(inbox) = self.inboxes.get_mut(&to).filter(|inbox| inbox.bytes < QUEUE) else {
+            let inbox = to.and_then(|to| self.inboxes.get_mut(&to));
+            let Some(inbox) = inbox.filter(|inbox| inbox.bytes < QUEUE) else {
                 self.stats.lost += 1;
                 return;
             };
+            let mut start = now;
+            if let Some(bottleneck) = bottleneck {
+                let Some(passed) = bottleneck.pass(now, inbox.busy, bytes.len()) else {
+                    self.stats.lost += 1;
+                    return;
+                };
+                inbox.busy = Some(passed);
+                start = passed;
+            }
+            let place = (start + delay + more, self.ticket);
+            self.ticket += 1;
             let cost = bytes.len() + OVERHEAD;
             inbox.bytes += cost;
             self.stats.bytes_under_way += cost;
@@ -228,7 +284,7 @@ impl Link for MemoryLink {
             for datagram in run.chunks(segment.max(1)) {
                 state.carry(now, (self.address, to), datagram);
             }
-            state.inboxes.get(&to).map(|inbox| inbox.readers.clone())
+            state.link_at(to).and_then(|to| state.inboxes.get(&to)).map(|inbox| inbox.readers.clone())
         };
         if let Some(readers) = readers {
             readers.wake();
@@ -259,6 +315,7 @@ impl Drop for MemoryLink {
     fn drop(&mut self) {
         let mut state = self.network.0.lock();
         let inbox = state.inboxes.remove(&self.address);
+        state.translations.remove(&self.address);
         state.stats.bytes_under_way -= inbox.as_ref().map_or(0, |inbox| inbox.bytes);
         drop(state);
         drop(inbox);
@@ -344,6 +401,40 @@ mod tests {
         assert!(!shuffled.is_sorted());
         assert!(shuffled.iter().all(|&(_, time)| time <= 21 * MS));
         assert_eq!(pass(Conditions { loss: 0.2, ..road }, 10_000).await, lossy, "a seed repeats it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bottleneck_delays_up_to_its_queue_and_loses_the_rest() {
+        let bottleneck = Some(Bottleneck { rate: 2000, queue: 38 });
+        let seen = pass(Conditions { delay: 10 * MS, bottleneck, ..Conditions::default() }, 100).await;
+        // A datagram of two bytes takes a millisecond; nineteen wait, and one is on its way.
+        assert!(seen.iter().map(|&(number, _)| number).eq(0..20), "{seen:?}");
+        assert!(
+            seen.iter().all(|&(number, at)| at.abs_diff(11 * MS + u32::from(number) * MS) <= MS),
+            "{seen:?}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_behind_a_router_is_reached_by_its_outer_address_alone() {
+        let network = Network::new(5, Conditions::default());
+        let [a, b] = [1, 2].map(|last| network.attach(address(last)).unwrap());
+        network.translate(address(1), address(7));
+        b.try_send(address(1), b"inside", 6).unwrap();
+        b.try_send(address(7), b"outside", 7).unwrap();
+        a.try_send(address(2), b"back", 4).unwrap();
+        let mut batch = ReceiveBatch::new();
+        (&a as &dyn Link).receive(&mut batch).await.unwrap();
+        let seen: Vec<_> = batch.datagrams().map(|(from, datagram)| (from, datagram.to_vec())).collect();
+        assert_eq!(seen, [(address(2), b"outside".to_vec())]);
+        (&b as &dyn Link).receive(&mut batch).await.unwrap();
+        assert!(batch.datagrams().all(|(from, _)| from == address(7)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_too_large_for_the_road_is_lost() {
+        assert_eq!(pass(Conditions { mtu: Some(1), ..Conditions::default() }, 10).await, []);
+        assert_eq!(pass(Conditions { mtu: Some(2), ..Conditions::default() }, 10).await.len(), 10);
     }
 
     #[tokio::test(start_paused = true)]

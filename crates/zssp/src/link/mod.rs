@@ -2,12 +2,18 @@
 //!
 //! An endpoint [binds](crate::Builder::bind) a UDP socket, which is a [`Udp`]. Whatever else carries datagrams does as
 //! well: implement [`Link`] for it and hand it to [`Builder::bind_link`](crate::Builder::bind_link). The network in
-//! [`memory`] is one, for tests; `examples/custom_link.rs` has another, of a few lines.
+//! [`memory`] is one, for tests; `examples/custom_link.rs` has another, of a few lines. With the feature `ethernet`, on
+//! Linux, raw Ethernet frames are a link too.
+//!
+//! Whoever has a loop that reads and writes packets on threads of its own puts a [`Bridge`] between it and an endpoint.
 //!
 //! Nothing secret depends on a link. One that loses, doubles, reorders, alters or invents datagrams is a bad road, and
 //! that is all it is.
 
 mod batch;
+mod bridge;
+#[cfg(all(feature = "ethernet", target_os = "linux"))]
+mod ethernet;
 pub mod memory;
 mod receive;
 mod udp;
@@ -19,15 +25,24 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 pub(crate) use batch::SendBatch;
+pub use bridge::{Bridge, Carrier, Closed, Full, Outgoing};
+#[cfg(all(feature = "ethernet", target_os = "linux"))]
+pub use ethernet::Ethernet;
 pub use receive::ReceiveBatch;
 pub(crate) use udp::MAX_SEND;
 pub use udp::Udp;
 pub use wakers::Wakers;
 
+/// What UDP carries over Ethernet and IPv4.
+const ETHERNET_V4: usize = 1472;
+
+/// What UDP carries over Ethernet and IPv6.
+const ETHERNET_V6: usize = 1452;
+
 /// What carries datagrams. One endpoint owns it, and all of its connections send over it at the same time.
 ///
-/// Addresses are socket addresses. A link whose addresses are none maps them to some: a MAC address, for example, to the
-/// IPv6 link-local address that is made from it.
+/// Addresses are socket addresses. A link whose addresses are none maps them to some, as `Ethernet` does: a MAC address to
+/// the IPv6 link-local address that is made from it.
 ///
 /// # Waking
 /// The two `poll_` methods are called by many tasks, each with a waker of its own. A task that was told
@@ -67,6 +82,12 @@ pub trait Link: Send + Sync + 'static {
 
     /// Bytes the largest datagram may have. The endpoint's own [`mtu`](crate::Builder::mtu) holds where it is less.
     fn mtu(&self) -> usize;
+
+    /// Bytes of the largest datagram that is worth trying where it is not known what the road carries, if the application
+    /// says nothing else with [`max_mtu`](crate::Builder::max_mtu). By default what UDP over Ethernet and IPv4 carries.
+    fn max_datagram(&self) -> usize {
+        self.mtu().min(ETHERNET_V4)
+    }
 
     /// Whether `to` is an address of this link's kind.
     fn reaches(&self, _to: SocketAddr) -> bool {

@@ -1,12 +1,11 @@
-//! Received datagrams, in the memory they are opened in.
+//! Received datagrams.
 
 use std::net::SocketAddr;
 
 /// Runs of datagrams in a batch, at most: so many small ones take no more memory than few large ones.
 const BATCH_RUNS: usize = 1024;
 
-/// What one call of [`Link::poll_receive`](super::Link::poll_receive) has received: runs of datagrams, which are opened
-/// where they lie.
+/// What one call of [`Link::poll_receive`](super::Link::poll_receive) has received: runs of datagrams.
 ///
 /// ```
 /// use zssp::link::ReceiveBatch;
@@ -30,6 +29,12 @@ struct Run {
     start: usize,
     len: usize,
     segment: usize,
+}
+
+impl Default for ReceiveBatch {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl ReceiveBatch {
@@ -61,19 +66,31 @@ impl ReceiveBatch {
         }
     }
 
+    /// Whether so many datagrams, of so many bytes together, find room.
+    #[cfg(all(feature = "ethernet", target_os = "linux"))]
+    pub(super) fn has_room(&self, datagrams: usize, bytes: usize) -> bool {
+        BATCH_RUNS - self.runs.len() >= datagrams && self.memory.len() - self.end >= bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.runs.clear();
         self.end = 0;
     }
 
+    /// Bytes of datagrams received.
+    pub(crate) fn len(&self) -> usize {
+        self.runs.iter().map(|run| run.len).sum()
+    }
+
     /// Each datagram received, in order, with its sender's address.
-    pub(crate) fn datagrams(&mut self) -> impl Iterator<Item = (SocketAddr, &mut [u8])> {
-        let (mut rest, mut at) = (&mut self.memory[..], 0);
-        self.runs.iter().flat_map(move |run| {
-            // Each run begins where the one before it ends, or later.
-            let (run_bytes, after) = std::mem::take(&mut rest)[run.start - at..].split_at_mut(run.len);
-            (rest, at) = (after, run.start + run.len);
-            run_bytes.chunks_mut(run.segment).map(|datagram| (run.from, datagram))
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        self.runs.iter().flat_map(|run| {
+            let bytes = &self.memory[run.start..run.start + run.len];
+            bytes.chunks(run.segment).map(|datagram| (run.from, datagram))
         })
     }
 }

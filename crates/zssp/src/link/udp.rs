@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use super::{Link, ReceiveBatch, Wakers};
+use super::{ETHERNET_V4, ETHERNET_V6, Link, ReceiveBatch, Wakers};
 
 /// What one system call may send at most: the largest UDP datagram over IPv4.
 pub(crate) const MAX_SEND: usize = 65_507;
@@ -108,6 +108,10 @@ impl Link for Udp {
 
     fn mtu(&self) -> usize {
         MAX_SEND
+    }
+
+    fn max_datagram(&self) -> usize {
+        if self.local.is_ipv6() { ETHERNET_V6 } else { ETHERNET_V4 }
     }
 
     fn reaches(&self, to: SocketAddr) -> bool {

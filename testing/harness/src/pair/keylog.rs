@@ -18,8 +18,8 @@ pub struct KeyLog {
 }
 
 struct Keys {
-    /// The latest key that protects headers.
-    header: Option<[u8; 32]>,
+    /// The latest keys that protect headers, the very latest first.
+    headers: VecDeque<[u8; 32]>,
     /// The latest key that sealed a packet of each type.
     seal: HashMap<u8, [u8; 32]>,
     /// Sealing keys that were made and not dropped yet.
@@ -38,6 +38,9 @@ impl std::fmt::Debug for Keys {
         f.debug_struct("Keys").field("types", &self.seal.len()).finish_non_exhaustive()
     }
 }
+
+/// How many of the keys that protect headers are remembered.
+const HEADERS: usize = 4;
 
 /// A datagram to be made up.
 #[derive(Debug, Clone, Copy)]
@@ -68,7 +71,7 @@ impl KeyLog {
     /// in each run; key pairs do not, as nothing depends on them.
     pub fn new(provider: &'static dyn Provider, seed: u64) -> Self {
         let keys = Keys {
-            header: None,
+            headers: VecDeque::new(),
             seal: HashMap::new(),
             kids: VecDeque::new(),
             sealing_keys: 0,
@@ -85,7 +88,7 @@ impl KeyLog {
         datagram.extend([forgery.fragment.0, forgery.fragment.1, forgery.reserved, forgery.packet_type]);
         datagram.extend(forgery.counter.to_be_bytes());
         datagram.extend(forgery.body);
-        if let Some(key) = self.keys().header
+        if let Some(key) = self.keys().headers.front().copied()
             && let Some(block) = datagram.get_mut(4..20).and_then(|block| block.as_chunks_mut().0.first_mut())
         {
             self.provider.protect_key(&Secret::new(key)).protect(core::slice::from_mut(block));
@@ -93,16 +96,20 @@ impl KeyLog {
         datagram
     }
 
-    /// The packet type of a datagram that this peer has protected under the latest key.
+    /// The packet type of a datagram that this peer has sent, in one fragment, under one of its latest keys.
     pub fn type_of(&self, datagram: &[u8]) -> Option<u8> {
-        let mut datagram = datagram.to_vec();
-        if !datagram.starts_with(&[0; 4])
-            && let Some(key) = self.keys().header
-            && let Some(block) = datagram.get_mut(4..20).and_then(|block| block.as_chunks_mut().0.first_mut())
-        {
-            self.provider.unprotect_key(&Secret::new(key)).unprotect(core::slice::from_mut(block));
+        let header: [u8; 20] = *datagram.first_chunk()?;
+        if header.starts_with(&[0; 4]) {
+            return Some(header[7]);
         }
-        datagram.get(7).copied()
+        let keys = self.keys().headers.clone();
+        keys.iter().find_map(|key| {
+            let mut block = [0; 16];
+            block.copy_from_slice(&header[4..]);
+            self.provider.unprotect_key(&Secret::new(*key)).unprotect(core::slice::from_mut(&mut block));
+            // Under a wrong key, the first three bytes would be right once in 2^24.
+            if let [0, 1, 0, packet_type, ..] = block { Some(packet_type) } else { None }
+        })
     }
 
     /// How many sealing keys exist at this moment.
@@ -212,7 +219,10 @@ impl Provider for KeyLog {
     }
 
     fn protect_key(&self, key: &Secret<32>) -> Box<dyn ProtectKey> {
-        self.keys().header = Some(*key.expose());
+        let mut keys = self.keys();
+        keys.headers.push_front(*key.expose());
+        keys.headers.truncate(HEADERS);
+        drop(keys);
         self.provider.protect_key(key)
     }
 

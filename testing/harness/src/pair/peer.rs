@@ -6,9 +6,9 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{PROVIDERS, Provider, Secret};
 use zssp_proto::{
-    Address, Authorize, Challenging, Context, Datagram, EndReason, Event, Fault, Handshake, Limits,
-    LinkAddress, Open, OpenError, Outbox, PeerName, Policy, Received, Rejection, Role, Scratch, Session,
-    SessionId, StaticKey, Stats, Suite,
+    Address, Authorize, Challenging, Context, Datagram, EndReason, Event, Fault, Fingerprint, Handshake,
+    Limits, LinkAddress, Open, OpenError, Outbox, PeerName, Policy, Received, Rejection, Role, Scratch,
+    Session, SessionId, StaticKey, Stats, Suite,
 };
 
 use super::keylog::KeyLog;
@@ -128,6 +128,10 @@ pub struct Peer {
     pub identities: Vec<Vec<u8>>,
     /// Questions put aside.
     pub undecided: VecDeque<Authorize>,
+    /// Whether its process lives.
+    is_alive: bool,
+    /// The latest session, while it is open, and the ratchet state with which it opened.
+    bond: Option<(SessionId, Fingerprint)>,
     setup: Setup,
     key: StaticKey,
     now: Instant,
@@ -161,6 +165,8 @@ impl Peer {
             sessions: Vec::new(),
             identities: Vec::new(),
             undecided: VecDeque::new(),
+            is_alive: true,
+            bond: None,
             setup: setup.clone(),
             key,
             now,
@@ -193,6 +199,13 @@ impl Peer {
 
     /// The process dies and comes back: all sessions are gone, the key and the store are there.
     pub fn restart(&mut self) {
+        self.kill();
+        self.is_alive = true;
+    }
+
+    /// The process dies: it hears and says nothing before [`restart`](Self::restart). Its store can do that too, see
+    /// [`FlakyStore::kill_after`].
+    pub fn kill(&mut self) {
         self.context = context(&self.key, &self.setup, &self.keys);
         self.scratch = Scratch::new();
         self.held.clear();
@@ -200,6 +213,25 @@ impl Peer {
         self.outgoing.clear();
         self.sessions.clear();
         self.keys_per_session = 1;
+        self.bond = None;
+        self.is_alive = false;
+    }
+
+    /// Whether the process lives.
+    pub fn is_alive(&self) -> bool {
+        self.is_alive
+    }
+
+    /// The ratchet state with which the latest session opened, as long as it is open: the same on both sides, and of no
+    /// other session.
+    pub fn bond(&self) -> Option<Fingerprint> {
+        self.bond.map(|(_, fingerprint)| fingerprint)
+    }
+
+    /// The application closes a session, or gives up opening it.
+    pub fn close(&mut self, id: SessionId) {
+        self.context.close(id);
+        self.bond.take_if(|(bound, _)| *bound == id);
     }
 
     /// The disk dies too: nobody is remembered. To be followed by [`restart`](Self::restart).
@@ -271,6 +303,9 @@ impl Peer {
     /// Reads a datagram that came from node `from`: in place and out of a buffer that stays as it is, by turns, for
     /// both must lead to the same.
     pub fn receive(&mut self, from: Node, mut datagram: Vec<u8>) {
+        if !self.is_alive {
+            return;
+        }
         self.in_place = !self.in_place;
         let (now, address) = (self.now, address(from));
         let received = if self.in_place {
@@ -417,8 +452,15 @@ impl Peer {
 
     fn run(&mut self, handshake: Handshake) {
         let mut outbox = Outbox::default();
+        if !self.is_alive {
+            return;
+        }
         if let Err(fault) = handshake.run(self.now, &*self.store, &mut outbox) {
             self.faults.push(fault);
+        }
+        if self.store.has_killed() {
+            self.kill();
+            return;
         }
         for event in outbox.events {
             let happening = match event {
@@ -430,8 +472,13 @@ impl Peer {
                 }
                 Event::Downgraded { .. } => Happening::Downgraded,
                 Event::DowngradeRefused { .. } => Happening::DowngradeRefused,
-                Event::Ended { reason, .. } => Happening::Ended(reason),
+                Event::Ended { id, reason } => {
+                    self.bond.take_if(|(bound, _)| *bound == id);
+                    Happening::Ended(reason)
+                }
                 Event::Established { session, role } => {
+                    let pair = self.store.look(session.peer_key());
+                    self.bond = pair.map(|pair| (session.id(), *pair.first.fingerprint()));
                     self.sessions.push(session);
                     Happening::Established(role)
                 }

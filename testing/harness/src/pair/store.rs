@@ -1,17 +1,22 @@
 use std::fmt;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zssp_proto::{
     Fingerprint, MemoryStore, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap,
 };
 
-/// A store that fails when the test says so, and counts what it is asked.
+/// A store that fails when the test says so, or takes its process with it, and counts what it is asked.
+///
+/// A failure of the store beneath it is the death of the process too: that is how a disk that crashes is noticed.
 pub struct FlakyStore {
-    store: Box<dyn RatchetStore>,
+    store: Arc<dyn RatchetStore>,
     calls: AtomicU32,
     /// The numbers of the calls that fail.
     failing: Mutex<Vec<u32>>,
+    /// The number of the call whose answer nobody hears.
+    last: Mutex<Option<u32>>,
+    killed: AtomicBool,
 }
 
 impl FlakyStore {
@@ -22,18 +27,43 @@ impl FlakyStore {
 
     /// `store`, not failing by itself so far.
     pub fn over(store: impl RatchetStore + 'static) -> Self {
-        Self { store: Box::new(store), calls: AtomicU32::new(0), failing: Mutex::default() }
+        Self::with(Arc::new(store))
+    }
+
+    /// What the next process finds where this one was killed: the same store beneath, and nothing that is to come.
+    pub fn successor(&self) -> Self {
+        Self::with(self.store.clone())
+    }
+
+    fn with(store: Arc<dyn RatchetStore>) -> Self {
+        Self {
+            store,
+            calls: AtomicU32::new(0),
+            failing: Mutex::default(),
+            last: Mutex::default(),
+            killed: AtomicBool::new(false),
+        }
     }
 
     /// Has the call that comes after `calls` others fail.
     pub fn fail_after(&self, calls: u32) {
-        let call = self.calls.load(Ordering::Relaxed) + calls;
-        self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(call);
+        lock(&self.failing).push(self.calls() + calls);
+    }
+
+    /// Has the process be killed when the call that comes after `calls` others is done, before it has the answer.
+    pub fn kill_after(&self, calls: u32) {
+        *lock(&self.last) = Some(self.calls() + calls);
+    }
+
+    /// Whether the process was killed in a call: the test is to have it come back with another store.
+    pub fn has_killed(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
     }
 
     /// No call fails any more.
     pub fn heal(&self) {
-        self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        lock(&self.failing).clear();
+        *lock(&self.last) = None;
     }
 
     /// Calls so far, failed ones too.
@@ -41,12 +71,17 @@ impl FlakyStore {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// What is remembered of `peer`, read without counting; `None` when it cannot be read.
+    pub fn look(&self, peer: impl Into<PeerName>) -> Option<RatchetPair> {
+        self.hear(self.store.load(&peer.into())).ok()
+    }
+
     /// What is remembered of `peer`, read without counting.
     ///
     /// # Panics
     /// When it cannot be read.
     pub fn remembered(&self, peer: impl Into<PeerName>) -> RatchetPair {
-        self.store.load(&peer.into()).unwrap_or_else(|error| panic!("{error}"))
+        self.look(peer).unwrap_or_else(|| panic!("the store beneath has failed"))
     }
 
     /// Puts `pair` in place of what is remembered of `peer`, behind everybody's back.
@@ -60,11 +95,32 @@ impl FlakyStore {
         assert!(matches!(swap, Ok(Swap::Stored)), "not preset: {swap:?}");
     }
 
-    fn call(&self) -> Result<&dyn RatchetStore, StoreError> {
+    fn call<T>(
+        &self,
+        operation: impl FnOnce(&dyn RatchetStore) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let failing = self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if failing.contains(&call) { Err(StoreError::new("the disk is full")) } else { Ok(&*self.store) }
+        if self.has_killed() || lock(&self.failing).contains(&call) {
+            return Err(StoreError::new("the disk is full"));
+        }
+        let answer = operation(&*self.store);
+        if lock(&self.last).is_some_and(|last| last <= call) {
+            return self.hear(Err(StoreError::new("killed in the middle of it")));
+        }
+        self.hear(answer)
     }
+
+    /// An answer of the store beneath.
+    fn hear<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if answer.is_err() {
+            self.killed.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Default for FlakyStore {
@@ -81,11 +137,11 @@ impl fmt::Debug for FlakyStore {
 
 impl RatchetStore for FlakyStore {
     fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError> {
-        self.call()?.load(peer)
+        self.call(|store| store.load(peer))
     }
 
     fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
-        self.call()?.find(fingerprint)
+        self.call(|store| store.find(fingerprint))
     }
 
     fn compare_and_swap(
@@ -94,6 +150,6 @@ impl RatchetStore for FlakyStore {
         old: &RatchetPair,
         new: &RatchetPair,
     ) -> Result<Swap, StoreError> {
-        self.call()?.compare_and_swap(peer, old, new)
+        self.call(|store| store.compare_and_swap(peer, old, new))
     }
 }

@@ -4,11 +4,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::divide::parts;
 use super::lane::Transmission;
 use super::lanes::Turn;
-use super::{Effects, GRANULARITY, State, Step, datagram_cost};
+use super::{Effects, GRANULARITY, State, Step};
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase, Pulse};
+use crate::connection::flight::Room;
+use crate::connection::mtu::Probe;
 use crate::connection::outgoing::{Acks, Outgoing};
 use crate::error::CloseReason;
 use crate::frame::{self, CHUNK_OVERHEAD, Group, LaneId};
@@ -24,21 +27,29 @@ impl State {
     ) -> Step {
         let before = out.len();
         self.handle_time(now, effects);
+        self.flight.set_mtu(self.mtu.current());
         let mut left = budget;
         let mut full = false;
         if self.ended.is_none() {
             self.put_signs_of_life(now, out);
-            full = self.put_datagrams(&mut left, out, effects)
-                || self.put_messages(now, &mut left, out, effects);
+            full = self.put_messages(now, &mut left, out, effects);
             if self.acks.due().is_some_and(|due| due <= now) {
                 self.put_acks(out, effects);
             }
         }
         self.phase.put_frames(now, self.flight.rtt().timeout(), out);
+        let mtu = self.mtu.current();
+        for payload in &mut out[before..] {
+            if payload.settle_mtu(mtu) {
+                self.mtu.demand(now);
+            }
+        }
+        self.put_probes(now, out);
         for payload in &out[before..] {
             self.stats.payloads_sent += 1;
             self.stats.bytes_sent += payload.len() as u64;
         }
+        effects.token |= self.token.is_none();
         // What is due and could not be done waits for the congestion window, which an acknowledgement will open:
         // looking again at once would only spin.
         self.armed = self.next_deadline().map(|deadline| deadline.max(now + GRANULARITY));
@@ -95,9 +106,8 @@ impl State {
 
     fn put_signs_of_life(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
         //= ZSSP-LIV-02  with the token it came with
-        if let Some((token, from)) = self.pong.take() {
-            out.push(Outgoing::aside(from, &frame::pong(token)));
-        }
+        let pongs = self.pongs.drain(..);
+        out.extend(pongs.map(|(token, from)| Outgoing::aside(from, &frame::pong(token))));
         if let Some((address, token)) = self.path.asks(now, self.flight.rtt().timeout()) {
             out.push(Outgoing::aside(Some(address), &frame::ping(token)));
         }
@@ -106,23 +116,22 @@ impl State {
         }
     }
 
-    /// Whether there is nothing left that a close waits for.
-    fn has_sent_all(&self) -> bool {
-        self.is_drained() && self.datagrams_out.is_empty()
+    //= ZSSP-LIV-06  whatever else is under way
+    fn put_probes(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
+        while self.probes()
+            && let Some(size) = self.mtu.next_probe(now)
+            // Without one there is another look as soon as one is drawn.
+            && let Some(token) = self.token.take()
+        {
+            // Not in a hurry: a queue that is just growing must not be taken for a narrow road.
+            self.mtu.sent(Probe { token, size, deadline: now + self.flight.rtt().timeout() * 3 });
+            out.push(Outgoing::probe(token, size));
+        }
     }
 
-    /// Whether the budget ended before the datagrams.
-    fn put_datagrams(&mut self, left: &mut usize, out: &mut Vec<Outgoing>, effects: &mut Effects) -> bool {
-        while let Some(next) = self.datagrams_out.front() {
-            if *left == 0 {
-                return true;
-            }
-            *left = left.saturating_sub(next.len() + frame::DATAGRAM_OVERHEAD);
-            let Some(data) = self.datagrams_out.pop_front() else { break };
-            effects.datagrams_freed += datagram_cost(data.len());
-            out.push(Outgoing::new(data).start(&[frame::DATAGRAM]));
-        }
-        false
+    /// Whether there is nothing left that a close waits for.
+    fn has_sent_all(&self) -> bool {
+        self.is_drained() && self.datagrams_over
     }
 
     /// Whether the budget ended before what may be sent now.
@@ -134,11 +143,19 @@ impl State {
         effects: &mut Effects,
     ) -> bool {
         let time = self.time(now);
-        let limit =
-            self.flight.payload_limit(self.settings.max_payload).saturating_sub(CHUNK_OVERHEAD).max(1);
-        while self.flight.has_room()
-            && let Some(id) = self.lanes.next_ready()
-        {
+        let payload_limit = self.flight.payload_limit(self.settings.max_payload);
+        let limit = payload_limit.saturating_sub(CHUNK_OVERHEAD).max(1);
+        self.paced = None;
+        loop {
+            match self.flight.room(now) {
+                Room::Full => return false,
+                Room::Later(at) => {
+                    self.paced = self.lanes.has_ready().then_some(at);
+                    return false;
+                }
+                Room::Open => {}
+            }
+            let Some(id) = self.lanes.next_ready() else { return false };
             if *left == 0 {
                 self.lanes.ready(id, Turn::Next);
                 return true;
@@ -147,16 +164,20 @@ impl State {
             let Some(message) = lane.poll_message(id, time, limit) else { continue };
             let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
             let before = lane.departed(message.seq, len);
-            self.flight.sent(before, len);
+            self.flight.sent(now, before, len);
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(message.again);
-            let payload = self.payload_of(id, message, effects);
-            *left = left.saturating_sub(payload.len());
-            out.push(payload);
+            if message.again && message.len() > payload_limit {
+                *left = left.saturating_sub(message.len());
+                out.extend(parts(id.group(), &message, self.flight.fragment()));
+            } else {
+                let payload = self.payload_of(id, message, effects);
+                *left = left.saturating_sub(payload.len());
+                out.push(payload);
+            }
             self.lanes.ready(id, Turn::Last);
             self.lanes.arm(id, self.epoch);
         }
-        false
     }
 
     /// The payload of a message, with as many acknowledgements as may ride with it.

@@ -1,24 +1,41 @@
 //! What arrives: payloads and the end of the session.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use seqex::encoding::{Frame, Frames};
-use seqex::{Ack, Delivery, Event, Message, Order, Packet, Received, Token};
+use seqex::{Ack, Delivery, Event, Message, Order, Packet, Received, SeqNo, Token};
 
 use super::lane::{Content, Lane, Sending};
 use super::lanes::Turn;
 use super::stream::{ReceiveHalf, SendHalf};
 use super::streams::Place;
-use super::{Arrived, Effects, State, datagram_cost, urgency};
-use crate::buffers::Buffers;
+use super::{Arrived, Effects, PONGS, State, urgency};
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase};
+use crate::connection::mtu::Mtu;
 use crate::connection::path::Moved;
 use crate::error::CloseReason;
-use crate::frame::{self, Chunk, Group, LaneId, Malformed, Payload, Token as Token8};
+use crate::frame::{self, Chunk, Group, LaneId, Malformed, Part, Payload, Token as Token8};
+
+/// A payload that was read, and its content copied.
+#[derive(Debug)]
+pub(in crate::connection) enum Incoming<'a> {
+    /// One that needs nothing of the state.
+    Datagram(Bytes),
+    /// Any other.
+    Parsed(Parsed<'a>),
+}
+
+/// Datagrams that arrived, of which the state hears later.
+#[derive(Debug, Default)]
+pub(in crate::connection) struct Heard {
+    pub(in crate::connection) payloads: u64,
+    pub(in crate::connection) bytes: u64,
+    /// Where they came from, if that is known.
+    pub(in crate::connection) from: Option<SocketAddr>,
+}
 
 /// A payload that was read, and its content copied, outside of the lock.
 #[derive(Debug)]
@@ -35,34 +52,49 @@ enum Parts<'a> {
         reason: &'a [u8],
     },
     CloseRead,
-    Datagram(Bytes),
+    Part(Part<'a>),
     Ping(Token8),
     Pong(Token8),
     /// Frames, and the data of the message among them.
     Exchange(Group, Frames<'a>, Bytes),
 }
 
-impl<'a> Parsed<'a> {
-    pub(in crate::connection) fn new(
-        payload: &'a [u8],
-        from: Option<SocketAddr>,
-        buffers: &Arc<Buffers>,
-    ) -> Self {
-        let content = Payload::parse(payload).map(|content| match content {
-            Payload::Close { code, reason } => Parts::Close { code, reason },
-            Payload::CloseRead => Parts::CloseRead,
-            Payload::Datagram(data) => Parts::Datagram(buffers.copy(data)),
-            Payload::Ping(token) => Parts::Ping(token),
-            Payload::Pong(token) => Parts::Pong(token),
-            Payload::Exchange(group, frames) => {
+/// An authentic payload, and its memory if that is there to be kept.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::connection) struct Body<'a> {
+    pub(in crate::connection) bytes: &'a [u8],
+    pub(in crate::connection) memory: Option<&'a Bytes>,
+}
+
+impl Body<'_> {
+    /// A part of it, to be kept.
+    fn keep(&self, part: &[u8]) -> Bytes {
+        match self.memory {
+            Some(memory) => memory.slice_ref(part),
+            None => Bytes::copy_from_slice(part),
+        }
+    }
+}
+
+impl<'a> Incoming<'a> {
+    pub(in crate::connection) fn read(payload: Body<'a>, from: Option<SocketAddr>) -> Self {
+        let content = match Payload::parse(payload.bytes) {
+            Ok(Payload::Datagram(data)) => return Self::Datagram(payload.keep(data)),
+            Ok(Payload::Close { code, reason }) => Ok(Parts::Close { code, reason }),
+            Ok(Payload::CloseRead) => Ok(Parts::CloseRead),
+            Ok(Payload::Part(part)) => Ok(Parts::Part(part)),
+            Ok(Payload::Ping(token)) => Ok(Parts::Ping(token)),
+            Ok(Payload::Pong(token)) => Ok(Parts::Pong(token)),
+            Ok(Payload::Exchange(group, frames)) => {
                 let data = frames.clone().find_map(|frame| match frame {
-                    Ok(Frame::Message(_, message)) => Some(buffers.copy(message.data)),
+                    Ok(Frame::Message(_, message)) => Some(payload.keep(message.data)),
                     _ => None,
                 });
-                Parts::Exchange(group, frames, data.unwrap_or_default())
+                Ok(Parts::Exchange(group, frames, data.unwrap_or_default()))
             }
-        });
-        Self { len: payload.len(), from, content }
+            Err(malformed) => Err(malformed),
+        };
+        Self::Parsed(Parsed { len: payload.bytes.len(), from, content })
     }
 }
 
@@ -74,16 +106,32 @@ impl State {
         payload: Parsed<'_>,
         effects: &mut Effects,
     ) {
-        self.life.heard(now);
-        if self.ended.is_none() && payload.from.is_some_and(|from| self.path.heard(now, from)) {
-            effects.driver = true;
-        }
-        self.stats.payloads_received += 1;
-        self.stats.bytes_received += payload.len as u64;
+        self.handle_sign_of_life(
+            now,
+            Heard { payloads: 1, bytes: payload.len as u64, from: payload.from },
+            effects,
+        );
         if let Err(malformed) = payload.content.and_then(|parts| self.take(now, payload.from, parts, effects))
         {
             self.refuse(now, malformed, effects);
         }
+    }
+
+    /// Authentic payloads have arrived, whatever is in them.
+    pub(in crate::connection) fn handle_sign_of_life(
+        &mut self,
+        now: Instant,
+        heard: Heard,
+        effects: &mut Effects,
+    ) {
+        self.life.heard(now);
+        if self.ended.is_none() && heard.from.is_some_and(|from| self.path.heard(now, from, &mut self.token))
+        {
+            effects.driver = true;
+        }
+        effects.token |= self.token.is_none();
+        self.stats.payloads_received += heard.payloads;
+        self.stats.bytes_received += heard.bytes;
     }
 
     /// The peer does not follow the protocol.
@@ -118,22 +166,31 @@ impl State {
                     effects.driver = true;
                 }
             }
-            Parts::Datagram(_) | Parts::Exchange(..) | Parts::Ping(_) | Parts::Pong(_)
+            Parts::Exchange(..) | Parts::Part(_) | Parts::Ping(_) | Parts::Pong(_)
                 if self.ended.is_some() => {}
             Parts::Pong(token) => {
                 if let Some(moved) = self.path.answered(token) {
                     effects.moved = Some(self.path.remote());
                     if let Moved::Elsewhere = moved {
                         self.flight.moved();
+                        self.mtu.moved();
                     }
+                } else {
+                    self.mtu.answered(now, token);
+                    effects.driver = true;
                 }
             }
             Parts::Ping(token) => {
-                // Of several before the next look only the last is answered, so that there is nothing to fill.
-                self.pong = Some((token, from));
+                if self.pongs.len() < PONGS {
+                    self.pongs.push((token, from));
+                }
                 effects.driver = true;
             }
-            Parts::Datagram(data) => self.take_datagram(data, effects),
+            Parts::Part(part) => {
+                if let Some(id) = self.take_part(now, &part, effects)? {
+                    self.settle_fed(id, now, effects)?;
+                }
+            }
             Parts::Exchange(group, frames, mut data) => {
                 // Frames of one exchange mostly come together.
                 let mut touched = None;
@@ -160,23 +217,65 @@ impl State {
         Ok(())
     }
 
-    fn take_datagram(&mut self, data: Bytes, effects: &mut Effects) {
-        let bytes = self.datagrams_in_bytes + datagram_cost(data.len());
-        if bytes > self.settings.datagram_buffer && !self.datagrams_in.is_empty() {
-            self.stats.datagrams_dropped += 1;
-            return;
-        }
-        self.datagrams_in_bytes = bytes;
-        self.datagrams_in.push_back(data);
-        effects.datagrams = true;
-    }
-
     fn take_ack(&mut self, now: Instant, id: LaneId, ack: Ack, effects: &mut Effects) -> Option<LaneId> {
         let time = self.time(now);
         // Of an exchange that is over it is an answer that came twice.
         self.lanes.get_mut(id)?.exchange.receive(time, Packet::Ack(ack));
         effects.driver = true;
         Some(id)
+    }
+
+    /// Makes the exchange that a message belongs to, where it is not there. Yields whether the message may be taken.
+    fn locate(
+        &mut self,
+        now: Instant,
+        id: LaneId,
+        seq: SeqNo,
+        effects: &mut Effects,
+    ) -> Result<bool, Malformed> {
+        match id {
+            LaneId::Channel(channel) => {
+                self.channel(channel).map_err(|_| Malformed::Channel)?;
+            }
+            LaneId::CONTROL => self.need_control(),
+            LaneId::Stream(stream) => match self.place_of(stream, effects)? {
+                Place::Here => {}
+                Place::Full => return Ok(false),
+                Place::Over => {
+                    self.answer_late(now, stream, seq, effects);
+                    return Ok(false);
+                }
+            },
+        }
+        Ok(true)
+    }
+
+    //= ZSSP-PRT-05  kept only where the message itself would be
+    /// Takes in a part of a message, and the message when it is whole.
+    fn take_part(
+        &mut self,
+        now: Instant,
+        part: &Part<'_>,
+        effects: &mut Effects,
+    ) -> Result<Option<LaneId>, Malformed> {
+        let Message { seq, reply_to, .. } = part.message;
+        if !self.locate(now, part.lane, seq, effects)? {
+            return Ok(None);
+        }
+        let Some(lane) = self.lanes.get(part.lane) else { return Ok(None) };
+        if !lane.exchange.expects(seq) {
+            // It has arrived, or lies beyond the window: the exchange knows what that calls for, and takes no data.
+            let message = with_data(&part.message, Bytes::new());
+            return self.take_message_frame(now, part.lane, message, effects);
+        }
+        if reply_to.is_some_and(|asked| lane.exchange.sent(asked).is_none()) {
+            return Ok(None);
+        }
+        let limit = self.settings.receive_buffer;
+        match self.assemblies.add(part, limit.saturating_sub(self.received), limit)? {
+            Some(message) => self.take_message_frame(now, part.lane, message, effects),
+            None => Ok(None),
+        }
     }
 
     fn take_message_frame(
@@ -186,21 +285,10 @@ impl State {
         message: Message<Bytes>,
         effects: &mut Effects,
     ) -> Result<Option<LaneId>, Malformed> {
-        match id {
-            LaneId::Channel(channel) => {
-                self.channel(channel).map_err(|_| Malformed::Channel)?;
-            }
-            LaneId::CONTROL => self.need_control(),
-            LaneId::Stream(stream) => match self.place_of(stream, effects)? {
-                Place::Here => {}
-                Place::Full => return Ok(None),
-                Place::Over => {
-                    self.answer_late(now, stream, message.seq, effects);
-                    return Ok(None);
-                }
-            },
+        if !self.locate(now, id, message.seq, effects)? {
+            return Ok(None);
         }
-        let (time, limit) = (self.time(now), self.settings.receive_buffer);
+        let (time, limit, seq) = (self.time(now), self.settings.receive_buffer, message.seq);
         let Some(lane) = self.lanes.get_mut(id) else { return Ok(None) };
         let in_order = message.seq == lane.expected;
         if message.seq.since(lane.expected) < lane.capacity() {
@@ -217,8 +305,9 @@ impl State {
         let taken = matches!(received, Received::Taken);
         if taken {
             self.received += len;
+            self.assemblies.forget(id, seq);
             //= ZSSP-STR-06  more than was allowed ends the connection
-            if self.received > limit {
+            if self.received + self.assemblies.bytes() > limit {
                 return Err(Malformed::Credit);
             }
         }
@@ -356,6 +445,9 @@ impl State {
                 _ => {}
             }
             let landed = lane.landed(&event);
+            if landed > 0 {
+                note_size(&mut self.mtu, (now, self.epoch), &event, landed as usize);
+            }
             self.flight.on_event(time, event, landed);
         }
     }
@@ -365,6 +457,16 @@ impl State {
         self.end(reason, effects);
         self.phase = Phase::Over;
         effects.driver = true;
+    }
+}
+
+/// What an event about a payload says about the size of datagrams. `epoch` is the zero of the exchange's clock.
+fn note_size(mtu: &mut Mtu, (now, epoch): (Instant, Instant), event: &Event, len: usize) {
+    let at = |sent: seqex::Timestamp| epoch.checked_add(sent).unwrap_or(epoch);
+    match event {
+        Event::Acked { sent_at, .. } | Event::Held { sent_at, .. } => mtu.arrived(now, at(*sent_at), len),
+        Event::Lost { sent_at, .. } => mtu.lost(at(*sent_at), len),
+        Event::TimedOut { sent_at, .. } => mtu.timed_out(at(*sent_at), len),
     }
 }
 

@@ -70,9 +70,9 @@ pub(super) struct Channel {
 
 /// A message to be transmitted.
 pub(super) struct Transmission {
-    header: MessageHeader,
-    chunk: Option<Chunk>,
-    body: Bytes,
+    pub(super) header: MessageHeader,
+    pub(super) chunk: Option<Chunk>,
+    pub(super) body: Bytes,
     pub(super) seq: SeqNo,
     pub(super) again: bool,
 }

@@ -62,6 +62,11 @@ impl Lanes {
         }
     }
 
+    /// Whether it may be anybody's turn to transmit.
+    pub(super) fn has_ready(&self) -> bool {
+        self.ready.values().any(|queue| !queue.is_empty())
+    }
+
     /// Takes out whose turn it is to transmit.
     pub(super) fn next_ready(&mut self) -> Option<LaneId> {
         loop {

@@ -3,7 +3,9 @@
 //! Methods are of four kinds: look, feed (`handle_*`), command, drain (`poll_transmit`). What others must be told
 //! of a change is collected in [`Effects`] and told after the lock is released.
 
+mod assemble;
 mod channels;
+mod divide;
 mod drain;
 mod feed;
 mod lane;
@@ -13,7 +15,6 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -24,8 +25,9 @@ use seqex::{Adaptive, Capacity, Config, Feedback, Resend, Token};
 use tokio::sync::{Notify, oneshot};
 use zssp_proto::Role;
 
+use assemble::Assemblies;
 pub(in crate::connection) use channels::Answering;
-pub(in crate::connection) use feed::Parsed;
+pub(in crate::connection) use feed::{Body, Heard, Incoming};
 pub(in crate::connection) use lane::Sending;
 use lane::{Content, Lane};
 use lanes::Lanes;
@@ -36,9 +38,10 @@ use super::acks::{AckTimer, Urgency};
 use super::close::Phase;
 use super::flight::Flight;
 use super::life::Life;
+use super::mtu::Mtu;
 use super::path::Path;
 use crate::congestion::Controller;
-use crate::error::{CloseReason, SendError};
+use crate::error::CloseReason;
 use crate::frame::{self, Control, LaneId};
 use crate::stats::ConnectionStats;
 
@@ -69,19 +72,16 @@ const GRANULARITY: Duration = Duration::from_millis(1);
 /// been enough of them that chance is out of the question.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What a datagram costs of its buffers besides its bytes.
-const DATAGRAM_COST: usize = 64;
-
-/// What a datagram of `len` bytes costs of its buffers.
-pub(in crate::connection) const fn datagram_cost(len: usize) -> usize {
-    len + DATAGRAM_COST
-}
+/// Pings that are answered of those that come at once.
+const PONGS: usize = 4;
 
 /// What a connection is set up with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
-    /// Bytes of a UDP payload.
+    /// Bytes of a datagram that every road carries.
     pub(crate) mtu: usize,
+    /// Bytes of the largest datagram that is tried.
+    pub(crate) max_mtu: usize,
     /// Bytes a sealed payload may carry.
     pub(crate) max_payload: usize,
     /// Messages under way in each direction of a channel.
@@ -100,8 +100,6 @@ pub(crate) struct Settings {
     pub(crate) receive_buffer: usize,
     /// Channels there may be.
     pub(crate) channels: usize,
-    /// Bytes of datagrams that wait for the application.
-    pub(crate) datagram_buffer: usize,
 }
 
 /// A message of the peer, waiting for the application.
@@ -119,8 +117,6 @@ pub(in crate::connection) struct Arrived {
 pub(in crate::connection) struct Effects {
     /// Bytes given back to the send buffer.
     pub(in crate::connection) freed: usize,
-    /// Bytes given back to the datagram buffer.
-    pub(in crate::connection) datagrams_freed: usize,
     /// Replies, and requests that will have none.
     pub(in crate::connection) answers: Vec<(oneshot::Sender<Bytes>, Option<Bytes>)>,
     /// What is to be dropped outside of the lock: the application's bytes may run its code then.
@@ -135,12 +131,12 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) closed: Vec<Arc<Notify>>,
     /// The driver has something to do.
     pub(in crate::connection) driver: bool,
-    /// A datagram arrived.
-    pub(in crate::connection) datagrams: bool,
     /// The peer has opened a stream.
     pub(in crate::connection) streams: bool,
     /// Another stream may be opened.
     pub(in crate::connection) openings: bool,
+    /// A token was used, and another has to be drawn.
+    pub(in crate::connection) token: bool,
     /// The peer is at another address.
     pub(in crate::connection) moved: Option<SocketAddr>,
     /// Everything sent was answered, or the connection ended.
@@ -179,18 +175,23 @@ pub(in crate::connection) struct State {
     channels: usize,
     streams: Streams,
     flight: Flight,
+    /// When the pace lets the next message out, if one waits for that.
+    paced: Option<Instant>,
     acks: AckTimer,
     /// Bytes of messages that the peer allows us to have unanswered.
     credit: usize,
     /// Bytes of messages that the peer has unanswered here.
     received: usize,
+    assemblies: Assemblies,
     path: Path,
     life: Life,
-    /// The token of the peer's last ping, and where from, if it is to be answered.
-    pong: Option<(frame::Token, Option<SocketAddr>)>,
-    datagrams_out: VecDeque<Bytes>,
-    datagrams_in: VecDeque<Bytes>,
-    datagrams_in_bytes: usize,
+    mtu: Mtu,
+    /// Drawn at random by somebody who does not hold the lock; for whoever needs one next.
+    token: Option<frame::Token>,
+    /// Tokens of the peer's pings that are to be answered, and where they came from.
+    pongs: Vec<(frame::Token, Option<SocketAddr>)>,
+    /// Once closing: all datagrams have been sent.
+    datagrams_over: bool,
     phase: Phase,
     ended: Option<CloseReason>,
     /// When the driver looks again by itself.
@@ -214,15 +215,17 @@ impl State {
             channels: 0,
             streams: Streams::new(role),
             flight: Flight::new(now, settings.mtu, controller),
+            paced: None,
             acks: AckTimer::default(),
             credit: CREDIT,
             received: 0,
+            assemblies: Assemblies::default(),
             path: Path::new(remote),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
-            pong: None,
-            datagrams_out: VecDeque::new(),
-            datagrams_in: VecDeque::new(),
-            datagrams_in_bytes: 0,
+            mtu: Mtu::new(settings.mtu, settings.max_mtu),
+            token: None,
+            pongs: Vec::new(),
+            datagrams_over: false,
             phase: Phase::Open,
             ended: None,
             armed: None,
@@ -261,7 +264,10 @@ impl State {
             rtt: self.flight.rtt().smoothed(),
             min_rtt: self.flight.rtt().min(),
             congestion_window: self.flight.window(),
-            bytes_in_flight: self.flight.bytes(),
+            // Of a connection that has ended nothing is under way.
+            bytes_in_flight: if self.ended.is_some() { 0 } else { self.flight.bytes() },
+            mtu: self.mtu.current(),
+            mtu_fallbacks: self.mtu.fallbacks(),
             ..self.stats
         }
     }
@@ -275,6 +281,11 @@ impl State {
         }
     }
 
+    /// Whether this is the time to find out how large datagrams may be.
+    fn probes(&self) -> bool {
+        self.may_send().is_ok()
+    }
+
     fn time(&self, now: Instant) -> seqex::Timestamp {
         now.saturating_duration_since(self.epoch)
     }
@@ -284,7 +295,8 @@ impl State {
             None => [self.life.deadline(), self.path.deadline()],
             Some(_) => [None, None],
         };
-        [life, path, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
+        let mtu = if self.probes() { self.mtu.deadline() } else { None };
+        [life, path, mtu, self.paced, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -293,29 +305,14 @@ impl State {
 
 /// Command.
 impl State {
-    pub(in crate::connection) fn send_datagram(
-        &mut self,
-        data: Bytes,
-        effects: &mut Effects,
-    ) -> Result<(), SendError> {
-        if let Err(reason) = self.may_send() {
-            effects.datagrams_freed += datagram_cost(data.len());
-            effects.discarded.push(data);
-            return Err(SendError::Closed(reason));
-        }
-        self.datagrams_out.push_back(data);
-        effects.driver = true;
-        Ok(())
+    /// No datagrams are accepted any more, and all that were are sent: a close need not wait for them.
+    pub(in crate::connection) fn datagrams_are_over(&mut self) {
+        self.datagrams_over = true;
     }
 
-    pub(in crate::connection) fn take_received_datagram(&mut self) -> Option<Bytes> {
-        let data = self.datagrams_in.pop_front()?;
-        self.datagrams_in_bytes -= datagram_cost(data.len());
-        Some(data)
-    }
-
-    pub(in crate::connection) fn has_datagrams(&self) -> bool {
-        !self.datagrams_in.is_empty()
+    /// Takes a token that nobody can foresee.
+    pub(in crate::connection) fn supply(&mut self, token: frame::Token) {
+        self.token = Some(token);
     }
 
     /// Where several have something to send, those with the higher `priority` go first.
@@ -383,8 +380,9 @@ impl State {
             }
         }
         self.lanes.stop();
-        effects.discarded.extend(self.datagrams_out.drain(..));
         self.acks.clear();
+        self.assemblies = Assemblies::default();
+        self.paced = None;
         self.ended = Some(reason);
         (effects.ended, effects.changed) = (true, true);
     }

@@ -416,6 +416,7 @@ impl State {
         let Content::Stream(stream) = &lane.content else { return };
         if stream.is_over() && lane.is_drained() && lane.exchange.is_idle() && !lane.has_acks {
             drop(self.lanes.remove(id));
+            self.assemblies.forget_all(id);
             if self.streams.is_own(number) {
                 self.streams.own_open -= 1;
                 effects.openings = true;

@@ -3,6 +3,9 @@
 //!
 //! A lost wake-up shows as a thread that parks for ever, which loom reports as a deadlock.
 
+mod multiplexer;
+mod vanished;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -48,7 +51,7 @@ fn acknowledgement() -> Packet<u8> {
     Packet::Ack(Ack { kind: AckKind::Answered, first: SeqNo::new(0), count: 1 })
 }
 
-/// One poll by somebody who will not come back.
+/// One poll by somebody who does not wait.
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -187,6 +190,27 @@ fn loom_a_dropped_sender_leaves_its_turn() {
     model_of_three(|| {
         let (exchange, driver) = full();
         let mut fickle = exchange.send(Order::Unordered, 8);
+        assert!(poll_once(&mut fickle).is_pending());
+        let link = thread::spawn({
+            let driver = Arc::clone(&driver);
+            move || driver.receive(acknowledgement())
+        });
+        let sender = thread::spawn({
+            let exchange = exchange.clone();
+            move || exchange.send(Order::Unordered, 9).wait()
+        });
+        drop(fickle);
+        assert_eq!(sender.join().expect("no panic"), Ok(SeqNo::new(1)));
+        link.join().expect("no panic");
+    });
+}
+
+//= ZSSP-DEF-23  also when it was to send a request
+#[test]
+fn loom_a_dropped_request_that_was_not_sent_leaves_its_turn() {
+    model_of_three(|| {
+        let (exchange, driver) = full();
+        let mut fickle = exchange.request(Order::Unordered, 8);
         assert!(poll_once(&mut fickle).is_pending());
         let link = thread::spawn({
             let driver = Arc::clone(&driver);

@@ -1,0 +1,287 @@
+//! Datagrams, in both directions: they pass the connection's state by, so that any number of tasks drive them at once.
+//!
+//! ```text
+//! send_datagram --space--> outbox --> the driver, and senders beside it --> the link
+//! the link --> receive tasks --> inbox --> read_datagram
+//! ```
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+
+use bytes::Bytes;
+use crossbeam_queue::SegQueue;
+use tokio::sync::{Notify, Semaphore};
+
+use super::outgoing::Outgoing;
+use crate::config::Overflow;
+use crate::frame;
+
+/// What a datagram costs of its buffers besides its bytes.
+const COST: usize = 64;
+
+/// What a datagram of `len` bytes costs of its buffers.
+pub(super) const fn cost(len: usize) -> usize {
+    len + COST
+}
+
+/// The datagrams of one connection that wait, for the link or for the application.
+pub(crate) struct Datagrams {
+    /// Bytes that may yet be accepted. Closed when nothing more is.
+    pub(super) space: Semaphore,
+    outbox: SegQueue<Bytes>,
+    /// Datagrams accepted and not yet handed to the link.
+    pending: AtomicUsize,
+    closed: AtomicBool,
+    /// Tasks beside the driver that may send yet.
+    helpers: AtomicUsize,
+    inbox: SegQueue<Bytes>,
+    /// What the inbox costs.
+    waiting: AtomicUsize,
+    ended: AtomicBool,
+    /// Wakes one who waits for a datagram.
+    pub(super) arrived: Notify,
+    limit: usize,
+    overflow: Overflow,
+    sent: AtomicU64,
+    bytes_sent: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Datagrams {
+    /// Up to `limit` bytes wait in each direction; up to `senders` tasks send them.
+    pub(crate) fn new(limit: usize, overflow: Overflow, senders: usize) -> Self {
+        Self {
+            space: Semaphore::new(limit),
+            outbox: SegQueue::new(),
+            pending: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            helpers: AtomicUsize::new(senders.saturating_sub(1)),
+            inbox: SegQueue::new(),
+            waiting: AtomicUsize::new(0),
+            ended: AtomicBool::new(false),
+            arrived: Notify::new(),
+            limit,
+            overflow,
+            sent: AtomicU64::new(0),
+            bytes_sent: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Out.
+impl Datagrams {
+    /// Accepts a datagram, for which room was taken in `space`. It is handed back once nothing is accepted any more.
+    pub(super) fn push(&self, data: Bytes) -> Result<(), Bytes> {
+        // In this order, and the other one in `close` and `are_over`: either this sees that it is too late, or whoever
+        // closes sees that something is pending.
+        self.pending.fetch_add(1, SeqCst);
+        if self.closed.load(SeqCst) {
+            self.pending.fetch_sub(1, SeqCst);
+            return Err(data);
+        }
+        self.outbox.push(data);
+        Ok(())
+    }
+
+    /// Moves payloads into `out` until they are `budget` bytes, or just above.
+    pub(super) fn take(&self, budget: usize, out: &mut Vec<Outgoing>) -> Taken {
+        let mut taken = Taken::default();
+        while taken.bytes < budget
+            && let Some(data) = self.outbox.pop()
+        {
+            taken.count += 1;
+            taken.cost += cost(data.len());
+            taken.bytes += data.len() + frame::DATAGRAM_OVERHEAD;
+            out.push(Outgoing::new(data).start(&[frame::DATAGRAM]));
+        }
+        taken
+    }
+
+    /// What was taken has gone to the link.
+    pub(super) fn sent(&self, taken: Taken) {
+        if taken.count > 0 {
+            self.sent.fetch_add(taken.count as u64, Relaxed);
+            self.bytes_sent.fetch_add(taken.bytes as u64, Relaxed);
+            self.space.add_permits(taken.cost);
+            self.pending.fetch_sub(taken.count, SeqCst);
+        }
+    }
+
+    pub(super) fn wait_to_be_sent(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Whether one more task may send; if so, it counts until [`Datagrams::dismiss`].
+    pub(super) fn hire(&self) -> bool {
+        self.helpers.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    pub(super) fn dismiss(&self) {
+        self.helpers.fetch_add(1, Relaxed);
+    }
+
+    /// Accepts nothing any more.
+    pub(super) fn close(&self) {
+        self.closed.store(true, SeqCst);
+        self.space.close();
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
+    /// Whether all there ever will be went to the link.
+    pub(super) fn are_over(&self) -> bool {
+        self.is_closed() && self.pending.load(SeqCst) == 0
+    }
+}
+
+/// In.
+impl Datagrams {
+    /// A datagram has arrived. Says whether the application should hear of it.
+    pub(super) fn arrive(&self, data: Bytes) -> bool {
+        if self.ended.load(Relaxed) {
+            return false;
+        }
+        let cost = cost(data.len());
+        let before = self.waiting.fetch_add(cost, Relaxed);
+        // The first always finds room.
+        if before > 0 && before + cost > self.limit {
+            match self.overflow {
+                Overflow::DropNewest => {
+                    self.waiting.fetch_sub(cost, Relaxed);
+                    self.dropped.fetch_add(1, Relaxed);
+                    return false;
+                }
+                Overflow::DropOldest => {
+                    while self.waiting.load(Relaxed) > self.limit && self.read().is_some() {
+                        self.dropped.fetch_add(1, Relaxed);
+                    }
+                }
+            }
+        }
+        self.inbox.push(data);
+        true
+    }
+
+    /// The next datagram for the application.
+    pub(super) fn read(&self) -> Option<Bytes> {
+        let data = self.inbox.pop()?;
+        self.waiting.fetch_sub(cost(data.len()), Relaxed);
+        Some(data)
+    }
+
+    pub(super) fn wait_to_be_read(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// The connection is over: nothing goes and nothing comes any more. What came before can still be read.
+    pub(super) fn end(&self) {
+        self.close();
+        self.ended.store(true, Relaxed);
+        while self.outbox.pop().is_some() {}
+        self.arrived.notify_waiters();
+    }
+}
+
+/// Look.
+impl Datagrams {
+    /// Datagrams handed to the link, and their bytes.
+    pub(super) fn sent_so_far(&self) -> (u64, u64) {
+        (self.sent.load(Relaxed), self.bytes_sent.load(Relaxed))
+    }
+
+    /// Datagrams that arrived and found no room.
+    pub(super) fn dropped_so_far(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+}
+
+impl fmt::Debug for Datagrams {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datagrams").field("pending", &self.pending).finish_non_exhaustive()
+    }
+}
+
+/// Datagrams on their way from the outbox to the link.
+#[derive(Debug, Default, Clone, Copy)]
+#[must_use = "they count as pending until they are sent"]
+pub(super) struct Taken {
+    pub(super) bytes: usize,
+    count: usize,
+    cost: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn datagrams(overflow: Overflow) -> Datagrams {
+        Datagrams::new(10_000, overflow, 2)
+    }
+
+    fn received(datagrams: &Datagrams) -> Vec<u8> {
+        std::iter::from_fn(|| datagrams.read()).map(|data| data[0]).collect()
+    }
+
+    #[test]
+    fn the_newest_or_the_oldest_are_dropped_and_counted() {
+        for (overflow, kept) in [(Overflow::DropNewest, 0..9), (Overflow::DropOldest, 11..20)] {
+            let datagrams = datagrams(overflow);
+            for number in 0..20 {
+                datagrams.arrive(vec![number; 1000].into());
+            }
+            assert_eq!(datagrams.dropped_so_far(), 11);
+            assert_eq!(received(&datagrams), kept.collect::<Vec<_>>());
+            assert_eq!(datagrams.waiting.load(Relaxed), 0);
+        }
+    }
+
+    #[test]
+    fn one_that_is_larger_than_the_buffer_still_gets_through() {
+        let datagrams = datagrams(Overflow::DropNewest);
+        assert!(datagrams.arrive(vec![1; 20_000].into()));
+        assert!(!datagrams.arrive(vec![2; 1].into()));
+        assert_eq!(received(&datagrams), [1]);
+    }
+
+    #[test]
+    fn what_was_accepted_is_pending_until_it_is_sent() {
+        let datagrams = datagrams(Overflow::DropNewest);
+        let mut out = Vec::new();
+        datagrams.push(Bytes::from_static(b"first")).unwrap();
+        datagrams.push(Bytes::from_static(b"second")).unwrap();
+        datagrams.close();
+        assert_eq!(datagrams.push(Bytes::from_static(b"late")), Err(Bytes::from_static(b"late")));
+        let first = datagrams.take(1, &mut out);
+        assert_eq!((out.len(), out[0].len()), (1, 6), "the budget is met by the first");
+        assert!(datagrams.wait_to_be_sent());
+        let second = datagrams.take(1000, &mut out);
+        datagrams.sent(second);
+        assert!(!datagrams.are_over(), "the first is still under way");
+        datagrams.sent(first);
+        assert!(datagrams.are_over());
+        assert_eq!(datagrams.sent_so_far(), (2, 13));
+    }
+
+    #[test]
+    fn there_are_as_many_helpers_as_allowed() {
+        let datagrams = datagrams(Overflow::DropNewest);
+        assert!(datagrams.hire());
+        assert!(!datagrams.hire());
+        datagrams.dismiss();
+        assert!(datagrams.hire());
+    }
+
+    #[test]
+    fn after_the_end_nothing_comes_and_what_came_is_there() {
+        let datagrams = datagrams(Overflow::DropNewest);
+        datagrams.push(Bytes::from_static(b"unsent")).unwrap();
+        assert!(datagrams.arrive(Bytes::from_static(&[1])));
+        datagrams.end();
+        assert!(!datagrams.arrive(Bytes::from_static(&[2])));
+        assert!(!datagrams.wait_to_be_sent());
+        assert_eq!(received(&datagrams), [1]);
+    }
+}

@@ -1,0 +1,22 @@
+//! How large datagrams may be, found out beside everything else.
+
+use super::*;
+
+//= ZSSP-LIV-07  the window does not notice
+#[test]
+fn lost_probes_are_no_congestion() {
+    let mut pair = Pair::with(Settings { mtu: 1232, max_mtu: 1472, ..settings() });
+    // Messages are larger than any probe, and acknowledgements smaller.
+    pair.lost_by_len = Some(Box::new(|len| (1233 - 32..3000).contains(&len)));
+    let window = pair.ends[0].state.flight.window();
+    let now = pair.now;
+    for number in 0..50u8 {
+        pair.ends[0].send(now, Order::Ordered, &[number; 3000]).unwrap();
+    }
+    let [_, there] = pair.settle();
+    let stats = pair.ends[0].state.stats();
+    assert_eq!((there.len(), stats.messages_lost, stats.messages_resent, stats.timeouts), (50, 0, 0, 0));
+    assert_eq!((stats.mtu, stats.mtu_fallbacks), (1232, 0));
+    assert!(pair.sent[0] >= 50 + 3 * 3, "probes were sent: {}", pair.sent[0]);
+    assert!(stats.congestion_window > window);
+}

@@ -1,0 +1,60 @@
+//! Whole endpoints on a slow road with a queue in front of it, with the clock paused.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{connect, content};
+use tokio::time::Instant;
+use zssp::link::memory::{Bottleneck, Conditions, Network};
+use zssp::{Endpoint, SecretKey};
+
+/// A megabyte and a quarter a second, 40 ms there and back: 50 kB under way fill it, and a dozen datagrams may wait.
+const ROAD: Conditions = Conditions {
+    delay: Duration::from_millis(20),
+    duplication: 0.0,
+    loss: 0.0,
+    mtu: None,
+    bottleneck: Some(Bottleneck { rate: 1_250_000, queue: 16_000 }),
+    reordering: 0.0,
+};
+
+fn endpoint(network: &Network, number: u8) -> Endpoint {
+    let link = network.attach(([10, 0, 0, number], 1).into()).unwrap();
+    Endpoint::builder(SecretKey::generate().unwrap()).handshakes(1, 128).bind_link(link).unwrap()
+}
+
+/// RFC 9002, 7.7: what is sent all at once is lost where the queue is short.
+#[tokio::test(start_paused = true)]
+async fn a_short_queue_is_enough() {
+    const LEN: usize = 8 << 20;
+    let network = Network::new(1, ROAD);
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let (start, before) = (Instant::now(), network.stats());
+    let (mut send, _receive) = here.open_stream().await.unwrap();
+    let sent = content(1, LEN);
+    let sending = async {
+        send.write_chunk(sent.clone()).await.unwrap();
+        send.finish().unwrap();
+        send.stopped().await.unwrap();
+    };
+    let receiving = async {
+        let (_send, mut receive) = there.accept_stream().await.unwrap();
+        receive.read_to_end(LEN).await.unwrap()
+    };
+    let ((), received) = tokio::join!(sending, receiving);
+    assert!(received == sent, "every byte once and in order");
+    let (time, after) = (start.elapsed(), network.stats());
+    let lost = after.lost - before.lost;
+    let share = LEN as f64 / 1_250_000.0 / time.as_secs_f64();
+    println!(
+        "{lost} of {} datagrams lost, {:.1} % of the rate, {:?}",
+        after.sent - before.sent,
+        share * 100.0,
+        here.stats()
+    );
+    assert!(share > 0.75, "{:.1} % of the rate", share * 100.0);
+    assert!(lost * 200 < after.sent - before.sent, "{lost} of {} lost", after.sent - before.sent);
+}
