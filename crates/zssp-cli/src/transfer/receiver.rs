@@ -47,14 +47,15 @@ pub(crate) async fn receive<K: Sink>(
     if let Err(broken) = &result {
         stop.request(broken.exit());
     }
-    // Those whose disk does not answer are left behind.
     drop(tell);
-    told.close();
+    // Until the last file is let go of: nothing is written after this returns, so that another attempt finds on the disk
+    // what this one left. A channel that is closed from here would end before that.
     let rest = async {
         while let Some(event) = told.recv().await {
             observe(event);
         }
     };
+    // Those whose disk does not answer are left behind.
     if timeout(GOODBYE, rest).await.is_err() && result.is_ok() {
         result = Err(Broken::violation("files are still under way"));
     }

@@ -84,9 +84,7 @@ impl<S: Source> Job<S> {
         if let Err(broken) = &result {
             stop.request(broken.exit());
         }
-        // Those whose disk does not answer are left behind.
         drop(tell);
-        told.close();
         let rest = async {
             while let Some(event) = told.recv().await {
                 observe(event);
@@ -97,6 +95,7 @@ impl<S: Source> Job<S> {
                 observe(self.note(number, (path, size), sent));
             }
         };
+        // Those whose disk does not answer are left behind.
         let _ = timeout(GOODBYE, rest).await;
         self.files.extend(crew.active.into_values().map(|(_, path, size)| (path, size)));
         result
