@@ -12,7 +12,7 @@ use crate::{
     nanos::Nanos,
     reordering::Reordering,
     rtt::RoundTrip,
-    send_window::{Journey, SendWindow, Slot, Status},
+    send_window::{Cause, Journey, SendWindow, Slot, Status},
 };
 
 /// How many time-outs pass before a packet that the peer holds is asked about.
@@ -163,7 +163,7 @@ impl Recovery {
         }
         let journey = slot.journey();
         slot.status = Status::Held;
-        slot.condemned = false;
+        slot.lost_by = None;
         self.held.push_back(Transmission { seq, number: journey.number, at: now });
         // Where much is held, as behind a gap, hardly anything else measures.
         self.measure(journey);
@@ -248,8 +248,9 @@ impl Recovery {
     /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
     fn on_arrival(&mut self, now: Nanos, journey: Journey) {
         let elapsed = now.since(journey.sent_at);
-        let certain =
-            journey.transmissions == 1 || elapsed >= self.rtt.least() || self.is_least_wrong(elapsed);
+        let certain = journey.transmissions == 1
+            || elapsed >= self.rtt.least()
+            || self.is_least_wrong(elapsed, journey);
         if certain {
             self.early = 0;
             self.newest_arrival = self.newest_arrival.max(Some(journey.number));
@@ -257,15 +258,18 @@ impl Recovery {
             // is too short (Karn's algorithm, RFC 6298 section 3).
             self.rtt.reset_backoff();
         }
-        if journey.condemned {
+        if journey.lost_by == Some(Cause::Evidence) {
             self.judge(now, certain, journey);
         }
     }
 
     /// An answer came after `elapsed`, sooner than any round trip is supposed to be. Whether it is rather that which is
     /// wrong: where much is lost, what there was to measure may have been the answer to a packet whose first was lost, or
-    /// nothing at all.
-    fn is_least_wrong(&mut self, elapsed: Nanos) -> bool {
+    /// nothing at all. Only time-outs tell: what was transmitted again sooner is easily the answer to what was before.
+    fn is_least_wrong(&mut self, elapsed: Nanos, journey: Journey) -> bool {
+        if journey.lost_by != Some(Cause::Timeout) {
+            return false;
+        }
         self.early += 1;
         let wrong = self.early == EARLY_ANSWERS;
         if wrong {
@@ -303,8 +307,7 @@ impl Recovery {
             if !overtaken && now < front.at.plus(self.reordering_delay()) {
                 break;
             }
-            window.slot_mut(front.seq).condemned = true;
-            self.requeue(window, front);
+            self.requeue(window, front, Cause::Evidence);
             self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() });
         }
         self.drop_stale_held(window);
@@ -316,7 +319,7 @@ impl Recovery {
             if now < self.timer_start(&front).plus(self.rtt.timeout()) {
                 break;
             }
-            self.requeue(window, front);
+            self.requeue(window, front, Cause::Timeout);
             match self.resend {
                 Resend::Fixed(_) => {
                     self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() })
@@ -352,10 +355,11 @@ impl Recovery {
     }
 
     /// Takes the oldest transmission out of flight, for it to be repeated.
-    fn requeue<S>(&mut self, window: &mut SendWindow<S>, front: Transmission) {
+    fn requeue<S>(&mut self, window: &mut SendWindow<S>, front: Transmission, cause: Cause) {
         self.log.pop_front();
         self.in_flight -= 1;
-        window.slot_mut(front.seq).status = Status::Queued;
+        let slot = window.slot_mut(front.seq);
+        (slot.status, slot.lost_by) = (Status::Queued, Some(cause));
         self.queue.push_back(front);
     }
 

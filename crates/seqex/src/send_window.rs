@@ -23,8 +23,8 @@ pub(crate) enum Status {
 #[derive(Debug)]
 pub(crate) struct Slot<S> {
     pub(crate) status: Status,
-    /// Whether it was taken for lost by evidence, and has not arrived since.
-    pub(crate) condemned: bool,
+    /// Why it was taken for lost, if it was and is not known to have arrived since.
+    pub(crate) lost_by: Option<Cause>,
     pub(crate) transmissions: u32,
     /// The number of the latest transmission, unique over the exchange's life.
     pub(crate) number: u64,
@@ -34,6 +34,15 @@ pub(crate) struct Slot<S> {
     taker: Taker,
     reply_to: Option<SeqNo>,
     data: Option<S>,
+}
+
+/// Why a packet was taken for lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Later ones had arrived.
+    Evidence,
+    /// Nothing had, for long.
+    Timeout,
 }
 
 /// Which drain the answer to a packet comes out of.
@@ -71,7 +80,7 @@ pub(crate) struct Answered<S> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Journey {
     pub(crate) status: Status,
-    pub(crate) condemned: bool,
+    pub(crate) lost_by: Option<Cause>,
     pub(crate) transmissions: u32,
     pub(crate) number: u64,
     pub(crate) sent_at: Nanos,
@@ -112,7 +121,7 @@ impl<S> SendWindow<S> {
         let Message { seq, reply_to, order, data } = message;
         *self.slot_mut(seq) = Slot {
             status: Status::Fresh,
-            condemned: false,
+            lost_by: None,
             transmissions: 0,
             number: 0,
             sent_at: now,
@@ -221,7 +230,7 @@ impl<S> Slot<S> {
     fn vacant() -> Self {
         Self {
             status: Status::Vacant,
-            condemned: false,
+            lost_by: None,
             transmissions: 0,
             number: 0,
             sent_at: Nanos::ZERO,
@@ -234,8 +243,8 @@ impl<S> Slot<S> {
     }
 
     pub(crate) fn journey(&self) -> Journey {
-        let Self { status, condemned, transmissions, number, sent_at, .. } = *self;
-        Journey { status, condemned, transmissions, number, sent_at }
+        let Self { status, lost_by, transmissions, number, sent_at, .. } = *self;
+        Journey { status, lost_by, transmissions, number, sent_at }
     }
 
     pub(crate) fn data(&self) -> Option<&S> {

@@ -136,3 +136,27 @@ async fn random_loss_is_no_black_hole() {
         assert_eq!(here.stats().mtu_fallbacks, 0);
     }
 }
+
+//= ZSSP-LIV-06  also when there is nothing but datagrams
+#[tokio::test(start_paused = true)]
+async fn datagrams_find_it_too_and_use_it() {
+    let network = Network::new(1, Conditions { bottleneck: None, ..ROAD });
+    let (client, server) =
+        (endpoint(&network, 1, |b| b), endpoint(&network, 2, |b| b.datagram_buffer(64 << 20)));
+    let (here, there) = connect(&client, &server).await;
+    for _ in 0..100 {
+        here.send_datagram(vec![7; 20_000]).await.unwrap();
+        assert_eq!(there.read_datagram().await.unwrap().len(), 20_000);
+    }
+    assert_eq!(here.stats().mtu, 1472);
+    // Many at once, so that several tasks send them.
+    let before = network.stats().sent;
+    for _ in 0..200 {
+        here.send_datagram(vec![7; 20_000]).await.unwrap();
+    }
+    for _ in 0..200 {
+        assert_eq!(there.read_datagram().await.unwrap().len(), 20_000);
+    }
+    let each = (network.stats().sent - before).div_ceil(200);
+    assert_eq!(each, 14, "fragments of 1472 bytes");
+}

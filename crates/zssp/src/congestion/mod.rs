@@ -28,6 +28,8 @@
 //! ```
 
 mod cubic;
+#[cfg(test)]
+mod fairness;
 mod new_reno;
 
 use std::fmt;

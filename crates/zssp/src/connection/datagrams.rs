@@ -92,7 +92,9 @@ impl Datagrams {
         {
             taken.count += 1;
             taken.cost += cost(data.len());
-            taken.bytes += data.len() + frame::DATAGRAM_OVERHEAD;
+            let len = data.len() + frame::DATAGRAM_OVERHEAD;
+            taken.bytes += len;
+            taken.longest = taken.longest.max(len);
             out.push(Outgoing::new(data).start(&[frame::DATAGRAM]));
         }
         taken
@@ -209,6 +211,8 @@ impl fmt::Debug for Datagrams {
 #[must_use = "they count as pending until they are sent"]
 pub(super) struct Taken {
     pub(super) bytes: usize,
+    /// Bytes of the longest payload.
+    pub(super) longest: usize,
     count: usize,
     cost: usize,
 }

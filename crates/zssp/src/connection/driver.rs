@@ -45,6 +45,7 @@ async fn run(leave: Leave) {
             if shared.datagrams.are_over() {
                 state.datagrams_are_over();
             }
+            state.datagrams_depart(now, datagrams.longest);
             state.poll_transmit(now, SEND_BATCH.saturating_sub(datagrams.bytes), &mut payloads, effects)
         });
         if !payloads.is_empty() {
@@ -126,7 +127,7 @@ async fn wait(shared: &Shared, mut sleep: std::pin::Pin<&mut Sleep>, deadline: I
 
 async fn send(shared: &Shared, payloads: &mut Vec<Outgoing>) {
     let endpoint = &shared.endpoint;
-    let remote = shared.look(|state| state.remote());
+    let (remote, mtu) = shared.look(|state| (state.remote(), state.mtu()));
     let mut to = remote;
     let mut batch = endpoint.batches.take();
     let mut refused = 0;
@@ -136,11 +137,11 @@ async fn send(shared: &Shared, payloads: &mut Vec<Outgoing>) {
             refused += batch.flush(&*endpoint.link, to).await;
             to = address;
         }
-        let sealed = match seal(shared, &payload, &mut batch) {
+        let sealed = match seal(shared, &payload, mtu, &mut batch) {
             // An empty batch has room for the largest payload, so the second time is the last.
             Sealing::Full => {
                 refused += batch.flush(&*endpoint.link, to).await;
-                seal(shared, &payload, &mut batch)
+                seal(shared, &payload, mtu, &mut batch)
             }
             sealed => sealed,
         };
@@ -159,10 +160,11 @@ enum Sealing {
     Full,
 }
 
-fn seal(shared: &Shared, payload: &Outgoing, batch: &mut SendBatch) -> Sealing {
+/// `mtu` is for payloads that have none of their own.
+fn seal(shared: &Shared, payload: &Outgoing, mtu: usize, batch: &mut SendBatch) -> Sealing {
     use zssp_proto::SealError;
     let tail = batch.tail();
-    match shared.session.seal_parts(&payload.parts(), payload.mtu(), tail) {
+    match shared.session.seal_parts(&payload.parts(), payload.mtu().unwrap_or(mtu), tail) {
         Ok(sealed) => {
             if sealed.is_rekey_due() {
                 shared.endpoint.deadlines_changed();

@@ -26,13 +26,13 @@ pub(super) struct Outgoing {
     head_len: usize,
     body: Bytes,
     to: Option<SocketAddr>,
-    /// Bytes of its datagrams at most.
-    mtu: usize,
+    /// Bytes of its datagrams at most, if that is settled.
+    mtu: Option<usize>,
 }
 
 impl Outgoing {
     pub(super) fn new(body: Bytes) -> Self {
-        Self { head: [0; HEAD_LEN], head_len: 0, body, to: None, mtu: 0 }
+        Self { head: [0; HEAD_LEN], head_len: 0, body, to: None, mtu: None }
     }
 
     /// A short payload for another address than the peer's.
@@ -46,19 +46,16 @@ impl Outgoing {
         let head = frame::probe(token);
         let padding = size.saturating_sub((FRAGMENT_OVERHEAD + PAYLOAD_OVERHEAD) as usize + head.len());
         let body = Bytes::from_static(&ZEROS[..padding.min(ZEROS.len())]);
-        Self { mtu: size, ..Self::new(body).start(&head) }
+        Self { mtu: Some(size), ..Self::new(body).start(&head) }
     }
 
     /// Its datagrams have `mtu` bytes at most, unless that is settled already. Yields whether it takes several of them.
     pub(super) fn settle_mtu(&mut self, mtu: usize) -> bool {
-        if self.mtu == 0 {
-            self.mtu = mtu;
-        }
-        self.len() + (FRAGMENT_OVERHEAD + PAYLOAD_OVERHEAD) as usize > self.mtu
+        is_fragmented(self.len(), *self.mtu.get_or_insert(mtu))
     }
 
-    /// Bytes of its datagrams at most.
-    pub(super) fn mtu(&self) -> usize {
+    /// Bytes of its datagrams at most, if that is settled.
+    pub(super) fn mtu(&self) -> Option<usize> {
         self.mtu
     }
 
@@ -127,6 +124,11 @@ impl Outgoing {
     pub(super) fn parts(&self) -> [&[u8]; 2] {
         [&self.head[..self.head_len], &self.body]
     }
+}
+
+/// Whether a payload of `len` bytes takes several datagrams of `mtu` bytes.
+pub(super) fn is_fragmented(len: usize, mtu: usize) -> bool {
+    len + (FRAGMENT_OVERHEAD + PAYLOAD_OVERHEAD) as usize > mtu
 }
 
 /// Whether acknowledgements wait for another payload.

@@ -30,7 +30,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -60,14 +60,14 @@ pub struct Conditions {
     pub loss: f64,
     /// Bytes that the largest datagram may have; larger ones are lost without a word.
     pub mtu: Option<usize>,
-    /// How fast datagrams come out at each address, whoever they are from.
+    /// How fast datagrams get to each IP address, whoever they are from and whichever port they are for.
     pub bottleneck: Option<Bottleneck>,
     /// The probability that a datagram takes longer, so that those after it overtake it: up to twice as long, or up to two
     /// milliseconds longer where that is more.
     pub reordering: f64,
 }
 
-/// The slowest piece of the road to an address, and the queue in front of it.
+/// The slowest piece of the road to a host, and the queue in front of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bottleneck {
     /// Bytes that pass in a second.
@@ -114,6 +114,8 @@ struct State {
     inboxes: HashMap<SocketAddr, Inbox>,
     /// Links behind a router: their own address, and that by which others know them.
     translations: HashMap<SocketAddr, SocketAddr>,
+    /// Until when the bottleneck of a host has something to do.
+    busy: HashMap<IpAddr, Instant>,
 }
 
 /// What is under way to one address, by the time it arrives.
@@ -121,8 +123,6 @@ struct State {
 struct Inbox {
     waiting: BTreeMap<(Instant, u64), Datagram>,
     bytes: usize,
-    /// Until when its bottleneck has something to do.
-    busy: Option<Instant>,
     readers: Wakers,
 }
 
@@ -142,6 +142,7 @@ impl Network {
             ticket: 0,
             inboxes,
             translations: HashMap::new(),
+            busy: HashMap::new(),
         })))
     }
 
@@ -212,12 +213,12 @@ impl State {
                 return;
             };
             let mut start = now;
-            if let Some(bottleneck) = bottleneck {
-                let Some(passed) = bottleneck.pass(now, inbox.busy, bytes.len()) else {
+            if let (Some(bottleneck), Some(to)) = (bottleneck, to) {
+                let Some(passed) = bottleneck.pass(now, self.busy.get(&to.ip()).copied(), bytes.len()) else {
                     self.stats.lost += 1;
                     return;
                 };
-                inbox.busy = Some(passed);
+                self.busy.insert(to.ip(), passed);
                 start = passed;
             }
             let place = (start + delay + more, self.ticket);

@@ -39,6 +39,7 @@ use super::close::Phase;
 use super::flight::Flight;
 use super::life::Life;
 use super::mtu::Mtu;
+use super::outgoing::is_fragmented;
 use super::path::Path;
 use crate::congestion::Controller;
 use crate::error::CloseReason;
@@ -244,6 +245,11 @@ impl State {
         self.ended.as_ref()
     }
 
+    /// Bytes of a datagram at present.
+    pub(in crate::connection) fn mtu(&self) -> usize {
+        self.mtu.current()
+    }
+
     /// Where the peer is.
     pub(in crate::connection) fn remote(&self) -> SocketAddr {
         self.path.remote()
@@ -308,6 +314,13 @@ impl State {
     /// No datagrams are accepted any more, and all that were are sent: a close need not wait for them.
     pub(in crate::connection) fn datagrams_are_over(&mut self) {
         self.datagrams_over = true;
+    }
+
+    /// Datagrams leave that the state has nothing to do with, in payloads of up to `longest` bytes.
+    pub(in crate::connection) fn datagrams_depart(&mut self, now: Instant, longest: usize) {
+        if is_fragmented(longest, self.mtu.current()) {
+            self.mtu.demand(now);
+        }
     }
 
     /// Takes a token that nobody can foresee.
