@@ -14,7 +14,7 @@ fn resend_due() -> super::Ends {
 //= ZSSP-DEF-23  a resend that has gone hides no packet
 #[test]
 fn loom_a_resend_that_vanishes_hides_nothing_that_comes_after() {
-    model_of_three(|| {
+    bounded_model(|| {
         let (exchange, driver) = resend_due();
         let timer = thread::spawn({
             let driver = Arc::clone(&driver);
@@ -42,7 +42,7 @@ fn loom_a_resend_that_vanishes_hides_nothing_that_comes_after() {
 //= ZSSP-DEF-23  a deadline that has gone hides no later one
 #[test]
 fn loom_a_deadline_that_vanishes_hides_none_that_comes_after() {
-    model_of_three(|| {
+    bounded_model(|| {
         let (exchange, driver) = end();
         let seen = driver.next_deadline();
         assert_eq!(seen, None);
@@ -70,7 +70,7 @@ fn loom_a_deadline_that_vanishes_hides_none_that_comes_after() {
 /// The same for whoever has looked before, and sleeps while the deadline that was seen goes away.
 #[test]
 fn loom_a_sleeper_hears_of_a_deadline_after_the_one_it_saw_has_gone() {
-    loom::model(|| {
+    bounded_model(|| {
         let (exchange, driver) = full();
         let seen = driver.next_deadline();
         assert!(seen.is_some());
