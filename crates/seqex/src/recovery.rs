@@ -260,6 +260,7 @@ impl Recovery {
             && !self.disproves_least(journey, elapsed);
         if !early {
             self.early = 0;
+            self.rtt.on_plausible_answer();
             // Before the first measurement, whatever was transmitted again by evidence may be late only, since a round
             // trip takes longer than expected: as evidence itself, it would have everything transmitted twice, for ever.
             if journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some() {

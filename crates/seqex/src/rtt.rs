@@ -45,9 +45,7 @@ impl RoundTrip {
         Self { bounds, estimate: None, backoff: 0 }
     }
 
-    /// Takes a measurement of a packet that was transmitted once. Nothing less ends the back-off (Karn's algorithm,
-    /// RFC 6298, 5.7): a time-out shorter than the round trip would have every packet transmitted twice, so that none
-    /// measured anything.
+    /// Takes a measurement of a packet that was transmitted once.
     pub(crate) fn sample(&mut self, latest: Nanos) {
         self.backoff = 0;
         self.estimate = Some(match self.estimate {
@@ -112,6 +110,15 @@ impl RoundTrip {
         match self.bounds {
             Bounds::Adaptive { initial, .. } => initial,
             Bounds::Fixed(interval) => interval,
+        }
+    }
+
+    /// An answer came that may be one to the latest transmission. That ends the back-off, once there was a measurement. Before,
+    /// only a measurement does (Karn's algorithm, RFC 6298, 5.7): a time-out shorter than the round trip would have every
+    /// packet transmitted twice, so that none measured anything.
+    pub(crate) fn on_plausible_answer(&mut self) {
+        if self.estimate.is_some() {
+            self.backoff = 0;
         }
     }
 

@@ -33,7 +33,7 @@ fn large_messages_arrive_in_parts_whatever_is_lost() {
         println!("{percent} % lost: {:?}, {:?}", pair.now - start, state.stats());
         assert_eq!((state.flight.bytes(), pair.ends[0].freed), (0, 20 * 59_000));
         assert_eq!((pair.ends[1].state.assemblies.bytes(), pair.ends[1].state.received), (0, 0));
-        assert!(pair.now - start < Duration::from_secs(200));
+        assert!(pair.now - start < Duration::from_secs(120));
     }
 }
 
