@@ -29,37 +29,64 @@ impl Address {
         }
     }
 
-    /// Distinct bytes for distinct addresses, to be hashed with a salt.
+    /// Distinct bytes for places that are distinct, to be hashed with a salt. An IPv4 address is the same whichever kind
+    /// of socket its datagram came to.
     pub(crate) fn to_hash_input(self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        let (tag, rest) = (0, 1);
         match self {
             Self::Link(link) => {
-                bytes[tag] = link.len;
-                bytes[rest..].copy_from_slice(&link.bytes);
+                let mut bytes = [0; 32];
+                bytes[0] = link.len;
+                bytes[1..].copy_from_slice(&link.bytes);
+                bytes
             }
             Self::Socket(socket) => {
-                let (kind, ip) = match socket.ip() {
-                    IpAddr::V4(ip) => (0xf4, ip.to_ipv6_mapped()),
-                    IpAddr::V6(ip) => (0xf6, ip),
-                };
-                bytes[tag] = kind;
-                bytes[rest..17].copy_from_slice(&ip.octets());
-                bytes[17..19].copy_from_slice(&socket.port().to_be_bytes());
+                let ip = socket.ip().to_canonical();
+                hash_input((ip, ip_bytes(ip)), socket.port(), scope(socket))
             }
         }
-        bytes
     }
 
-    /// What one sender cannot easily have many of: the IP address, of IPv6 the half that is routed to a site.
+    /// What one sender cannot easily have many of: the IP address, of IPv6 the half that is routed to a site, on one link.
+    /// Of other links it is the whole address, as nobody but the link knows better: who can invent addresses there is as
+    /// many senders.
     pub(crate) fn source(self) -> [u8; 32] {
-        let mut bytes = self.to_hash_input();
         match self {
-            Self::Link(_) => {}
-            Self::Socket(SocketAddr::V4(_)) => bytes[17..19].fill(0),
-            Self::Socket(SocketAddr::V6(_)) => bytes[9..19].fill(0),
+            Self::Link(_) => self.to_hash_input(),
+            Self::Socket(socket) => {
+                let ip = socket.ip().to_canonical();
+                let mut bytes = ip_bytes(ip);
+                if ip.is_ipv6() {
+                    bytes[8..].fill(0);
+                }
+                hash_input((ip, bytes), 0, scope(socket))
+            }
         }
-        bytes
+    }
+}
+
+/// The bytes for an IP address of which `bytes` count.
+fn hash_input((ip, bytes): (IpAddr, [u8; 16]), port: u16, scope: u32) -> [u8; 32] {
+    let mut input = [0; 32];
+    // No link address is as long as that.
+    input[0] = if ip.is_ipv4() { 0xf4 } else { 0xf6 };
+    input[1..17].copy_from_slice(&bytes);
+    input[17..19].copy_from_slice(&port.to_be_bytes());
+    input[19..23].copy_from_slice(&scope.to_be_bytes());
+    input
+}
+
+fn ip_bytes(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// The interface that a link-local address is behind: each has neighbours of its own.
+fn scope(socket: SocketAddr) -> u32 {
+    match socket {
+        SocketAddr::V6(socket) => socket.scope_id(),
+        SocketAddr::V4(_) => 0,
     }
 }
 
@@ -105,5 +132,66 @@ impl LinkAddress {
 impl fmt::Debug for LinkAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LinkAddress({:02x?})", self.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv6Addr, SocketAddrV6};
+
+    use super::*;
+
+    fn socket(text: &str) -> Address {
+        Address::Socket(text.parse().expect("a socket address"))
+    }
+
+    fn link(bytes: &[u8]) -> Address {
+        Address::Link(LinkAddress::new(bytes).expect("short"))
+    }
+
+    fn neighbour(scope: u32) -> Address {
+        let ip: Ipv6Addr = "fe80::1".parse().expect("an address");
+        Address::Socket(SocketAddrV6::new(ip, 1, 0, scope).into())
+    }
+
+    //= ZSSP-ZCP-06  an answer from elsewhere does not pass
+    #[test]
+    fn different_places_are_different_to_the_hash() {
+        let places = [
+            socket("192.0.2.1:1"),
+            socket("192.0.2.1:2"),
+            socket("192.0.2.2:1"),
+            socket("[2001:db8::1]:1"),
+            socket("[2001:db8::1]:2"),
+            socket("[2001:db8::2]:1"),
+            neighbour(1),
+            neighbour(2),
+            link(b""),
+            link(b"a"),
+            link(b"a\0"),
+            link(&[0xf4; LinkAddress::MAX_LEN]),
+        ];
+        for (place, address) in places.iter().enumerate() {
+            for other in &places[place + 1..] {
+                assert_ne!(address.to_hash_input(), other.to_hash_input(), "{address:?} {other:?}");
+            }
+        }
+    }
+
+    /// A socket of both kinds shows IPv4 senders as IPv6 addresses, which all begin with the same half.
+    //= ZSSP-DEF-13  one source does not take the places of others
+    #[test]
+    fn a_source_is_an_ipv4_address_or_half_an_ipv6_address_or_a_link_address() {
+        let same = |a: Address, b: Address| a.source() == b.source();
+        assert!(same(socket("192.0.2.1:1"), socket("192.0.2.1:2")));
+        assert!(same(socket("192.0.2.1:1"), socket("[::ffff:192.0.2.1]:2")));
+        assert!(!same(socket("192.0.2.1:1"), socket("192.0.2.2:1")));
+        assert!(!same(socket("[::ffff:192.0.2.1]:1"), socket("[::ffff:192.0.2.2]:1")));
+        assert!(same(socket("[2001:db8:0:1::1]:1"), socket("[2001:db8:0:1:ffff::2]:2")));
+        assert!(!same(socket("[2001:db8:0:1::1]:1"), socket("[2001:db8:0:2::1]:1")));
+        assert!(same(neighbour(1), neighbour(1)) && !same(neighbour(1), neighbour(2)));
+        assert!(same(link(b"a"), link(b"a")) && !same(link(b"a"), link(b"b")));
+        let both = ["192.0.2.1:1", "[::ffff:192.0.2.1]:1"].map(|text| socket(text).to_hash_input());
+        assert_eq!(both[0], both[1]);
     }
 }

@@ -456,6 +456,34 @@ fn challenges_begin_when_bob_has_too_much_to_do() {
     assert_eq!(pair.bob.stats().pending_handshakes, 13);
 }
 
+/// Whoever pretends to be a peer could otherwise have the peer's handshakes make room for his, slowly and from an address
+/// at which he hears nothing.
+//= ZSSP-ZCP-04  under load
+//= ZSSP-DEF-13  nobody can choose who is evicted
+#[test]
+fn a_source_with_more_than_its_share_is_challenged() {
+    let mut setup = Setup::default();
+    setup.limits.pending_handshakes = 64;
+    let mut pair = Pair::with(1, &setup);
+    let id = pair.alice.open(&pair.bob);
+    let hello = take_one(&mut pair.alice);
+    pair.alice.context.close(id);
+    let answers: Vec<usize> = (0..20)
+        .map(|_| {
+            pair.bob.receive(99, hello.clone());
+            take_one(&mut pair.bob).len()
+        })
+        .collect();
+    let first = 64 / 8 + 1;
+    assert_eq!(
+        answers.iter().position(|len| *len == CHALLENGE),
+        Some(first),
+        "after the first that made room"
+    );
+    assert!(answers[first..].iter().all(|len| *len == CHALLENGE));
+    assert_eq!(pair.bob.stats().pending_evicted, 1);
+}
+
 /// Goes through a handshake from `node` as somebody who says so much about himself, up to the question to Bob.
 fn ask(pair: &mut Pair, (node, number): (u16, u16), identity_len: usize) {
     let mut identity = vec![0; identity_len];

@@ -15,9 +15,11 @@ pub struct Limits {
     /// Sessions, opening ones included; 1,048,576 by default. An idle one takes a few KiB.
     pub sessions: usize,
     /// Responder handshakes whose X3 has not come, or about which the application is still thinking; 1024 by default.
-    /// When they are used up, a random one makes room for the next; one source has at most an eighth. Above three
-    /// quarters of them, automatic challenges begin: with fewer than a handful, that is nearly always. All are looked
-    /// through for each that comes or goes, so thousands are fine and hundreds of thousands are not.
+    /// When they are used up, a random one makes room for the next; one source has at most an eighth. A source is an IPv4
+    /// address, the first half of an IPv6 address, or the whole address of another kind of link, where whoever can invent
+    /// addresses is as many sources. Above three quarters of them, or when one has made room, automatic challenges begin:
+    /// with fewer than a handful, that is nearly always. All are looked through for each that comes or goes, so thousands
+    /// are fine and hundreds of thousands are not.
     pub pending_handshakes: usize,
     /// Bytes that those handshakes may hold; 8 MiB by default. Each is counted with 4 KiB, and with the identity that
     /// the application is being asked about. When they are used up, random ones make room; one source has at most an

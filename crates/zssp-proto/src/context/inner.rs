@@ -354,15 +354,15 @@ impl Inner {
         if is_filling {
             self.load.lock().overloaded(now);
         }
-        self.evict(&evicted);
+        self.evict(&evicted, now);
         Ok(())
     }
 
     /// X3 was read, with an identity that has to be kept until the application answers. `random` says who makes room
     /// for it, which may be the handshake itself: it is over then.
-    pub(super) fn identified(&self, pending: &Pending, identity_len: usize, random: u64) {
+    pub(super) fn identified(&self, pending: &Pending, (identity_len, random): (usize, u64), now: Instant) {
         let evicted = self.pending.lock().identified(pending.kid, identity_len, random);
-        self.evict(&evicted);
+        self.evict(&evicted, now);
     }
 
     /// A place among the responder handshakes that nobody can foresee.
@@ -372,8 +372,14 @@ impl Inner {
         Ok(u64::from_be_bytes(random))
     }
 
-    /// Ends responder handshakes that made room for others.
-    fn evict(&self, evicted: &[Arc<Pending>]) {
+    /// Ends responder handshakes that made room for others. Where that is needed, all have to prove their address: a
+    /// source may be one that somebody else pretends to be, who wants its handshakes to make room.
+    //= ZSSP-ZCP-04  under load
+    fn evict(&self, evicted: &[Arc<Pending>], now: Instant) {
+        if evicted.is_empty() {
+            return;
+        }
+        self.load.lock().overloaded(now);
         self.drops.pending_evicted.add(evicted.len());
         for pending in evicted {
             self.timers.lock().cancel(Owner::Pending(pending.kid));

@@ -99,7 +99,7 @@ pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Pa
     let mut state = pending.take().ok_or(Fault::Busy)?;
     match state.xk.read_completion(task.inner.provider(), &x3) {
         Ok(completion) => {
-            task.inner.identified(&pending, completion.identity.len(), random);
+            task.inner.identified(&pending, (completion.identity.len(), random), task.now);
             if pending.is_over(task.now) {
                 return Err(Fault::Stale);
             }
