@@ -15,6 +15,7 @@ use crate::{
     place::Place,
     public_key_text::PublicKeyText,
     purpose::Purpose,
+    ratchets::{Ratchets, kept},
     values::Target,
 };
 
@@ -34,14 +35,20 @@ pub(crate) struct Caller {
     pub(crate) identity: Vec<u8>,
     /// After so long a silence the connection is over.
     pub(crate) silence: Duration,
+    pub(crate) ratchets: Option<Ratchets>,
 }
 
 impl Caller {
     /// Somebody who is another than all other commands with this key.
-    pub(crate) fn new(key: SecretKey, purpose: Purpose, silence: Duration) -> Result<Self, Failure> {
+    pub(crate) fn new(
+        key: SecretKey,
+        purpose: Purpose,
+        silence: Duration,
+        ratchets: Option<Ratchets>,
+    ) -> Result<Self, Failure> {
         let identity =
             purpose.new_identity().map_err(|error| Failure::new(Exit::Local, error.to_string()))?;
-        Ok(Self { key, purpose, identity, silence })
+        Ok(Self { key, purpose, identity, silence, ratchets })
     }
 }
 
@@ -101,8 +108,9 @@ async fn endpoint(
     patience: Duration,
 ) -> Result<(Endpoint, SocketAddr), ConnectError> {
     let local = |error: String| ConnectError::Local(error.into());
-    let Caller { key, purpose, identity, silence } = caller;
+    let Caller { key, purpose, identity, silence, ratchets } = caller;
     let builder = Endpoint::builder(key).identity(identity).connect_timeout(patience);
+    let builder = kept(builder, ratchets.as_ref());
     let builder = match purpose {
         Purpose::Measurement => builder.give_up_after(silence),
         Purpose::Transfer => patient(builder, silence),

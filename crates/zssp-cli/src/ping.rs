@@ -22,6 +22,7 @@ use crate::{
     },
     place::Seen,
     purpose::Purpose,
+    ratchets::Ratchets,
     transfer::run::GOODBYE,
 };
 
@@ -33,7 +34,8 @@ const MAX_UNANSWERED: usize = 1 << 16;
 pub(crate) async fn ping(args: args::Ping, console: &Console) -> Result<Exit, Failure> {
     let key = key_file::load(&args.key)?;
     let mut interrupt = Interrupt::install()?;
-    let caller = Caller::new(key, Purpose::Measurement, args.timeout)?;
+    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+    let caller = Caller::new(key, Purpose::Measurement, args.timeout, ratchets)?;
     let connection = tokio::select! {
         connected = connect(&caller, &args.to, args.timeout) => connected?,
         exit = interrupt.wait() => return Ok(exit),

@@ -14,13 +14,14 @@ use crate::{
     connect::patient,
     console::Console,
     exit::{Exit, Failure},
-    guests::{Guests, name_of},
+    guests::{Guests, Named},
     interrupt::Interrupt,
     key_file,
     place::Listening,
     progress::{Progress, Tally},
     public_key_text::PublicKeyText,
     purpose::Purpose,
+    ratchets::{Ratchets, kept},
     transfer::{
         receiver,
         run::{self, Broken, Code, GOODBYE},
@@ -46,7 +47,8 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     let folder = open_folder(&args)?;
     let interrupt = Interrupt::install()?;
     let public = PublicKeyText(key.public_key());
-    let builder = patient(Endpoint::builder(key), args.timeout);
+    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+    let builder = kept(patient(Endpoint::builder(key), args.timeout), ratchets.as_ref());
     let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;
     if args.allow.contains(&Allowed::Anybody) {
         console.warn("everybody who knows this public key and address may send files here (--allow any)");
@@ -56,7 +58,8 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
 
     let args::Receive { allow, once, .. } = args;
     let places = if once { 1 } else { MAX_TRANSFERS };
-    let guests = Guests { allow, purpose: Purpose::Transfer, places, console: console.clone() };
+    let named = Named::with(ratchets.as_ref());
+    let guests = Guests { allow, purpose: Purpose::Transfer, places, named, console: console.clone() };
     let service = Service { folder, guests, once, interrupt, console: console.clone() };
     let exit = serve(&endpoint, Arc::new(service)).await;
     endpoint.close(Code::Interrupted as u32, b"the receiver is shutting down");
@@ -95,7 +98,7 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
             }
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { return Exit::Local };
-                let name = name_of(&incoming);
+                let name = service.guests.named.name_of(&incoming);
                 // One that comes again, after its connection broke, takes the place that it has.
                 let others = names.values().filter(|other| **other != name).count();
                 if service.guests.welcomes(&incoming, others) {

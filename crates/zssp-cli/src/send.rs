@@ -22,6 +22,7 @@ use crate::{
     place::Seen,
     progress::{Progress, Tally},
     purpose::Purpose,
+    ratchets::Ratchets,
     transfer::{
         names::Printable,
         run::{self, Broken},
@@ -37,6 +38,7 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Failure> {
     let key = key_file::load(&args.key)?;
+    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
     let mut interrupt = Interrupt::install()?;
 
     let paths = args.paths.clone();
@@ -57,7 +59,7 @@ pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Fa
     let identity = Purpose::Transfer.identity_of(&key.to_bytes(), &words(&args));
     // Of the user's patience, a part is for finding out that the connection is gone, and the rest for making another.
     let silence = (args.timeout / 3).max(SHORTEST_SILENCE).min(args.timeout);
-    let caller = Caller { key, purpose: Purpose::Transfer, identity, silence };
+    let caller = Caller { key, purpose: Purpose::Transfer, identity, silence, ratchets };
     let shipment = Shipment { caller, interrupt, console: console.clone(), args };
     let peer = shipment.args.to.key.short();
     let (tally, result) = shipment.deliver(disk, plan).await?;
@@ -179,9 +181,14 @@ impl Shipment {
 
     /// The command that goes on with what is not sent, for a shell.
     fn command(&self) -> String {
-        let args::Send { key, to, timeout, paths } = &self.args;
+        let args::Send { key, to, timeout, remember, paths } = &self.args;
         let (key, to) = (quoted(&escaped(key)), quoted(&to.to_string()));
-        let mut command = format!("zssp send --key {key} --to {to} --timeout {} --", timeout.as_secs());
+        let mut command = format!("zssp send --key {key} --to {to} --timeout {}", timeout.as_secs());
+        if let Some(file) = &remember.ratchets {
+            command.push_str(" --ratchets ");
+            command.push_str(&quoted(&escaped(file)));
+        }
+        command.push_str(" --");
         for path in paths {
             command.push(' ');
             command.push_str(&quoted(&escaped(path)));

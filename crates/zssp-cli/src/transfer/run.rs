@@ -125,7 +125,7 @@ impl fmt::Display for Ended<'_> {
             CloseReason::Peer { reason, .. } => {
                 write!(f, "the peer ended the transfer: {}", Printable(reason))
             }
-            CloseReason::Replaced => f.write_str("the same command, started again, has taken over"),
+            CloseReason::Replaced => f.write_str("another command with the same key has taken over"),
             CloseReason::TimedOut => f.write_str("the peer fell silent"),
             other => other.fmt(f),
         }

@@ -8,6 +8,7 @@ mod ethernet;
 mod harness;
 mod keys;
 mod measuring;
+mod ratchets;
 mod relay;
 mod resuming;
 mod storage;
