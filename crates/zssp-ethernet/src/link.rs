@@ -107,7 +107,8 @@ fn open_ring(interface: &Interface, settings: &Settings) -> Result<Ring, OpenErr
     let socket = packet_socket()?;
     sys::set_filter(socket.as_fd(), &filter::NOTHING).map_err(OpenError::at("filter frames"))?;
     let mtu = sys::mtu(socket.as_fd(), &interface.name).map_err(OpenError::at("look up the MTU"))?;
-    let ring = Ring::new(socket, ring_size(settings.ring_len, mtu)).map_err(OpenError::at("set up the ring"))?;
+    let ring =
+        Ring::new(socket, ring_size(settings.ring_len, mtu)).map_err(OpenError::at("set up the ring"))?;
     sys::bind(ring.as_fd(), interface.index, settings.ether_type.number())
         .map_err(OpenError::at("bind to the interface"))?;
     Ok(ring)

@@ -197,7 +197,9 @@ impl<'a> Batch<'a> {
     /// What is there now and fits.
     fn next(ring: &'a mut Ring) -> Self {
         let (mut slots, mut frames, mut len) = (0, 0, 0);
-        while slots < Self::MAX_SLOTS && let Some(slot) = ring.slot(slots) {
+        while slots < Self::MAX_SLOTS
+            && let Some(slot) = ring.slot(slots)
+        {
             if let Some(frame) = slot::frame(slot) {
                 len += frame.bytes.len();
                 if len > Self::MAX_LEN {
