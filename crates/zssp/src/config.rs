@@ -259,8 +259,9 @@ impl Builder {
         self
     }
 
-    /// Tasks that take packets from the socket, 1 by default, each with 1 MiB of buffers. Packets of one connection may
-    /// then be opened on several cores at once.
+    /// Tasks that take packets from the socket, 1 by default, each with 1 MiB of buffers. With several, packets of one
+    /// connection may be opened on several cores at once; each then has up to 3 MiB more, for what it opens before its
+    /// turn.
     pub fn receive_tasks(mut self, count: usize) -> Self {
         self.config.receive_tasks = count;
         self
