@@ -3,8 +3,10 @@
 //! ```sh
 //! cargo run --release -p bench
 //! ```
-//! prints a table and writes it to `docs/performance.md`, with the machine and the method.
+//! prints a table and writes it to `docs/performance.md`, with the machine and the method. `-- load` does something else:
+//! see [`load`].
 
+mod load;
 mod measure;
 mod quic;
 mod report;
@@ -13,12 +15,13 @@ mod zssp_side;
 use measure::Failure;
 
 fn main() -> Result<(), Failure> {
-    let rows = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?
-        .block_on(async { tokio::spawn(run()).await? })?;
-    report::publish(&rows)
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut args = std::env::args().skip(1);
+    match args.next().as_deref() {
+        None => report::publish(&runtime.block_on(async { tokio::spawn(run()).await? })?),
+        Some("load") => runtime.block_on(load::run(args)),
+        Some(other) => Err(format!("`{other}` is no measurement: give none, or `load`").into()),
+    }
 }
 
 /// Each measurement of the one right before that of the other, so that both meet the same machine.

@@ -49,7 +49,7 @@ impl Clock {
 }
 
 /// CPU time of this process, user and system; zero where the system does not tell.
-fn cpu_time() -> Duration {
+pub(crate) fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or("").split_whitespace();
     // After the name come the state and ten numbers before utime and stime, in hundredths of a second.

@@ -34,7 +34,9 @@ fn main() {
     println!("message, reply and acknowledgement          {:6.1} ns", best(64, replied));
     println!("message and acknowledgement, 1 in 16 lost   {:6.1} ns", best(1024, lossy));
     println!("shared handles, one thread                  {:6.1} ns", best_shared(one_thread));
+    println!("the same with calls that block              {:6.1} ns", best_shared(one_blocking_thread));
     println!("shared handles, one thread for each end     {:6.1} ns", best_shared(two_threads));
+    println!("the same with calls that block              {:6.1} ns", best_shared(two_blocking_threads));
 }
 
 /// Two ends and their time, used by all runs, so that what is measured is the steady state.
@@ -116,10 +118,12 @@ fn lossy(Ends { a, b, now }: &mut Ends) {
     }
 }
 
+type SharedEnd = (Handle<[u64; 3]>, Driver<[u64; 3]>);
+
 /// Two ends of the handles that threads share.
 struct SharedEnds {
-    a: (Handle<[u64; 3]>, Driver<[u64; 3]>),
-    b: (Handle<[u64; 3]>, Driver<[u64; 3]>),
+    a: SharedEnd,
+    b: SharedEnd,
 }
 
 fn best_shared(run: impl Fn(&SharedEnds)) -> f64 {
@@ -204,6 +208,53 @@ fn two_threads(SharedEnds { a, b }: &SharedEnds) {
             }
         }
         done.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Full batches, and how many of them the blocking sender is ahead of its answers at most.
+const BATCHES: u32 = MESSAGES / 32;
+const AHEAD: u32 = 16;
+
+fn send_batch((exchange, _): &SharedEnd) {
+    for i in 0..32 {
+        exchange.send(Order::Ordered, [i; 3]).wait().expect("an open exchange");
+    }
+}
+
+fn receive_batch((exchange, _): &SharedEnd) {
+    for _ in 0..32 {
+        black_box(exchange.receive().wait().expect("an open exchange"));
+    }
+}
+
+fn one_blocking_thread(SharedEnds { a, b }: &SharedEnds) {
+    for _ in 0..BATCHES {
+        send_batch(a);
+        carry_shared(&a.1, &b.1);
+        receive_batch(b);
+        carry_shared(&b.1, &a.1);
+        receive_batch(a);
+    }
+}
+
+/// Each thread sleeps when it is ahead of the other one, and is woken by it.
+fn two_blocking_threads(SharedEnds { a, b }: &SharedEnds) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..BATCHES {
+                receive_batch(b);
+                carry_shared(&b.1, &a.1);
+            }
+        });
+        for batch in 0..BATCHES + AHEAD {
+            if batch < BATCHES {
+                send_batch(a);
+                carry_shared(&a.1, &b.1);
+            }
+            if batch >= AHEAD {
+                receive_batch(a);
+            }
+        }
     });
 }
 

@@ -45,7 +45,7 @@ impl AckQueue {
                 self.newest.count = length.max(offset.saturating_add(count));
                 return;
             }
-            // Beyond this only duplicates are acknowledged, and their sender will ask again.
+            // Only with duplicates among them there are so many, and whoever sent this one will ask again.
             if self.complete.len() + 1 >= self.limit {
                 return;
             }

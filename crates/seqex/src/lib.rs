@@ -220,8 +220,9 @@ pub use config::{Adaptive, BadCapacity, Capacity, Config, Feedback, Resend};
 pub use exchange::SeqEx;
 #[cfg(feature = "std")]
 pub use face::{
-    Accepting, Clock, Closed, DeadlineMoved, Delivered, Driver, Ended, Exchange, Guard, Link, Multiplexer,
-    MultiplexerDriver, Receiving, Request, Sending, Transmits, Transmittable, Unanswered, WhyUnanswered,
+    Accepted, Accepting, Clock, Closed, DeadlineMoved, Delivered, Driver, Ended, Exchange, Guard, Link,
+    Multiplexer, MultiplexerDriver, Receiving, Request, Sending, Transmits, Transmittable, Unanswered,
+    WhyUnanswered,
 };
 pub use outcome::{
     Answer, Delivery, DropReason, Event, GaveUp, NotOpen, Received, Refusal, Refused, Remains, Token,

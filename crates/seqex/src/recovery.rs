@@ -61,10 +61,12 @@ pub(crate) struct Recovery {
     /// The time-out runs from here, or from the oldest transmission if that is later.
     timer_from: Nanos,
     held_timer_from: Nanos,
-    /// When the last time-out was. Of what was transmitted before, the first answer may have been lost.
-    timed_out_at: Nanos,
-    /// Answers on end that came sooner than any round trip is supposed to be.
+    /// The first transmission after the last time-out. Of those before, the first answer may have been lost.
+    measurable_from: u64,
+    /// Answers on end that came sooner than any round trip is supposed to be, and the first transmission after the last
+    /// of them: what made that one early may have made others so that were under way.
     early: u32,
+    early_from: u64,
     in_flight: u32,
     events: VecDeque<Event>,
     events_limit: usize,
@@ -86,8 +88,9 @@ impl Recovery {
             sample: None,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
-            timed_out_at: Nanos::ZERO,
+            measurable_from: 0,
             early: 0,
+            early_from: 0,
             in_flight: 0,
             events: VecDeque::new(),
             events_limit: match feedback {
@@ -178,6 +181,10 @@ impl Recovery {
 
     /// Records that the peer said of one packet what was known already, and returns whether to go on listening. Without
     /// an end to this, each of the runs in a frame could cost as much as the window is large.
+    ///
+    /// What is not listened to is as good as lost, and nothing waits for it for ever: each run is read from the oldest
+    /// packet without an answer, if it reaches that far back. So of each run that has it, that one is always heard;
+    /// and it is transmitted again until it is.
     pub(crate) fn tolerates_repetition(&mut self) -> bool {
         let tolerable = self.next_number.saturating_mul(REPETITIONS);
         let forgiven = tolerable.saturating_sub(self.repetitions_limit);
@@ -237,7 +244,7 @@ impl Recovery {
         // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
         let measures = journey.status == Status::InFlight
             && journey.transmissions == 1
-            && journey.sent_at >= self.timed_out_at;
+            && journey.number >= self.measurable_from;
         if measures && self.sample.is_none_or(|newest| newest.number < journey.number) {
             self.sample = Some(journey);
         }
@@ -248,40 +255,44 @@ impl Recovery {
     /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
     fn on_arrival(&mut self, now: Nanos, journey: Journey) {
         let elapsed = now.since(journey.sent_at);
-        let certain = journey.transmissions == 1
-            || elapsed >= self.rtt.least()
-            || self.is_least_wrong(elapsed, journey);
-        if certain {
+        let early = journey.transmissions > 1
+            && elapsed < self.rtt.least()
+            && !self.disproves_least(journey, elapsed);
+        if !early {
             self.early = 0;
-            self.newest_arrival = self.newest_arrival.max(Some(journey.number));
-            // The road is open, whatever the peer's application is doing. Before that is certain, the time-out may be what
-            // is too short (Karn's algorithm, RFC 6298 section 3).
-            self.rtt.reset_backoff();
+            self.rtt.on_plausible_answer();
+            // Before the first measurement, whatever was transmitted again by evidence may be late only, since a round
+            // trip takes longer than expected: as evidence itself, it would have everything transmitted twice, for ever.
+            if journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some() {
+                self.newest_arrival = self.newest_arrival.max(Some(journey.number));
+            }
         }
         if journey.lost_by == Some(Cause::Evidence) {
-            self.judge(now, certain, journey);
+            self.judge(now, early, journey);
         }
     }
 
-    /// An answer came after `elapsed`, sooner than any round trip is supposed to be. Whether it is rather that which is
-    /// wrong: where much is lost, what there was to measure may have been the answer to a packet whose first was lost, or
-    /// nothing at all. Only time-outs tell: what was transmitted again sooner is easily the answer to what was before.
-    fn is_least_wrong(&mut self, elapsed: Nanos, journey: Journey) -> bool {
-        if journey.lost_by != Some(Cause::Timeout) {
+    /// An answer came `elapsed` after the latest transmission, sooner than any round trip is supposed to be. Returns
+    /// whether it is rather that which is wrong, and if so begins anew: where much is lost, what there was to measure
+    /// may have been the answer to a packet whose first was lost, or nothing at all. Where packets are taken for lost by
+    /// evidence, early answers are natural: they mean reordering, or that an acknowledgement was late.
+    fn disproves_least(&mut self, journey: Journey, elapsed: Nanos) -> bool {
+        if journey.lost_by != Some(Cause::Timeout) || journey.number < self.early_from {
             return false;
         }
         self.early += 1;
-        let wrong = self.early == EARLY_ANSWERS;
-        if wrong {
+        self.early_from = self.next_number;
+        let disproved = self.early == EARLY_ANSWERS;
+        if disproved {
             self.rtt.restart(elapsed);
         }
-        wrong
+        disproved
     }
 
     /// Finds out whether a packet that was taken for lost was. One that is answered sooner than a packet transmitted
     /// again can be was not.
-    fn judge(&mut self, now: Nanos, certain: bool, journey: Journey) {
-        if certain && journey.status != Status::Queued {
+    fn judge(&mut self, now: Nanos, early: bool, journey: Journey) {
+        if !early && journey.status != Status::Queued {
             self.reordering.on_true_loss();
         } else {
             self.reordering.on_false_loss(journey.sent_at, now.plus(self.rtt.least()));
@@ -328,7 +339,7 @@ impl Recovery {
                     // One packet to ask with is enough: its answer is the evidence about the others.
                     self.emit(|| Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
                     self.rtt.back_off();
-                    (self.timer_from, self.timed_out_at) = (now, now);
+                    (self.timer_from, self.measurable_from) = (now, self.next_number);
                     self.oldest_in_flight(window);
                     break;
                 }

@@ -47,6 +47,7 @@ impl RoundTrip {
 
     /// Takes a measurement of a packet that was transmitted once.
     pub(crate) fn sample(&mut self, latest: Nanos) {
+        self.backoff = 0;
         self.estimate = Some(match self.estimate {
             None => Estimate { smoothed: latest, variation: latest.part(2), latest, min: latest },
             Some(e) => Estimate {
@@ -112,14 +113,18 @@ impl RoundTrip {
         }
     }
 
+    /// An answer came that may be one to the latest transmission. That ends the back-off, once there was a measurement. Before,
+    /// only a measurement does (Karn's algorithm, RFC 6298, 5.7): a time-out shorter than the round trip would have every
+    /// packet transmitted twice, so that none measured anything.
+    pub(crate) fn on_plausible_answer(&mut self) {
+        if self.estimate.is_some() {
+            self.backoff = 0;
+        }
+    }
+
     /// Doubles the time-out.
     pub(crate) fn back_off(&mut self) {
         self.backoff = (self.backoff + 1).min(MAX_BACKOFF);
-    }
-
-    /// The peer is heard again.
-    pub(crate) fn reset_backoff(&mut self) {
-        self.backoff = 0;
     }
 }
 
@@ -184,8 +189,8 @@ mod tests {
         assert_eq!(timeouts, [250, 500, 1000, 2000, 4000, 4000].map(millis));
         (0..1000).for_each(|_| rtt.back_off());
         assert_eq!(rtt.timeout(), millis(4000));
-        rtt.reset_backoff();
-        assert_eq!(rtt.timeout(), millis(250));
+        rtt.sample(millis(80));
+        assert_eq!(rtt.timeout(), millis(240));
     }
 
     #[test]

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use link::{Delivery, Letter, Task, ends, ends_with, settle};
+use link::{Delivery, Letter, Task, ends, settle};
 use seqex::{
-    Answer, ChannelLimits, Clock, Closed, Config, Ended, Event, Feedback, Link, Multiplexer, Order, Packet,
-    Received, Refusal, WhyUnanswered,
+    Answer, ChannelLimits, Clock, Closed, Config, Ended, Link, Multiplexer, Order, Received, Refusal,
+    WhyUnanswered,
 };
 
 fn is_pending<T>(poll: &Poll<T>) -> bool {
@@ -252,17 +252,6 @@ fn closing_ends_all_waiting() {
     assert_eq!(a.driver.handle_timeout(), Err(Ended::Closed));
 }
 
-#[test]
-fn a_dropped_driver_closes() {
-    let (_, a, b) = ends(2);
-    b.exchange.try_send(Order::Ordered, Letter(1)).expect("room");
-    b.carry_to(&a);
-    let (guard, _) = a.packet().expect("a packet");
-    drop(a.driver);
-    assert!(a.exchange.is_closed());
-    assert_eq!(guard.reply(Order::Ordered, Letter(2)).unwrap_err().data, Letter(2));
-}
-
 //= ZSSP-SEQ-12  for those who do not wait, and for those who have waited long enough
 #[test]
 fn whoever_does_not_wait_learns_who_has_to_act() {
@@ -432,83 +421,6 @@ fn many_threads_share_an_exchange() {
     });
 }
 
-/// The driver's own waiting, in a thread of its own, without any real time going by.
-#[test]
-fn a_driver_thread_needs_nothing_else() {
-    let (_, a, b) = ends(4);
-    std::thread::scope(|scope| {
-        for (from, to) in [(&a, &b), (&b, &a)] {
-            scope.spawn(|| {
-                while from.driver.wait().is_ok() {
-                    from.carry_to(to);
-                }
-            });
-        }
-        scope.spawn(|| while b.exchange.receive().wait().is_ok() {});
-        for letter in 0..200 {
-            let answer = a.exchange.request(Order::Ordered, Letter(letter)).wait().expect("an answer");
-            assert!(matches!(answer, Answer::Acknowledged { sent: Letter(sent), .. } if sent == letter));
-        }
-        drop((a.exchange.close(), b.exchange.close()));
-    });
-}
-
-#[test]
-fn packets_that_do_not_fit_come_back() {
-    let (_, a, b) = ends(2);
-    a.exchange.try_send(Order::Ordered, Letter(5)).expect("room");
-    let [Packet::Message(message)] = a.transmit()[..] else { panic!("not one message") };
-    assert_eq!(b.driver.receive(Packet::Message(message)), Received::Taken);
-    assert!(matches!(b.driver.receive(Packet::Message(message)), Received::Dropped { data: 5, .. }));
-}
-
-/// A resend is announced, and its answer comes before anybody has looked: the next packet is announced again.
-//= ZSSP-DEF-23  what was announced in vain hides nothing
-#[test]
-fn what_became_pointless_hides_nothing_that_comes_after() {
-    let (clock, a, b) = ends(8);
-    let transmitter = Task::default();
-    a.exchange.try_send(Order::Unordered, Letter(1)).expect("room");
-    a.carry_to(&b);
-    drop(b.packet());
-    let late = b.transmit();
-    let mut transmittable = a.driver.transmittable();
-    assert!(transmitter.poll(&mut transmittable).is_pending());
-    clock.advance(Duration::from_millis(300));
-    a.driver.handle_timeout().expect("an open exchange");
-    assert_eq!(transmitter.woken(), 1, "for the resend");
-    for packet in late {
-        a.driver.receive(packet);
-    }
-    assert!(transmitter.poll(&mut transmittable).is_pending());
-    a.exchange.try_send(Order::Unordered, Letter(2)).expect("room");
-    assert!(transmitter.woken() > 0);
-    assert!(transmitter.poll(&mut transmittable).is_ready());
-}
-
-/// A deadline is announced, and vanishes before anybody has looked: the next one is announced, though it is later.
-//= ZSSP-DEF-23  a deadline that has gone hides no later one
-#[test]
-fn a_deadline_that_has_gone_hides_none_that_comes_after() {
-    let (clock, a, b) = ends(8);
-    let timer = Task::default();
-    let mut moved = a.driver.deadline_moved(a.driver.next_deadline());
-    assert!(timer.poll(&mut moved).is_pending());
-    a.exchange.try_send(Order::Unordered, Letter(1)).expect("room");
-    a.carry_to(&b);
-    drop(b.packet());
-    b.carry_to(&a);
-    assert!(timer.woken() > 0);
-    assert!(timer.poll(&mut moved).is_pending(), "nothing is under way any more");
-    clock.advance(Duration::from_secs(1));
-    a.exchange.try_send(Order::Unordered, Letter(2)).expect("room");
-    assert!(timer.woken() > 0, "for what there is to transmit");
-    assert!(timer.poll(&mut moved).is_pending());
-    a.transmit();
-    assert!(timer.woken() > 0);
-    assert!(timer.poll(&mut moved).is_ready());
-}
-
 /// Whoever was called and overtaken is still the first.
 #[test]
 fn the_oldest_stays_the_first_though_others_are_faster() {
@@ -531,69 +443,6 @@ fn the_oldest_stays_the_first_though_others_are_faster() {
     answered();
     assert_eq!(first.woken(), 1);
     assert!(first.poll(&mut oldest).is_ready());
-}
-
-/// The owner of the link is told once that the peer is silent; time goes on, so that deadlines are noticed, and a peer
-/// that is heard again may fall silent again.
-#[test]
-fn silence_is_told_once_and_ends_nothing_by_itself() {
-    let (clock, a, b) =
-        ends_with(Config { give_up_after: Some(Duration::from_secs(1)), ..Config::default() });
-    let task = Task::default();
-    let mut request = a.exchange.request(Order::Unordered, Letter(1)).within(Duration::from_secs(5));
-    assert!(task.poll(&mut request).is_pending());
-    let tick = || {
-        clock.advance(Duration::from_millis(500));
-        a.driver.handle_timeout().is_err()
-    };
-    drop(a.transmit());
-    let told: Vec<bool> = (0..6).map(|_| tick()).collect();
-    assert_eq!(told.iter().filter(|told| **told).count(), 1, "{told:?}");
-    for _ in 0..6 {
-        tick();
-    }
-    assert!(task.woken() > 0 && task.poll(&mut request).is_ready(), "its time is over");
-    // Heard again, and silent again.
-    a.carry_to(&b);
-    drop(b.packet());
-    b.carry_to(&a);
-    a.exchange.try_send(Order::Unordered, Letter(2)).expect("room");
-    drop(a.transmit());
-    assert_eq!((0..6).filter(|_| tick()).count(), 1);
-}
-
-/// One channel's packets all get lost, and its peer counts as silent: the other one's are sent again as before.
-//= ZSSP-SEQ-01  a silent channel holds up no other
-#[test]
-fn a_silent_channel_stops_no_other() {
-    let clock = Clock::manual();
-    let limits = ChannelLimits { channels: 2, opened_by_peer: 0 };
-    let config = Config { give_up_after: Some(Duration::from_secs(1)), ..Config::default() };
-    let (multiplexer, driver) = Multiplexer::<u32>::new(config, limits, clock.clone());
-    let [silent, other] = [1, 2].map(|id| multiplexer.open(id).expect("room for two"));
-    silent.try_send(Order::Ordered, 1).expect("room");
-    let transmit = || {
-        let mut channels = Vec::new();
-        while let Some((channel, driver)) = driver.next_channel() {
-            while driver.transmit(|_| ()).is_some() {
-                channels.push(channel);
-            }
-        }
-        channels
-    };
-    transmit();
-    let mut told = 0;
-    for _ in 0..20 {
-        clock.advance(Duration::from_millis(100));
-        told += usize::from(driver.handle_timeout().is_err());
-        transmit();
-    }
-    assert_eq!(told, 1);
-    other.try_send(Order::Ordered, 2).expect("room");
-    assert_eq!(transmit(), [2]);
-    clock.advance(Duration::from_millis(900));
-    assert_eq!(driver.handle_timeout(), Ok(()));
-    assert!(transmit().contains(&2));
 }
 
 /// A waker that panics.
@@ -636,32 +485,6 @@ fn a_waker_that_panics_keeps_nobody_else_from_being_woken() {
     assert!(is_pending(&task.poll(&mut acceptor)));
     assert!(panics(&|| multiplexer.close()));
     assert_eq!(task.woken(), 2, "every channel is closed, and nobody waits for one");
-}
-
-#[test]
-fn the_owner_of_the_link_learns_what_became_of_each_transmission() {
-    let (clock, a, b) = ends_with(Config { feedback: Feedback::Collect, ..Config::default() });
-    let events = || Vec::from_iter(std::iter::from_fn(|| a.driver.poll_event()));
-    let seq = a.exchange.try_send(Order::Unordered, Letter(1)).expect("room");
-    let sent_at = clock.now();
-    drop(a.transmit());
-    assert_eq!((a.driver.in_flight(), events()), (1, vec![]));
-    clock.advance(Duration::from_millis(250));
-    a.driver.handle_timeout().expect("an open exchange");
-    assert_eq!(events(), [Event::TimedOut { seq, sent_at }]);
-    a.carry_to(&b);
-    drop(b.packet());
-    b.carry_to(&a);
-    assert!(matches!(events()[..], [Event::Acked { rtt: None, transmissions: 2, in_flight: true, .. }]));
-
-    a.exchange.try_send(Order::Unordered, Letter(2)).expect("room");
-    a.carry_to(&b);
-    clock.advance(Duration::from_millis(40));
-    drop(b.packet());
-    b.carry_to(&a);
-    let rtt = Some(Duration::from_millis(40));
-    assert!(matches!(events()[..], [Event::Acked { rtt: measured, .. }] if measured == rtt));
-    assert_eq!((a.driver.in_flight(), a.driver.smoothed_rtt()), (0, rtt));
 }
 
 #[test]

@@ -127,3 +127,28 @@ fn acknowledgements_that_repeat_themselves_are_not_listened_to_for_ever() {
         "60 known ones, 20 news: 80 may be known"
     );
 }
+
+/// It may still say what is new behind what is known for ever: each time, the oldest packet without an answer is heard.
+#[test]
+fn nothing_waits_for_ever_behind_what_is_not_listened_to() {
+    let capacity = Capacity::new(64).expect("a power of two");
+    let mut exchange: SeqEx<u32> = SeqEx::new(Config { capacity, ..Config::default() });
+    while exchange.send(Duration::ZERO, Order::Unordered, 0).is_ok() {
+        exchange.poll_fresh(Duration::ZERO);
+    }
+    let mut hear = |first, count| {
+        let ack = Ack { kind: AckKind::Answered, first: SeqNo::new(first), count };
+        exchange.receive(Duration::ZERO, Packet::Ack(ack));
+        exchange.unanswered()
+    };
+    for known in (1..63).step_by(2) {
+        for _ in 0..300 {
+            hear(known, 1);
+        }
+    }
+    let left = hear(1, 1);
+    assert_eq!((left, hear(1, 62)), (32, 32), "nothing behind what is known");
+    for left in (0..32).rev() {
+        assert_eq!(hear(0, 63), left);
+    }
+}

@@ -110,9 +110,12 @@ fn silence_is_probed_by_one_packet_with_exponential_back_off() {
     assert_eq!(probes, expected.map(|(at, seq)| (at, vec![seq])));
     assert!(events(&mut a).iter().all(|e| matches!(e, Event::TimedOut { .. })), "no loss is claimed");
     hear(&mut a, 8000, AckKind::Answered, 5, 1);
-    assert_eq!(a.resend_timeout(), millis(250), "the back-off is over");
     // The answered probe was transmitted after all the others but nothing else came: 6 to 9 are lost for certain.
     assert_eq!(resends(&mut a, 8000)[..4], [6, 7, 8, 9]);
+    assert_eq!(a.resend_timeout(), millis(2000), "who knows which transmission was answered");
+    transmit(&mut a, 8000, 1);
+    hear(&mut a, 8080, AckKind::Answered, 10, 1);
+    assert_eq!(a.resend_timeout(), millis(240), "the back-off is over");
 }
 
 //= ZSSP-SEQ-19  by the measured round trip
@@ -241,7 +244,7 @@ fn events_that_nobody_drains_are_bounded() {
 }
 
 #[test]
-fn hearing_that_a_packet_is_held_ends_the_back_off() {
+fn hearing_that_a_fresh_packet_is_held_ends_the_back_off() {
     let mut a = adaptive();
     transmit(&mut a, 0, 2);
     let (mut now, mut gaps) = (0, vec![]);
@@ -253,10 +256,11 @@ fn hearing_that_a_packet_is_held_ends_the_back_off() {
         assert_eq!(resends(&mut a, now).len(), 1);
     }
     assert_eq!(gaps, [250, 500], "nothing is heard: ever more slowly");
-    now += 10;
-    hear(&mut a, now, AckKind::Holding, 0, 1);
-    assert_eq!(a.resend_timeout(), millis(250));
-    assert_eq!(a.next_deadline(), Some(millis(now + 250)), "the other one gets a whole time-out");
+    transmit(&mut a, now, 1);
+    hear(&mut a, now + 10, AckKind::Holding, 0, 1);
+    assert_eq!(a.resend_timeout(), millis(1000), "who knows which transmission has arrived");
+    hear(&mut a, now + 80, AckKind::Holding, 2, 1);
+    assert_eq!((a.smoothed_rtt(), a.resend_timeout()), (Some(millis(80)), millis(240)));
 }
 
 //= ZSSP-SEQ-19  by measured round trips
@@ -276,7 +280,7 @@ fn what_was_sent_before_a_timeout_measures_nothing() {
 
 //= ZSSP-SEQ-19  by measured round trips
 #[test]
-fn a_timeout_stays_backed_off_until_something_is_certain() {
+fn a_timeout_stays_backed_off_until_something_is_measured() {
     let mut a = adaptive();
     transmit(&mut a, 0, 1);
     a.handle_timeout(millis(250));
@@ -306,4 +310,60 @@ fn a_round_trip_that_is_too_long_is_found_out() {
     }
     assert_eq!(a.smoothed_rtt(), Some(millis(10)), "three came after ten milliseconds");
     assert_eq!(resends(&mut a, at + 10), [4, 5, 6, 7, 8], "so they are evidence against the others");
+}
+
+/// Sends a packet whenever `gap` has passed and, with no gap, whenever the last one is answered. Each transmission is
+/// answered after `rtt`. Returns how often a packet was transmitted until something was measured.
+fn transmissions_until_measured(rtt: u64, gap: Option<u64>) -> usize {
+    let mut a = exchange(Resend::default());
+    let (mut now, mut next_send, mut count) = (0, Some(0), 0);
+    let mut answers: Vec<(u64, u32)> = vec![];
+    while a.smoothed_rtt().is_none() && now < 60_000 {
+        a.handle_timeout(millis(now));
+        answers.retain(|&(at, number)| {
+            if at == now {
+                hear(&mut a, now, AckKind::Answered, number, 1);
+            }
+            at != now
+        });
+        while a.poll_deliver().is_some() {
+            next_send = next_send.or(Some(now));
+        }
+        if next_send == Some(now) && a.send(millis(now), Order::Unordered, 0).is_ok() {
+            next_send = gap.map(|gap| now + gap);
+        }
+        while let Some(Packet::Message(message)) = a.poll_transmit(millis(now)) {
+            answers.push((now + rtt, message.seq.to_u32()));
+            count += 1;
+        }
+        now += 1;
+    }
+    count
+}
+
+//= ZSSP-SEQ-19  by measured round trips, however much longer than expected
+#[test]
+fn a_round_trip_longer_than_the_first_time_outs_is_measured() {
+    for rtt in [260, 400, 600, 1000, 1500, 2100, 3000] {
+        let alone = transmissions_until_measured(rtt, None);
+        assert!(alone <= 12, "{alone} at {rtt} ms");
+        let many = transmissions_until_measured(rtt, Some(100));
+        assert!(many <= 90, "{many} at {rtt} ms");
+    }
+}
+
+//= ZSSP-SEQ-19  one late packet is one piece of evidence
+#[test]
+fn late_answers_to_many_packets_do_not_disprove_the_round_trip() {
+    let mut a = adaptive();
+    transmit(&mut a, 0, 1);
+    hear(&mut a, 200, AckKind::Answered, 0, 1);
+    transmit(&mut a, 1000, 12);
+    hear(&mut a, 1215, AckKind::Answered, 12, 1);
+    assert_eq!(resends(&mut a, 1215), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    a.handle_timeout(millis(1250));
+    assert_eq!(resends(&mut a, 1250), [10, 11]);
+    // The answers to the first transmissions were in one packet, which comes late.
+    hear(&mut a, 1255, AckKind::Answered, 1, 11);
+    assert_eq!(a.min_rtt(), Some(millis(200)));
 }

@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     place::Listen,
+    public_key_text::PublicKeyText,
     values::{Allowed, Target, period, seconds, size},
 };
 
@@ -37,7 +38,11 @@ Examples:
 
 A folder arrives as a folder of its name, with everything below it. Names, contents, permission
 bits and modification times of files are kept; symbolic links, devices, pipes and sockets are
-left out with a warning. The command succeeds when the receiver has verified every file.";
+left out with a warning. The command succeeds when the receiver has verified every file.
+
+When the connection breaks, the command connects again by itself, within the --timeout. However it was
+cut off, the same command run again sends only what is missing: the receiver keeps what it has of a
+file, and both compare its hash. A file that is there already is not sent, one that changed is sent anew.";
 
 const RECEIVE_EXAMPLES: &str = "\
 Examples:
@@ -47,8 +52,9 @@ Examples:
   zssp receive --key bob.key --listen ethernet:eth0 --allow zssp1… --dir incoming
 
 Files appear under their names only when complete and verified; until then they are called
-.zssp-partial-…. Nothing is written outside the folder, whatever a sender asks for. Without
---once the receiver serves any number of senders until it is interrupted.
+.zssp-partial-…, and kept when a transfer is cut off, for the sender to go on. Nothing is written
+outside the folder, whatever a sender asks for. Without --once the receiver serves any number of
+senders until it is interrupted.
 
 With ethernet: there is no IP: raw frames on one segment, on Linux, with CAP_NET_RAW.";
 
@@ -79,6 +85,23 @@ Examples:
   zssp serve --key bob.key --allow any --listen 127.0.0.1:9993
 
 It answers `zssp ping` and `zssp bench`, and takes no files. It goes on until it is interrupted.";
+
+const PEERS_EXAMPLES: &str = "\
+Examples:
+  zssp peers list --ratchets bob.ratchets
+  zssp peers forget zssp1… --ratchets bob.ratchets
+  zssp peers preset zssp1… --password-file otp --ratchets bob.ratchets
+
+A ratchet is a secret that each connection hands to the next. `list` prints a line for each peer:
+its public key, and how often its ratchet has turned.";
+
+const PASSWORD_EXAMPLES: &str = "\
+Examples:
+  (umask 077; zssp password > otp)
+
+Carry it to the other side by a way that nobody listens to. Then, on both sides, each naming the other:
+  zssp peers preset zssp1… --password-file otp --ratchets FILE
+Use it for one pair of peers, once, and delete the file.";
 
 const DEMO_EXAMPLES: &str = "\
 Examples:
@@ -131,6 +154,12 @@ pub(crate) enum Command {
     /// Answer peers that run `zssp ping` or `zssp bench`
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Serve),
+    /// See and change what is remembered of peers in a file of ratchets
+    #[command(after_help = PEERS_EXAMPLES, arg_required_else_help = true)]
+    Peers(Peers),
+    /// Make a one-time password, for `zssp peers preset` on both sides
+    #[command(after_help = PASSWORD_EXAMPLES)]
+    Password,
     /// Show it at work: both peers in one process, a transfer over loopback UDP
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(Demo),
@@ -150,9 +179,12 @@ pub(crate) struct Send {
     /// The receiver: its public key and where it listens (port 9993 if none is given), or ethernet:INTERFACE/MAC
     #[arg(long, value_name = "PUBKEY@HOST[:PORT]")]
     pub(crate) to: Target,
-    /// Give up when the receiver has not answered, or has fallen silent, for so long
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// Give up when the receiver has not answered, or has fallen silent, for so long. Where an earlier attempt was cut
+    /// off in its handshake, up to 10 seconds pass before there can be another: try for clearly longer than that
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    #[command(flatten)]
+    pub(crate) remember: Remember,
     /// Files and folders to send
     #[arg(required = true, value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
@@ -176,12 +208,14 @@ pub(crate) struct Receive {
     /// End after one transfer; the exit code tells how it went
     #[arg(long)]
     pub(crate) once: bool,
-    /// Replace files that exist; without this they are kept and the new ones refused
-    #[arg(long)]
+    /// Replace files that exist; without this they are kept and the new ones refused, unless they are the same
+    #[arg(long, visible_alias = "force")]
     pub(crate) overwrite: bool,
     /// Wait until each file is on the disk before confirming it: slower, and safe from power cuts
     #[arg(long)]
     pub(crate) flush: bool,
+    #[command(flatten)]
+    pub(crate) remember: Remember,
     /// Drop a sender that has been silent for so long
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) timeout: Duration,
@@ -195,6 +229,8 @@ pub(crate) struct Ping {
     /// The peer: its public key and where it listens (port 9993 if none is given)
     #[arg(long, value_name = "PUBKEY@HOST[:PORT]")]
     pub(crate) to: Target,
+    #[command(flatten)]
+    pub(crate) remember: Remember,
     /// Pings to send [default: until interrupted]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
@@ -204,7 +240,8 @@ pub(crate) struct Ping {
     /// Bytes in each ping, 9 at least
     #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size)]
     pub(crate) size: u64,
-    /// Give up when there is no connection after so long; and how long to wait when no answer comes at all
+    /// Give up when there is no connection after so long; and how long to wait when no answer comes at all. Where an
+    /// earlier attempt was cut off in its handshake, up to 10 seconds pass before there can be another: then try for longer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
@@ -217,6 +254,8 @@ pub(crate) struct Bench {
     /// The file with our secret key (see `zssp keygen`)
     #[arg(long, value_name = "FILE", requires = "to")]
     pub(crate) key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) remember: Remember,
     /// How long each of the four measurements takes
     #[arg(long, value_name = "SECONDS", default_value = "3", value_parser = period)]
     pub(crate) duration: Duration,
@@ -240,9 +279,66 @@ pub(crate) struct Serve {
     /// 9993 of every address]
     #[arg(long, value_name = "ADDR")]
     pub(crate) listen: Option<Listen>,
+    #[command(flatten)]
+    pub(crate) remember: Remember,
     /// Who may measure: public keys, or `any` for everybody
     #[arg(long, value_name = "PUBKEY", required = true, num_args = 1..)]
     pub(crate) allow: Vec<Allowed>,
+}
+
+/// Where what this side has in common with its peers is kept.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Remember {
+    /// Keep the secret that this side has in common with each peer (the ratchet) in this file, made if it is missing: each
+    /// connection builds on the one before. A peer that has lost its own is let in nevertheless, and begins anew. With such
+    /// a file there is one connection for each key: another command with the same key ends the one before. One process has
+    /// the file at a time
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ratchets: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Peers {
+    #[command(subcommand)]
+    pub(crate) command: PeersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PeersCommand {
+    /// Print every peer, and how often its ratchet has turned
+    List {
+        #[command(flatten)]
+        ratchets: RatchetFile,
+    },
+    /// Forget a peer: to both sides, the next connection is the first
+    Forget {
+        /// The peer's public key
+        #[arg(value_name = "PUBKEY")]
+        peer: PublicKeyText,
+        #[command(flatten)]
+        ratchets: RatchetFile,
+    },
+    /// Begin with a one-time password, which the other side is given too before the two meet
+    Preset {
+        /// The peer's public key
+        #[arg(value_name = "PUBKEY")]
+        peer: PublicKeyText,
+        /// The file with what `zssp password` printed; only its owner can read it
+        #[arg(long, value_name = "FILE")]
+        password_file: PathBuf,
+        /// Replace what is remembered of the peer; without this a peer that was met is left alone
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        ratchets: RatchetFile,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RatchetFile {
+    /// The file that commands were given as --ratchets; none of them may be running
+    #[arg(id = "ratchets", long = "ratchets", value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -8,7 +8,7 @@ use zssp::Connection;
 
 use crate::{
     args,
-    connect::connect,
+    connect::{Caller, connect},
     console::Console,
     cpu,
     exit::{Exit, Failure},
@@ -21,6 +21,7 @@ use crate::{
     pair::Pair,
     place::Seen,
     purpose::Purpose,
+    ratchets::Ratchets,
     transfer::run::GOODBYE,
 };
 
@@ -47,7 +48,9 @@ pub(crate) async fn bench(args: args::Bench, console: &Console) -> Result<Exit, 
 /// Connects to the peer, or to one of our own that runs in `other`.
 async fn start(args: &args::Bench, other: &mut JoinSet<()>) -> Result<Connection, Failure> {
     if let (Some(to), Some(key)) = (&args.to, &args.key) {
-        return connect(key_file::load(key)?, to, args.timeout, Purpose::Measurement).await;
+        let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+        let caller = Caller::new(key_file::load(key)?, Purpose::Measurement, args.timeout, ratchets)?;
+        return connect(&caller, to, args.timeout).await;
     }
     let pair = Pair::bind().await?;
     let connected = pair.connect().await?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{task::JoinSet, time::sleep};
-use zssp::{ConnectError, Connection, Endpoint, SecretKey};
+use zssp::{Builder, ConnectError, Connection, Endpoint, SecretKey};
 
 use crate::{
     ethernet,
@@ -15,29 +15,54 @@ use crate::{
     place::Place,
     public_key_text::PublicKeyText,
     purpose::Purpose,
+    ratchets::{Ratchets, kept},
     values::Target,
 };
 
 /// A name with several addresses is tried at the next one when the last has not answered for so long.
 const HEAD_START: Duration = Duration::from_millis(750);
+/// A disk that takes longer, such as one that reads a large file again, is broken.
+const DISK: Duration = Duration::from_secs(6 * 3600);
 /// Addresses of one name that are tried at most.
 const MAX_ADDRESSES: usize = 6;
 
+/// Who connects, and for what.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) key: SecretKey,
+    pub(crate) purpose: Purpose,
+    /// What the endpoint says about itself, see [`Purpose::new_identity`].
+    pub(crate) identity: Vec<u8>,
+    /// After so long a silence the connection is over.
+    pub(crate) silence: Duration,
+    pub(crate) ratchets: Option<Ratchets>,
+}
+
+impl Caller {
+    /// Somebody who is another than all other commands with this key.
+    pub(crate) fn new(
+        key: SecretKey,
+        purpose: Purpose,
+        silence: Duration,
+        ratchets: Option<Ratchets>,
+    ) -> Result<Self, Failure> {
+        let identity =
+            purpose.new_identity().map_err(|error| Failure::new(Exit::Local, error.to_string()))?;
+        Ok(Self { key, purpose, identity, silence, ratchets })
+    }
+}
+
 /// Connects to whichever of the target's addresses answers first.
-pub(crate) async fn connect(
-    key: SecretKey,
-    to: &Target,
-    patience: Duration,
-    purpose: Purpose,
-) -> Result<Connection, Failure> {
+pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) -> Result<Connection, Failure> {
     let roads = roads(&to.place).await?;
-    let ours = PublicKeyText(key.public_key());
+    let purpose = caller.purpose;
+    let ours = PublicKeyText(caller.key.public_key());
     let mut attempts = JoinSet::new();
     for (position, road) in (0u32..).zip(roads.iter().copied()) {
-        let (key, peer) = (key.clone(), to.key.0);
+        let (caller, peer) = (caller.clone(), to.key.0);
         attempts.spawn(async move {
             sleep(HEAD_START * position).await;
-            let (endpoint, address) = endpoint(key, road, patience, purpose).await?;
+            let (endpoint, address) = endpoint(caller, road, patience).await?;
             endpoint.connect(address, peer).await
         });
     }
@@ -53,6 +78,11 @@ pub(crate) async fn connect(
         }
     }
     Err(last)
+}
+
+/// For a peer whose disk may take its time, and whose machine may not: what counts is whether the peer is there.
+pub(crate) fn patient(builder: Builder, silence: Duration) -> Builder {
+    builder.give_up_after(DISK).keep_alive(silence / 4).idle_timeout(silence)
 }
 
 /// One way to reach a peer.
@@ -73,14 +103,18 @@ impl fmt::Display for Road {
 
 /// An endpoint for a road, and the peer's address on it.
 async fn endpoint(
-    key: SecretKey,
+    caller: Caller,
     road: Road,
     patience: Duration,
-    purpose: Purpose,
 ) -> Result<(Endpoint, SocketAddr), ConnectError> {
     let local = |error: String| ConnectError::Local(error.into());
-    let identity = purpose.new_identity().map_err(|error| local(error.to_string()))?;
-    let builder = Endpoint::builder(key).identity(identity).connect_timeout(patience).give_up_after(patience);
+    let Caller { key, purpose, identity, silence, ratchets } = caller;
+    let builder = Endpoint::builder(key).identity(identity).connect_timeout(patience);
+    let builder = kept(builder, ratchets.as_ref());
+    let builder = match purpose {
+        Purpose::Measurement => builder.give_up_after(silence),
+        Purpose::Transfer => patient(builder, silence),
+    };
     match road {
         Road::Ethernet(card) => ethernet::reach(builder, card).map_err(local),
         Road::Udp(address) => {

@@ -35,11 +35,6 @@ impl Console {
         &self.bars
     }
 
-    /// Whether progress is told in lines, because there is no terminal for a bar.
-    pub(crate) fn tells_progress_in_lines(&self) -> bool {
-        !self.output.quiet && self.bars.is_hidden()
-    }
-
     /// Something the user asked for: the only thing a script may want to read.
     pub(crate) fn result(&self, line: impl fmt::Display) {
         // A reader that has gone away does not want it.
@@ -90,24 +85,29 @@ fn write_line(mut stream: impl Write, line: &impl fmt::Display) -> io::Result<()
     stream.write_all(format!("{line}\n").as_bytes())
 }
 
-/// `3 files, 200.00 MiB in 1.25 s (160.00 MiB/s)`
+/// `3 files, 200.00 MiB in 1.25 s (160.00 MiB/s)`, and how much of it was there before.
 pub(crate) struct Amount {
     pub(crate) files: u64,
     pub(crate) bytes: u64,
+    pub(crate) kept: u64,
     pub(crate) elapsed: Duration,
 }
 
 impl fmt::Display for Amount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { files, bytes, elapsed } = self;
+        let Self { files, bytes, kept, elapsed } = self;
         let word = if *files == 1 { "file" } else { "files" };
         let seconds = elapsed.as_secs_f64();
         write!(
             f,
             "{files} {word}, {} in {seconds:.2} s ({}/s)",
             HumanBytes(*bytes),
-            HumanBytes(rate(*bytes, *elapsed))
-        )
+            HumanBytes(rate(bytes.saturating_sub(*kept), *elapsed))
+        )?;
+        if *kept > 0 {
+            write!(f, ", of which {} had arrived before", HumanBytes(*kept))?;
+        }
+        Ok(())
     }
 }
 
@@ -123,9 +123,14 @@ mod tests {
 
     #[test]
     fn an_amount_reads_like_a_sentence() {
-        let amount = Amount { files: 1, bytes: 200 << 20, elapsed: Duration::from_millis(1250) };
+        let amount = Amount { files: 1, bytes: 200 << 20, kept: 0, elapsed: Duration::from_millis(1250) };
         assert_eq!(amount.to_string(), "1 file, 200.00 MiB in 1.25 s (160.00 MiB/s)");
-        let nothing = Amount { files: 0, bytes: 0, elapsed: Duration::ZERO };
+        let rest = Amount { kept: 100 << 20, ..amount };
+        assert_eq!(
+            rest.to_string(),
+            "1 file, 200.00 MiB in 1.25 s (80.00 MiB/s), of which 100.00 MiB had arrived before"
+        );
+        let nothing = Amount { files: 0, bytes: 0, kept: 0, elapsed: Duration::ZERO };
         assert_eq!(nothing.to_string(), "0 files, 0 B in 0.00 s (0 B/s)");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use indicatif::{HumanBytes, HumanCount};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 use zssp::{ConnectionStats, Endpoint, EndpointStats};
 
 use crate::{
@@ -25,9 +25,9 @@ use crate::{
         names::{Name, NamePath},
         receiver,
         refusal::Refusal,
-        run::{self, Broken},
-        sender::{Event, Outcome, Sender},
-        sink::{Sink, SinkFile},
+        run::Broken,
+        sender::Job,
+        sink::{Place, Sink, SinkFile},
         source::{Opened, Plan, Source},
     },
 };
@@ -133,29 +133,24 @@ async fn transfer(
     console: &Console,
     interrupt: Interrupt,
 ) -> Result<Tally, Failure> {
-    let (there, here) = (run::channel(&connected.bob), run::channel(&connected.alice));
+    let (there, here, runtime) = (connected.bob.clone(), connected.alice.clone(), Handle::current());
     let mut progress = Progress::new(console, "transfer", size);
     let interrupted = interrupt.clone();
     let receiving =
-        spawn_blocking(move || run::receive(&there, Void, PATIENCE, interrupted, |_: receiver::Event| {}));
+        spawn_blocking(move || runtime.block_on(receiver::receive(&there, Void, interrupted, |_| {})));
     let path =
         NamePath::root(Name::new(b"demo").map_err(|error| Failure::new(Exit::Local, error.to_string()))?);
+    let runtime = Handle::current();
     let sending = spawn_blocking(move || {
         let plan = Plan { files: [(path, size)].into(), bytes: size, ..Plan::default() };
-        let sender = Sender::new(Noise { size }, plan, run::message_size(&here));
-        let result = run::send(&here, sender, interrupt, |event| match event {
-            Event::Streamed { bytes } => progress.advance(bytes),
-            Event::Stored { size, .. } => progress.stored(size),
-            Event::Failed { .. } | Event::NotReached { .. } => progress.failed(1),
-        });
+        let mut job = Job::new(Noise { size }, plan);
+        let result = runtime.block_on(job.send(&here, interrupt, |event| progress.observe(event)));
         (progress.tally(), result)
     });
     let panicked = |panic: tokio::task::JoinError| Failure::new(Exit::Local, panic.to_string());
     let broken = |broken: Broken| Failure::new(broken.exit(), broken.to_string());
     let (tally, outcome) = sending.await.map_err(panicked)?;
-    if let Outcome::Refused(why) = outcome.map_err(broken)? {
-        return Err(Failure::new(Exit::Failed, why.to_string()));
-    }
+    outcome.map_err(broken)?;
     receiving.await.map_err(panicked)?.map_err(broken)?;
     Ok(tally)
 }
@@ -209,7 +204,7 @@ struct Noise {
 impl Source for Noise {
     type File = io::Take<blake3::OutputReader>;
 
-    fn open(&mut self, _path: &NamePath) -> io::Result<Opened<Self::File>> {
+    fn open(&self, _path: &NamePath) -> io::Result<Opened<Self::File>> {
         let file = blake3::Hasher::new().update(b"zssp demo").finalize_xof().take(self.size);
         Ok(Opened {
             file,
@@ -220,21 +215,38 @@ impl Source for Noise {
 }
 
 /// Verified contents end here.
+#[derive(Clone)]
 struct Void;
 
 impl Sink for Void {
     type File = Self;
 
-    fn make_directory(&mut self, _path: &NamePath, _mode: Mode) -> Result<(), Refusal> {
+    fn make_directory(&self, _path: &NamePath, _mode: Mode) -> Result<(), Refusal> {
         Ok(())
     }
 
-    fn create(&mut self, _path: &NamePath, _attributes: &Attributes) -> Result<Self, Refusal> {
+    fn place(&self, _path: &NamePath, _size: u64) -> Result<Place, Refusal> {
+        Ok(Place::Free)
+    }
+
+    fn part(&self, _path: &NamePath, _attributes: &Attributes) -> Result<Self, Refusal> {
         Ok(Self)
     }
 }
 
 impl SinkFile for Void {
+    fn kept(&self) -> u64 {
+        0
+    }
+
+    fn read_kept(&mut self, _read: &mut dyn FnMut(&[u8])) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    fn restart(&mut self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
     fn write(&mut self, _contents: &[u8]) -> Result<(), Refusal> {
         Ok(())
     }
@@ -242,4 +254,6 @@ impl SinkFile for Void {
     fn commit(self) -> Result<(), Refusal> {
         Ok(())
     }
+
+    fn discard(self) {}
 }

@@ -3,7 +3,8 @@
 use zssp::{Connection, Incoming, PeerName};
 
 use crate::{
-    console::Console, place::Seen, public_key_text::PublicKeyText, purpose::Purpose, values::Allowed,
+    console::Console, place::Seen, public_key_text::PublicKeyText, purpose::Purpose, ratchets::Ratchets,
+    values::Allowed,
 };
 
 /// Who is let in, for what, and how many at once.
@@ -11,6 +12,7 @@ pub(crate) struct Guests {
     pub(crate) allow: Vec<Allowed>,
     pub(crate) purpose: Purpose,
     pub(crate) places: usize,
+    pub(crate) named: Named,
     pub(crate) console: Console,
 }
 
@@ -57,8 +59,7 @@ impl Guests {
     pub(crate) async fn admit(&self, incoming: Incoming) -> Option<Connection> {
         let peer = PublicKeyText(incoming.peer_key()).short();
         let address = Seen(incoming.remote_address());
-        // The same key may come several times at once: each command says of itself that it is another.
-        let name = PeerName::new(&[&incoming.peer_key().as_bytes()[..], incoming.identity()].concat());
+        let name = self.named.name_of(&incoming);
         match incoming.accept_as(name).await {
             Ok(connection) => {
                 let suite = connection.suite();
@@ -70,6 +71,29 @@ impl Guests {
                     .warn(format_args!("{peer} at {address} did not get as far as connecting: {error}"));
                 None
             }
+        }
+    }
+}
+
+/// Who a peer is, of whom there is one connection at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Named {
+    /// Its key and command: the same key may come several times at once, each command says of itself that it is another.
+    ByCommand,
+    /// Its key alone, under which its ratchet is found again.
+    ByKey,
+}
+
+impl Named {
+    pub(crate) fn with(ratchets: Option<&Ratchets>) -> Self {
+        if ratchets.is_some() { Self::ByKey } else { Self::ByCommand }
+    }
+
+    pub(crate) fn name_of(self, incoming: &Incoming) -> PeerName {
+        let key = incoming.peer_key();
+        match self {
+            Self::ByCommand => PeerName::new(&[&key.as_bytes()[..], incoming.identity()].concat()),
+            Self::ByKey => PeerName::from(key),
         }
     }
 }

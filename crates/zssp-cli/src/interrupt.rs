@@ -37,11 +37,22 @@ impl Interrupt {
     }
 }
 
-#[cfg(test)]
 impl Interrupt {
-    /// Never requested.
-    pub(crate) fn none() -> Self {
-        Self(watch::channel(None).1)
+    /// One that is requested by whoever holds the other half.
+    pub(crate) fn by_hand() -> (Stop, Self) {
+        let (tell, told) = watch::channel(None);
+        (Stop(tell), Self(told))
+    }
+}
+
+/// Requests an [`Interrupt`].
+#[derive(Debug)]
+pub(crate) struct Stop(watch::Sender<Option<Exit>>);
+
+impl Stop {
+    /// Whoever waits ends, with that code.
+    pub(crate) fn request(&self, exit: Exit) {
+        self.0.send_replace(Some(exit));
     }
 }
 

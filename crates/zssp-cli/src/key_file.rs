@@ -9,7 +9,7 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::Path,
 };
 
@@ -18,7 +18,10 @@ use thiserror::Error;
 use zeroize::{Zeroize, Zeroizing};
 use zssp::{Secret, SecretKey};
 
-use crate::exit::{Exit, Failure};
+use crate::{
+    exit::{Exit, Failure},
+    private_file::{self, PrivateFileError},
+};
 
 /// Bytes of a P-384 scalar.
 const SCALAR: usize = 48;
@@ -27,8 +30,6 @@ const CHECKSUM: usize = 7;
 const KIND: &str = "zssp-secret-key-v";
 const VERSION: &str = "1";
 const CONTEXT: &str = "zssp-cli 2026 secret key file v1 checksum";
-/// A key file is small; anything larger is something else.
-const MAX_FILE: u64 = 4096;
 
 const HEADER: &str = "\
 # Secret key for ZSSP. Whoever can read this file can act in its owner's name:
@@ -48,22 +49,16 @@ enum KeyFileError {
         "there is a file already, and a key is never overwritten. Choose another name, or move that file away"
     )]
     Exists,
-    #[error("others can read it (mode {mode:04o}). Make it private with: chmod 600 {file}")]
-    Exposed { mode: u32, file: String },
-    #[error("{0}")]
-    Io(#[source] io::Error),
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     #[error("this is a public key; the secret one is needed, in the file that `zssp keygen` wrote")]
     Public,
     #[error("there is no such file. Make a key with: zssp keygen {file}")]
     Missing { file: String },
-    #[error("this is {0}, not a plain file")]
-    NotAFile(&'static str),
     #[error("this is not a key file: no line starts with `zssp-secret-key-v1:`")]
     NotAKey,
     #[error("the operating system's random generator failed")]
     Random,
-    #[error("the file is too large for a key file")]
-    TooLarge,
     #[error("the key is cut off: it has {found} characters of {expected}. Restore the file from a copy")]
     Truncated { found: usize, expected: usize },
     #[error("the file has more than one key")]
@@ -74,7 +69,7 @@ enum KeyFileError {
 
 impl From<io::Error> for KeyFileError {
     fn from(error: io::Error) -> Self {
-        Self::Io(error)
+        Self::File(error.into())
     }
 }
 
@@ -110,34 +105,10 @@ fn generate(path: &Path) -> Result<SecretKey, KeyFileError> {
 
 /// Reads a key that nobody else can read.
 fn read(path: &Path) -> Result<SecretKey, KeyFileError> {
-    let shown = || path.display().to_string();
-    let metadata = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(KeyFileError::Missing { file: shown() });
-        }
-        result => result?,
-    };
-    if metadata.is_symlink() {
-        return Err(KeyFileError::NotAFile("a symbolic link"));
+    match private_file::read(path) {
+        Err(PrivateFileError::Missing) => Err(KeyFileError::Missing { file: path.display().to_string() }),
+        text => decode(&text?),
     }
-    if metadata.is_dir() {
-        return Err(KeyFileError::NotAFile("a folder"));
-    }
-    if !metadata.is_file() {
-        return Err(KeyFileError::NotAFile("a device, pipe or socket"));
-    }
-    let file = fs::File::open(path)?;
-    // Of the file that was opened, whatever the name stands for by now.
-    let metadata = file.metadata()?;
-    if let Some(mode) = exposed(&metadata) {
-        return Err(KeyFileError::Exposed { mode, file: shown() });
-    }
-    if metadata.len() > MAX_FILE {
-        return Err(KeyFileError::TooLarge);
-    }
-    let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
-    file.take(MAX_FILE).read_to_end(&mut text)?;
-    decode(&text)
 }
 
 fn encode(secret: &Secret<SCALAR>) -> Zeroizing<String> {
@@ -224,19 +195,6 @@ fn new_private_file(path: &Path) -> io::Result<fs::File> {
     fs::OpenOptions::new().write(true).create_new(true).open(path)
 }
 
-/// The mode of a file that others than its owner can read or change.
-#[cfg(unix)]
-fn exposed(metadata: &fs::Metadata) -> Option<u32> {
-    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
-    (mode & 0o077 != 0).then_some(mode)
-}
-
-/// Where there are no such modes, folders protect their files.
-#[cfg(not(unix))]
-fn exposed(_metadata: &fs::Metadata) -> Option<u32> {
-    None
-}
-
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
@@ -297,27 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_private_plain_file_is_not_read() {
+    fn how_to_make_a_key_that_is_missing_is_said() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        let failure = |path: &Path| read(path).unwrap_err().to_string();
-        assert!(failure(&path).contains("zssp keygen"));
-        generate(&path).unwrap();
-        for mode in [0o640, 0o604, 0o620, 0o601] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(failure(&path).contains("chmod 600"), "{mode:o}");
-        }
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
-        assert!(read(&path).is_ok());
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(failure(&link).contains("symbolic link"));
-        assert!(failure(folder.path()).contains("folder"));
-        assert!(failure(Path::new("/dev/null")).contains("device"));
-        let large = folder.path().join("large");
-        fs::write(&large, [b'#'; 5000]).unwrap();
-        fs::set_permissions(&large, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(failure(&large).contains("too large"));
+        assert!(read(&folder.path().join("key")).unwrap_err().to_string().contains("zssp keygen"));
+        assert!(read(folder.path()).unwrap_err().to_string().contains("folder"));
     }
 
     proptest! {

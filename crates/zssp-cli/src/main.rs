@@ -14,11 +14,14 @@ mod interrupt;
 mod key_file;
 mod measure;
 mod pair;
+mod peers;
 mod ping;
 mod place;
+mod private_file;
 mod progress;
 mod public_key_text;
 mod purpose;
+mod ratchets;
 mod receive;
 mod send;
 mod serve;
@@ -61,6 +64,8 @@ fn run(command: Command, console: &Console) -> Result<Exit, Failure> {
             console.result(PublicKeyText(key_file::load(&args.file)?.public_key()));
             Ok(Exit::Done)
         }
+        Command::Password => peers::password(console),
+        Command::Peers(args) => peers::peers(&args, console),
         Command::Send(args) => in_runtime(send::send(args, console)),
         Command::Receive(args) => in_runtime(receive::receive(args, console)),
         Command::Ping(args) => in_runtime(ping::ping(args, console)),

@@ -11,7 +11,7 @@ use zssp::{CloseReason, Connection, TrySendError};
 
 use crate::{
     args,
-    connect::connect,
+    connect::{Caller, connect},
     console::Console,
     exit::{Exit, Failure},
     interrupt::Interrupt,
@@ -22,6 +22,7 @@ use crate::{
     },
     place::Seen,
     purpose::Purpose,
+    ratchets::Ratchets,
     transfer::run::GOODBYE,
 };
 
@@ -33,8 +34,10 @@ const MAX_UNANSWERED: usize = 1 << 16;
 pub(crate) async fn ping(args: args::Ping, console: &Console) -> Result<Exit, Failure> {
     let key = key_file::load(&args.key)?;
     let mut interrupt = Interrupt::install()?;
+    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+    let caller = Caller::new(key, Purpose::Measurement, args.timeout, ratchets)?;
     let connection = tokio::select! {
-        connected = connect(key, &args.to, args.timeout, Purpose::Measurement) => connected?,
+        connected = connect(&caller, &args.to, args.timeout) => connected?,
         exit = interrupt.wait() => return Ok(exit),
     };
     let (peer, address) = (args.to.key.short(), Seen(connection.remote_address()));

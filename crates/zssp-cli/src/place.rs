@@ -69,12 +69,13 @@ impl std::str::FromStr for Place {
     }
 }
 
-/// Without the port: how messages call it.
+/// As it is parsed.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ethernet(card) => write!(f, "{}{card}", ethernet::PREFIX),
-            Self::Udp { host, .. } => f.write_str(host),
+            Self::Udp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Udp { host, port } => write!(f, "{host}:{port}"),
         }
     }
 }
@@ -173,6 +174,9 @@ mod tests {
         assert_eq!("host:70000".parse::<Place>(), Err(BadPlace::Port("70000".into())));
         for wrong in ["", ":5", "[::1", "[::1]5", "[]:5"] {
             assert_eq!(wrong.parse::<Place>(), Err(BadPlace::Form), "{wrong}");
+        }
+        for whole in ["192.0.2.7:4000", "example.org:9993", "[::1]:5"] {
+            assert_eq!(whole.parse::<Place>().unwrap().to_string(), whole);
         }
     }
 

@@ -1,29 +1,29 @@
-//! How far a transfer is: a bar on a terminal, now and then a line elsewhere.
+//! How far a transfer is: bars on a terminal, nothing elsewhere.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use crate::console::{Amount, Console, rate};
+use crate::{
+    console::{Amount, Console},
+    transfer::run::{Event, FileNumber},
+};
 
-/// Lines without a terminal come no more often than this, and ever more rarely the longer it takes.
-const LINE_EVERY: Duration = Duration::from_secs(2);
-const LINE_AT_LEAST_EVERY: Duration = Duration::from_secs(60);
-
-const BAR: &str = "{prefix} {bar:24} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+const TOTAL: &str = "{prefix} {bar:24} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+const FILE: &str = "  {bar:24} {percent:>3} %  {bytes} of {total_bytes}  {wide_msg}";
+/// Smaller files are over before one could read their names.
+const WORTH_A_BAR: u64 = 8 << 20;
 
 /// One transfer, as the user sees it.
 pub(crate) struct Progress {
     console: Console,
-    /// What is said before everything: the direction, and who.
-    label: String,
-    bar: ProgressBar,
-    total: u64,
-    bytes: u64,
-    files: u64,
-    failed: u64,
+    total: ProgressBar,
+    files: HashMap<FileNumber, ProgressBar>,
+    tally: Tally,
     started: Instant,
-    last_line: Instant,
 }
 
 /// What came of a transfer.
@@ -33,6 +33,10 @@ pub(crate) struct Tally {
     pub(crate) files: u64,
     /// Bytes in them.
     pub(crate) bytes: u64,
+    /// Of those bytes, what had arrived earlier.
+    pub(crate) kept: u64,
+    /// Bytes that went over the wire.
+    pub(crate) moved: u64,
     /// Files and folders that did not arrive.
     pub(crate) failed: u64,
     pub(crate) elapsed: Duration,
@@ -41,67 +45,110 @@ pub(crate) struct Tally {
 impl Tally {
     /// The part of the summary that is the same on both sides.
     pub(crate) fn amount(&self) -> Amount {
-        Amount { files: self.files, bytes: self.bytes, elapsed: self.elapsed }
+        let Self { files, bytes, kept, elapsed, .. } = *self;
+        Amount { files, bytes, kept, elapsed }
     }
 }
 
 impl Progress {
-    /// A transfer that begins now; `total` bytes are expected.
+    /// A transfer that begins now; `total` bytes are expected. `label` says in which direction, and who.
     pub(crate) fn new(console: &Console, label: impl Into<String>, total: u64) -> Self {
-        let label = label.into();
-        let bar = console.bars().add(ProgressBar::new(total).with_prefix(label.clone()));
-        if let Ok(style) = ProgressStyle::with_template(BAR) {
-            bar.set_style(style.progress_chars("=> "));
+        let bar = console.bars().add(ProgressBar::new(total).with_prefix(label.into()));
+        style(&bar, TOTAL);
+        let (files, tally, started) = (HashMap::new(), Tally::default(), Instant::now());
+        Self { console: console.clone(), total: bar, files, tally, started }
+    }
+
+    /// Counts and shows what happened, and says what is worth a line.
+    pub(crate) fn observe(&mut self, event: Event) {
+        match event {
+            Event::Expected { bytes } => self.total.set_length(bytes),
+            Event::Begun { file, path, size, kept } => {
+                if kept > 0 {
+                    self.tally.kept += kept;
+                    self.console.note(format_args!("{path}: going on at byte {kept} of {size}"));
+                }
+                self.total.inc(kept);
+                // Of what is done already the rate says nothing.
+                self.total.reset_eta();
+                if size >= WORTH_A_BAR {
+                    let bar = self.console.bars().add(ProgressBar::new(size).with_message(path.to_string()));
+                    style(&bar, FILE);
+                    bar.set_position(kept);
+                    self.files.insert(file, bar);
+                }
+            }
+            Event::Anew { path, had } => self.console.note(format_args!(
+                "{path}: it is not the file of which {} had arrived, and is sent from its beginning",
+                HumanBytes(had)
+            )),
+            Event::Moved { file, bytes } => {
+                self.tally.moved += bytes;
+                self.total.inc(bytes);
+                if let Some(bar) = self.files.get(&file) {
+                    bar.inc(bytes);
+                }
+            }
+            Event::Stored { file, path, size } => {
+                self.end(file);
+                self.tally.files += 1;
+                self.tally.bytes += size;
+                self.console.detail(format_args!("{path}"));
+            }
+            Event::Present { path, size } => {
+                self.total.inc(size);
+                self.tally.files += 1;
+                self.tally.bytes += size;
+                self.tally.kept += size;
+                self.console.detail(format_args!("{path}: it is there already"));
+            }
+            Event::Failed { file, path, why } => {
+                file.inspect(|file| self.end(*file));
+                self.tally.failed += 1;
+                match path {
+                    Some(path) => self.console.error(format_args!("{path}: {why}")),
+                    None => self.console.error(format_args!("something from this sender: {why}")),
+                }
+            }
+            Event::NotReached { count } => {
+                self.tally.failed += count;
+                self.console.error(format_args!("{count} more were not sent for the same reason"));
+            }
         }
-        let now = Instant::now();
-        let console = console.clone();
-        Self { console, label, bar, total, bytes: 0, files: 0, failed: 0, started: now, last_line: now }
     }
 
-    /// The number of bytes expected became known.
-    pub(crate) fn expect(&mut self, total: u64) {
-        self.total = total;
-        self.bar.set_length(total);
-    }
-
-    /// Contents went through.
-    pub(crate) fn advance(&mut self, bytes: u64) {
-        self.bar.inc(bytes);
-        let pause = (self.started.elapsed() / 8).clamp(LINE_EVERY, LINE_AT_LEAST_EVERY);
-        if self.console.tells_progress_in_lines() && self.last_line.elapsed() >= pause {
-            self.last_line = Instant::now();
-            let (done, total) = (self.bar.position(), self.total);
-            let percent = (done as f64 / total.max(1) as f64 * 100.0) as u64;
-            let rate = HumanBytes(rate(done, self.started.elapsed()));
-            let label = &self.label;
-            self.console.note(format_args!(
-                "{label}: {percent} %, {} of {}, {rate}/s",
-                HumanBytes(done),
-                HumanBytes(total)
-            ));
+    /// The connection is over, and with it what was under way on it.
+    pub(crate) fn broken(&mut self) {
+        for bar in std::mem::take(&mut self.files).into_values() {
+            // It is counted again as kept, if it is.
+            self.total.set_position(self.total.position().saturating_sub(bar.position()));
+            self.console.bars().remove(&bar);
         }
     }
 
-    /// A file arrived and was verified.
-    pub(crate) fn stored(&mut self, size: u64) {
-        self.files += 1;
-        self.bytes += size;
-    }
-
-    /// So many files or folders did not arrive.
-    pub(crate) fn failed(&mut self, count: u64) {
-        self.failed += count;
+    fn end(&mut self, file: FileNumber) {
+        if let Some(bar) = self.files.remove(&file) {
+            bar.finish_and_clear();
+            self.console.bars().remove(&bar);
+        }
     }
 
     /// What came of it so far.
     pub(crate) fn tally(&self) -> Tally {
-        Tally { files: self.files, bytes: self.bytes, failed: self.failed, elapsed: self.started.elapsed() }
+        Tally { elapsed: self.started.elapsed(), ..self.tally }
+    }
+}
+
+fn style(bar: &ProgressBar, template: &str) {
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.bar.finish_and_clear();
-        self.console.bars().remove(&self.bar);
+        self.broken();
+        self.total.finish_and_clear();
+        self.console.bars().remove(&self.total);
     }
 }

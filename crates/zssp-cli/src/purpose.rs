@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+use zssp::Secret;
+
 /// Why somebody connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -18,6 +21,16 @@ impl Purpose {
         let mut identity = vec![self.tag(); 17];
         getrandom::fill(&mut identity[1..])?;
         Ok(identity)
+    }
+
+    /// As [`new_identity`](Self::new_identity), but the same for the same secret and `words`: a command that is started
+    /// again takes the place of the one before.
+    pub(crate) fn identity_of(self, secret: &Secret<48>, words: &[u8]) -> Vec<u8> {
+        let key = Zeroizing::new(blake3::derive_key("zssp-cli 2026 identity of a command", secret.expose()));
+        let hash = blake3::Hasher::new_keyed(&key).update(words).finalize();
+        let mut identity = vec![self.tag()];
+        identity.extend_from_slice(&hash.as_bytes()[..16]);
+        identity
     }
 
     /// The purpose that an identity says.
@@ -63,6 +76,12 @@ mod tests {
             assert_eq!(Purpose::of(&identity), Some(purpose));
             assert_ne!(identity, purpose.new_identity().unwrap());
         }
+        let (one, other) = (Secret::new([1; 48]), Secret::new([2; 48]));
+        let command = Purpose::Transfer.identity_of(&one, b"a");
+        assert_eq!(Purpose::of(&command), Some(Purpose::Transfer));
+        assert_eq!(command, Purpose::Transfer.identity_of(&one, b"a"));
+        assert_ne!(command, Purpose::Transfer.identity_of(&one, b"b"));
+        assert_ne!(command, Purpose::Transfer.identity_of(&other, b"a"));
         assert_eq!(Purpose::of(b""), None);
         assert_eq!(Purpose::of(b"x"), None);
     }

@@ -1,27 +1,30 @@
 //! `zssp receive`.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use tokio::{
+    runtime::Handle,
     task::{JoinSet, spawn_blocking},
     time::timeout,
 };
-use zssp::{Connection, Endpoint, Incoming};
+use zssp::{CloseReason, Connection, Endpoint, Incoming, PublicKey};
 
 use crate::{
     args,
+    connect::patient,
     console::Console,
     exit::{Exit, Failure},
-    guests::Guests,
+    guests::{Guests, Named},
     interrupt::Interrupt,
     key_file,
     place::Listening,
     progress::{Progress, Tally},
     public_key_text::PublicKeyText,
     purpose::Purpose,
+    ratchets::{Ratchets, kept},
     transfer::{
-        receiver::Event,
-        run::{self, Broken, CloseCode, GOODBYE},
+        receiver,
+        run::{self, Broken, Code, GOODBYE},
         sink::{Durability, Existing, Folder},
     },
     values::Allowed,
@@ -35,7 +38,6 @@ struct Service {
     folder: Folder,
     guests: Guests,
     once: bool,
-    patience: Duration,
     interrupt: Interrupt,
     console: Console,
 }
@@ -45,7 +47,8 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     let folder = open_folder(&args)?;
     let interrupt = Interrupt::install()?;
     let public = PublicKeyText(key.public_key());
-    let builder = Endpoint::builder(key).give_up_after(args.timeout);
+    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+    let builder = kept(patient(Endpoint::builder(key), args.timeout), ratchets.as_ref());
     let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;
     if args.allow.contains(&Allowed::Anybody) {
         console.warn("everybody who knows this public key and address may send files here (--allow any)");
@@ -53,12 +56,13 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     console.summary(format_args!("listening on {at}"));
     console.note(format_args!("send here with: zssp send --key FILE --to {public}@{for_others} PATH…"));
 
-    let args::Receive { allow, once, timeout: patience, .. } = args;
+    let args::Receive { allow, once, .. } = args;
     let places = if once { 1 } else { MAX_TRANSFERS };
-    let guests = Guests { allow, purpose: Purpose::Transfer, places, console: console.clone() };
-    let service = Service { folder, guests, once, patience, interrupt, console: console.clone() };
+    let named = Named::with(ratchets.as_ref());
+    let guests = Guests { allow, purpose: Purpose::Transfer, places, named, console: console.clone() };
+    let service = Service { folder, guests, once, interrupt, console: console.clone() };
     let exit = serve(&endpoint, Arc::new(service)).await;
-    endpoint.close(CloseCode::Interrupted as u32, b"the receiver is shutting down");
+    endpoint.close(Code::Interrupted as u32, b"the receiver is shutting down");
     // Peers that are gone cannot be waited for.
     let _ = timeout(GOODBYE, endpoint.wait_idle()).await;
     Ok(exit)
@@ -68,27 +72,37 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
 async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
     let mut interrupt = service.interrupt.clone();
     let mut transfers = JoinSet::new();
+    let mut names = HashMap::new();
+    // A transfer that was interrupted may be over before this loop hears of the interruption.
+    let mut interrupted = false;
     loop {
         tokio::select! {
-            // In this order: a transfer that the interruption has ended must not be mistaken for one that is over.
             biased;
             exit = interrupt.wait() => {
-                // Idle, this is how the command is meant to end. Transfers notice by themselves, and clean up.
-                let busy = !transfers.is_empty();
+                // Idle, this is how the command is meant to end. Transfers notice by themselves.
+                let busy = interrupted || !transfers.is_empty();
                 let _ = timeout(GOODBYE * 2, transfers.join_all()).await;
                 return if busy { exit } else { Exit::Done };
             }
-            Some(ended) = transfers.join_next(), if !transfers.is_empty() => {
-                // A task that panicked has said so itself; `None` is a sender that never got as far as connecting.
-                let exit = ended.unwrap_or(Some(Exit::Failed));
+            Some(ended) = transfers.join_next_with_id(), if !transfers.is_empty() => {
+                let (id, exit) = match ended {
+                    Ok(ended) => ended,
+                    // A task that panicked has said so itself.
+                    Err(panic) => (panic.id(), Some(Exit::Failed)),
+                };
+                names.remove(&id);
+                interrupted |= matches!(exit, Some(Exit::Interrupted | Exit::Terminated));
                 if let (true, Some(exit)) = (service.once, exit) {
                     return exit;
                 }
             }
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { return Exit::Local };
-                if service.guests.welcomes(&incoming, transfers.len()) {
-                    transfers.spawn(Arc::clone(&service).take(incoming));
+                let name = service.guests.named.name_of(&incoming);
+                // One that comes again, after its connection broke, takes the place that it has.
+                let others = names.values().filter(|other| **other != name).count();
+                if service.guests.welcomes(&incoming, others) {
+                    names.insert(transfers.spawn(Arc::clone(&service).take(incoming)).id(), name);
                 } else {
                     incoming.refuse();
                 }
@@ -98,63 +112,65 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
 }
 
 impl Service {
-    /// One sender, from its acceptance to its end; `None` if no connection came about.
+    /// One sender, from its acceptance to its end; `None` if no connection came about, or another took its place.
     async fn take(self: Arc<Self>, incoming: Incoming) -> Option<Exit> {
-        let peer = PublicKeyText(incoming.peer_key()).short();
+        let key = incoming.peer_key();
+        let peer = PublicKeyText(key).short();
         let connection = self.guests.admit(incoming).await?;
-        let (tally, result) = self.transfer(&connection, &peer).await;
+        let (tally, result) = self.transfer(&connection, (&peer, &key)).await;
         match &result {
             // The sender has the last word, and closes when it has heard ours.
             Ok(()) => drop(timeout(GOODBYE, connection.closed()).await),
             Err(broken) => run::say_goodbye(&connection, Some(broken)).await,
         }
         self.console.detail(run::wire_summary(&connection.stats()));
-        Some(self.conclude(&peer, tally, result, connection.suite()))
+        self.conclude(&peer, tally, result, connection.suite())
     }
 
-    async fn transfer(&self, connection: &Connection, peer: &str) -> (Tally, Result<(), Broken>) {
-        let (channel, console, patience) = (run::channel(connection), self.console.clone(), self.patience);
-        let (folder, interrupt) = (self.folder.clone(), self.interrupt.clone());
-        let label = format!("from {peer}");
+    async fn transfer(
+        &self,
+        connection: &Connection,
+        (peer, key): (&str, &PublicKey),
+    ) -> (Tally, Result<(), Broken>) {
+        let (folder, interrupt) = (self.folder.of_sender(key), self.interrupt.clone());
+        let mut progress = Progress::new(&self.console, format!("from {peer}"), 0);
+        let (connection, runtime) = (connection.clone(), Handle::current());
         let work = spawn_blocking(move || {
-            let mut progress = Progress::new(&console, label, 0);
-            let result = run::receive(&channel, folder, patience, interrupt, |event| match event {
-                Event::Started { bytes, .. } => progress.expect(bytes),
-                Event::Written { bytes } => progress.advance(bytes),
-                Event::Stored { path, size } => {
-                    progress.stored(size);
-                    console.detail(format_args!("{path}"));
-                }
-                Event::Refused { path, why } => {
-                    progress.failed(1);
-                    match path {
-                        Some(path) => console.error(format_args!("{path}: {why}")),
-                        None => console.error(format_args!("something from this sender: {why}")),
-                    }
-                }
-                Event::Finished => {}
-            });
+            let receiving =
+                receiver::receive(&connection, folder, interrupt, |event| progress.observe(event));
+            let result = runtime.block_on(receiving);
             (progress.tally(), result)
         });
         work.await.unwrap_or_else(|panic| (Tally::default(), Err(Broken::Violation(panic.to_string()))))
     }
 
-    fn conclude(&self, peer: &str, tally: Tally, result: Result<(), Broken>, suite: zssp::Suite) -> Exit {
+    fn conclude(
+        &self,
+        peer: &str,
+        tally: Tally,
+        result: Result<(), Broken>,
+        suite: zssp::Suite,
+    ) -> Option<Exit> {
         match result {
             Ok(()) => {
                 self.console.summary(format_args!("received {} from {peer}, {suite}", tally.amount()));
                 if tally.failed == 0 {
-                    return Exit::Done;
+                    return Some(Exit::Done);
                 }
                 self.console.error(format_args!("{} of the files and folders were not taken", tally.failed));
-                Exit::Failed
+                Some(Exit::Failed)
+            }
+            Err(Broken::Closed(CloseReason::Replaced)) => {
+                self.console.note(format_args!("{peer} has connected anew"));
+                None
             }
             Err(broken) => {
                 self.console.error(format_args!(
-                    "the transfer from {peer} ended early: {broken}; {} of its files are complete, what was unfinished is removed",
+                    "the transfer from {peer} ended early: {broken}; {} of its files are complete, what has arrived of \
+                     others is kept: when {peer} sends them again, only the rest is transferred",
                     tally.files
                 ));
-                broken.exit()
+                Some(broken.exit())
             }
         }
     }

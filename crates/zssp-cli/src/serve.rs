@@ -9,13 +9,14 @@ use crate::{
     args,
     console::Console,
     exit::{Exit, Failure},
-    guests::Guests,
+    guests::{Guests, Named},
     interrupt::Interrupt,
     key_file,
     measure::answer::answer,
     place::Listening,
     public_key_text::PublicKeyText,
     purpose::Purpose,
+    ratchets::{Ratchets, kept},
     transfer::run::{GOODBYE, wire_summary},
     values::Allowed,
 };
@@ -30,6 +31,8 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
     let mut interrupt = Interrupt::install()?;
     let public = PublicKeyText(key.public_key());
     let builder = Endpoint::builder(key).keep_alive(KEEP_ALIVE).idle_timeout(KEEP_ALIVE * 3);
+    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+    let builder = kept(builder, ratchets.as_ref());
     let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;
     if args.allow.contains(&Allowed::Anybody) {
         console.warn("everybody who knows this public key and address may load this machine (--allow any)");
@@ -42,6 +45,7 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
         allow: args.allow,
         purpose: Purpose::Measurement,
         places: MAX_PEERS,
+        named: Named::with(ratchets.as_ref()),
         console: console.clone(),
     };
     let exit = tokio::select! {

@@ -1,6 +1,6 @@
 //! What stands in arguments: peers, times and sizes.
 
-use std::{str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use thiserror::Error;
 
@@ -38,6 +38,12 @@ pub(crate) enum BadTarget {
     Key(#[from] BadPublicKey),
     #[error(transparent)]
     Place(#[from] BadPlace),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.key, self.place)
+    }
 }
 
 impl FromStr for Target {
@@ -93,7 +99,9 @@ mod tests {
     fn a_target_is_a_key_and_a_place() {
         let key = PublicKeyText(zssp::SecretKey::generate().unwrap().public_key());
         let place = Place::Udp { host: "example.org".into(), port: 7 };
-        assert_eq!(format!("{key}@example.org:7").parse(), Ok(Target { key, place }));
+        let text = format!("{key}@example.org:7");
+        assert_eq!(text.parse(), Ok(Target { key, place }));
+        assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
         assert_eq!(format!("{key}@:7").parse::<Target>(), Err(BadTarget::Place(BadPlace::Form)));
         assert_eq!("example.org".parse::<Target>(), Err(BadTarget::Place(BadPlace::Form)));
         assert_eq!(

@@ -2,13 +2,13 @@
 #![cfg(target_os = "linux")]
 
 mod address;
-mod block;
 mod error;
 mod filter;
 mod header;
 mod link;
 mod receiver;
 mod sender;
+mod slot;
 #[expect(unsafe_code, reason = "the calls to the system that nobody wraps, and the memory shared with it")]
 mod sys;
 

@@ -9,15 +9,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::error::OpenError;
 use crate::filter;
-use crate::header::EtherType;
+use crate::header::{EtherType, LINK_LEN};
 use crate::receiver::Receiver;
 use crate::sender::Sender;
 use crate::sys::{self, Ring, RingSize};
 use crate::{InterfaceName, MacAddress};
-
-/// Bytes of a ring's block: large enough for any jumbo frame, small enough that blocks fill up quickly, since a full one is
-/// handed over at once.
-pub(crate) const BLOCK_LEN: u32 = 1 << 16;
 
 /// How to open a [`Link`].
 ///
@@ -35,8 +31,9 @@ pub struct Settings {
     pub ether_type: EtherType,
     /// How many threads receive; one by default.
     pub receivers: NonZeroU16,
-    /// Bytes of memory for each receiver's ring, rounded up to blocks of 64 KiB, of which there are at least two; 8 MiB
-    /// by default. What arrives while it is full is lost, and counted.
+    /// Bytes of memory for each receiver's ring, rounded up to blocks of 256 KiB; 8 MiB by default. A frame takes the room
+    /// of the longest, so 8 MiB hold some 5000 at an MTU of 1500, and 900 at 9000. What arrives while it is full is lost,
+    /// and counted.
     pub ring_len: u32,
 }
 
@@ -46,12 +43,19 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
-    fn ring(&self) -> RingSize {
-        // The shortest that the kernel can wait.
-        const PATIENCE_MS: u32 = 1;
-        let blocks = self.ring_len.div_ceil(BLOCK_LEN).max(2);
-        RingSize { block_len: BLOCK_LEN, blocks, patience: PATIENCE_MS }
+/// The ring for frames of an MTU.
+fn ring_size(ring_len: u32, mtu: usize) -> RingSize {
+    /// Three of the longest frames fit.
+    const BLOCK_LEN: u32 = 1 << 18;
+    /// What the kernel notes, 66 bytes of which come before the frame; the Ethernet header; and tags that the card left in.
+    const BESIDES: u16 = 96;
+    // Longer datagrams are none of ours, whatever the interface carries.
+    let payload = u16::try_from(mtu.saturating_sub(LINK_LEN)).unwrap_or(u16::MAX);
+    let slot_len = u32::from(payload) + LINK_LEN as u32 + u32::from(BESIDES);
+    RingSize {
+        block_len: BLOCK_LEN,
+        blocks: ring_len.div_ceil(BLOCK_LEN).max(1),
+        slot_len: slot_len.next_multiple_of(16),
     }
 }
 
@@ -102,7 +106,9 @@ impl Link {
 fn open_ring(interface: &Interface, settings: &Settings) -> Result<Ring, OpenError> {
     let socket = packet_socket()?;
     sys::set_filter(socket.as_fd(), &filter::NOTHING).map_err(OpenError::at("filter frames"))?;
-    let ring = Ring::new(socket, settings.ring()).map_err(OpenError::at("set up the ring"))?;
+    let mtu = sys::mtu(socket.as_fd(), &interface.name).map_err(OpenError::at("look up the MTU"))?;
+    let ring =
+        Ring::new(socket, ring_size(settings.ring_len, mtu)).map_err(OpenError::at("set up the ring"))?;
     sys::bind(ring.as_fd(), interface.index, settings.ether_type.number())
         .map_err(OpenError::at("bind to the interface"))?;
     Ok(ring)

@@ -1,4 +1,4 @@
-//! The way in: blocks of frames, lent to one thread at a time.
+//! The way in: frames in the memory that the kernel shares, lent to one thread at a time.
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -13,11 +13,11 @@ use rustix::io::Errno;
 use rustix::net::sockopt::socket_error;
 
 use crate::InterfaceName;
-use crate::block::Entries;
 use crate::error::{OpenError, ReceiveError};
 use crate::header::Frame;
-use crate::link::{BLOCK_LEN, Interface};
-use crate::sys::{Block, Ring};
+use crate::link::Interface;
+use crate::slot;
+use crate::sys::Ring;
 
 /// One of the ways in of a [`Link`](crate::Link), for one thread.
 ///
@@ -53,8 +53,8 @@ impl Receiver {
 
     /// Waits for frames until `timeout`, for ever if there is none. A [`Waker`] ends the wait, and comes before frames.
     ///
-    /// A frame arrives here when its block is full, or a millisecond after the first of its block. An interface that is
-    /// down brings nothing, and is waited for.
+    /// A frame that arrives ends the wait at once; those behind it come along. An interface that is down brings nothing,
+    /// and is waited for.
     ///
     /// # Errors
     /// See [`ReceiveError`].
@@ -65,10 +65,9 @@ impl Receiver {
             Wait::Woken => return Ok(Received::Woken),
         }
         let Self { ring, counted, .. } = self;
-        let Some(block) = ring.block() else { return Ok(Received::Nothing) };
-        let batch = Batch { frames: Entries::new(block.bytes()).flatten().count(), block };
+        let batch = Batch::next(ring);
         counted.frames += batch.frames as u64;
-        counted.malformed += (Entries::new(batch.block.bytes()).left() - batch.frames) as u64;
+        counted.malformed += u64::from(batch.slots) - batch.frames as u64;
         Ok(Received::Batch(batch))
     }
 
@@ -98,7 +97,7 @@ impl Receiver {
             if self.alarm.silence() {
                 return Ok(Wait::Woken);
             }
-            if self.ring.is_ready() {
+            if self.ring.slot(0).is_some() {
                 self.is_down = false;
                 return Ok(Wait::Ready);
             }
@@ -147,7 +146,8 @@ impl Receiver {
     }
 }
 
-/// To wait for frames otherwise than in [`Receiver::receive`]: readable when a block came since the last one that was taken.
+/// To wait for frames otherwise than in [`Receiver::receive`]: readable when frames came since the last that were
+/// taken.
 impl AsFd for Receiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ring.as_fd()
@@ -177,24 +177,44 @@ pub enum Received<'a> {
     Woken,
 }
 
-/// The frames of one block of the ring, lent: they cannot be changed, and their memory goes back to the kernel when this
-/// is dropped. Meanwhile others arrive in the rest of the ring, so keep it for a short time.
+/// Frames that came one after the other, lent: they cannot be changed, and their memory goes back to the kernel when this is
+/// dropped. Meanwhile others arrive in the rest of the ring, so keep it for a short time.
 pub struct Batch<'a> {
-    block: Block<'a>,
+    ring: &'a mut Ring,
+    slots: u32,
     frames: usize,
 }
 
-impl Batch<'_> {
-    /// Bytes of all datagrams together, at most.
-    pub const MAX_LEN: usize = BLOCK_LEN as usize;
+impl<'a> Batch<'a> {
+    /// Bytes of all datagrams together, at most: one of any length fits.
+    pub const MAX_LEN: usize = 1 << 18;
 
-    /// Frames, at most: each stands in the block behind 82 bytes of what the kernel notes about it, and is an Ethernet header
-    /// at least.
-    pub const MAX_FRAMES: usize = Self::MAX_LEN / 96;
+    /// Frames, at most.
+    pub const MAX_FRAMES: usize = Self::MAX_SLOTS as usize;
+
+    const MAX_SLOTS: u32 = 64;
+
+    /// What is there now and fits.
+    fn next(ring: &'a mut Ring) -> Self {
+        let (mut slots, mut frames, mut len) = (0, 0, 0);
+        while slots < Self::MAX_SLOTS
+            && let Some(slot) = ring.slot(slots)
+        {
+            if let Some(frame) = slot::frame(slot) {
+                len += frame.bytes.len();
+                if len > Self::MAX_LEN {
+                    break;
+                }
+                frames += 1;
+            }
+            slots += 1;
+        }
+        Self { ring, slots, frames }
+    }
 
     /// In the order they came.
     pub fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        Entries::new(self.block.bytes()).flatten()
+        (0..self.slots).filter_map(|ahead| slot::frame(self.ring.slot(ahead)?))
     }
 
     /// How many.
@@ -205,6 +225,12 @@ impl Batch<'_> {
     /// Whether nothing came but what is not a frame of this protocol.
     pub const fn is_empty(&self) -> bool {
         self.frames == 0
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.ring.release(self.slots);
     }
 }
 
@@ -222,7 +248,8 @@ pub struct ReceiveStatistics {
     pub dropped: u64,
     /// Frames given out.
     pub frames: u64,
-    /// Frames that were not what they said: other programs use the same EtherType, or somebody plays tricks.
+    /// Frames that were not what they said, or longer than the interface's MTU was when it was opened: other programs use
+    /// the same EtherType, somebody plays tricks, or the MTU was changed.
     pub malformed: u64,
 }
 

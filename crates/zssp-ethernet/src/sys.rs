@@ -7,11 +7,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use libc::{c_int, c_void, sock_filter, sock_fprog, sockaddr_ll, socklen_t, tpacket_req3, tpacket_stats_v3};
+use libc::{c_int, c_void, sock_filter, sock_fprog, sockaddr_ll, socklen_t, tpacket_req, tpacket_stats};
 
 use crate::MacAddress;
 use crate::address::InterfaceName;
-use crate::block::BlockHeader;
+use crate::slot::Note;
 
 fn check(result: c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -42,8 +42,8 @@ unsafe trait Plain: Sized {
 
 // SAFETY: integers and arrays of them.
 unsafe impl Plain for sockaddr_ll {}
-// SAFETY: three integers.
-unsafe impl Plain for tpacket_stats_v3 {}
+// SAFETY: two integers.
+unsafe impl Plain for tpacket_stats {}
 // SAFETY: an integer.
 unsafe impl Plain for c_int {}
 
@@ -134,19 +134,36 @@ pub(crate) fn mtu(socket: BorrowedFd<'_>, interface: &InterfaceName) -> io::Resu
 /// The size of a ring.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RingSize {
-    /// Bytes of one block: a power of two, and pages.
+    /// Bytes of memory in one piece: whole pages.
     pub(crate) block_len: u32,
     pub(crate) blocks: u32,
-    /// How long the kernel waits for more frames before it hands over a block that is not full, in milliseconds.
-    pub(crate) patience: u32,
+    /// Bytes for a frame and what the kernel notes about it: a multiple of 16. Blocks hold as many as fit whole.
+    pub(crate) slot_len: u32,
 }
 
-/// A socket, and the memory that it writes the frames to which it receives: blocks that are the kernel's or ours in turn.
+impl RingSize {
+    fn slots_per_block(self) -> u32 {
+        self.block_len / self.slot_len
+    }
+
+    fn slots(self) -> u32 {
+        self.slots_per_block().saturating_mul(self.blocks)
+    }
+
+    fn bytes(self) -> usize {
+        self.block_len as usize * self.blocks as usize
+    }
+}
+
+/// A socket, and the memory that it writes the frames to which it receives: slots that are the kernel's or ours in turn.
+///
+/// This is the second version of such rings. The third packs frames closer, but hands them over in blocks, one that is not
+/// full after a millisecond at the earliest.
 pub(crate) struct Ring {
     socket: OwnedFd,
     memory: NonNull<u8>,
     size: RingSize,
-    /// The block that is our turn next.
+    /// The slot that is our turn next.
     next: u32,
 }
 
@@ -156,24 +173,20 @@ unsafe impl Send for Ring {}
 impl Ring {
     /// Has `socket` write to a ring from now on.
     pub(crate) fn new(socket: OwnedFd, size: RingSize) -> io::Result<Self> {
-        // The layout of blocks does not depend on it, but the kernel wants it to fit.
-        const FRAME_LEN: u32 = 2048;
         set_option(
             socket.as_fd(),
             (libc::SOL_PACKET, libc::PACKET_VERSION),
-            &(libc::tpacket_versions::TPACKET_V3 as c_int),
+            &(libc::tpacket_versions::TPACKET_V2 as c_int),
         )?;
-        let request = tpacket_req3 {
+        let request = tpacket_req {
             tp_block_size: size.block_len,
             tp_block_nr: size.blocks,
-            tp_frame_size: FRAME_LEN,
-            tp_frame_nr: (size.block_len / FRAME_LEN).saturating_mul(size.blocks),
-            tp_retire_blk_tov: size.patience,
-            tp_sizeof_priv: 0,
-            tp_feature_req_word: 0,
+            tp_frame_size: size.slot_len,
+            tp_frame_nr: size.slots(),
         };
+        // The kernel refuses what does not add up: after this there is a slot, and all are inside of their blocks.
         set_option(socket.as_fd(), (libc::SOL_PACKET, libc::PACKET_RX_RING), &request)?;
-        let (len, access) = (len(size), libc::PROT_READ | libc::PROT_WRITE);
+        let (len, access) = (size.bytes(), libc::PROT_READ | libc::PROT_WRITE);
         // SAFETY: a new mapping at an address of the kernel's choice, so that no memory of anybody else changes.
         let memory = unsafe {
             libc::mmap(core::ptr::null_mut(), len, access, libc::MAP_SHARED, socket.as_raw_fd(), 0)
@@ -185,32 +198,49 @@ impl Ring {
         Ok(Self { socket, memory, size, next: 0 })
     }
 
-    /// Whether the kernel is through with the next block.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.status().load(Ordering::Acquire) & libc::TP_STATUS_USER != 0
+    /// The slot that is so far ahead of the next one, if the kernel is through with it.
+    pub(crate) fn slot(&self, ahead: u32) -> Option<&[u8]> {
+        let is_ours = || self.status(ahead).load(Ordering::Acquire) & libc::TP_STATUS_USER != 0;
+        // Further ahead is the next one again.
+        if ahead >= self.size.slots() || !is_ours() {
+            return None;
+        }
+        // SAFETY: inside of the mapping, which is initialised. It is our turn: the kernel does not write to the slot before
+        // its status says so, and that changes in `release` alone, which nobody calls while these bytes are borrowed.
+        Some(unsafe { core::slice::from_raw_parts(self.start(ahead).as_ptr(), self.size.slot_len as usize) })
     }
 
-    /// The next block, if it is ready.
-    pub(crate) fn block(&mut self) -> Option<Block<'_>> {
-        self.is_ready().then_some(Block(self))
+    /// Gives the next slots back to the kernel: so many, or those that are ours if these are fewer.
+    pub(crate) fn release(&mut self, count: u32) {
+        for _ in 0..count {
+            // Never one of the kernel's, which would take it for free while it writes there.
+            if self.slot(0).is_none() {
+                return;
+            }
+            self.status(0).store(libc::TP_STATUS_KERNEL, Ordering::Release);
+            self.next = (self.next + 1) % self.size.slots();
+        }
     }
 
     /// Frames and drops since this was last asked; drops are among the frames.
-    pub(crate) fn statistics(&self) -> io::Result<tpacket_stats_v3> {
+    pub(crate) fn statistics(&self) -> io::Result<tpacket_stats> {
         option(self.socket.as_fd(), (libc::SOL_PACKET, libc::PACKET_STATISTICS))
     }
 
-    /// Where the next block begins.
-    fn start(&self) -> NonNull<u8> {
-        let offset = self.next as usize * self.size.block_len as usize;
-        // SAFETY: `next` is below the number of blocks, so this is inside of the mapping.
+    fn start(&self, ahead: u32) -> NonNull<u8> {
+        let RingSize { block_len, slot_len, .. } = self.size;
+        let slot = ((u64::from(self.next) + u64::from(ahead)) % u64::from(self.size.slots())) as usize;
+        let per_block = self.size.slots_per_block() as usize;
+        let offset = slot / per_block * block_len as usize + slot % per_block * slot_len as usize;
+        // SAFETY: `slot` is below the number of slots, so this is in one of the blocks, all of which are in the mapping.
         unsafe { self.memory.add(offset) }
     }
 
-    fn status(&self) -> &AtomicU32 {
-        // SAFETY: a block begins with a `BlockHeader`, and is aligned as pages are. Whoever does not have the turn, here
-        // and in the kernel, touches nothing of the block but this number, and that atomically.
-        unsafe { AtomicU32::from_ptr(self.start().add(offset_of!(BlockHeader, status)).cast().as_ptr()) }
+    fn status(&self, ahead: u32) -> &AtomicU32 {
+        // SAFETY: a slot begins with a `Note`, and is aligned as its fields need: blocks are pages, and the length of slots
+        // is a multiple of 16. Whoever does not have the turn, here and in the kernel, touches nothing of the slot but this
+        // number, and that atomically.
+        unsafe { AtomicU32::from_ptr(self.start(ahead).add(offset_of!(Note, tp_status)).cast().as_ptr()) }
     }
 }
 
@@ -222,30 +252,8 @@ impl AsFd for Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made with this length, and a `Block` with its bytes would borrow this value.
-        let unmapped = unsafe { libc::munmap(self.memory.as_ptr().cast::<c_void>(), len(self.size)) };
+        // SAFETY: the mapping was made with this length, and the bytes of a slot would borrow this value.
+        let unmapped = unsafe { libc::munmap(self.memory.as_ptr().cast::<c_void>(), self.size.bytes()) };
         debug_assert_eq!(unmapped, 0, "a mapping of ours");
-    }
-}
-
-fn len(size: RingSize) -> usize {
-    size.block_len as usize * size.blocks as usize
-}
-
-/// A block that is ours until this is dropped.
-pub(crate) struct Block<'a>(&'a mut Ring);
-
-impl Block<'_> {
-    pub(crate) fn bytes(&self) -> &[u8] {
-        // SAFETY: inside of the mapping, which is initialised. It is our turn: the kernel does not write to the block
-        // before its status says so, and that changes when this value is dropped, after these bytes are out of use.
-        unsafe { core::slice::from_raw_parts(self.0.start().as_ptr(), self.0.size.block_len as usize) }
-    }
-}
-
-impl Drop for Block<'_> {
-    fn drop(&mut self) {
-        self.0.status().store(libc::TP_STATUS_KERNEL, Ordering::Release);
-        self.0.next = (self.0.next + 1) % self.0.size.blocks;
     }
 }

@@ -169,7 +169,8 @@ impl Builder {
     /// frames, 8972 or 8952 is worth it. What is no more than `mtu` turns the search off.
     ///
     /// Connections that send much ask for it with probes, fall back when the road no longer carries what it did, and try
-    /// again every ten minutes; see [`ConnectionStats::mtu`](crate::ConnectionStats::mtu). The largest message and the
+    /// again every ten minutes; see [`ConnectionStats::mtu`](crate::ConnectionStats::mtu). Where only datagrams are sent,
+    /// whose loss nobody tells, they ask every five seconds whether the road is as it was. The largest message and the
     /// largest datagram follow from `mtu` alone.
     pub fn max_mtu(mut self, max_mtu: usize) -> Self {
         self.config.max_mtu = Some(max_mtu);
@@ -258,8 +259,9 @@ impl Builder {
         self
     }
 
-    /// Tasks that take packets from the socket, 1 by default, each with 1 MiB of buffers. Packets of one connection may
-    /// then be opened on several cores at once.
+    /// Tasks that take packets from the socket, 1 by default, each with 1 MiB of buffers. With several, packets of one
+    /// connection may be opened on several cores at once; each then has up to 3 MiB more, for what it opens before its
+    /// turn.
     pub fn receive_tasks(mut self, count: usize) -> Self {
         self.config.receive_tasks = count;
         self

@@ -78,8 +78,9 @@
 //! | open stream | 20 KiB | 256 of each side |
 //! | sent and not answered | up to 4 MiB | [`Builder::send_buffer`] |
 //! | received and not read | up to 4 MiB | [`Builder::receive_buffer`] |
-//! | datagrams that wait, each way | up to 2 MiB | [`Builder::datagram_buffer`] |
-//! | receive task | 1 MiB | [`Builder::receive_tasks`] |
+//! | datagrams that wait, each way | up to 2 MiB; of large ones that arrived, up to twice as much | [`Builder::datagram_buffer`] |
+//! | receive task | 1 MiB; where there are several, up to 3 more | [`Builder::receive_tasks`] |
+//! | endpoint | up to 12 MiB in buffers that were used once and will be again | |
 //!
 //! # What is promised
 //! - A message that was accepted for sending arrives exactly once, or the connection ends with an error that says why.

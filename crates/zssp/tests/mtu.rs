@@ -160,3 +160,28 @@ async fn datagrams_find_it_too_and_use_it() {
     let each = (network.stats().sent - before).div_ceil(200);
     assert_eq!(each, 14, "fragments of 1472 bytes");
 }
+
+//= ZSSP-LIV-06  also when nobody tells that datagrams get lost
+#[tokio::test(start_paused = true)]
+async fn a_road_that_narrows_under_datagrams_is_noticed() {
+    let network = Network::new(1, Conditions { bottleneck: None, ..ROAD });
+    let (client, server) = (endpoint(&network, 1, |b| b), endpoint(&network, 2, |b| b));
+    let (here, there) = connect(&client, &server).await;
+    let mut received = 0;
+    for number in 0..300 {
+        if number == 100 {
+            assert_eq!(here.stats().mtu, 1472);
+            network.set_conditions(Conditions { bottleneck: None, mtu: Some(1300), ..ROAD });
+            received = 0;
+        }
+        here.send_datagram(vec![7; 20_000]).await.unwrap();
+        let reading = tokio::time::timeout(Duration::from_millis(100), there.read_datagram()).await;
+        received += u32::from(reading.is_ok());
+    }
+    // Small ones go while it is found out, which takes long: nothing has told how long a round trip is.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let stats = here.stats();
+    println!("{received} of 200 on the narrow road: {stats:?}");
+    assert_eq!(stats.mtu_fallbacks, 1);
+    assert!((1232..=1300).contains(&stats.mtu) && received >= 150, "{received} received, {stats:?}");
+}

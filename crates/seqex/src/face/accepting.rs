@@ -6,14 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::{
-    encoding::ChannelId,
-    face::{
-        Closed, Exchange,
-        block::{block_on, block_on_until, end_of},
-        multiplexer::Inner,
-        waiters::Place,
-    },
+use crate::face::{
+    Accepted, Closed,
+    block::{block_on, block_on_until, end_of},
+    multiplexer::Inner,
+    waiters::Place,
 };
 
 /// The next channel that the peer opens; made by [`Multiplexer::accept`](crate::Multiplexer::accept).
@@ -38,7 +35,7 @@ impl<'a, S, R> Accepting<'a, S, R> {
     ///
     /// # Errors
     /// [`Closed`], when everything is closed.
-    pub fn wait(mut self) -> Result<(ChannelId, Exchange<S, R>), Closed> {
+    pub fn wait(mut self) -> Result<Accepted<S, R>, Closed> {
         block_on(&mut self)
     }
 
@@ -46,13 +43,13 @@ impl<'a, S, R> Accepting<'a, S, R> {
     ///
     /// # Errors
     /// [`Closed`], when everything is closed.
-    pub fn wait_timeout(mut self, at_most: Duration) -> Result<Option<(ChannelId, Exchange<S, R>)>, Closed> {
+    pub fn wait_timeout(mut self, at_most: Duration) -> Result<Option<Accepted<S, R>>, Closed> {
         block_on_until(&mut self, end_of(at_most)).transpose()
     }
 }
 
 impl<S, R> Future for Accepting<'_, S, R> {
-    type Output = Result<(ChannelId, Exchange<S, R>), Closed>;
+    type Output = Result<Accepted<S, R>, Closed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { inner, place } = &mut *self;

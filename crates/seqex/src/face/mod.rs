@@ -24,7 +24,7 @@ pub use clock::Clock;
 pub use driver::{DeadlineMoved, Driver, Ended, Link, Transmits, Transmittable};
 pub use guard::Guard;
 pub use handle::{Closed, Delivered, Exchange};
-pub use multiplexer::{Multiplexer, MultiplexerDriver};
+pub use multiplexer::{Accepted, Multiplexer, MultiplexerDriver};
 pub use receiving::Receiving;
 pub use request::{Request, Unanswered, WhyUnanswered};
 pub use sending::Sending;

@@ -57,6 +57,9 @@ pub struct MultiplexerDriver<S, R = S> {
     inner: Arc<Inner<S, R>>,
 }
 
+/// A channel that the peer opened, and its exchange.
+pub type Accepted<S, R = S> = (ChannelId, Exchange<S, R>);
+
 #[derive(Debug)]
 pub(crate) struct Inner<S, R> {
     config: Config,
@@ -77,7 +80,7 @@ pub(crate) struct State<S, R> {
     /// Where the next turn begins.
     turn: usize,
     /// Channels that the peer opened and nobody has accepted; as many as the peer may open at most.
-    opened: VecDeque<(ChannelId, Exchange<S, R>)>,
+    opened: VecDeque<Accepted<S, R>>,
     pub(crate) acceptors: Waiters,
 }
 
@@ -88,7 +91,7 @@ type List<S, R> = Arc<[(ChannelId, Arc<Driver<S, R>>)]>;
 pub(crate) struct Gone<S, R> {
     _list: Option<List<S, R>>,
     _drivers: Vec<Arc<Driver<S, R>>>,
-    _exchanges: Vec<(ChannelId, Exchange<S, R>)>,
+    _exchanges: Vec<Accepted<S, R>>,
 }
 
 impl<S, R> Multiplexer<S, R> {
@@ -124,7 +127,7 @@ impl<S, R> Multiplexer<S, R> {
     ///
     /// # Errors
     /// [`Closed`], when everything is closed.
-    pub fn try_accept(&self) -> Result<Option<(ChannelId, Exchange<S, R>)>, Closed> {
+    pub fn try_accept(&self) -> Result<Option<Accepted<S, R>>, Closed> {
         let (mut state, gone) = self.inner.lock_and_retire();
         let accepted = state.accept();
         self.inner.unlock(state);
@@ -177,9 +180,10 @@ impl<S, R> Inner<S, R> {
     fn open(&self, channel: ChannelId, packet: Option<&Packet<R>>) -> Result<Exchange<S, R>, OpenError> {
         let (mut state, gone) = self.lock_and_retire();
         let opened = self.open_in(&mut state, channel, packet);
+        let list = if opened.is_ok() { state.list.take() } else { None };
         self.unlock(state);
-        drop(gone);
-        opened.map(|(exchange, _list)| exchange)
+        drop((gone, list));
+        opened
     }
 
     fn open_in(
@@ -187,7 +191,7 @@ impl<S, R> Inner<S, R> {
         state: &mut State<S, R>,
         channel: ChannelId,
         packet: Option<&Packet<R>>,
-    ) -> Result<(Exchange<S, R>, Option<List<S, R>>), OpenError> {
+    ) -> Result<Exchange<S, R>, OpenError> {
         let table = state.channels.as_mut().ok_or(OpenError::Closed)?;
         let place = match packet {
             None => table.admit(channel, Origin::Local)?,
@@ -199,7 +203,7 @@ impl<S, R> Inner<S, R> {
         if packet.is_some() {
             state.opened.push_back((channel, exchange.clone()));
         }
-        Ok((exchange, state.list.take()))
+        Ok(exchange)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State<S, R>> {
@@ -270,7 +274,7 @@ impl<S, R> Inner<S, R> {
 
 impl<S, R> State<S, R> {
     /// The next channel that the peer has opened.
-    pub(crate) fn accept(&mut self) -> Result<Option<(ChannelId, Exchange<S, R>)>, Closed> {
+    pub(crate) fn accept(&mut self) -> Result<Option<Accepted<S, R>>, Closed> {
         match self.opened.pop_front() {
             None if self.channels.is_none() => Err(Closed),
             opened => Ok(opened),

@@ -1,37 +1,26 @@
-//! What the two ends of a transfer say to each other, byte for byte.
+//! What the two ends of a transfer say to each other, byte for byte; `docs/file-transfer.md` is its specification.
 //!
-//! Every message is one message of a reliable channel; its first byte says what it is. Integers are
-//! big-endian. The sender asks (*requests*, each answered exactly once) and streams (*chunks*, only
-//! acknowledged); the receiver answers, and may give notice that a file is lost before its end.
+//! The sender opens all streams. The first is the *control stream*: both directions begin with [`MAGIC`] and a version,
+//! then come frames. Every other stream is one file. A frame is its length as u32 and a message, whose first byte says
+//! what it is. Integers are big-endian.
 //!
-//! | byte | message | then |
+//! | byte | message | of it |
 //! |---|---|---|
-//! | `01` | start, a request | version u16, files u64, bytes u64 |
-//! | `02` | directory, a request | mode u16, path |
-//! | `03` | file, a request | id u64, size u64, attributes, path |
-//! | `04` | small file, a request | BLAKE3 (32 bytes), attributes, path, contents |
-//! | `05` | chunk | id u64, offset u64, contents |
-//! | `06` | end of file, a request | id u64, BLAKE3 (32 bytes) |
-//! | `07` | file abandoned, a request | id u64 |
-//! | `08` | finish, a request | |
-//! | `09` | alive | |
-//! | `81` | done: directory made, file expected, file complete and verified | |
+//! | `01` | start | files u64, bytes u64 |
+//! | `02` | directory | mode u16, path |
+//! | `03` | finish | |
+//! | `04` | file | size u64, attributes, path |
+//! | `05` | small file, whose contents follow at once | as `04` |
+//! | `06` | digest of the whole file, asked for by `84` | BLAKE3 (32 bytes) |
+//! | `07` | contents follow | from offset u64 |
+//! | `81` | done | |
 //! | `82` | refused | reason u8, text |
-//! | `83` | notice: this file is lost, stop sending it | id u64 |
-//! | `84` | alive | |
-//!
-//! Both sides say *alive* twice a second, whatever their disks do, so that silence means that the peer or the road to it is
-//! gone.
-//!
-//! Outside of the channel, as a datagram: `7e` and a close code u32 say that the transfer is broken off. The close of a
-//! connection waits for everything queued before it; this does not.
+//! | `83` | have: the part that is kept from an earlier attempt | length u64, BLAKE3 (32 bytes) |
+//! | `84` | compare: there is a file of that name and size | |
 //!
 //! *attributes*: mode u16, then `00`, or `01`, seconds i64 since 1970, nanoseconds u32. *path*: number of
-//! names u16, then for each its length u16 and its bytes. *text*: UTF-8 to the end of the message.
-//!
-//! Start comes first and alone; directories precede what lies in them; a file's chunks follow the answer to
-//! its announcement, in any order of arrival. The transfer's version is in the start message, and a
-//! receiver that does not know it says so.
+//! names u16, then for each its length u16 and its bytes. *text*: UTF-8 to the end of the message. *contents*: the bytes
+//! themselves, to the announced size, and their BLAKE3, the whole file's.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
@@ -41,23 +30,22 @@ use super::{
     refusal::{Reason, Refusal},
 };
 
+/// What both directions of the control stream begin with, and the version after it.
+pub(crate) const MAGIC: [u8; 8] = *b"ZSSPFILE";
 /// The version of these messages.
-pub(crate) const VERSION: u16 = 1;
-
-/// Bytes of a chunk message before its contents.
-pub(crate) const CHUNK_HEADER: usize = 1 + 8 + 8;
-
-const BREAK_OFF: u8 = 0x7e;
+pub(crate) const VERSION: u16 = 2;
+/// Bytes of magic and version.
+pub(crate) const PRELUDE: usize = MAGIC.len() + 2;
+/// Bytes of a message at most: that of the longest path fits.
+pub(crate) const MAX_MESSAGE: usize = 32 * 1024;
+/// Bytes of a small file at most.
+pub(crate) const SMALL: u64 = 32 * 1024;
 
 /// Bytes of a refusal's text at most.
 const MAX_TEXT: usize = 512;
 
 /// BLAKE3 of a file's contents.
 pub(crate) type Digest = [u8; 32];
-
-/// The sender's number for a file that does not fit into one message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct FileId(pub(crate) u64);
 
 /// What is kept of a file besides its name and contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,15 +84,21 @@ pub(crate) struct Modified {
 /// A message of the sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Start { version: u16, files: u64, bytes: u64 },
+    Start { files: u64, bytes: u64 },
     Directory { mode: Mode, path: NamePath },
-    File { id: FileId, size: u64, attributes: Attributes, path: NamePath },
-    SmallFile { digest: Digest, attributes: Attributes, path: NamePath, contents: Bytes },
-    Chunk { id: FileId, offset: u64, contents: Bytes },
-    End { id: FileId, digest: Digest },
-    Abandon { id: FileId },
     Finish,
-    Alive,
+    File(FileHeader),
+    SmallFile(FileHeader),
+    Digest(Digest),
+    Contents { offset: u64 },
+}
+
+/// What is said of a file before its contents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FileHeader {
+    pub(crate) size: u64,
+    pub(crate) attributes: Attributes,
+    pub(crate) path: NamePath,
 }
 
 /// A message of the receiver.
@@ -112,8 +106,8 @@ pub(crate) enum Request {
 pub(crate) enum Answer {
     Done,
     Refused(Refusal),
-    Lost { id: FileId },
-    Alive,
+    Have { length: u64, digest: Digest },
+    Compare,
 }
 
 /// Bytes that are no message of this version.
@@ -148,14 +142,29 @@ impl From<bytes::TryGetError> for Unreadable {
     }
 }
 
+/// Magic and version.
+pub(crate) fn prelude() -> [u8; PRELUDE] {
+    let mut prelude = [0; PRELUDE];
+    prelude[..MAGIC.len()].copy_from_slice(&MAGIC);
+    prelude[MAGIC.len()..].copy_from_slice(&VERSION.to_be_bytes());
+    prelude
+}
+
+/// The version that a prelude says.
+pub(crate) fn parse_prelude(prelude: [u8; PRELUDE]) -> Result<u16, Malformed> {
+    match prelude {
+        [magic @ .., high, low] if magic == MAGIC => Ok(u16::from_be_bytes([high, low])),
+        _ => Err(Malformed::Value),
+    }
+}
+
 impl Request {
     /// The message as bytes.
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         match self {
-            Self::Start { version, files, bytes } => {
+            Self::Start { files, bytes } => {
                 out.put_u8(0x01);
-                out.put_u16(*version);
                 out.put_u64(*files);
                 out.put_u64(*bytes);
             }
@@ -164,36 +173,17 @@ impl Request {
                 out.put_u16(mode.0);
                 put_path(&mut out, path);
             }
-            Self::File { id, size, attributes, path } => {
-                out.put_u8(0x03);
-                out.put_u64(id.0);
-                out.put_u64(*size);
-                put_attributes(&mut out, attributes);
-                put_path(&mut out, path);
-            }
-            Self::SmallFile { digest, attributes, path, contents } => {
-                out.put_u8(0x04);
-                out.put_slice(digest);
-                put_attributes(&mut out, attributes);
-                put_path(&mut out, path);
-                out.put_slice(contents);
-            }
-            Self::Chunk { id, offset, contents } => {
-                out.reserve(CHUNK_HEADER + contents.len());
-                put_chunk_header(&mut out, *id, *offset);
-                out.put_slice(contents);
-            }
-            Self::End { id, digest } => {
+            Self::Finish => out.put_u8(0x03),
+            Self::File(header) => put_file(&mut out, 0x04, header),
+            Self::SmallFile(header) => put_file(&mut out, 0x05, header),
+            Self::Digest(digest) => {
                 out.put_u8(0x06);
-                out.put_u64(id.0);
                 out.put_slice(digest);
             }
-            Self::Abandon { id } => {
+            Self::Contents { offset } => {
                 out.put_u8(0x07);
-                out.put_u64(id.0);
+                out.put_u64(*offset);
             }
-            Self::Finish => out.put_u8(0x08),
-            Self::Alive => out.put_u8(0x09),
         }
         out.freeze()
     }
@@ -202,36 +192,13 @@ impl Request {
     pub(crate) fn parse(mut bytes: Bytes) -> Result<Self, Unreadable> {
         let input = &mut bytes;
         let request = match input.try_get_u8()? {
-            0x01 => {
-                // What follows belongs to the version, which the receiver may not know.
-                let version = input.try_get_u16()?;
-                if version != VERSION {
-                    return Ok(Self::Start { version, files: 0, bytes: 0 });
-                }
-                Self::Start { version, files: input.try_get_u64()?, bytes: input.try_get_u64()? }
-            }
+            0x01 => Self::Start { files: input.try_get_u64()?, bytes: input.try_get_u64()? },
             0x02 => Self::Directory { mode: mode(input)?, path: path(input)? },
-            0x03 => Self::File {
-                id: FileId(input.try_get_u64()?),
-                size: input.try_get_u64()?,
-                attributes: attributes(input)?,
-                path: path(input)?,
-            },
-            0x04 => Self::SmallFile {
-                digest: digest(input)?,
-                attributes: attributes(input)?,
-                path: path(input)?,
-                contents: std::mem::take(input),
-            },
-            0x05 => Self::Chunk {
-                id: FileId(input.try_get_u64()?),
-                offset: input.try_get_u64()?,
-                contents: std::mem::take(input),
-            },
-            0x06 => Self::End { id: FileId(input.try_get_u64()?), digest: digest(input)? },
-            0x07 => Self::Abandon { id: FileId(input.try_get_u64()?) },
-            0x08 => Self::Finish,
-            0x09 => Self::Alive,
+            0x03 => Self::Finish,
+            0x04 => Self::File(file(input)?),
+            0x05 => Self::SmallFile(file(input)?),
+            0x06 => Self::Digest(digest(input)?),
+            0x07 => Self::Contents { offset: input.try_get_u64()? },
             kind => return Err(Malformed::Kind(kind).into()),
         };
         if input.is_empty() { Ok(request) } else { Err(Malformed::Length.into()) }
@@ -249,11 +216,12 @@ impl Answer {
                 out.put_u8(refusal.reason.code());
                 out.put_slice(shortened(&refusal.detail).as_bytes());
             }
-            Self::Lost { id } => {
+            Self::Have { length, digest } => {
                 out.put_u8(0x83);
-                out.put_u64(id.0);
+                out.put_u64(*length);
+                out.put_slice(digest);
             }
-            Self::Alive => out.put_u8(0x84),
+            Self::Compare => out.put_u8(0x84),
         }
         out.freeze()
     }
@@ -272,42 +240,23 @@ impl Answer {
                 let detail = std::str::from_utf8(&text).map_err(|_| Malformed::Value)?.to_owned();
                 Self::Refused(Refusal { reason, detail })
             }
-            0x83 => Self::Lost { id: FileId(input.try_get_u64()?) },
-            0x84 => Self::Alive,
+            0x83 => Self::Have { length: input.try_get_u64()?, digest: digest(input)? },
+            0x84 => Self::Compare,
             kind => return Err(Malformed::Kind(kind)),
         };
         if input.is_empty() { Ok(answer) } else { Err(Malformed::Length) }
     }
 }
 
-/// The datagram that breaks a transfer off.
-pub(crate) fn break_off(code: u32) -> Bytes {
-    let mut out = BytesMut::with_capacity(5);
-    out.put_u8(BREAK_OFF);
-    out.put_u32(code);
-    out.freeze()
+fn put_file(out: &mut BytesMut, kind: u8, FileHeader { size, attributes, path }: &FileHeader) {
+    out.put_u8(kind);
+    out.put_u64(*size);
+    put_attributes(out, attributes);
+    put_path(out, path);
 }
 
-/// The close code, if these bytes break a transfer off.
-pub(crate) fn parse_break_off(mut datagram: Bytes) -> Result<u32, Malformed> {
-    match datagram.try_get_u8()? {
-        BREAK_OFF if datagram.len() == 4 => Ok(datagram.try_get_u32()?),
-        BREAK_OFF => Err(Malformed::Length),
-        kind => Err(Malformed::Kind(kind)),
-    }
-}
-
-/// Starts a chunk message; the contents are appended by whoever reads them, without another copy.
-pub(crate) fn put_chunk_header(out: &mut BytesMut, id: FileId, offset: u64) {
-    out.put_u8(0x05);
-    out.put_u64(id.0);
-    out.put_u64(offset);
-}
-
-/// Bytes of a small file's message before its contents.
-pub(crate) fn small_file_header(path: &NamePath) -> usize {
-    let names: usize = path.names().iter().map(|name| 2 + name.as_bytes().len()).sum();
-    1 + 32 + (2 + 1 + 8 + 4) + 2 + names
+fn file(input: &mut Bytes) -> Result<FileHeader, Unreadable> {
+    Ok(FileHeader { size: input.try_get_u64()?, attributes: attributes(input)?, path: path(input)? })
 }
 
 /// A text cut to what a refusal carries, between two characters.
@@ -395,123 +344,119 @@ mod tests {
         prop::collection::vec(name, 1..6).prop_map(|names| NamePath::new(names).unwrap())
     }
 
-    fn some_attributes() -> impl Strategy<Value = Attributes> {
+    fn a_header() -> impl Strategy<Value = FileHeader> {
         let modified =
             (any::<i64>(), 0u32..1_000_000_000).prop_map(|(seconds, nanos)| Modified { seconds, nanos });
-        (0u32..0o1000, prop::option::of(modified))
-            .prop_map(|(mode, modified)| Attributes { mode: Mode::new(mode), modified })
-    }
-
-    fn contents() -> impl Strategy<Value = Bytes> {
-        prop::collection::vec(any::<u8>(), 0..64).prop_map(Bytes::from)
+        (any::<u64>(), 0u32..0o1000, prop::option::of(modified), a_path()).prop_map(
+            |(size, mode, modified, path)| FileHeader {
+                size,
+                attributes: Attributes { mode: Mode::new(mode), modified },
+                path,
+            },
+        )
     }
 
     fn a_request() -> impl Strategy<Value = Request> {
         prop_oneof![
-            (any::<u64>(), any::<u64>()).prop_map(|(files, bytes)| Request::Start {
-                version: VERSION,
-                files,
-                bytes
-            }),
+            (any::<u64>(), any::<u64>()).prop_map(|(files, bytes)| Request::Start { files, bytes }),
             (0u32..0o1000, a_path())
                 .prop_map(|(mode, path)| Request::Directory { mode: Mode::new(mode), path }),
-            (any::<u64>(), any::<u64>(), some_attributes(), a_path()).prop_map(
-                |(id, size, attributes, path)| Request::File { id: FileId(id), size, attributes, path }
-            ),
-            (any::<Digest>(), some_attributes(), a_path(), contents()).prop_map(
-                |(digest, attributes, path, contents)| Request::SmallFile {
-                    digest,
-                    attributes,
-                    path,
-                    contents
-                }
-            ),
-            (any::<u64>(), any::<u64>(), contents()).prop_map(|(id, offset, contents)| Request::Chunk {
-                id: FileId(id),
-                offset,
-                contents
-            }),
-            (any::<u64>(), any::<Digest>()).prop_map(|(id, digest)| Request::End { id: FileId(id), digest }),
-            any::<u64>().prop_map(|id| Request::Abandon { id: FileId(id) }),
             Just(Request::Finish),
-            Just(Request::Alive),
+            a_header().prop_map(Request::File),
+            a_header().prop_map(Request::SmallFile),
+            any::<Digest>().prop_map(Request::Digest),
+            any::<u64>().prop_map(|offset| Request::Contents { offset }),
+        ]
+    }
+
+    fn an_answer() -> impl Strategy<Value = Answer> {
+        prop_oneof![
+            Just(Answer::Done),
+            (any::<u8>(), ".{0,40}").prop_map(|(code, detail)| Answer::Refused(Refusal {
+                reason: Reason::from_code(code),
+                detail
+            })),
+            (any::<u64>(), any::<Digest>()).prop_map(|(length, digest)| Answer::Have { length, digest }),
+            Just(Answer::Compare),
         ]
     }
 
     proptest! {
         #[test]
-        fn a_request_survives_the_wire(request in a_request()) {
-            let bytes = request.encode();
-            if let Request::SmallFile { path, contents, attributes, .. } = &request {
-                let spared = if attributes.modified.is_none() { 12 } else { 0 };
-                prop_assert_eq!(bytes.len(), small_file_header(path) - spared + contents.len());
-            }
-            prop_assert_eq!(Request::parse(bytes).unwrap(), request);
+        fn requests_are_read_as_they_were_written(request in a_request()) {
+            prop_assert_eq!(Request::parse(request.encode()), Ok(request));
         }
 
         #[test]
-        fn an_answer_survives_the_wire(code in 0u8..12, detail in ".{0,40}", id in any::<u64>(), kind in 0..4) {
-            let answer = match kind {
-                0 => Answer::Done,
-                1 => Answer::Refused(Refusal { reason: Reason::from_code(code), detail }),
-                2 => Answer::Alive,
-                _ => Answer::Lost { id: FileId(id) },
-            };
-            prop_assert_eq!(Answer::parse(answer.encode()).unwrap(), answer);
+        fn answers_are_read_as_they_were_written(answer in an_answer()) {
+            prop_assert_eq!(Answer::parse(answer.encode()), Ok(answer));
         }
 
-        /// Whatever is accepted means exactly the bytes it came from: no two encodings of one message.
         #[test]
-        fn any_bytes_are_read_or_refused(kind in 0u8..12, rest in prop::collection::vec(any::<u8>(), 0..80)) {
-            let bytes = Bytes::from([&[kind][..], &rest].concat());
-            match Request::parse(bytes.clone()) {
-                Ok(Request::Start { version, .. }) if version != VERSION => {}
-                Ok(request) => prop_assert_eq!(request.encode(), bytes),
-                Err(_) => {}
+        fn any_bytes_are_a_message_or_not(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let bytes = Bytes::from(bytes);
+            if let Ok(request) = Request::parse(bytes.clone()) {
+                prop_assert_eq!(request.encode(), bytes.clone());
             }
-            let bytes = Bytes::from([&[kind | 0x80][..], &rest].concat());
             let _ = Answer::parse(bytes);
         }
 
         #[test]
-        fn a_shortened_request_is_never_another_one(request in a_request(), cut in 1usize..200) {
-            let bytes = request.encode();
-            let short = bytes.slice(..bytes.len().saturating_sub(cut));
-            if let Ok(other) = Request::parse(short) {
-                prop_assert_ne!(other, request);
+        fn a_cut_or_longer_message_is_none(request in a_request(), cut in 0usize..64) {
+            let whole = request.encode();
+            if cut < whole.len() {
+                prop_assert!(Request::parse(whole.slice(..cut)).is_err());
+            }
+            prop_assert!(Request::parse([&whole[..], b"x"].concat().into()).is_err());
+        }
+
+        /// Whatever names a peer makes up, of those that are read none leads out of the folder.
+        #[test]
+        fn no_hostile_path_is_read(names in prop::collection::vec(prop_oneof![
+            Just(b"..".to_vec()), Just(b".".to_vec()), Just(b"".to_vec()), Just(b"/".to_vec()), Just(b"/etc/passwd".to_vec()),
+            Just(b"../x".to_vec()), Just(b"a\0b".to_vec()), Just(b"a\nb".to_vec()), Just(b"\x1b[2J".to_vec()), Just(b"ok".to_vec()),
+            prop::collection::vec(any::<u8>(), 0..300),
+        ], 0..8)) {
+            let mut message = BytesMut::new();
+            message.put_u8(0x02);
+            message.put_u16(0o755);
+            message.put_u16(names.len() as u16);
+            for name in &names {
+                message.put_u16(name.len() as u16);
+                message.put_slice(name);
+            }
+            let read = Request::parse(message.freeze());
+            let good = !names.is_empty() && names.iter().all(|name| Name::new(name).is_ok());
+            prop_assert_eq!(read.is_ok(), good);
+            if let Ok(Request::Directory { path, .. }) = read {
+                let mut joined = std::path::PathBuf::from("/base");
+                joined.extend(path.names().iter().map(Name::to_os));
+                prop_assert!(joined.starts_with("/base"));
+                prop_assert_eq!(joined.components().count(), 2 + names.len());
+                prop_assert!(joined.components().skip(1).all(|c| matches!(c, std::path::Component::Normal(_))));
+                prop_assert!(!joined.to_string_lossy().contains(char::is_control));
             }
         }
     }
 
     #[test]
-    fn a_name_that_climbs_is_told_apart_from_nonsense() {
-        let climbing = Bytes::from_static(b"\x02\x01\xed\x00\x02\x00\x02..\x00\x01a");
-        assert_eq!(Request::parse(climbing).unwrap_err(), Unreadable::Name(BadName::Dots));
-        let empty = Bytes::from_static(b"\x02\x01\xed\x00\x00");
-        assert_eq!(Request::parse(empty).unwrap_err(), Unreadable::Name(BadName::Empty));
-        let cut_off = Bytes::from_static(b"\x02\x01\xed\x00\x01\x00\x05abc");
-        assert_eq!(Request::parse(cut_off).unwrap_err(), Unreadable::Malformed(Malformed::Length));
+    fn the_longest_path_fits_into_a_message() {
+        let names = vec![Name::new(&[b'x'; 8]).unwrap(); 2048];
+        let path = NamePath::new(names).unwrap();
+        assert!(Request::Directory { mode: Mode::READ_WRITE, path }.encode().len() <= MAX_MESSAGE);
     }
 
     #[test]
-    fn a_start_of_a_later_version_is_understood_as_such() {
-        let later = Bytes::from([&b"\x01\x00\x09"[..], b"more"].concat());
-        assert_eq!(Request::parse(later).unwrap(), Request::Start { version: 9, files: 0, bytes: 0 });
+    fn a_prelude_says_its_version() {
+        assert_eq!(parse_prelude(prelude()), Ok(VERSION));
+        assert_eq!(parse_prelude(*b"ZSSPFILE\x01\x02"), Ok(0x0102));
+        assert_eq!(parse_prelude(*b"GET / HTTP"), Err(Malformed::Value));
     }
 
     #[test]
-    fn a_break_off_survives_the_wire_and_nothing_else_is_one() {
-        assert_eq!(parse_break_off(break_off(7)), Ok(7));
-        assert_eq!(parse_break_off(break_off(7).slice(..4)), Err(Malformed::Length));
-        assert_eq!(parse_break_off(Bytes::from_static(b"\x08....")), Err(Malformed::Kind(8)));
-        assert_eq!(parse_break_off(Bytes::new()), Err(Malformed::Length));
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_characters() {
-        let detail = "é".repeat(400);
-        let answer = Answer::Refused(Refusal { reason: Reason::Storage, detail });
-        let Answer::Refused(read) = Answer::parse(answer.encode()).unwrap() else { panic!("not a refusal") };
-        assert_eq!(read.detail, "é".repeat(256));
+    fn a_long_refusal_is_cut_between_characters() {
+        let refusal = Refusal::new(Reason::Storage, "\u{20ac}".repeat(400));
+        let Ok(Answer::Refused(read)) = Answer::parse(Answer::Refused(refusal).encode()) else { panic!() };
+        assert_eq!(read.detail, "\u{20ac}".repeat(170));
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod message;
 pub(crate) mod names;
+mod pipe;
 mod portion;
 pub(crate) mod receiver;
 pub(crate) mod refusal;

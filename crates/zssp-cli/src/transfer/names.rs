@@ -27,6 +27,8 @@ const MAX_TOTAL: usize = 16 * 1024;
 pub(crate) enum BadName {
     #[error("the name cannot be used on this system")]
     Alien,
+    #[error("the name contains a control character")]
+    Control,
     #[error("the name is `.` or `..`")]
     Dots,
     #[error("the name is empty")]
@@ -43,7 +45,7 @@ pub(crate) enum BadName {
     TooLong,
 }
 
-/// One component of a path: not empty, not `.` or `..`, without separator or zero byte.
+/// One component of a path: not empty, not `.` or `..`, without separator, zero byte or control character.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Name(Box<[u8]>);
 
@@ -55,6 +57,9 @@ impl Name {
             b"." | b".." => return Err(BadName::Dots),
             _ if bytes.len() > MAX_NAME => return Err(BadName::TooLong),
             _ if bytes.contains(&0) => return Err(BadName::Nul),
+            _ if bytes.utf8_chunks().any(|chunk| chunk.valid().contains(char::is_control)) => {
+                return Err(BadName::Control);
+            }
             _ if bytes.contains(&b'/') => return Err(BadName::Separator),
             _ if bytes.starts_with(PARTIAL_PREFIX.as_bytes()) => return Err(BadName::Reserved),
             _ => {}
@@ -206,6 +211,9 @@ mod tests {
             (b"/etc", BadName::Separator),
             (b"a/../b", BadName::Separator),
             (b"a\0b", BadName::Nul),
+            (b"new\nline", BadName::Control),
+            (b"\x1b[2J", BadName::Control),
+            ("\u{9b}2J".as_bytes(), BadName::Control),
             (b".zssp-partial-0", BadName::Reserved),
             (&[b'x'; 256], BadName::TooLong),
         ] {
@@ -217,9 +225,7 @@ mod tests {
     #[test]
     #[cfg(unix)]
     fn odd_names_are_kept_byte_for_byte() {
-        for bytes in
-            [&b"-rf"[..], b" ", b"...", b"\xff\xfe", b"new\nline", "\u{1f980}".as_bytes(), &[b'x'; 255]]
-        {
+        for bytes in [&b"-rf"[..], b" ", b"...", b"C:", b"\xff\xfe", "\u{1f980}".as_bytes(), &[b'x'; 255]] {
             let name = Name::new(bytes).unwrap();
             assert_eq!(Name::from_os(&name.to_os()).unwrap().as_bytes(), bytes);
         }

@@ -1,337 +1,334 @@
-//! The receiving end of a transfer: messages in, answers out, files into a [`Sink`].
+//! The receiving end of a transfer.
 //!
-//! [`Receiver`] knows no network and no clock. Whoever drives it feeds it each message with a *token* (what
-//! the channel needs to answer that message) and drains answers, notices and events. A token that does
-//! not come back with an answer was dropped, which acknowledges its message. Everything here may block on
-//! the disk; it runs on a thread where that is allowed.
-//!
-//! Chunks of one file may arrive in any order. Those that are early wait in memory, a bounded amount, so that
-//! a file is written and hashed from its beginning to its end, once.
+//! Each file is a stream and is taken on a thread of its own, where reading, hashing and writing may block. The streams'
+//! windows lie between the two ends, so disk and network work at the same time, and a slow disk at the receiver slows
+//! the sender down instead of filling memory.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::Read;
 
-use bytes::Bytes;
-use thiserror::Error;
+use tokio::{runtime::Handle, sync::mpsc, task::JoinSet, time::timeout};
+use zssp::{Connection, ReceiveStream, SendStream};
 
 use super::{
-    message::{Answer, Attributes, Digest, FileId, Malformed, Request, Unreadable, VERSION},
+    message::{self, Answer, Digest, FileHeader, PRELUDE, Request, SMALL, Unreadable, VERSION},
     names::NamePath,
+    pipe::{Control, Input, answer},
     refusal::{Reason, Refusal},
-    sink::{Sink, SinkFile},
+    run::{Broken, Code, EVENTS, Event, FileNumber, GOODBYE, Trouble},
+    sink::{Place, Sink, SinkFile},
 };
+use crate::interrupt::Interrupt;
 
-/// Files one sender may have open at a time; an honest one stays far below.
-const MAX_OPEN: usize = 64;
-/// Bytes of early chunks one sender may make us hold; the channel's window is far below.
-const MAX_WAITING: usize = 64 << 20;
+/// Files under way at most; a sender that opens more waits.
+const MAX_FILES: usize = 64;
 
-/// What a peer did that no honest sender does; the connection is closed.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub(crate) enum Violation {
-    #[error("a chunk that does not belong where it claims to")]
-    Chunk,
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    #[error("a message out of turn")]
-    OutOfTurn,
-    #[error("more files or bytes at once than allowed")]
-    TooMuch,
-}
-
-/// What happened, for whoever tells the user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// The sender said what it has.
-    Started { files: u64, bytes: u64 },
-    /// Contents arrived and were written.
-    Written { bytes: u64 },
-    /// A file is complete, verified and has its name.
-    Stored { path: NamePath, size: u64 },
-    /// A file or folder was not taken.
-    Refused { path: Option<NamePath>, why: Refusal },
-    /// The sender has nothing more.
-    Finished,
-}
-
-/// The receiving end of one transfer.
-pub(crate) struct Receiver<K: Sink, T> {
+/// Receives everything; resolves when the sender has said that it has nothing more.
+pub(crate) async fn receive<K: Sink>(
+    connection: &Connection,
     sink: K,
-    phase: Phase,
-    files: HashMap<FileId, Slot<K::File, T>>,
-    waiting_bytes: usize,
-    answers: VecDeque<(T, Answer)>,
-    notices: VecDeque<Answer>,
-    events: VecDeque<Event>,
+    mut interrupt: Interrupt,
+    mut observe: impl FnMut(Event),
+) -> Result<(), Broken> {
+    let (tell, mut told) = mpsc::channel(EVENTS);
+    let mut files = JoinSet::new();
+    let (stop, of_files) = Interrupt::by_hand();
+    let mut result = {
+        let serving = serve(connection, &sink, &of_files, (&tell, &mut files));
+        tokio::pin!(serving);
+        loop {
+            tokio::select! {
+                biased;
+                exit = interrupt.wait() => break Err(Broken::Interrupted(exit)),
+                Some(event) = told.recv() => observe(event),
+                result = &mut serving => break result,
+            }
+        }
+    };
+    if let Err(broken) = &result {
+        stop.request(broken.exit());
+    }
+    drop(tell);
+    // Until the last file is let go of: nothing is written after this returns, so that another attempt finds on the disk
+    // what this one left. A channel that is closed from here would end before that.
+    let rest = async {
+        while let Some(event) = told.recv().await {
+            observe(event);
+        }
+    };
+    // Those whose disk does not answer are left behind.
+    if timeout(GOODBYE, rest).await.is_err() && result.is_ok() {
+        result = Err(Broken::violation("files are still under way"));
+    }
+    result
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Fresh,
-    Running,
-    Over,
+/// Answers the control stream, and starts a thread for each file.
+async fn serve<K: Sink>(
+    connection: &Connection,
+    sink: &K,
+    interrupt: &Interrupt,
+    (tell, files): (&mpsc::Sender<Event>, &mut JoinSet<Result<(), Broken>>),
+) -> Result<(), Broken> {
+    let mut control = Control::new(connection.accept_stream().await?);
+    let result = talk(connection, (sink, interrupt), &mut control, (tell, files)).await;
+    control.end(&result);
+    result
 }
 
-/// A file announced and not yet ended.
-enum Slot<F, T> {
-    Open(Box<Incoming<F, T>>),
-    /// Could not be written; the sender learns why when it ends the file.
-    Lost(NamePath, Refusal),
-}
-
-struct Incoming<F, T> {
-    path: NamePath,
-    file: F,
-    size: u64,
-    /// Where the next chunk in order starts; everything before is written.
-    next: u64,
-    hasher: blake3::Hasher,
-    waiting: BTreeMap<u64, Bytes>,
-    end: Option<(T, Digest)>,
-}
-
-impl<K: Sink, T> Receiver<K, T> {
-    /// Files and folders will go to `sink`.
-    pub(crate) fn new(sink: K) -> Self {
-        Self {
-            sink,
-            phase: Phase::Fresh,
-            files: HashMap::new(),
-            waiting_bytes: 0,
-            answers: VecDeque::new(),
-            notices: VecDeque::new(),
-            events: VecDeque::new(),
+async fn talk<K: Sink>(
+    connection: &Connection,
+    (sink, interrupt): (&K, &Interrupt),
+    Control { send, input, .. }: &mut Control,
+    (tell, files): (&mpsc::Sender<Event>, &mut JoinSet<Result<(), Broken>>),
+) -> Result<(), Broken> {
+    let mut prelude = [0; PRELUDE];
+    input.exact(&mut prelude).await?;
+    // Said in any case, so that a sender of another version learns ours.
+    send.write_chunk(message::prelude().to_vec()).await?;
+    match message::parse_prelude(prelude) {
+        Ok(VERSION) => {}
+        Ok(other) => return Err(Broken::Version(other)),
+        Err(malformed) => return Err(Broken::violation(malformed)),
+    }
+    let mut number: FileNumber = 0;
+    loop {
+        tokio::select! {
+            frame = input.frame() => {
+                let Some(frame) = frame? else { return Err(Broken::violation("it ended without a word")) };
+                let request = match Request::parse(frame) {
+                    Ok(request) => request,
+                    Err(Unreadable::Malformed(why)) => return Err(Broken::violation(why)),
+                    Err(Unreadable::Name(why)) => {
+                        refuse(send, tell, (None, None), why.into()).await?;
+                        continue;
+                    }
+                };
+                match request {
+                    Request::Start { bytes, .. } => {
+                        let _ = tell.send(Event::Expected { bytes }).await;
+                        answer(send, &Answer::Done).await?;
+                    }
+                    Request::Directory { mode, path } => match sink.make_directory(&path, mode) {
+                        Ok(()) => answer(send, &Answer::Done).await?,
+                        Err(refusal) => refuse(send, tell, (None, Some(path)), refusal).await?,
+                    },
+                    // Each file has been answered before the sender says this.
+                    Request::Finish => {
+                        while let Some(file) = files.join_next().await {
+                            file.map_err(Broken::violation)??;
+                        }
+                        // The stream ends when it is dropped.
+                        return Ok(answer(send, &Answer::Done).await?);
+                    }
+                    _ => return Err(Broken::violation("a file's message on the control stream")),
+                }
+            }
+            Some(ended) = files.join_next(), if !files.is_empty() => ended.map_err(Broken::violation)??,
+            stream = connection.accept_stream(), if files.len() < MAX_FILES => {
+                let file = Incoming { number, sink: sink.clone(), tell: tell.clone() };
+                let (stream, interrupt, runtime) = (stream?, interrupt.clone(), Handle::current());
+                files.spawn_blocking(move || runtime.block_on(file.take(stream, interrupt)));
+                number += 1;
+            }
         }
     }
+}
 
-    /// Takes one message of the sender, in whatever order they come.
-    pub(crate) fn handle(&mut self, message: Bytes, token: T) -> Result<(), Violation> {
-        let request = match Request::parse(message) {
-            Ok(request) => request,
-            Err(Unreadable::Malformed(why)) => return Err(why.into()),
-            Err(Unreadable::Name(why)) => {
-                self.refuse(token, None, why.into());
-                return Ok(());
-            }
+async fn refuse(
+    send: &mut SendStream,
+    tell: &mpsc::Sender<Event>,
+    (file, path): (Option<FileNumber>, Option<NamePath>),
+    refusal: Refusal,
+) -> Result<(), Broken> {
+    let said = answer(send, &Answer::Refused(refusal.clone())).await;
+    let _ = tell.send(Event::Failed { file, path, why: Trouble::Refused(refusal) }).await;
+    Ok(said?)
+}
+
+/// A file that somebody wants to send.
+struct Incoming<K> {
+    number: FileNumber,
+    sink: K,
+    tell: mpsc::Sender<Event>,
+}
+
+/// Why a file is not stored.
+enum Failure {
+    Broken(Broken),
+    Refused(Refusal),
+}
+
+impl<E: Into<Broken>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl<K: Sink> Incoming<K> {
+    /// Takes the file from the beginning of its stream to its end; blocks while the disk does.
+    async fn take(
+        self,
+        (mut send, receive): (SendStream, ReceiveStream),
+        mut interrupt: Interrupt,
+    ) -> Result<(), Broken> {
+        let mut input = Input::new(receive);
+        let mut path = None;
+        let stored = tokio::select! {
+            biased;
+            exit = interrupt.wait() => Err(Broken::Interrupted(exit).into()),
+            stored = self.store(&mut send, &mut input, &mut path) => stored,
         };
-        match (self.phase, request) {
-            (Phase::Fresh, Request::Start { version, files, bytes }) => {
-                self.start(token, version, files, bytes)
+        match stored {
+            Ok(event) => {
+                answer(&mut send, &Answer::Done).await?;
+                let _ = self.tell.send(event).await;
+                Ok(())
             }
-            (Phase::Running, Request::Directory { mode, path }) => {
-                let made = self.sink.make_directory(&path, mode);
-                self.settle(token, path, made);
+            Err(Failure::Refused(refusal)) => {
+                let said = refuse(&mut send, &self.tell, (Some(self.number), path), refusal).await;
+                input.stop(Code::Refused as u32);
+                said
             }
-            (Phase::Running, Request::File { id, size, attributes, path }) => {
-                self.announce(token, id, Announced { size, attributes, path })?;
+            // The sender tells its user why.
+            Err(Failure::Broken(Broken::PeerBrokeOff(code))) if code == Code::Abandoned as u32 => {
+                let why = Trouble::Refused(Refusal::plain(Reason::Abandoned));
+                let _ = self.tell.send(Event::Failed { file: Some(self.number), path, why }).await;
+                Ok(())
             }
-            (Phase::Running, Request::SmallFile { digest, attributes, path, contents }) => {
-                self.small_file(
-                    token,
-                    Announced { size: contents.len() as u64, attributes, path },
-                    digest,
-                    &contents,
-                );
+            Err(Failure::Broken(broken)) => {
+                input.stop(broken.code() as u32);
+                // What it fails with says nothing new.
+                let _ = send.reset(broken.code() as u32);
+                Err(broken)
             }
-            (Phase::Running, Request::Chunk { id, offset, contents }) => self.chunk(id, offset, contents)?,
-            (Phase::Running, Request::End { id, digest }) => self.end(token, id, digest)?,
-            (Phase::Running, Request::Abandon { id }) => self.abandon(token, id)?,
-            (Phase::Running, Request::Finish) if self.files.is_empty() => {
-                self.phase = Phase::Over;
-                self.answers.push_back((token, Answer::Done));
-                self.events.push_back(Event::Finished);
-            }
-            (_, Request::Alive) => {}
-            // Chunks of a file that was lost may still be on their way.
-            (Phase::Over, Request::Chunk { .. }) => {}
-            _ => return Err(Violation::OutOfTurn),
-        }
-        Ok(())
-    }
-
-    /// The next answer to give, with the token of the message it answers.
-    pub(crate) fn next_answer(&mut self) -> Option<(T, Answer)> {
-        self.answers.pop_front()
-    }
-
-    /// The next message to send unasked.
-    pub(crate) fn next_notice(&mut self) -> Option<Answer> {
-        self.notices.pop_front()
-    }
-
-    /// The next thing to tell the user.
-    pub(crate) fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-
-    fn start(&mut self, token: T, version: u16, files: u64, bytes: u64) {
-        if version == VERSION {
-            self.phase = Phase::Running;
-            self.answers.push_back((token, Answer::Done));
-            self.events.push_back(Event::Started { files, bytes });
-        } else {
-            let words = format!("it speaks version {VERSION}, the sender {version}");
-            self.refuse(token, None, Refusal::new(Reason::Version, words));
         }
     }
 
-    fn announce(&mut self, token: T, id: FileId, announced: Announced) -> Result<(), Violation> {
-        if self.files.contains_key(&id) {
-            return Err(Violation::OutOfTurn);
-        }
-        if self.files.len() >= MAX_OPEN {
-            return Err(Violation::TooMuch);
-        }
-        let Announced { size, attributes, path } = announced;
-        match self.sink.create(&path, &attributes) {
-            Ok(file) => {
-                let hasher = blake3::Hasher::new();
-                let waiting = BTreeMap::new();
-                let incoming = Incoming { path, file, size, next: 0, hasher, waiting, end: None };
-                self.files.insert(id, Slot::Open(Box::new(incoming)));
-                self.answers.push_back((token, Answer::Done));
-            }
-            Err(why) => self.refuse(token, Some(path), why),
-        }
-        Ok(())
-    }
-
-    fn small_file(&mut self, token: T, announced: Announced, digest: Digest, contents: &[u8]) {
-        let Announced { size, attributes, path } = announced;
-        let stored = if blake3::hash(contents) == digest {
-            self.sink.create(&path, &attributes).and_then(|mut file| {
-                file.write(contents)?;
-                file.commit()
-            })
-        } else {
-            Err(Refusal::plain(Reason::Corrupt))
+    async fn store(
+        &self,
+        send: &mut SendStream,
+        input: &mut Input,
+        name: &mut Option<NamePath>,
+    ) -> Result<Event, Failure> {
+        let Some(frame) = input.frame().await? else {
+            return Err(Broken::violation("a stream without a file").into());
         };
-        if stored.is_ok() {
-            self.events.push_back(Event::Written { bytes: size });
-            self.events.push_back(Event::Stored { path: path.clone(), size });
+        let (header, small) = match Request::parse(frame) {
+            Ok(Request::File(header)) => (header, false),
+            Ok(Request::SmallFile(header)) if header.size <= SMALL => (header, true),
+            Ok(_) => return Err(Broken::violation("a stream that does not begin with a file").into()),
+            Err(Unreadable::Malformed(why)) => return Err(Broken::violation(why).into()),
+            Err(Unreadable::Name(why)) => return Err(Refusal::from(why).into()),
+        };
+        *name = Some(header.path.clone());
+        if small {
+            self.store_small(input, header).await
+        } else {
+            self.store_large(send, input, header).await
         }
-        self.settle(token, path, stored);
     }
 
-    fn chunk(&mut self, id: FileId, offset: u64, contents: Bytes) -> Result<(), Violation> {
-        let Some(Slot::Open(incoming)) = self.files.get_mut(&id) else { return Ok(()) };
-        let end = offset.checked_add(contents.len() as u64).ok_or(Violation::Chunk)?;
-        if contents.is_empty() || offset < incoming.next || end > incoming.size {
-            return Err(Violation::Chunk);
+    async fn store_small(&self, input: &mut Input, header: FileHeader) -> Result<Event, Failure> {
+        let FileHeader { size, attributes, path } = header;
+        // No more than `SMALL`.
+        let mut contents = vec![0; size as usize];
+        input.exact(&mut contents).await?;
+        let digest = read_digest(input).await?;
+        if blake3::hash(&contents) != blake3::Hash::from(digest) {
+            return Err(Refusal::plain(Reason::Corrupt).into());
         }
-        self.waiting_bytes += contents.len();
-        if incoming.waiting.insert(offset, contents).is_some() {
-            return Err(Violation::Chunk);
-        }
-        let written = incoming.write_what_is_due(&mut self.waiting_bytes)?;
-        match written {
-            Ok(0) if self.waiting_bytes > MAX_WAITING => return Err(Violation::TooMuch),
-            Ok(0) => {}
-            Ok(bytes) => {
-                self.events.push_back(Event::Written { bytes });
-                if incoming.next == incoming.size && incoming.end.is_some() {
-                    self.complete(id);
-                }
+        if let Place::Taken { mut file, if_different } = self.sink.place(&path, size)? {
+            if digest_of(&mut file).map_err(Refusal::from)? == digest {
+                return Ok(Event::Present { path, size });
             }
-            Err(why) => self.lose(id, why),
+            if_different?;
         }
-        Ok(())
+        let mut part = self.sink.part(&path, &attributes)?;
+        part.restart()?;
+        part.write(&contents)?;
+        part.commit()?;
+        let _ = self.tell.send(Event::Moved { file: self.number, bytes: size }).await;
+        Ok(Event::Stored { file: self.number, path, size })
     }
 
-    fn end(&mut self, token: T, id: FileId, digest: Digest) -> Result<(), Violation> {
-        match self.files.get_mut(&id) {
-            None => Err(Violation::OutOfTurn),
-            Some(Slot::Open(incoming)) => {
-                if incoming.end.replace((token, digest)).is_some() {
-                    return Err(Violation::OutOfTurn);
-                }
-                if incoming.next == incoming.size {
-                    self.complete(id);
-                }
-                Ok(())
+    async fn store_large(
+        &self,
+        send: &mut SendStream,
+        input: &mut Input,
+        header: FileHeader,
+    ) -> Result<Event, Failure> {
+        let FileHeader { size, attributes, path } = header;
+        if let Place::Taken { mut file, if_different } = self.sink.place(&path, size)? {
+            answer(send, &Answer::Compare).await?;
+            let Request::Digest(theirs) = reply(input).await? else {
+                return Err(Broken::violation("no digest where one was asked for").into());
+            };
+            if digest_of(&mut file).map_err(Refusal::from)? == theirs {
+                return Ok(Event::Present { path, size });
             }
-            Some(Slot::Lost(..)) => self.abandon(token, id),
+            if_different?;
         }
-    }
-
-    fn abandon(&mut self, token: T, id: FileId) -> Result<(), Violation> {
-        match self.files.remove(&id) {
-            None => Err(Violation::OutOfTurn),
-            Some(Slot::Open(incoming)) => {
-                self.waiting_bytes -= incoming.waiting.values().map(Bytes::len).sum::<usize>();
-                self.refuse(token, Some(incoming.path), Refusal::plain(Reason::Abandoned));
-                Ok(())
+        let mut part = self.sink.part(&path, &attributes)?;
+        let mut hasher = blake3::Hasher::new();
+        part.read_kept(&mut |bytes| {
+            hasher.update(bytes);
+        })?;
+        let kept = part.kept();
+        answer(send, &Answer::Have { length: kept, digest: hasher.finalize().into() }).await?;
+        let offset = match reply(input).await? {
+            Request::Contents { offset } if offset == kept && offset <= size => offset,
+            Request::Contents { offset: 0 } => {
+                let _ = self.tell.send(Event::Anew { path: path.clone(), had: kept }).await;
+                part.restart()?;
+                hasher.reset();
+                0
             }
-            Some(Slot::Lost(path, why)) => {
-                self.refuse(token, Some(path), why);
-                Ok(())
+            _ => return Err(Broken::violation("contents that fit to nothing").into()),
+        };
+        let begun = Event::Begun { file: self.number, path: path.clone(), size, kept: offset };
+        let _ = self.tell.send(begun).await;
+        let mut missing = size - offset;
+        while missing > 0 {
+            let contents = input.some(missing).await?;
+            if contents.is_empty() {
+                return Err(Broken::violation("a file that ends too early").into());
             }
+            part.write(&contents)?;
+            hasher.update(&contents);
+            missing -= contents.len() as u64;
+            let _ = self.tell.send(Event::Moved { file: self.number, bytes: contents.len() as u64 }).await;
         }
-    }
-
-    /// All contents are written and the sender's digest is known.
-    fn complete(&mut self, id: FileId) {
-        let Some(Slot::Open(incoming)) = self.files.remove(&id) else { return };
-        let Incoming { path, file, size, hasher, end, .. } = *incoming;
-        let Some((token, digest)) = end else { return };
-        let stored =
-            if hasher.finalize() == digest { file.commit() } else { Err(Refusal::plain(Reason::Corrupt)) };
-        if stored.is_ok() {
-            self.events.push_back(Event::Stored { path: path.clone(), size });
+        let digest = read_digest(input).await?;
+        if hasher.finalize() != blake3::Hash::from(digest) {
+            part.discard();
+            return Err(Refusal::plain(Reason::Corrupt).into());
         }
-        self.settle(token, path, stored);
-    }
-
-    /// A file cannot be written any further: the sender is told at once, so that it stops.
-    fn lose(&mut self, id: FileId, why: Refusal) {
-        let Some(Slot::Open(incoming)) = self.files.remove(&id) else { return };
-        self.waiting_bytes -= incoming.waiting.values().map(Bytes::len).sum::<usize>();
-        match incoming.end {
-            Some((token, _)) => self.refuse(token, Some(incoming.path), why),
-            None => {
-                self.files.insert(id, Slot::Lost(incoming.path, why));
-                self.notices.push_back(Answer::Lost { id });
-            }
-        }
-    }
-
-    fn settle(&mut self, token: T, path: NamePath, result: Result<(), Refusal>) {
-        match result {
-            Ok(()) => self.answers.push_back((token, Answer::Done)),
-            Err(why) => self.refuse(token, Some(path), why),
-        }
-    }
-
-    fn refuse(&mut self, token: T, path: Option<NamePath>, why: Refusal) {
-        self.events.push_back(Event::Refused { path, why: why.clone() });
-        self.answers.push_back((token, Answer::Refused(why)));
+        part.commit()?;
+        Ok(Event::Stored { file: self.number, path, size })
     }
 }
 
-struct Announced {
-    size: u64,
-    attributes: Attributes,
-    path: NamePath,
+/// The sender's answer to ours.
+async fn reply(input: &mut Input) -> Result<Request, Broken> {
+    let Some(frame) = input.frame().await? else { return Err(Broken::violation("no answer")) };
+    Request::parse(frame).map_err(Broken::violation)
 }
 
-impl<F: SinkFile, T> Incoming<F, T> {
-    /// Writes and hashes the chunks that follow on what is there; the number of bytes, or why the disk refused.
-    fn write_what_is_due(&mut self, waiting_bytes: &mut usize) -> Result<Result<u64, Refusal>, Violation> {
-        let before = self.next;
-        while let Some(entry) = self.waiting.first_entry() {
-            if *entry.key() > self.next {
-                break;
-            }
-            let (offset, contents) = entry.remove_entry();
-            *waiting_bytes -= contents.len();
-            if offset < self.next {
-                return Err(Violation::Chunk);
-            }
-            self.hasher.update(&contents);
-            if let Err(why) = self.file.write(&contents) {
-                return Ok(Err(why));
-            }
-            self.next += contents.len() as u64;
-        }
-        Ok(Ok(self.next - before))
-    }
+/// The digest at the end of a stream.
+async fn read_digest(input: &mut Input) -> Result<Digest, Broken> {
+    let mut digest = Digest::default();
+    input.exact(&mut digest).await?;
+    if input.some(1).await?.is_empty() { Ok(digest) } else { Err(Broken::violation("more than a file")) }
+}
+
+fn digest_of(file: &mut dyn Read) -> std::io::Result<Digest> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file)?;
+    Ok(hasher.finalize().into())
 }

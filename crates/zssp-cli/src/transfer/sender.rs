@@ -1,406 +1,446 @@
-//! The sending end of a transfer: a plan and a [`Source`] in, messages out.
+//! The sending end of a transfer.
 //!
-//! [`Sender`] knows no network and no clock. Whoever drives it asks [`Sender::poll`] for the next step and feeds
-//! back what the receiver answers. It reads the disk while polled, so it runs on a thread where that is
-//! allowed.
-//!
-//! Folders go first, level by level. Then many files are under way at once: small ones travel whole in one
-//! request, large ones are announced a few ahead of the one being streamed, so that no file waits for the
-//! answer of another.
+//! A [`Job`] outlives the connections it is sent over: what one has not brought to its end is left for the next.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     io::{self, Read},
+    sync::Arc,
 };
 
 use bytes::{Bytes, BytesMut};
-use thiserror::Error;
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    task::{Id, JoinSet},
+    time::timeout,
+};
+use zssp::{Connection, SendStream, WriteError};
 
 use super::{
-    message::{
-        Answer, CHUNK_HEADER, FileId, Malformed, Request, VERSION, put_chunk_header, small_file_header,
-    },
+    message::{self, Answer, Digest, FileHeader, Mode, PRELUDE, Request, SMALL, VERSION},
     names::NamePath,
-    refusal::Refusal,
+    pipe::{Control, Input, ask},
+    portion::Portion,
+    run::{Broken, Code, EVENTS, Event, FileNumber, GOODBYE, Trouble},
     source::{Opened, Plan, Source},
 };
+use crate::interrupt::Interrupt;
 
-/// Requests without an answer at most.
-const MAX_REQUESTS: usize = 32;
-/// Large files announced ahead of the one being streamed.
-const MAX_AHEAD: usize = 4;
-/// The smallest message size a transfer works with: the longest path, its lengths and attributes fit.
-pub(crate) const MIN_MESSAGE: usize = 24 * 1024;
+/// Files under way at the same time. More would fill a long road better with small files, and share a disk worse.
+const MAX_FILES: usize = 16;
+/// Portions between two looks at the losses.
+const LOOK_EVERY: u32 = 16;
 
-/// Names a request until it is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Token(u64);
-
-/// What to do next.
+/// What is left to send.
 #[derive(Debug)]
-pub(crate) enum Step {
-    /// Send this, and feed the answer to [`Sender::handle_answer`].
-    Request(Token, Bytes),
-    /// Send this.
-    Stream(Bytes),
-    /// Nothing can be done before an answer arrives.
-    Wait,
-    /// It is over.
-    Finished(Outcome),
+pub(crate) struct Job<S> {
+    source: Arc<S>,
+    directories: VecDeque<(NamePath, Mode)>,
+    files: VecDeque<(NamePath, u64)>,
+    /// Folders that the receiver did not take, over whichever connection.
+    refused: HashSet<NamePath>,
+    next: FileNumber,
+    /// Something concerns all files that are left.
+    hopeless: bool,
 }
 
-/// How a transfer ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The receiver has confirmed the end; single files may have failed, as the events said.
-    Complete,
-    /// The receiver would not begin.
-    Refused(Refusal),
+/// What became of a file.
+enum Sent {
+    Stored,
+    Present,
+    Failed(Trouble),
 }
 
-/// What happened, for whoever tells the user.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// Contents were handed to the channel.
-    Streamed { bytes: u64 },
-    /// The receiver has verified a file.
-    Stored { path: NamePath, size: u64 },
-    /// A file or folder did not arrive.
-    Failed { path: NamePath, why: Failure },
-    /// So many files and folders were not even tried.
-    NotReached { count: usize },
-}
-
-/// Why something did not arrive.
-#[derive(Debug, Error)]
-pub(crate) enum Failure {
-    #[error("the transfer was broken off before it")]
-    NotReached,
-    #[error("its folder was refused")]
-    Orphan,
-    #[error("it cannot be read: {0}")]
-    Read(#[from] io::Error),
-    #[error("{0}")]
-    Refused(Refusal),
-}
-
-/// What a peer did that no honest receiver does; the connection is closed.
-#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub(crate) enum Violation {
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    #[error("an answer that fits no request")]
-    Unexpected,
-}
-
-/// The sending end of one transfer.
-pub(crate) struct Sender<S: Source> {
-    source: S,
-    plan: Plan,
-    max_message: usize,
-    /// Bytes of a chunk's message.
-    chunk: usize,
-    phase: Phase,
-    pending: HashMap<Token, Pending<S::File>>,
-    last_token: u64,
-    last_file: u64,
-    /// Announced and welcome, not yet streamed.
-    accepted: VecDeque<Box<Large<S::File>>>,
-    streaming: Option<Box<Large<S::File>>>,
-    refused_folders: HashSet<NamePath>,
-    /// Set by a refusal after which nothing more makes sense.
-    broken_off: bool,
-    events: VecDeque<Event>,
-}
-
-enum Phase {
-    Start,
-    Directories {
-        depth: usize,
-    },
-    Files,
-    /// One answer decides how it goes on.
-    Awaiting,
-    Over(Outcome),
-}
-
-/// What an unanswered request was about.
-enum Pending<F> {
-    Start,
-    Directory(NamePath),
-    Announced(Box<Large<F>>),
-    Small {
-        path: NamePath,
-        size: u64,
-    },
-    Ended {
-        path: NamePath,
-        size: u64,
-    },
-    /// For our own reason, or for the one the receiver gives in its answer.
-    Abandoned {
-        path: NamePath,
-        why: Option<Failure>,
-    },
-    Finish,
-}
-
-/// A file that takes more than one message.
-struct Large<F> {
-    id: FileId,
-    path: NamePath,
-    file: F,
-    size: u64,
-    offset: u64,
-    hasher: blake3::Hasher,
-    /// The receiver said that it cannot take the rest.
-    lost: bool,
-}
-
-impl<S: Source> Sender<S> {
-    /// Will send `plan` from `source` in messages of at most `max_message` bytes (at least [`MIN_MESSAGE`]).
-    pub(crate) fn new(source: S, plan: Plan, max_message: usize) -> Self {
-        Self {
-            source,
-            plan,
-            max_message: max_message.max(MIN_MESSAGE),
-            chunk: max_message.max(MIN_MESSAGE),
-            phase: Phase::Start,
-            pending: HashMap::new(),
-            last_token: 0,
-            last_file: 0,
-            accepted: VecDeque::new(),
-            streaming: None,
-            refused_folders: HashSet::new(),
-            broken_off: false,
-            events: VecDeque::new(),
-        }
+impl<S: Source> Job<S> {
+    pub(crate) fn new(source: S, plan: Plan) -> Self {
+        let Plan { directories, files, .. } = plan;
+        let refused = HashSet::new();
+        Self { source: Arc::new(source), directories, files, refused, next: 0, hopeless: false }
     }
 
-    /// The next step; to be called again after each step and each answer.
-    pub(crate) fn poll(&mut self) -> Step {
+    /// Sends what is left; resolves when the receiver has confirmed the end, and every file is stored or has failed.
+    pub(crate) async fn send(
+        &mut self,
+        connection: &Connection,
+        mut interrupt: Interrupt,
+        mut observe: impl FnMut(Event),
+    ) -> Result<(), Broken> {
+        let (tell, mut told) = mpsc::channel(EVENTS);
+        let mut crew = Crew { files: JoinSet::new(), active: HashMap::new() };
+        let (stop, of_files) = Interrupt::by_hand();
+        let result = {
+            let steps = self.steps(connection, &of_files, (&tell, &mut crew));
+            tokio::pin!(steps);
+            loop {
+                tokio::select! {
+                    biased;
+                    exit = interrupt.wait() => break Err(Broken::Interrupted(exit)),
+                    Some(event) = told.recv() => observe(event),
+                    result = &mut steps => break result,
+                }
+            }
+        };
+        if let Err(broken) = &result {
+            stop.request(broken.exit());
+        }
+        drop(tell);
+        let rest = async {
+            while let Some(event) = told.recv().await {
+                observe(event);
+            }
+            while let Some(ended) = crew.files.join_next_with_id().await {
+                let Ok((id, Ok(sent))) = ended else { continue };
+                let Some((number, path, size)) = crew.active.remove(&id) else { continue };
+                observe(self.note(number, (path, size), sent));
+            }
+        };
+        // Those whose disk does not answer are left behind.
+        let _ = timeout(GOODBYE, rest).await;
+        self.files.extend(crew.active.into_values().map(|(_, path, size)| (path, size)));
+        result
+    }
+
+    async fn steps(
+        &mut self,
+        connection: &Connection,
+        interrupt: &Interrupt,
+        (tell, crew): (&mpsc::Sender<Event>, &mut Crew),
+    ) -> Result<(), Broken> {
+        let mut control = Control::new(connection.open_stream().await?);
+        let result = self.talk(connection, interrupt, &mut control, (tell, crew)).await;
+        control.end(&result);
+        result
+    }
+
+    async fn talk(
+        &mut self,
+        connection: &Connection,
+        interrupt: &Interrupt,
+        Control { send, input: control, .. }: &mut Control,
+        (tell, crew): (&mpsc::Sender<Event>, &mut Crew),
+    ) -> Result<(), Broken> {
+        send.write_chunk(message::prelude().to_vec()).await?;
+        let mut prelude = [0; PRELUDE];
+        control.exact(&mut prelude).await?;
+        match message::parse_prelude(prelude) {
+            Ok(VERSION) => {}
+            Ok(other) => return Err(Broken::Version(other)),
+            Err(malformed) => return Err(Broken::violation(malformed)),
+        }
+        let bytes = self.files.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
+        let start = Request::Start { files: self.files.len() as u64, bytes };
+        ask(send, &start).await?;
+        if let Answer::Refused(refusal) = read_answer(control).await? {
+            return Err(Broken::violation(refusal));
+        }
+        self.make_directories(send, control, tell).await?;
         loop {
-            let step = match &self.phase {
-                Phase::Start => Some(self.start()),
-                Phase::Directories { depth } => self.next_directory(*depth),
-                Phase::Files => self.next_of_files(),
-                Phase::Awaiting => return Step::Wait,
-                Phase::Over(outcome) => return Step::Finished(outcome.clone()),
-            };
-            match step {
-                Some(step) => return step,
-                None if !self.pending.is_empty() => return Step::Wait,
-                None => {}
-            }
-            match (&self.phase, self.plan.directories.front()) {
-                (Phase::Files, _) => {
-                    self.phase = Phase::Awaiting;
-                    return self.request(&Request::Finish, Pending::Finish);
+            while crew.files.len() < MAX_FILES
+                && !self.hopeless
+                && let Some((path, size)) = self.files.pop_front()
+            {
+                if self.is_below_a_refused_folder(&path) {
+                    let failed = Event::Failed { file: None, path: Some(path), why: Trouble::Parent };
+                    let _ = tell.send(failed).await;
+                    continue;
                 }
-                (_, Some((path, _))) => self.phase = Phase::Directories { depth: path.depth() },
-                (_, None) => self.phase = Phase::Files,
+                let number = self.next;
+                self.next += 1;
+                let outgoing = Outgoing {
+                    number,
+                    path: path.clone(),
+                    source: Arc::clone(&self.source),
+                    connection: connection.clone(),
+                    tell: tell.clone(),
+                    interrupt: interrupt.clone(),
+                };
+                let runtime = Handle::current();
+                let task = crew.files.spawn_blocking(move || runtime.block_on(outgoing.send()));
+                crew.active.insert(task.id(), (number, path, size));
             }
+            let Some(ended) = crew.files.join_next_with_id().await else { break };
+            let (id, sent) = ended.map_err(Broken::violation)?;
+            // What is broken stays among the active ones, for another connection.
+            let sent = sent?;
+            let Some((number, path, size)) = crew.active.remove(&id) else { continue };
+            let event = self.note(number, (path, size), sent);
+            let _ = tell.send(event).await;
         }
-    }
-
-    /// Chunks from now on are messages of at most so many bytes.
-    pub(crate) fn limit_chunks(&mut self, message: usize) {
-        self.chunk = message.clamp(CHUNK_HEADER + 1, self.max_message);
-    }
-
-    /// Takes the receiver's answer to a request.
-    pub(crate) fn handle_answer(&mut self, token: Token, answer: Bytes) -> Result<(), Violation> {
-        let pending = self.pending.remove(&token).ok_or(Violation::Unexpected)?;
-        let result = match Answer::parse(answer)? {
+        if self.hopeless && !self.files.is_empty() {
+            let _ = tell.send(Event::NotReached { count: self.files.len() as u64 }).await;
+            self.files.clear();
+        }
+        ask(send, &Request::Finish).await?;
+        send.finish()?;
+        match read_answer(control).await? {
             Answer::Done => Ok(()),
-            Answer::Refused(why) => {
-                if why.reason.ends_the_transfer() {
-                    self.break_off();
+            other => Err(Broken::violation(format_args!("{other:?} at the end"))),
+        }
+    }
+
+    /// Has all folders made. The receiver answers in order, while the questions are still under way.
+    async fn make_directories(
+        &mut self,
+        send: &mut SendStream,
+        control: &mut Input,
+        tell: &mpsc::Sender<Event>,
+    ) -> Result<(), Broken> {
+        let ask_all = async {
+            for (path, mode) in &self.directories {
+                ask(send, &Request::Directory { mode: *mode, path: path.clone() }).await?;
+            }
+            Ok(())
+        };
+        let (refused, directories) = (&mut self.refused, &self.directories);
+        let read_all = async {
+            for (path, _) in directories {
+                let Answer::Refused(refusal) = read_answer(control).await? else { continue };
+                let why =
+                    if has_parent_in(refused, path) { Trouble::Parent } else { Trouble::Refused(refusal) };
+                if refused.insert(path.clone()) {
+                    let _ = tell.send(Event::Failed { file: None, path: Some(path.clone()), why }).await;
                 }
-                Err(why)
             }
-            Answer::Alive | Answer::Lost { .. } => return Err(Violation::Unexpected),
+            Ok::<_, Broken>(())
         };
-        match (pending, result) {
-            (Pending::Start, Ok(())) => self.phase = Phase::Directories { depth: 1 },
-            (Pending::Start, Err(why)) => self.phase = Phase::Over(Outcome::Refused(why)),
-            (Pending::Finish, Ok(())) => self.phase = Phase::Over(Outcome::Complete),
-            (Pending::Finish, Err(why)) => self.phase = Phase::Over(Outcome::Refused(why)),
-            (Pending::Directory(_), Ok(())) => {}
-            (Pending::Directory(path), Err(why)) => {
-                self.refused_folders.insert(path.clone());
-                self.fail(path, Failure::Refused(why));
-            }
-            (Pending::Announced(large), Ok(())) => self.accepted.push_back(large),
-            (Pending::Announced(large), Err(why)) => self.fail(large.path, Failure::Refused(why)),
-            (Pending::Small { path, size }, Ok(())) => {
-                self.events.push_back(Event::Streamed { bytes: size });
-                self.events.push_back(Event::Stored { path, size });
-            }
-            (Pending::Ended { path, size }, Ok(())) => self.events.push_back(Event::Stored { path, size }),
-            (Pending::Small { path, .. } | Pending::Ended { path, .. }, Err(why)) => {
-                self.fail(path, Failure::Refused(why));
-            }
-            (Pending::Abandoned { path, why }, Err(refusal)) => {
-                self.fail(path, why.unwrap_or(Failure::Refused(refusal)));
-            }
-            (Pending::Abandoned { .. }, Ok(())) => return Err(Violation::Unexpected),
-        }
+        tokio::try_join!(ask_all, read_all)?;
         Ok(())
     }
 
-    /// Takes a message the receiver sent unasked.
-    pub(crate) fn handle_notice(&mut self, notice: Bytes) -> Result<(), Violation> {
-        let id = match Answer::parse(notice)? {
-            Answer::Alive => return Ok(()),
-            Answer::Lost { id } => id,
-            Answer::Done | Answer::Refused(_) => return Err(Violation::Unexpected),
-        };
-        if let Some(large) = self.streaming.iter_mut().chain(&mut self.accepted).find(|large| large.id == id)
-        {
-            large.lost = true;
-        }
-        Ok(())
+    fn is_below_a_refused_folder(&self, path: &NamePath) -> bool {
+        has_parent_in(&self.refused, path)
     }
 
-    /// The next thing to tell the user.
-    pub(crate) fn next_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-
-    fn start(&mut self) -> Step {
-        let files = (self.plan.directories.len() + self.plan.files.len()) as u64;
-        let start = Request::Start { version: VERSION, files, bytes: self.plan.bytes };
-        self.phase = Phase::Awaiting;
-        self.request(&start, Pending::Start)
-    }
-
-    fn next_directory(&mut self, depth: usize) -> Option<Step> {
-        while self.pending.len() < MAX_REQUESTS {
-            if self.plan.directories.front()?.0.depth() != depth {
-                return None;
-            }
-            let (path, mode) = self.plan.directories.pop_front()?;
-            if let Some(why) = self.hopeless(&path) {
-                self.refused_folders.insert(path.clone());
-                self.fail(path, why);
-                continue;
-            }
-            let request = Request::Directory { mode, path: path.clone() };
-            return Some(self.request(&request, Pending::Directory(path)));
-        }
-        None
-    }
-
-    fn next_of_files(&mut self) -> Option<Step> {
-        while self.pending.len() < MAX_REQUESTS && self.ahead() < MAX_AHEAD {
-            let Some((path, _)) = self.plan.files.pop_front() else { break };
-            match self.hopeless(&path).map_or_else(|| self.open(&path), Err) {
-                Ok(step) => return Some(step),
-                Err(why) => self.fail(path, why),
+    /// Notes down what became of a file, and says it.
+    fn note(&mut self, file: FileNumber, (path, size): (NamePath, u64), sent: Sent) -> Event {
+        match sent {
+            Sent::Stored => Event::Stored { file, path, size },
+            Sent::Present => Event::Present { path, size },
+            Sent::Failed(why) => {
+                self.hopeless |=
+                    matches!(&why, Trouble::Refused(refusal) if refusal.reason.ends_the_transfer());
+                Event::Failed { file: Some(file), path: Some(path), why }
             }
         }
-        if self.streaming.is_none() {
-            self.streaming = self.accepted.pop_front();
-        }
-        let large = self.streaming.take()?;
-        Some(self.stream(large))
-    }
-
-    fn open(&mut self, path: &NamePath) -> Result<Step, Failure> {
-        let Opened { mut file, size, attributes } = self.source.open(path)?;
-        let room = (self.max_message - small_file_header(path)) as u64;
-        let path = path.clone();
-        if size <= room {
-            // At most one message, so it fits any usize.
-            let mut contents = vec![0; size as usize];
-            file.read_exact(&mut contents).map_err(shortened)?;
-            let digest = blake3::hash(&contents).into();
-            let request =
-                Request::SmallFile { digest, attributes, path: path.clone(), contents: contents.into() };
-            return Ok(self.request(&request, Pending::Small { path, size }));
-        }
-        self.last_file += 1;
-        let id = FileId(self.last_file);
-        let request = Request::File { id, size, attributes, path: path.clone() };
-        let hasher = blake3::Hasher::new();
-        let large = Large { id, path, file, size, offset: 0, hasher, lost: false };
-        Ok(self.request(&request, Pending::Announced(Box::new(large))))
-    }
-
-    /// The next piece of a large file, or its end.
-    fn stream(&mut self, mut large: Box<Large<S::File>>) -> Step {
-        if large.lost || self.broken_off {
-            let why = if large.lost { None } else { Some(Failure::NotReached) };
-            return self.abandon(*large, why);
-        }
-        if large.offset == large.size {
-            let request = Request::End { id: large.id, digest: large.hasher.finalize().into() };
-            return self.request(&request, Pending::Ended { path: large.path, size: large.size });
-        }
-        // Bounded by the size of a message.
-        let length = (large.size - large.offset).min((self.chunk - CHUNK_HEADER) as u64) as usize;
-        let mut message = BytesMut::with_capacity(CHUNK_HEADER + length);
-        put_chunk_header(&mut message, large.id, large.offset);
-        message.resize(CHUNK_HEADER + length, 0);
-        let contents = &mut message[CHUNK_HEADER..];
-        if let Err(error) = large.file.read_exact(contents) {
-            return self.abandon(*large, Some(shortened(error).into()));
-        }
-        large.hasher.update(contents);
-        large.offset += length as u64;
-        self.streaming = Some(large);
-        self.events.push_back(Event::Streamed { bytes: length as u64 });
-        Step::Stream(message.freeze())
-    }
-
-    fn abandon(&mut self, large: Large<S::File>, why: Option<Failure>) -> Step {
-        self.request(&Request::Abandon { id: large.id }, Pending::Abandoned { path: large.path, why })
-    }
-
-    /// Nothing new is tried from here on.
-    fn break_off(&mut self) {
-        self.broken_off = true;
-        let count = self.plan.directories.len() + self.plan.files.len();
-        self.plan.directories.clear();
-        self.plan.files.clear();
-        if count > 0 {
-            self.events.push_back(Event::NotReached { count });
-        }
-    }
-
-    /// Why a file or folder need not be tried.
-    fn hopeless(&self, path: &NamePath) -> Option<Failure> {
-        let (parents, _) = path.split();
-        let parent = NamePath::new(parents.to_vec()).ok()?;
-        self.refused_folders.contains(&parent).then_some(Failure::Orphan)
-    }
-
-    /// Large files that are announced and not yet streamed to their end.
-    fn ahead(&self) -> usize {
-        let announced =
-            self.pending.values().filter(|pending| matches!(pending, Pending::Announced(_))).count();
-        announced + self.accepted.len() + usize::from(self.streaming.is_some())
-    }
-
-    fn fail(&mut self, path: NamePath, why: Failure) {
-        self.events.push_back(Event::Failed { path, why });
-    }
-
-    fn request(&mut self, request: &Request, about: Pending<S::File>) -> Step {
-        self.last_token += 1;
-        let token = Token(self.last_token);
-        self.pending.insert(token, about);
-        Step::Request(token, request.encode())
     }
 }
 
-/// A file that ends early has a reason worth naming.
-fn shortened(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            io::Error::new(error.kind(), "it became shorter while it was being sent")
+/// The files under way.
+struct Crew {
+    files: JoinSet<Result<Sent, Broken>>,
+    active: HashMap<Id, (FileNumber, NamePath, u64)>,
+}
+
+/// Folders come before what lies in them, so that the one directly above suffices.
+fn has_parent_in(folders: &HashSet<NamePath>, path: &NamePath) -> bool {
+    let (parents, _) = path.split();
+    NamePath::new(parents.to_vec()).is_ok_and(|parent| folders.contains(&parent))
+}
+
+async fn read_answer(input: &mut Input) -> Result<Answer, Broken> {
+    let Some(frame) = input.frame().await? else { return Err(Broken::violation("no answer")) };
+    Answer::parse(frame).map_err(Broken::violation)
+}
+
+/// One file on its stream.
+struct Outgoing<S> {
+    number: FileNumber,
+    path: NamePath,
+    source: Arc<S>,
+    connection: Connection,
+    tell: mpsc::Sender<Event>,
+    interrupt: Interrupt,
+}
+
+/// Why a file does not get to its end.
+enum Failure {
+    Broken(Broken),
+    /// The file on this side, which the receiver is told.
+    File(Trouble),
+}
+
+impl<E: Into<Broken>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Broken(error.into())
+    }
+}
+
+impl<S: Source> Outgoing<S> {
+    /// Sends the file, from the announcement to the answer; blocks while the disk does.
+    async fn send(mut self) -> Result<Sent, Broken> {
+        let opened = match self.source.open(&self.path) {
+            Ok(opened) => opened,
+            Err(error) => return Ok(Sent::Failed(Trouble::Read(error))),
+        };
+        let (mut send, receive) = self.connection.open_stream().await?;
+        let mut input = Input::new(receive);
+        let mut interrupt = self.interrupt.clone();
+        let sent = tokio::select! {
+            biased;
+            exit = interrupt.wait() => Err(Broken::Interrupted(exit).into()),
+            sent = self.exchange(opened, &mut send, &mut input) => sent,
+        };
+        let (sent, code) = match sent {
+            Ok(sent) => return Ok(sent),
+            Err(Failure::File(trouble)) => (Ok(Sent::Failed(trouble)), Code::Abandoned),
+            Err(Failure::Broken(broken)) => {
+                let code = broken.code();
+                (Err(broken), code)
+            }
+        };
+        // What this fails with says nothing new.
+        let _ = send.reset(code as u32);
+        input.stop(code as u32);
+        sent
+    }
+
+    async fn exchange(
+        &mut self,
+        opened: Opened<S::File>,
+        send: &mut SendStream,
+        input: &mut Input,
+    ) -> Result<Sent, Failure> {
+        let Opened { mut file, size, attributes } = opened;
+        let header = FileHeader { size, attributes, path: self.path.clone() };
+        let sent = if size <= SMALL {
+            ask(send, &Request::SmallFile(header)).await?;
+            self.contents((&mut file, size), blake3::Hasher::new(), send).await
+        } else {
+            ask(send, &Request::File(header)).await?;
+            match self.agree(&mut file, size, (send, input)).await? {
+                Agreed::Over(sent) => return Ok(sent),
+                Agreed::From { offset, hasher } => {
+                    let begun =
+                        Event::Begun { file: self.number, path: self.path.clone(), size, kept: offset };
+                    let _ = self.tell.send(begun).await;
+                    self.contents((&mut file, size - offset), *hasher, send).await
+                }
+            }
+        };
+        match sent {
+            Ok(()) => {}
+            // The answer says why.
+            Err(Failure::Broken(Broken::PeerBrokeOff(code))) if code == Code::Refused as u32 => {}
+            Err(failure) => return Err(failure),
         }
-        _ => error,
+        Ok(match read_answer(input).await? {
+            Answer::Done => Sent::Stored,
+            Answer::Refused(refusal) => Sent::Failed(Trouble::Refused(refusal)),
+            other => return Err(Broken::violation(format_args!("{other:?} after the contents")).into()),
+        })
+    }
+
+    /// Finds out where to begin; `file` stands there then.
+    async fn agree(
+        &mut self,
+        file: &mut S::File,
+        size: u64,
+        (send, input): (&mut SendStream, &mut Input),
+    ) -> Result<Agreed, Failure> {
+        let mut answer = read_answer(input).await?;
+        if answer == Answer::Compare {
+            let mut whole = self.open_again()?;
+            let digest: Digest = self.hash(&mut whole, size)?.finalize().into();
+            ask(send, &Request::Digest(digest)).await?;
+            answer = match read_answer(input).await? {
+                Answer::Done => return Ok(Agreed::Over(Sent::Present)),
+                answer => answer,
+            };
+        }
+        let (length, digest) = match answer {
+            Answer::Have { length, digest } => (length, digest),
+            Answer::Refused(refusal) => return Ok(Agreed::Over(Sent::Failed(Trouble::Refused(refusal)))),
+            other => return Err(Broken::violation(format_args!("{other:?} to a file")).into()),
+        };
+        if length <= size {
+            let hasher = self.hash(file, length)?;
+            if hasher.finalize() == blake3::Hash::from(digest) {
+                ask(send, &Request::Contents { offset: length }).await?;
+                return Ok(Agreed::From { offset: length, hasher: Box::new(hasher) });
+            }
+        }
+        *file = self.open_again()?;
+        let _ = self.tell.send(Event::Anew { path: self.path.clone(), had: length }).await;
+        ask(send, &Request::Contents { offset: 0 }).await?;
+        Ok(Agreed::From { offset: 0, hasher: Box::default() })
+    }
+
+    fn open_again(&self) -> Result<S::File, Failure> {
+        let opened = self.source.open(&self.path).map_err(|error| Failure::File(Trouble::Read(error)))?;
+        Ok(opened.file)
+    }
+
+    /// Hashes the next `length` bytes.
+    fn hash(&self, file: &mut S::File, length: u64) -> Result<blake3::Hasher, Failure> {
+        let mut hasher = blake3::Hasher::new();
+        let mut buffer = vec![0; 1 << 17];
+        let mut missing = length;
+        while missing > 0 {
+            if let Some(exit) = self.interrupt.requested() {
+                return Err(Broken::Interrupted(exit).into());
+            }
+            let wanted = usize::try_from(missing).map_or(buffer.len(), |missing| missing.min(buffer.len()));
+            let count = read(file, &mut buffer[..wanted])?;
+            hasher.update(&buffer[..count]);
+            missing -= count as u64;
+        }
+        Ok(hasher)
+    }
+
+    /// The contents from here on, and the digest of all of them.
+    async fn contents(
+        &mut self,
+        (file, mut missing): (&mut S::File, u64),
+        mut hasher: blake3::Hasher,
+        send: &mut SendStream,
+    ) -> Result<(), Failure> {
+        let mut portion = Portion::new(self.connection.max_datagram_size());
+        let mut portions = 0u32;
+        while missing > 0 {
+            let wanted =
+                usize::try_from(missing).map_or(portion.size(), |missing| missing.min(portion.size()));
+            let mut contents = BytesMut::zeroed(wanted);
+            let mut filled = 0;
+            while filled < wanted {
+                filled += read(file, &mut contents[filled..])?;
+            }
+            hasher.update(&contents);
+            send.write_chunk(contents.freeze()).await?;
+            missing -= wanted as u64;
+            let _ = self.tell.send(Event::Moved { file: self.number, bytes: wanted as u64 }).await;
+            portions += 1;
+            if portions.is_multiple_of(LOOK_EVERY) {
+                let stats = self.connection.stats();
+                portion.observe(stats.messages_sent, stats.messages_lost);
+            }
+        }
+        let digest = Bytes::copy_from_slice(hasher.finalize().as_bytes());
+        send.write_chunk(digest).await?;
+        match send.finish() {
+            // Refused, with an answer.
+            Ok(()) | Err(WriteError::Stopped(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// What the two ends have agreed on.
+enum Agreed {
+    /// The contents from there on, when what `hasher` took in is before them.
+    From { offset: u64, hasher: Box<blake3::Hasher> },
+    /// No contents are needed.
+    Over(Sent),
+}
+
+/// Reads something, and never nothing.
+fn read(file: &mut impl Read, buffer: &mut [u8]) -> Result<usize, Failure> {
+    loop {
+        match file.read(buffer) {
+            Ok(0) => return Err(Failure::File(Trouble::Shrunk)),
+            Ok(count) => return Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Failure::File(Trouble::Read(error))),
+        }
     }
 }

@@ -38,12 +38,12 @@ impl Plan {
 }
 
 /// Where a sender finds the files of its plan.
-pub(crate) trait Source {
+pub(crate) trait Source: Send + Sync + 'static {
     /// An open file.
-    type File: Read;
+    type File: Read + Send;
 
     /// Opens a file of the plan.
-    fn open(&mut self, path: &NamePath) -> io::Result<Opened<Self::File>>;
+    fn open(&self, path: &NamePath) -> io::Result<Opened<Self::File>>;
 }
 
 /// A file that will be sent, as it is now.
@@ -134,7 +134,7 @@ impl Disk {
 impl Source for Disk {
     type File = fs::File;
 
-    fn open(&mut self, path: &NamePath) -> io::Result<Opened<fs::File>> {
+    fn open(&self, path: &NamePath) -> io::Result<Opened<fs::File>> {
         let names = path.names();
         let mut location = names.first().and_then(|first| self.roots.get(first)).cloned().unwrap_or_default();
         location.extend(names.iter().skip(1).map(Name::to_os));
@@ -255,7 +255,7 @@ mod tests {
         std::os::unix::net::UnixListener::bind(top.join("socket")).unwrap();
 
         let mut skipped = vec![];
-        let (mut disk, plan) = Disk::scan(&[top.join("a/.."), top.join("flat")], &mut skipped).unwrap();
+        let (disk, plan) = Disk::scan(&[top.join("a/.."), top.join("flat")], &mut skipped).unwrap();
         let mut planned = names(&plan);
         planned.sort();
         assert_eq!(

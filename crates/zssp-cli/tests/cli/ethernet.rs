@@ -1,10 +1,10 @@
 //! Files over raw Ethernet, between two network namespaces. Needs root and `ip`.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use zssp_segment::Segment;
 
-use crate::harness::{Receiver, Scene, finish};
+use crate::harness::{Receiver, Running, Scene, finish};
 
 fn zssp(segment: &Segment, host: usize) -> Command {
     segment.command(host, env!("CARGO_BIN_EXE_zssp"))
@@ -32,6 +32,34 @@ fn a_file_crosses_a_segment_without_ip() {
     assert!(fs::read(scene.inbox().join("file")).unwrap() == contents);
     let card = received.stderr.split_once("connected from ").unwrap().1.split_once(" with").unwrap().0;
     assert_eq!((card.len(), card.matches(':').count()), (17, 5), "it is called by its card: {card}");
+}
+
+#[test]
+fn an_interrupted_sender_prints_the_command_that_goes_on() {
+    let Some(segment) = Segment::for_test(2) else { return };
+    let scene = Scene::new();
+    let path = scene.path("two words");
+    fs::File::create(&path).unwrap().set_len(128 << 20).unwrap();
+    let mut receive = zssp(&segment, 1);
+    receive.args(["receive", "--listen", "ethernet:eth0", "--allow", &scene.alice, "--key"]);
+    let receiver = Receiver::start(receive.arg(scene.path("bob.key")).arg("--dir").arg(scene.inbox()));
+
+    let to = format!("{}@{}", scene.bob, receiver.address);
+    let mut send = zssp(&segment, 0);
+    let sender =
+        Running::start(send.args(["send", "--to", &to, "--key"]).arg(scene.path("alice.key")).arg(&path));
+    scene.wait_for_partial();
+    sender.signal("INT");
+    let interrupted = sender.finish();
+    interrupted.failed_with(130, &format!("--to {to} "));
+    let command = interrupted.stderr.lines().find(|line| line.starts_with("  zssp send")).unwrap();
+
+    let programs = Path::new(env!("CARGO_BIN_EXE_zssp")).parent().unwrap();
+    let script = format!("PATH={}:$PATH\n{command}", programs.display());
+    let again = finish(segment.command(0, "sh").args(["-c", &script]));
+    assert!(again.success() && again.stderr.contains("going on at byte "), "{again:#?}");
+    assert_eq!(scene.arrived(), ["two words"]);
+    assert!(receiver.stop().success());
 }
 
 #[test]

@@ -48,7 +48,12 @@ impl Scene {
 
     /// `zssp receive` as Bob, with nobody welcome yet.
     pub(crate) fn receive_command(&self, more: &[&str]) -> Command {
-        let mut command = zssp(["receive", "--listen", "127.0.0.1:0", "--key"]);
+        self.receive_at("127.0.0.1:0", more)
+    }
+
+    /// The same at a certain address.
+    pub(crate) fn receive_at(&self, address: &str, more: &[&str]) -> Command {
+        let mut command = zssp(["receive", "--listen", address, "--key"]);
         command.arg(self.path("bob.key")).arg("--dir").arg(self.inbox()).args(more);
         command
     }
@@ -70,14 +75,22 @@ impl Scene {
 
     /// Waits until part of a file has arrived.
     pub(crate) fn wait_for_partial(&self) {
-        let inbox = self.inbox();
-        eventually("an unfinished file of some size", || {
-            let partial = fs::read_dir(&inbox).unwrap().filter_map(Result::ok).any(|entry| {
-                entry.file_name().as_encoded_bytes().starts_with(b".zssp-partial-")
-                    && entry.metadata().is_ok_and(|metadata| metadata.len() > 1 << 20)
-            });
-            partial.then_some(())
-        });
+        self.wait_for_bytes(1 << 20);
+    }
+
+    /// Waits until so much of a file has arrived, and less than all of it.
+    pub(crate) fn wait_for_bytes(&self, bytes: u64) {
+        let arrived = || self.partial().filter(|size| *size >= bytes);
+        eventually("an unfinished file of some size", arrived);
+    }
+
+    /// The size of what has arrived of the file that is not complete.
+    pub(crate) fn partial(&self) -> Option<u64> {
+        fs::read_dir(self.inbox()).unwrap().filter_map(Result::ok).find_map(|entry| {
+            let partial = entry.file_name().as_encoded_bytes().starts_with(b".zssp-partial-");
+            let size = entry.metadata().ok()?.len();
+            partial.then_some(size)
+        })
     }
 
     /// What lies in the receiver's folder.

@@ -66,7 +66,9 @@ fn a_public_key_with_a_flaw_is_a_mistake_of_the_command_line() {
 
 #[test]
 fn help_shows_examples_and_exit_codes_and_output_can_be_plain() {
-    for command in ["keygen", "pubkey", "send", "receive", "ping", "bench", "serve", "demo"] {
+    for command in
+        ["keygen", "pubkey", "send", "receive", "ping", "bench", "serve", "peers", "password", "demo"]
+    {
         let help = finish(zssp([command, "--help"]).env("NO_COLOR", "1"));
         assert!(help.success());
         assert!(

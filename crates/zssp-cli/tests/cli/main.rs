@@ -8,6 +8,8 @@ mod ethernet;
 mod harness;
 mod keys;
 mod measuring;
+mod ratchets;
 mod relay;
+mod resuming;
 mod storage;
 mod transfers;

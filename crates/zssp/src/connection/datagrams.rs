@@ -84,10 +84,11 @@ impl Datagrams {
         Ok(())
     }
 
-    /// Moves payloads into `out` until they are `budget` bytes, or just above.
+    /// Moves payloads into `out` until they cost `budget` bytes, or just above: so many small ones take no more memory
+    /// than few large ones.
     pub(super) fn take(&self, budget: usize, out: &mut Vec<Outgoing>) -> Taken {
         let mut taken = Taken::default();
-        while taken.bytes < budget
+        while taken.cost < budget
             && let Some(data) = self.outbox.pop()
         {
             taken.count += 1;
@@ -267,6 +268,16 @@ mod tests {
         datagrams.sent(first);
         assert!(datagrams.are_over());
         assert_eq!(datagrams.sent_so_far(), (2, 13));
+    }
+
+    #[test]
+    fn what_is_taken_at_a_time_is_bounded_however_small_the_datagrams() {
+        let (datagrams, mut out) = (datagrams(Overflow::DropNewest), Vec::new());
+        for _ in 0..10_000 {
+            datagrams.push(Bytes::new()).unwrap();
+        }
+        datagrams.sent(datagrams.take(64_000, &mut out));
+        assert_eq!(out.len(), 64_000 / COST);
     }
 
     #[test]

@@ -80,8 +80,8 @@ impl Flight {
     /// the round trip is.
     fn rate(&self) -> Option<Rate> {
         let window = self.controller.window();
-        let bytes = if self.controller.is_in_slow_start() { window * 2 } else { window + window / 4 };
-        Some(Rate { bytes, time: self.rtt.smoothed()? })
+        let more = if self.controller.is_in_slow_start() { window } else { window / 4 };
+        Some(Rate { bytes: window.saturating_add(more), time: self.rtt.smoothed()? })
     }
 
     /// Takes in what an exchange found out about a message, of which `len` bytes were under way until now. `now` is the
@@ -281,6 +281,32 @@ mod tests {
         assert_eq!(flight.room(later), Room::Open);
         flight.on_event(300 * MS, timed_out(102 * MS), 1000);
         assert_eq!(flight.room(now), Room::Open, "a probe does not wait");
+    }
+
+    /// For a road that is known to carry everything.
+    #[derive(Debug)]
+    struct Unlimited;
+
+    impl Controller for Unlimited {
+        fn window(&self) -> u64 {
+            u64::MAX
+        }
+        fn acknowledged(&mut self, _: Acknowledged) {}
+        fn lost(&mut self, _now: Instant, _sent: Instant) {}
+        fn collapsed(&mut self) {}
+    }
+
+    #[test]
+    fn a_window_without_end_is_one() {
+        let now = Instant::now();
+        let mut flight = Flight::new(now, 1000, Box::new(Unlimited));
+        flight.sent(now, 0, 1000);
+        flight.on_event(MS, acked(Duration::ZERO), 1000);
+        for _ in 0..1000 {
+            assert_eq!(flight.room(now), Room::Open);
+            flight.sent(now, 0, 60_000);
+        }
+        assert_eq!(flight.payload_limit(40_000), 40_000);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Resting --something large is to be sent, and it is time--> Searching --largest found--> Resting
-//!   either --large payloads get lost--> Verifying --a large probe arrives--> Resting
+//!   either --large payloads get lost, or nobody would tell--> Verifying --a large probe arrives--> Resting
 //!                                       Verifying --small probes arrive, and large ones do not--> Searching, from the base
 //! ```
 //!
@@ -23,6 +23,9 @@ const PRECISION: usize = 16;
 
 /// When a road that was found to be narrow is tried again (RFC 8899, `PMTU_RAISE_TIMER`).
 const AGAIN: Duration = Duration::from_secs(600);
+
+/// How often a road is verified for the sake of payloads that nobody acknowledges (RFC 8899, `CONFIRMATION_TIMER`).
+const CONFIRMATION: Duration = Duration::from_secs(5);
 
 /// Large payloads that are lost in a row before the road is verified. A whole time-out says as much by itself.
 const SUSPICIOUS: u32 = 3;
@@ -47,6 +50,8 @@ pub(super) struct Mtu {
     large_since: Option<Instant>,
     /// Such payloads lost in a row.
     losses: u32,
+    /// When one of these datagrams was last known to arrive.
+    confirmed: Option<Instant>,
     fallbacks: u64,
 }
 
@@ -106,6 +111,7 @@ impl Mtu {
             phase: Phase::Resting { until: None },
             large_since: None,
             losses: 0,
+            confirmed: None,
             fallbacks: 0,
         }
     }
@@ -176,6 +182,15 @@ impl Mtu {
         }
     }
 
+    /// A payload goes out whose loss nobody will hear of.
+    pub(super) fn unacknowledged(&mut self, now: Instant, payload: usize) {
+        let is_due = self.confirmed.and_then(|at| at.checked_add(CONFIRMATION)).is_some_and(|due| due <= now);
+        // A search ends by itself, and begins again from where it was only if it is let.
+        if is_due && matches!(self.phase, Phase::Resting { .. }) && self.is_large(now, payload) {
+            self.verify();
+        }
+    }
+
     /// A token has come back.
     pub(super) fn answered(&mut self, now: Instant, token: Token) {
         let is_it = |probe: &mut Option<Probe>| probe.take_if(|probe| probe.token == token);
@@ -186,7 +201,7 @@ impl Mtu {
                     let too_large = *too_large;
                     self.proven = size;
                     self.large_since = Some(now);
-                    self.losses = 0;
+                    self.large_passes(now);
                     self.search(now, too_large);
                 }
             }
@@ -233,6 +248,7 @@ impl Mtu {
     /// All is well with large datagrams.
     fn large_passes(&mut self, now: Instant) {
         self.losses = 0;
+        self.confirmed = Some(now);
         if let Phase::Verifying(Verifying { until, .. }) = self.phase {
             self.phase = Phase::Resting { until };
             self.large_since = Some(now);
@@ -449,6 +465,34 @@ mod tests {
         assert_eq!(mtu.current(), 1200);
         road.settle(&mut mtu);
         assert_eq!((mtu.current(), mtu.fallbacks()), (1472, 0), "the road is as it was");
+    }
+
+    #[test]
+    fn what_nobody_acknowledges_is_verified_now_and_then() {
+        let (mut mtu, mut road) = (Mtu::new(1200, 1472), Road::new(1472, 0, 1));
+        mtu.unacknowledged(road.now, 60_000);
+        road.carry(&mut mtu, 1);
+        let (start, probes) = (road.now, road.probes);
+        for _ in 0..100 {
+            road.now += CONFIRMATION / 10;
+            mtu.unacknowledged(road.now, 1168);
+            assert_eq!(road.probes, probes, "datagrams of the base need no proof");
+        }
+        while road.now < start + 20 * CONFIRMATION {
+            road.now += CONFIRMATION / 10;
+            mtu.unacknowledged(road.now, 60_000);
+            road.settle(&mut mtu);
+            assert_eq!(mtu.current(), 1472);
+        }
+        // One large probe and one small each time.
+        assert!((18..=22).contains(&(road.probes - probes)), "{}", road.probes - probes);
+        road.width = 1300;
+        road.now += CONFIRMATION;
+        mtu.unacknowledged(road.now, 60_000);
+        assert_eq!(mtu.current(), 1200);
+        road.settle(&mut mtu);
+        assert_eq!(mtu.fallbacks(), 1);
+        assert!((1284..=1300).contains(&mtu.current()), "{}", mtu.current());
     }
 
     #[test]

@@ -29,6 +29,10 @@ const AFTER_ERROR: Duration = Duration::from_millis(10);
 /// A batch of so many bytes is worth waking another task for. To open it takes some ten times as long as that.
 const LARGE: usize = 128 * 1024;
 
+/// Bytes of emptied buffers that a task keeps: a batch needs about its own length of them. Any of thousands may once have
+/// held a large payload.
+const SPARE: usize = 2 * ReceiveBatch::LEN;
+
 /// Told, by being dropped, when all of a batch is delivered.
 pub(super) type Delivered = oneshot::Receiver<Infallible>;
 
@@ -94,8 +98,31 @@ struct Desk {
     buffer: Vec<u8>,
     /// Payloads that were opened before their turn.
     opened: Vec<Opened>,
-    /// Emptied buffers.
-    spares: Vec<Vec<u8>>,
+    spares: Spares,
+}
+
+/// Emptied buffers, to be used again.
+#[derive(Default)]
+struct Spares {
+    buffers: Vec<Vec<u8>>,
+    /// What they have room for.
+    bytes: usize,
+}
+
+impl Spares {
+    fn take(&mut self) -> Vec<u8> {
+        let buffer = self.buffers.pop().unwrap_or_default();
+        self.bytes -= buffer.capacity();
+        buffer
+    }
+
+    /// Keeps the buffer, unless there is enough in those that are kept.
+    fn put(&mut self, buffer: Vec<u8>) {
+        if self.bytes + buffer.capacity() <= SPARE {
+            self.bytes += buffer.capacity();
+            self.buffers.push(buffer);
+        }
+    }
 }
 
 /// An authentic payload, and where its last fragment came from, if that is known.
@@ -173,8 +200,7 @@ impl<'a> Batch<'a> {
 
     /// The buffer holds a payload.
     fn opened(&mut self, session: SessionId, from: Option<SocketAddr>) {
-        let next = self.desk.spares.pop().unwrap_or_default();
-        let payload = std::mem::replace(&mut self.desk.buffer, next);
+        let payload = std::mem::replace(&mut self.desk.buffer, self.desk.spares.take());
         self.desk.opened.push(Opened { session, from, payload });
         if self.is_due() {
             self.deliver_opened();
@@ -196,7 +222,7 @@ impl<'a> Batch<'a> {
         let mut opened = std::mem::take(&mut self.desk.opened);
         for Opened { session, from, mut payload } in opened.drain(..) {
             self.deliver(session, from, &mut payload);
-            self.desk.spares.push(payload);
+            self.desk.spares.put(payload);
         }
         self.desk.opened = opened;
     }
@@ -236,5 +262,24 @@ impl From<Received<'_>> for Step {
             Received::Reply(challenge) => Self::Other(Received::Reply(challenge)),
             Received::Nothing => Self::Other(Received::Nothing),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_task_keeps_is_bounded_and_used_again() {
+        let mut spares = Spares::default();
+        for _ in 0..1000 {
+            spares.put(Vec::with_capacity(64 * 1024));
+        }
+        let kept: usize = spares.buffers.iter().map(Vec::capacity).sum();
+        assert_eq!((kept, spares.bytes), (SPARE, SPARE));
+        while !spares.buffers.is_empty() {
+            assert!(spares.take().capacity() >= 64 * 1024);
+        }
+        assert_eq!((spares.bytes, spares.take().capacity()), (0, 0));
     }
 }

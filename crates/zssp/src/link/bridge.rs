@@ -66,9 +66,14 @@ pub struct Bridge {
 }
 
 /// The other side of a [`Bridge`], for the loop that owns the packets. Clones are handles of the same, for any number of
-/// threads.
+/// threads. Without any, what the endpoint sends is lost, and counted as what a link refuses: its connections end as they do
+/// over a network that fails.
 #[derive(Debug, Clone)]
-pub struct Carrier(Arc<Queues>);
+pub struct Carrier(Arc<Carried>);
+
+/// What the handles of a [`Carrier`] have in common.
+#[derive(Debug)]
+struct Carried(Arc<Queues>);
 
 #[derive(Debug, Default)]
 struct Queues {
@@ -91,7 +96,7 @@ struct Queue {
 struct State {
     /// Whoever takes the datagrams leaves an empty batch in place of this.
     batch: ReceiveBatch,
-    /// The endpoint is gone.
+    /// The other side is gone.
     closed: bool,
 }
 
@@ -101,7 +106,7 @@ impl Bridge {
     /// handed to and fro, and mean what the loop wants.
     pub fn new(local: SocketAddr, mtu: usize) -> (Self, Carrier) {
         let queues = Arc::new(Queues::default());
-        (Self { queues: queues.clone(), local, mtu: mtu.min(MAX_SEND) }, Carrier(queues))
+        (Self { queues: queues.clone(), local, mtu: mtu.min(MAX_SEND) }, Carrier(Arc::new(Carried(queues))))
     }
 }
 
@@ -112,12 +117,12 @@ impl Carrier {
     /// [`Full`] when the endpoint does not keep up: the datagram is dropped, as the network may drop it.
     pub fn receive(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), Full> {
         {
-            let mut state = self.0.inward.state.lock();
+            let mut state = self.0.0.inward.state.lock();
             let room = state.batch.room().get_mut(..datagram.len()).ok_or(Full)?;
             room.copy_from_slice(datagram);
             state.batch.push(from, datagram.len(), datagram.len());
         }
-        self.0.inward.readers.wake();
+        self.0.0.inward.readers.wake();
         Ok(())
     }
 
@@ -148,7 +153,7 @@ impl Carrier {
     /// As [`transmit`](Self::transmit).
     pub fn poll_transmit(&self, cx: &mut Context<'_>, out: &mut Outgoing) -> Poll<Result<(), Closed>> {
         out.0.clear();
-        let outward = &self.0.outward;
+        let outward = &self.0.0.outward;
         let moved = outward.readers.poll(cx, |_| {
             let mut state = outward.state.lock();
             if !state.batch.is_empty() {
@@ -206,6 +211,9 @@ impl Link for Bridge {
         let outward = &self.queues.outward;
         let taken = {
             let mut state = outward.state.lock();
+            if state.closed {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
             let room = state.batch.room();
             // Whole datagrams.
             let len = if room.len() < run.len() { room.len() - room.len() % segment } else { run.len() };
@@ -223,8 +231,12 @@ impl Link for Bridge {
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outward = &self.queues.outward;
         outward.writers.poll(cx, |_| {
-            let room = outward.state.lock().batch.room().len();
-            if room < self.mtu { Poll::Pending } else { Poll::Ready(Ok(())) }
+            let mut state = outward.state.lock();
+            if state.batch.room().len() < self.mtu && !state.closed {
+                Poll::Pending
+            } else {
+                Poll::Ready(Ok(()))
+            }
         })
     }
 
@@ -248,6 +260,13 @@ impl Drop for Bridge {
     }
 }
 
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.outward.state.lock().closed = true;
+        self.0.outward.writers.wake();
+    }
+}
+
 thread_local! {
     /// Made once, so that waiting allocates nothing.
     static THIS_THREAD: Waker = Waker::from(Arc::new(Unpark(thread::current())));
@@ -263,6 +282,8 @@ impl Wake for Unpark {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     fn address(port: u16) -> SocketAddr {
@@ -317,6 +338,31 @@ mod tests {
         assert!(bridge.poll_writable(&mut cx).is_ready());
         carrier.transmit(&mut out, Some(Duration::ZERO)).unwrap();
         assert_eq!(out.datagrams().count(), 0);
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn without_a_carrier_nobody_waits_for_room() {
+        let (bridge, carrier) = Bridge::new(address(1), 1500);
+        let (run, woken) = (vec![9; 150_000], Arc::new(Woken::default()));
+        while bridge.try_send(address(2), &run, 1500).is_ok() {}
+        let waker = Waker::from(woken.clone());
+        assert!(bridge.poll_writable(&mut Context::from_waker(&waker)).is_pending());
+        drop(carrier.clone());
+        assert!(!woken.0.load(Ordering::SeqCst), "another handle is left");
+        drop(carrier);
+        assert!(woken.0.load(Ordering::SeqCst));
+        assert!(bridge.poll_writable(&mut Context::from_waker(&waker)).is_ready());
+        let refused = bridge.try_send(address(2), &run, 1500).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[test]

@@ -25,9 +25,10 @@ use crate::sync::{RankedMutex, rank};
 /// [`address`](Self::address) and [`mac`](Self::mac). Who is on the segment can pretend to be any card of it, so strangers
 /// on one segment share what an endpoint keeps for one source.
 ///
-/// # Latency
-/// The ring hands frames over when 64 KiB of them are there, or after a millisecond. So a round trip takes some two
-/// milliseconds more than over UDP, and a stream is only as fast as its congestion window in each of these.
+/// # Speed
+/// A frame wakes the endpoint when it comes, as a UDP datagram does. What UDP has besides is offload: there one call to the
+/// system sends or takes a run of datagrams as if it were one, here each is a frame of its own. So a stream is fastest at a
+/// large MTU.
 ///
 /// # What it does not say
 /// An interface that is down, or removed, brings nothing, and what is sent there is lost and counted: an endpoint on it
@@ -195,7 +196,7 @@ impl WayIn {
         address: impl Fn(MacAddress) -> SocketAddr,
     ) -> Poll<io::Result<()>> {
         loop {
-            // Asked before the ring is looked at: a block that comes in between makes it readable again.
+            // Asked before the ring is looked at: a frame that comes in between makes it readable again.
             let mut readable = ready!(self.readable.poll_read_ready(cx))?;
             if self.take(batch, &address)? {
                 return Poll::Ready(Ok(()));
@@ -204,7 +205,7 @@ impl WayIn {
         }
     }
 
-    /// Copies as many blocks as are there and find room. Says whether there may be more.
+    /// Copies as many frames as are there and find room. Says whether there may be more.
     fn take(&self, batch: &mut ReceiveBatch, address: impl Fn(MacAddress) -> SocketAddr) -> io::Result<bool> {
         let mut receiver = self.receiver.lock();
         let mut took = false;

@@ -1,5 +1,5 @@
 //! The faces in every order in which threads can meet:
-//! `RUSTFLAGS="--cfg loom" cargo test -p seqex --lib --release --target-dir target/loom loom`.
+//! `RUSTFLAGS="--cfg loom" cargo test -p seqex --lib --profile loom --target-dir target/loom loom`.
 //!
 //! A lost wake-up shows as a thread that parks for ever, which loom reports as a deadlock.
 
@@ -56,8 +56,8 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Models with three threads look at every order with up to this many preemptions.
-fn model_of_three(model: impl Fn() + Send + Sync + 'static) {
+/// Models with three threads, or with two that do much, look at every order with up to three preemptions.
+fn bounded_model(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(model);
@@ -166,7 +166,7 @@ fn loom_a_request_dropped_at_any_moment_leaks_nothing() {
 //= ZSSP-DEF-23  although whoever is called first goes away
 #[test]
 fn loom_a_dropped_receiver_leaves_its_turn() {
-    model_of_three(|| {
+    bounded_model(|| {
         let (exchange, driver) = end();
         let mut fickle = exchange.receive();
         let polled = poll_once(&mut fickle);
@@ -187,7 +187,7 @@ fn loom_a_dropped_receiver_leaves_its_turn() {
 
 #[test]
 fn loom_a_dropped_sender_leaves_its_turn() {
-    model_of_three(|| {
+    bounded_model(|| {
         let (exchange, driver) = full();
         let mut fickle = exchange.send(Order::Unordered, 8);
         assert!(poll_once(&mut fickle).is_pending());
@@ -208,7 +208,7 @@ fn loom_a_dropped_sender_leaves_its_turn() {
 //= ZSSP-DEF-23  also when it was to send a request
 #[test]
 fn loom_a_dropped_request_that_was_not_sent_leaves_its_turn() {
-    model_of_three(|| {
+    bounded_model(|| {
         let (exchange, driver) = full();
         let mut fickle = exchange.request(Order::Unordered, 8);
         assert!(poll_once(&mut fickle).is_pending());
@@ -270,7 +270,7 @@ fn loom_closing_ends_every_wait() {
 
 #[test]
 fn loom_two_receivers_share_two_packets() {
-    model_of_three(|| {
+    bounded_model(|| {
         let (exchange, driver) = end();
         let receiver = || {
             let exchange = exchange.clone();

@@ -33,7 +33,7 @@ fn loom_an_acceptor_hears_of_a_channel() {
 //= ZSSP-DEF-23  although the acceptor called first goes away
 #[test]
 fn loom_a_dropped_acceptor_leaves_its_turn() {
-    model_of_three(|| {
+    bounded_model(|| {
         let (multiplexer, driver) = multiplexer(1);
         let mut fickle = multiplexer.accept();
         assert!(poll_once(&mut fickle).is_pending());
@@ -74,7 +74,7 @@ fn loom_a_channel_is_opened_once() {
 /// A channel is closed while its place is asked for, and while what there is to transmit is looked for.
 #[test]
 fn loom_a_closed_channel_gives_up_its_place() {
-    model_of_three(|| {
+    bounded_model(|| {
         let (multiplexer, driver) = multiplexer(1);
         let exchange = multiplexer.open(1).expect("a place");
         let closer = thread::spawn(move || drop(exchange.close()));
@@ -93,7 +93,7 @@ fn loom_a_closed_channel_gives_up_its_place() {
 //= ZSSP-DEF-24  those who wait on a channel and those who wait for one
 #[test]
 fn loom_closing_everything_ends_every_wait() {
-    model_of_three(|| {
+    bounded_model(|| {
         let (multiplexer, driver) = multiplexer(2);
         let exchange = multiplexer.open(1).expect("a place");
         let receiver = thread::spawn(move || exchange.receive().wait().map(drop));
@@ -119,7 +119,7 @@ fn loom_closing_everything_ends_every_wait() {
 
 #[test]
 fn loom_whoever_transmits_hears_of_every_channel() {
-    loom::model(|| {
+    bounded_model(|| {
         let (multiplexer, driver) = multiplexer(2);
         let sender = thread::spawn(move || {
             let exchange = multiplexer.open(1).expect("a place");

@@ -14,11 +14,14 @@ const MESSAGES: usize = 256;
 /// Gaps that one message may have. A part that would make more of them is dropped, and comes again.
 const GAPS: usize = 256;
 
+/// Bytes of a chunk's data that are its flags.
+const CHUNK_FLAGS: usize = 1;
+
 /// Messages of which parts have come, none of them yet received as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Assemblies {
     all: BTreeMap<(LaneId, u32), Assembly>,
-    /// Bytes of those that answer nothing of ours.
+    /// Bytes of those that answer nothing of ours, the flags of chunks not counted.
     bytes: usize,
     /// Bytes of those that do.
     reply_bytes: usize,
@@ -55,15 +58,16 @@ impl Assemblies {
                 return Err(Malformed::Part);
             }
         } else {
+            let cost = cost(part.lane, part.total);
             let bytes = match reply_to {
                 //= ZSSP-PRT-04  a message counts as a whole as soon as a part of it is there
-                None if self.bytes + part.total > room => return Err(Malformed::Credit),
-                Some(_) if self.reply_bytes + part.total > replies => return Ok(None),
+                None if self.bytes + cost > room => return Err(Malformed::Credit),
+                Some(_) if self.reply_bytes + cost > replies => return Ok(None),
                 _ if self.all.len() >= MESSAGES => return Ok(None),
                 None => &mut self.bytes,
                 Some(_) => &mut self.reply_bytes,
             };
-            *bytes += part.total;
+            *bytes += cost;
             let gaps = vec![Range { start: 0, end: part.total }];
             self.all.insert(key, Assembly { reply_to, order, data: vec![0; part.total], gaps });
         }
@@ -90,8 +94,16 @@ impl Assemblies {
     fn remove(&mut self, lane: LaneId, seq: SeqNo) -> Option<Assembly> {
         let assembly = self.all.remove(&(lane, seq.to_u32()))?;
         let bytes = if assembly.reply_to.is_some() { &mut self.reply_bytes } else { &mut self.bytes };
-        *bytes -= assembly.data.len();
+        *bytes -= cost(lane, assembly.data.len());
         Some(assembly)
+    }
+}
+
+/// What a message whose data has `total` bytes counts.
+fn cost(lane: LaneId, total: usize) -> usize {
+    match lane {
+        LaneId::Channel(_) => total,
+        LaneId::Stream(_) => total.saturating_sub(CHUNK_FLAGS),
     }
 }
 

@@ -67,11 +67,11 @@ pub(in crate::connection) struct Body<'a> {
 }
 
 impl Body<'_> {
-    /// A part of it, to be kept.
+    /// A part of it, to be kept. A short one must not hold on to memory that nobody counts.
     fn keep(&self, part: &[u8]) -> Bytes {
         match self.memory {
-            Some(memory) => memory.slice_ref(part),
-            None => Bytes::copy_from_slice(part),
+            Some(memory) if part.len() >= memory.len() / 2 => memory.slice_ref(part),
+            _ => Bytes::copy_from_slice(part),
         }
     }
 }

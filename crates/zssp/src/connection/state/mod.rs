@@ -321,6 +321,7 @@ impl State {
         if is_fragmented(longest, self.mtu.current()) {
             self.mtu.demand(now);
         }
+        self.mtu.unacknowledged(now, longest);
     }
 
     /// Takes a token that nobody can foresee.

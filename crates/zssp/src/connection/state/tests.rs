@@ -19,6 +19,7 @@ const MS: Duration = Duration::from_millis(1);
 /// One way.
 const LATENCY: Duration = Duration::from_millis(5);
 
+mod memory;
 mod parts;
 mod probes;
 mod streams;

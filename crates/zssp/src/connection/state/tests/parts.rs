@@ -85,3 +85,21 @@ fn parts_of_more_than_was_allowed_end_the_connection() {
     }
     assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
 }
+
+//= ZSSP-PRT-04  the flags of a chunk are no data
+#[test]
+fn parts_of_all_that_was_allowed_are_taken() {
+    for (more, may) in [(0, true), (1, false)] {
+        let mut pair = Pair::new();
+        let now = pair.now;
+        let total = (CREDIT as u32 + 1 + more).to_be_bytes();
+        let chunk =
+            [&[0xD7, 0, 0, 0, 0][..], &total, &[0xD3, 0, 0, 0, 0, 0x12, 0, 2, 0, 0, 0, 0], &[0; 9]].concat();
+        // The even streams are the initiator's.
+        pair.ends[1].handle_payload(now, &chunk);
+        assert_eq!(pair.ends[1].state.ended().is_none(), may, "{more} more");
+        if may {
+            assert_eq!(pair.ends[1].state.assemblies.bytes(), CREDIT);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What two peers remember of each other.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Command};
+
+use crate::harness::{Finished, Receiver, Scene, finish, zssp};
+
+fn ratchets(scene: &Scene, whose: &str) -> PathBuf {
+    scene.path(format!("{whose}.ratchets"))
+}
+
+/// An operator's command about a file of ratchets.
+fn peers(scene: &Scene, whose: &str, args: &[&str]) -> Finished {
+    finish(zssp(["peers"]).args(args).arg("--ratchets").arg(ratchets(scene, whose)))
+}
+
+/// What is remembered: a peer, and how far its ratchet is.
+fn turns(scene: &Scene, whose: &str, peer: &str) -> Option<u64> {
+    let listed = peers(scene, whose, &["list"]);
+    assert!(listed.success() && listed.stdout.lines().count() <= 1, "{listed:#?}");
+    let (key, turns) = listed.stdout.trim().split_once(' ')?;
+    assert_eq!(key, peer);
+    turns.parse().ok()
+}
+
+fn as_bob(scene: &Scene, command: &str) -> Command {
+    let mut command = zssp([command, "--listen", "127.0.0.1:0", "--allow", &scene.alice, "--key"]);
+    command.arg(scene.path("bob.key")).arg("--ratchets").arg(ratchets(scene, "bob"));
+    command
+}
+
+fn as_alice(scene: &Scene, command: &str, to: &Receiver) -> Command {
+    let mut command = zssp([command, "--to", &format!("{}@{}", scene.bob, to.address), "--key"]);
+    command.arg(scene.path("alice.key")).arg("--ratchets").arg(ratchets(scene, "alice"));
+    command
+}
+
+fn ping(scene: &Scene) {
+    let server = Receiver::start(&mut as_bob(scene, "serve"));
+    let pinged = finish(as_alice(scene, "ping", &server).args(["--count", "1"]));
+    let served = server.stop();
+    assert!(pinged.success() && served.success(), "{pinged:#?} {served:#?}");
+}
+
+/// A new one-time password, in a file.
+fn password(scene: &Scene) -> PathBuf {
+    let made = finish(&mut zssp(["password"]));
+    assert!(made.success() && made.stdout.starts_with("zssp-otp1-"), "{made:#?}");
+    let path = scene.path("otp");
+    fs::write(&path, &made.stdout).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
+}
+
+#[test]
+fn peers_begin_with_a_password_and_go_on_with_what_they_have_in_common() {
+    let scene = Scene::new();
+    let otp = password(&scene);
+    let otp = otp.to_str().unwrap();
+    for (whose, peer) in [("alice", &scene.bob), ("bob", &scene.alice)] {
+        let preset = peers(&scene, whose, &["preset", peer, "--password-file", otp]);
+        assert!(preset.success(), "{preset:#?}");
+        assert_eq!(turns(&scene, whose, peer), Some(1));
+    }
+    let both = || [turns(&scene, "alice", &scene.bob), turns(&scene, "bob", &scene.alice)];
+    ping(&scene);
+    assert_eq!(both(), [Some(2); 2], "the password was the beginning");
+    ping(&scene);
+    assert_eq!(both(), [Some(3); 2]);
+
+    // One purpose follows another: both know the peer by its key.
+    let receiver = Receiver::start(as_bob(&scene, "receive").args(["--once", "--dir"]).arg(scene.inbox()));
+    let sent = finish(as_alice(&scene, "send", &receiver).arg(otp));
+    let received = receiver.finish();
+    assert!(sent.success() && received.success(), "{sent:#?} {received:#?}");
+    assert_eq!(both(), [Some(4); 2]);
+
+    peers(&scene, "bob", &["preset", &scene.alice, "--password-file", otp]).failed_with(1, "--replace");
+    assert!(peers(&scene, "bob", &["forget", &scene.alice]).success());
+    assert_eq!(turns(&scene, "bob", &scene.alice), None);
+    peers(&scene, "bob", &["forget", &scene.alice]).failed_with(1, "nothing is remembered");
+}
+
+#[test]
+fn a_file_of_ratchets_belongs_to_one_process() {
+    let scene = Scene::new();
+    let server = Receiver::start(&mut as_bob(&scene, "serve"));
+    peers(&scene, "bob", &["list"]).failed_with(5, "another process has this ratchet store open");
+    finish(&mut as_bob(&scene, "serve")).failed_with(5, "another process has this ratchet store open");
+    assert!(server.stop().success());
+    assert_eq!(turns(&scene, "bob", &scene.alice), None);
+    peers(&scene, "nobody", &["list"]).failed_with(5, "nobody.ratchets");
+}
+
+#[test]
+fn a_password_file_with_a_flaw_is_refused() {
+    let scene = Scene::new();
+    let otp = password(&scene);
+    let preset = || peers(&scene, "bob", &["preset", &scene.alice, "--password-file", otp.to_str().unwrap()]);
+    fs::set_permissions(&otp, fs::Permissions::from_mode(0o644)).unwrap();
+    preset().failed_with(5, "chmod 600");
+    fs::set_permissions(&otp, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&otp, "a sentence that somebody made up").unwrap();
+    preset().failed_with(5, "this is not a one-time password");
+    fs::remove_file(&otp).unwrap();
+    preset().failed_with(5, "there is no such file");
+    assert!(!ratchets(&scene, "bob").exists(), "nothing was begun");
+}
