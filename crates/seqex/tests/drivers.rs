@@ -4,7 +4,6 @@
 #[path = "support/link.rs"]
 mod link;
 
-use std::task::Poll;
 use std::time::Duration;
 
 use link::{Letter, Task, ends, ends_with};
