@@ -135,6 +135,8 @@ impl Pings<'_> {
     fn send(&mut self) -> Result<(), CloseReason> {
         self.tell_missed();
         self.sent += 1;
+        // Before it is handed over: the answer may be there sooner than this goes on.
+        let now = Instant::now();
         match self.connection.try_send_datagram(Datagram::Ping(self.sent).encode(self.size)) {
             // Pings that wait for the socket would measure the queue: this one is lost.
             Ok(()) | Err(TrySendError::Full) => {}
@@ -145,7 +147,7 @@ impl Pings<'_> {
         if self.unanswered.len() == MAX_UNANSWERED {
             self.unanswered.pop_first();
         }
-        self.unanswered.insert(self.sent, Instant::now());
+        self.unanswered.insert(self.sent, now);
         Ok(())
     }
 

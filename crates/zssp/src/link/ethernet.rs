@@ -178,9 +178,10 @@ impl Link for Ethernet {
         self.0.readers.poll(cx, |cx| {
             let mut answer = Poll::Pending;
             for way_in in &self.0.ways_in {
-                if let Poll::Ready(received) = way_in.poll_receive(cx, batch, |mac| self.address(mac)) {
-                    received?;
-                    answer = Poll::Ready(Ok(()));
+                let received = way_in.poll_receive(cx, batch, |mac| self.address(mac));
+                // What one ring brought is not lost because another one fails.
+                if received.is_ready() && !matches!(answer, Poll::Ready(Ok(()))) {
+                    answer = received;
                 }
             }
             answer
