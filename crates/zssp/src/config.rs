@@ -427,6 +427,16 @@ impl Config {
 
 /// Which datagrams are dropped when more have arrived than may wait for the application. Either way they are counted, in
 /// [`ConnectionStats::datagrams_dropped`](crate::ConnectionStats::datagrams_dropped).
+///
+/// ```
+/// # fn main() -> Result<(), zssp::KeyError> {
+/// use zssp::{Endpoint, Overflow, SecretKey};
+///
+/// // Readings of which each counts, and a reader that may be slow: what is there is not given up for more.
+/// let key = SecretKey::generate()?;
+/// let builder = Endpoint::builder(key).datagram_buffer(8 << 20).datagram_overflow(Overflow::DropNewest);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
     /// Those that come: what was first is read first.

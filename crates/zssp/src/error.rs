@@ -184,6 +184,20 @@ pub enum RequestError {
 }
 
 /// Why a connection ended.
+///
+/// ```
+/// use zssp::CloseReason;
+///
+/// fn tell(reason: &CloseReason) -> String {
+///     match reason {
+///         CloseReason::Local => "we closed it, and everything was answered".into(),
+///         CloseReason::Peer { code: 0, .. } => "the peer was done".into(),
+///         CloseReason::Peer { code, reason } => format!("error {code}: {}", String::from_utf8_lossy(reason)),
+///         other => other.to_string(),
+///     }
+/// }
+/// assert_eq!(tell(&CloseReason::Local), "we closed it, and everything was answered");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {

@@ -58,6 +58,14 @@ pub(crate) const CHUNK_OVERHEAD: usize = GROUP_LEN + MESSAGE_OVERHEAD + 1;
 const FIN: u8 = 1;
 
 /// The number of a stream in its connection: those that the initiator opens are even, the responder's are odd.
+///
+/// ```
+/// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
+/// let (send, receive) = connection.open_stream().await?;
+/// assert_eq!(send.id(), receive.id());
+/// println!("stream {}", send.id());
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId(u64);
 

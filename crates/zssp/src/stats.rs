@@ -4,6 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// A connection's numbers since it began.
+///
+/// ```
+/// fn report(connection: &zssp::Connection) {
+///     let stats = connection.stats();
+///     let rtt = stats.rtt.unwrap_or_default();
+///     println!("{rtt:?} there and back, {} of {} messages sent again", stats.messages_resent, stats.messages_sent);
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionStats {
@@ -40,6 +48,16 @@ pub struct ConnectionStats {
 }
 
 /// An endpoint's numbers since it was bound.
+///
+/// ```
+/// fn watch(endpoint: &zssp::Endpoint) {
+///     let stats = endpoint.stats();
+///     if stats.downgrades > 0 {
+///         eprintln!("{} peers have lost their ratchets, or somebody has stolen keys", stats.downgrades);
+///     }
+///     println!("{} connections, {} datagrams that were none of ours", stats.connections, stats.faults);
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EndpointStats {

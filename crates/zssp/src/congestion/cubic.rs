@@ -14,7 +14,14 @@ const BETA: f64 = 0.7;
 const RENO_GROWTH: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
 /// The window of CUBIC: after a loss it returns quickly to near what it was, stays there for long, and only then looks
-/// for more. How fast does not depend on the round trip, which makes it the better choice where that is long.
+/// for more. How fast does not depend on the round trip, which makes it the better choice where that is long. It is what
+/// connections have unless [`Builder::congestion`](crate::Builder::congestion) says otherwise.
+///
+/// ```
+/// use zssp::congestion::{Controller, Cubic};
+///
+/// assert_eq!(Cubic::new(1400).window(), 14_000, "ten datagrams to begin with");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Cubic {
     datagram: f64,

@@ -9,6 +9,15 @@ const KEEP: (u64, u64) = (1, 2);
 
 /// The window of NewReno: it doubles every round trip up to the first loss, and from then on grows by a datagram a round
 /// trip and halves on a loss.
+///
+/// ```
+/// use zssp::congestion::NewReno;
+/// use zssp::{Endpoint, SecretKey};
+/// # fn main() -> Result<(), zssp::KeyError> {
+/// let key = SecretKey::generate()?;
+/// let builder = Endpoint::builder(key).congestion(|datagram| Box::new(NewReno::new(datagram)));
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct NewReno {
     datagram: u64,
