@@ -260,9 +260,10 @@ pub struct Waker(Arc<Alarm>);
 impl Waker {
     /// Has [`Receiver::receive`] return [`Received::Woken`], now or when it is called next, also while frames come in.
     pub fn wake(&self) {
-        self.0.rung.store(true, Ordering::Release);
         // Any number but zero will do. It fails only when it was rung so often that it rings anyhow.
         let _full = rustix::io::write(&self.0.event, &[1; 8]);
+        // Afterwards: an event that nobody is told to read would end every wait at once, for ever.
+        self.0.rung.store(true, Ordering::Release);
     }
 }
 
@@ -285,7 +286,7 @@ impl Alarm {
         if !self.rung.load(Ordering::Relaxed) || !self.rung.swap(false, Ordering::Acquire) {
             return false;
         }
-        // A ring between these two lines is lost or heard twice, neither of which changes what the caller learns.
+        // A ring between these two lines may be heard twice, which changes nothing of what the caller learns.
         let _empty = rustix::io::read(&self.event, &mut [0; 8]);
         true
     }

@@ -17,7 +17,12 @@ use zssp::{ConnectError, Connection, Endpoint};
 use zssp_segment::Segment;
 
 fn open(segment: &Segment, host: usize) -> Frames {
-    segment.on(host, || Frames::open("eth0".parse().unwrap(), &Settings::default())).unwrap()
+    open_with(segment, host, 1)
+}
+
+fn open_with(segment: &Segment, host: usize, receivers: u16) -> Frames {
+    let settings = Settings { receivers: receivers.try_into().unwrap(), ..Settings::default() };
+    segment.on(host, || Frames::open("eth0".parse().unwrap(), &settings)).unwrap()
 }
 
 /// A client and a server, and their connection through the card `via`, or directly.
@@ -146,8 +151,18 @@ fn a_connection_outlives_an_interface_that_goes_down_and_comes_up() {
 
 #[test]
 fn a_stranger_that_floods_the_segment_does_not_keep_peers_apart() {
+    among_a_flood(1);
+}
+
+/// Whichever ring it is that the stranger fills.
+#[test]
+fn nor_does_one_where_several_rings_are_read() {
+    among_a_flood(2);
+}
+
+fn among_a_flood(receivers: u16) {
     let Some(segment) = Segment::for_test(3) else { return };
-    let ends = [open(&segment, 0), open(&segment, 1)];
+    let ends = [0, 1].map(|host| open_with(&segment, host, receivers));
     let macs = ends.each_ref().map(|end| end.sender.address().mac);
     let stranger = open(&segment, 2).sender;
     let over = AtomicBool::new(false);

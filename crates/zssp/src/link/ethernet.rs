@@ -5,6 +5,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
@@ -56,6 +57,8 @@ struct Inner {
     writable: AsyncFd<OwnedFd>,
     writers: Wakers,
     ways_in: Vec<WayIn>,
+    /// Which of them is first next time.
+    turn: AtomicUsize,
     readers: Wakers,
     mtu: usize,
     /// The interface's number, which is the scope of addresses.
@@ -89,6 +92,7 @@ impl Ethernet {
             mtu: sender.max_datagram_len()?,
             scope: sender.interface_index(),
             sender,
+            turn: AtomicUsize::new(0),
             writers: Wakers::default(),
             readers: Wakers::default(),
         })))
@@ -131,6 +135,12 @@ impl Ethernet {
             received.malformed += of_this.malformed;
         }
         Ok((received, self.0.sender.statistics()))
+    }
+}
+
+impl Inner {
+    fn next_way_in(&self) -> usize {
+        self.turn.fetch_add(1, Ordering::Relaxed) % self.ways_in.len().max(1)
     }
 }
 
@@ -177,7 +187,9 @@ impl Link for Ethernet {
     fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {
         self.0.readers.poll(cx, |cx| {
             let mut answer = Poll::Pending;
-            for way_in in &self.0.ways_in {
+            // Each time another one first: whoever fills one ring must not keep the others from being emptied.
+            let (before, after) = self.0.ways_in.split_at(self.0.next_way_in());
+            for way_in in after.iter().chain(before) {
                 let received = way_in.poll_receive(cx, batch, |mac| self.address(mac));
                 // What one ring brought is not lost because another one fails.
                 if received.is_ready() && !matches!(answer, Poll::Ready(Ok(()))) {
