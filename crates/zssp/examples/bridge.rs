@@ -8,19 +8,21 @@ use std::net::UdpSocket;
 use std::thread;
 
 use pollster::block_on;
-use zssp::link::{Bridge, Carrier, Outgoing};
+use zssp::link::{Bridge, Carrier, NotTaken, Outgoing};
 use zssp::{Endpoint, SecretKey};
 
 /// Bytes that go over the stream.
 const LEN: usize = 32 << 20;
 
-/// The way in of the packet loop: whatever comes is handed over, never waiting.
+/// The way in of the packet loop, until the endpoint is gone: whatever comes is handed over, never waiting.
 fn read(socket: &UdpSocket, carrier: &Carrier) -> std::io::Result<()> {
     let mut datagram = [0; 1500];
     loop {
         let (len, from) = socket.recv_from(&mut datagram)?;
-        if carrier.receive(from, &datagram[..len]).is_err() {
-            eprintln!("the endpoint does not keep up, so this datagram is lost");
+        match carrier.receive(from, &datagram[..len]) {
+            Ok(()) => {}
+            Err(NotTaken::Full) => eprintln!("the endpoint does not keep up, so this datagram is lost"),
+            Err(NotTaken::Closed) => return Ok(()),
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::sync::{RankedMutex, rank};
 /// endpoint on this has the connections.
 ///
 /// The loop has the [`Carrier`]. It gives what comes to [`Carrier::receive`], and takes what is to go from
-/// [`Carrier::transmit`]. In between is one queue each way of [`ReceiveBatch::LEN`] bytes. What finds the first one full is
+/// [`Carrier::transmit`]. In between is one queue each way of [`ReceiveBatch::LEN`] bytes, and
+/// 1024 datagrams to the endpoint. What finds the first one full is
 /// dropped, which `receive` says; what finds the second one full waits.
 ///
 /// The endpoint itself computes on a tokio runtime, which the loop need not know. Neither need those who use the
@@ -25,14 +26,16 @@ use crate::sync::{RankedMutex, rank};
 /// ```
 /// use std::net::UdpSocket;
 /// use std::thread;
-/// use zssp::link::{Bridge, Carrier, Outgoing};
+/// use zssp::link::{Bridge, Carrier, NotTaken, Outgoing};
 /// use zssp::{Endpoint, SecretKey};
 ///
 /// fn read(socket: &UdpSocket, carrier: &Carrier) {
 ///     let mut datagram = [0; 1500];
 ///     while let Ok((len, from)) = socket.recv_from(&mut datagram) {
-///         if carrier.receive(from, &datagram[..len]).is_err() {
-///             eprintln!("the endpoint does not keep up");
+///         match carrier.receive(from, &datagram[..len]) {
+///             Ok(()) => {}
+///             Err(NotTaken::Full) => eprintln!("the endpoint does not keep up"),
+///             Err(NotTaken::Closed) => break,
 ///         }
 ///     }
 /// }
@@ -114,11 +117,14 @@ impl Carrier {
     /// Copies a datagram that came from `from` to where it will be opened. Never waits.
     ///
     /// # Errors
-    /// [`Full`] when the endpoint does not keep up: the datagram is dropped, as the network may drop it.
-    pub fn receive(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), Full> {
+    /// See [`NotTaken`]: the datagram is dropped, as the network may drop it.
+    pub fn receive(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), NotTaken> {
         {
             let mut state = self.0.0.inward.state.lock();
-            let room = state.batch.room().get_mut(..datagram.len()).ok_or(Full)?;
+            if state.closed {
+                return Err(NotTaken::Closed);
+            }
+            let room = state.batch.room().get_mut(..datagram.len()).ok_or(NotTaken::Full)?;
             room.copy_from_slice(datagram);
             state.batch.push(from, datagram.len(), datagram.len());
         }
@@ -188,10 +194,16 @@ impl Outgoing {
     }
 }
 
-/// A datagram was dropped: the queue to the endpoint is full.
+/// Why a datagram was not taken, and is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the queue to the endpoint is full")]
-pub struct Full;
+pub enum NotTaken {
+    /// The endpoint does not keep up.
+    #[error("the queue to the endpoint is full")]
+    Full,
+    /// The endpoint is gone, and will take nothing any more.
+    #[error("the endpoint is gone")]
+    Closed,
+}
 
 /// The endpoint is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -255,6 +267,7 @@ impl Link for Bridge {
 
 impl Drop for Bridge {
     fn drop(&mut self) {
+        self.queues.inward.state.lock().closed = true;
         self.queues.outward.state.lock().closed = true;
         self.queues.outward.readers.wake();
     }
@@ -315,9 +328,11 @@ mod tests {
         let (bridge, carrier) = Bridge::new(address(1), 1500);
         let sent = (0..2000).filter(|_| carrier.receive(address(2), &[7; 1400]).is_ok()).count();
         assert_eq!(sent, ReceiveBatch::LEN / 1400);
-        assert_eq!(carrier.receive(address(2), &[7; 1400]), Err(Full));
+        assert_eq!(carrier.receive(address(2), &[7; 1400]), Err(NotTaken::Full));
         assert_eq!(received(&bridge).len(), sent);
         assert_eq!(carrier.receive(address(2), &[7; 1400]), Ok(()));
+        drop(bridge);
+        assert_eq!(carrier.receive(address(2), &[7; 1400]), Err(NotTaken::Closed));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 pub(crate) use batch::SendBatch;
-pub use bridge::{Bridge, Carrier, Closed, Full, Outgoing};
+pub use bridge::{Bridge, Carrier, Closed, NotTaken, Outgoing};
 #[cfg(all(feature = "ethernet", target_os = "linux"))]
 pub use ethernet::Ethernet;
 pub use receive::ReceiveBatch;
