@@ -13,6 +13,7 @@ use common::run;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use zssp::link::Udp;
 use zssp::{Connection, Endpoint, SecretKey};
+use zssp_segment::Segment;
 
 /// Two hosts and the router between them, each a network namespace; removed when this is dropped.
 struct Road {
@@ -25,19 +26,11 @@ const HOSTS: [&str; 2] = ["left", "right"];
 impl Road {
     /// `None` where this test cannot run, which is said. Where `CI` is set it has to.
     fn new() -> Option<Self> {
-        let reason = if !rustix::process::geteuid().is_root() {
-            "needs root"
-        } else if Command::new("ip").arg("-V").output().is_err() {
-            "needs `ip`: apt-get install iproute2"
-        } else {
-            // Made first, so that what there is of it is removed when the rest fails.
-            let road = Self { prefix: format!("zssp-mtu{}", std::process::id()) };
-            road.build();
-            return Some(road);
-        };
-        assert!(std::env::var_os("CI").is_none(), "this test {reason}");
-        eprintln!("SKIPPED: this test {reason}");
-        None
+        Segment::for_test(0)?;
+        // Made first, so that what there is of it is removed when the rest fails.
+        let road = Self { prefix: format!("zssp-mtu{}", std::process::id()) };
+        road.build();
+        Some(road)
     }
 
     fn build(&self) {

@@ -43,9 +43,10 @@ impl Pattern {
     pub(crate) fn check(&self, content: &[u8]) -> Option<u64> {
         let (number, rest) = content.split_first_chunk()?;
         let number = u64::from_be_bytes(*number);
-        (rest == self.piece(number, rest.len())).then_some(number)
+        (content.len() <= MAX_LEN && rest == self.piece(number, rest.len())).then_some(number)
     }
 
+    /// `len` is at most `MAX_LEN`.
     fn piece(&self, number: u64, len: usize) -> &[u8] {
         let start = number.wrapping_mul(7919) as usize % (Self::LEN - MAX_LEN);
         &self.0[start..start + len]
@@ -124,5 +125,16 @@ mod tests {
             *content.last_mut().unwrap() ^= 1;
             assert_ne!(pattern.check(&content), Some(77));
         }
+    }
+
+    #[test]
+    fn content_that_is_too_long_is_wrong_wherever_it_begins() {
+        let pattern = Pattern::new();
+        let mut content = vec![0; 2 * MAX_LEN];
+        for number in 0..1000u64 {
+            content[..MIN_LEN].copy_from_slice(&number.to_be_bytes());
+            assert_eq!(pattern.check(&content), None);
+        }
+        assert_eq!(pattern.check(&content[..MIN_LEN - 1]), None);
     }
 }

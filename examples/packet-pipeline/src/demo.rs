@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -17,10 +18,13 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(mtu: usize) -> Result<Self, Error> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         if !rustix::process::geteuid().is_root() {
             return Err("the demonstration makes network namespaces, for which it has to run as root".into());
         }
-        let wire = Self { names: [0, 1].map(|end| format!("pipeline{}-{end}", std::process::id())) };
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let names = [0, 1].map(|end| format!("pipeline{}-{number}-{end}", std::process::id()));
+        let wire = Self { names };
         let [a, b] = &wire.names;
         ip(&format!("netns add {a}"))?;
         ip(&format!("netns add {b}"))?;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use seqex::encoding::{AckWriter, ChannelId, MessageHeader};
-use seqex::{Link, Message, Packet};
+use seqex::{Ended, Link, Message, Packet};
 use zssp_proto::{SealError, Sealed, Session};
 
-use crate::node::{Error, Node};
+use crate::node::{Error, GIVE_UP_AFTER, Node};
 use crate::pool::Shared;
 
 /// Messages that are sealed together.
@@ -20,13 +20,20 @@ pub(crate) fn run(node: &Node) {
     let Some((session, peer)) = node.session(Duration::MAX) else { return };
     let mtu = match node.way_out.mtu() {
         Ok(mtu) => mtu,
-        Err(error) => return eprintln!("{error}"),
+        Err(error) => return node.fail(error),
     };
     let mut batch = Batch::default();
-    while node.driver.wait().is_ok() {
+    loop {
+        match node.driver.wait() {
+            Ok(()) => {}
+            Err(Ended::GaveUp(silent)) => {
+                return node.fail(format!("nothing heard for {GIVE_UP_AFTER:?}: {silent}"));
+            }
+            Err(_) => return,
+        }
         batch.collect(node);
         if let Err(error) = batch.seal(&session, mtu) {
-            return eprintln!("cannot seal: {error}");
+            return node.fail(format!("cannot seal: {error}"));
         }
         node.counters.sealed.add(batch.sealed.len() as u64);
         let mut frames = node.way_out.batch();

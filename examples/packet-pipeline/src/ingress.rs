@@ -34,7 +34,7 @@ fn ethernet(mut thread: Thread<'_>, mut receiver: Receiver) {
             Ok(Arrived::Nothing) => {}
             Ok(Arrived::Woken) => break,
             Err(error) => {
-                eprintln!("{error}");
+                thread.node.fail(error);
                 break;
             }
         }
@@ -61,7 +61,7 @@ fn udp(mut thread: Thread<'_>, socket: &UdpSocket) {
                     datagrams.extend(from.map(|from| (from, start..start + len)));
                 }
                 Err(Errno::AGAIN | Errno::INTR) => break,
-                Err(error) => return eprintln!("{error}"),
+                Err(error) => return thread.node.fail(error),
             }
         }
         thread.batch(datagrams.iter().map(|(from, range)| {

@@ -64,6 +64,8 @@ const WINDOW: u32 = 1024;
 /// When a message that is not acknowledged is sent again. Several rings deliver out of order all the time, so that being
 /// overtaken says nothing about a loss, and what is lost on this link was lost to a ring that was full.
 const RESEND_AFTER: Duration = Duration::from_millis(100);
+/// How long the peer may be silent while messages wait for its acknowledgement.
+pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 /// Bytes under way, so that the largest messages do not overrun the ring of the peer.
 const IN_FLIGHT: usize = 4 << 20;
 
@@ -72,6 +74,7 @@ impl Node {
         let config = Config {
             capacity: Capacity::new(WINDOW)?,
             resend: Resend::Fixed(RESEND_AFTER),
+            give_up_after: Some(GIVE_UP_AFTER),
             ..Config::default()
         };
         let limits = ChannelLimits { channels: 2, opened_by_peer: 0 };
@@ -157,6 +160,29 @@ impl Node {
         let (session, _) = waited.unwrap_or_else(PoisonError::into_inner);
         session.clone()
     }
+
+    /// Ends the transfer at this end, from any of its threads.
+    pub(crate) fn fail(&self, error: impl ToString) {
+        self.tally.wrong(error);
+        self.stop();
+    }
+
+    /// What failed first, of which `error` may be a consequence.
+    pub(crate) fn cause(&self, error: Error) -> Error {
+        self.tally.error().map_or(error, Error::from)
+    }
+
+    /// Whoever waits for something here waits no longer.
+    fn stop(&self) {
+        {
+            // Held, so that nobody looks before and waits after.
+            let _session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        self.established.notify_all();
+        self.multiplexer.close();
+        self.in_flight.close();
+    }
 }
 
 /// Threads that run until this is dropped.
@@ -167,10 +193,7 @@ pub(crate) struct Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.node.stop.store(true, Ordering::Relaxed);
-        self.node.multiplexer.close();
-        self.node.in_flight.close();
-        self.node.established.notify_all();
+        self.node.stop();
         self.wakers.iter().for_each(Waker::wake);
     }
 }

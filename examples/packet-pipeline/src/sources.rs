@@ -20,7 +20,7 @@ pub(crate) struct Load {
     pub(crate) len: usize,
     /// The level of compression, if any.
     pub(crate) level: Option<i32>,
-    pub(crate) threads: usize,
+    pub(crate) threads: u16,
 }
 
 /// So many bulk messages for each control message.

@@ -64,8 +64,13 @@ impl Tally {
         });
     }
 
-    pub(crate) fn wrong(&self, what: &'static str) {
+    pub(crate) fn wrong(&self, what: impl ToString) {
         self.change(|_| Err(what));
+    }
+
+    /// What was wrong first, if anything.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).wrong.clone()
     }
 
     /// Waits for the end.
@@ -92,10 +97,10 @@ impl Tally {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State) -> Result<(), &'static str>) {
+    fn change<E: ToString>(&self, change: impl FnOnce(&mut State) -> Result<(), E>) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Err(wrong) = change(&mut state) {
-            state.wrong.get_or_insert_with(|| wrong.to_owned());
+            state.wrong.get_or_insert_with(|| wrong.to_string());
         }
         // Nobody needs to know before it is over.
         if state.wrong.is_some() || state.total == Some(state.messages) {

@@ -30,7 +30,7 @@ pub(crate) fn control(node: &Node) {
 fn work(node: &Node, channel: &Channel, process: impl Fn(&Node, &[u8])) {
     let mut unpacker = match Unpacker::new() {
         Ok(unpacker) => unpacker,
-        Err(error) => return eprintln!("{error}"),
+        Err(error) => return node.fail(error),
     };
     let mut room = Vec::new();
     while let Ok(delivery) = channel.receive().wait() {

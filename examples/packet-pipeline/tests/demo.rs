@@ -2,19 +2,16 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use zssp_segment::Segment;
 
 /// Runs the demonstration, and returns what it printed.
 fn demo(arguments: &str) -> Option<String> {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root || Command::new("ip").arg("-V").output().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "this test needs root and `ip` (iproute2)");
-        eprintln!("SKIPPED: this test needs root and `ip` (iproute2)");
-        return None;
-    }
+    Segment::for_test(0)?;
     let program = env!("CARGO_BIN_EXE_packet-pipeline");
     let output = Command::new(program).arg("demo").args(arguments.split(' ')).output().unwrap();
     let (printed, errors) =
@@ -57,24 +54,66 @@ fn what_is_lost_comes_all_the_same() {
     }
 }
 
-#[test]
-fn two_processes_on_two_hosts_meet() {
-    let Some(segment) = Segment::for_test(2) else { return };
+/// A receiver on host 1 and what else it prints, and a command that sends to it from host 0.
+fn receiver_and_sender(segment: &Segment) -> (Child, BufReader<ChildStdout>, Command) {
     let program = env!("CARGO_BIN_EXE_packet-pipeline");
     let mut receive = segment.command(1, program);
     let mut receiver = receive.args(["receive", "eth0"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut printed = BufReader::new(receiver.stdout.take().unwrap()).lines();
-    let mut line = || printed.next().unwrap().unwrap();
-    let (first, key) = (line(), line());
+    let mut printed = BufReader::new(receiver.stdout.take().unwrap());
+    let (first, key) = (line(&mut printed), line(&mut printed));
     let mac = first.strip_prefix("waiting at ").unwrap().split(' ').next().unwrap();
     let mut send = segment.command(0, program);
-    let sent =
-        send.args(["send", &format!("eth0/{mac}"), &key, "--size", "61440", "--bytes", "30720000"]).output();
-    let sent = sent.unwrap();
+    send.args(["send", &format!("eth0/{mac}"), key.trim_end(), "--size", "61440"]);
+    (receiver, printed, send)
+}
+
+fn line(printed: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    printed.read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn two_processes_on_two_hosts_meet() {
+    let Some(segment) = Segment::for_test(2) else { return };
+    let (mut receiver, mut printed, mut send) = receiver_and_sender(&segment);
+    let sent = send.args(["--bytes", "30720000"]).output().unwrap();
     assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
-    let received = line();
+    let received = line(&mut printed);
     assert!(received.starts_with("received 500 messages of 30720000 bytes once each"), "{received}");
     assert!(receiver.wait().unwrap().success());
+}
+
+#[test]
+fn a_sender_whose_receiver_dies_ends_with_an_error() {
+    let Some(segment) = Segment::for_test(2) else { return };
+    let (mut receiver, _printed, mut send) = receiver_and_sender(&segment);
+    let endless = send.args(["--bytes", "1000000000000"]).stderr(Stdio::piped());
+    let mut sender = endless.spawn().unwrap();
+    // Far more frames than a handshake has.
+    let mut count = segment.command(1, "cat");
+    count.arg("/sys/class/net/eth0/statistics/rx_packets");
+    let (start, limit) = (Instant::now(), Duration::from_secs(20));
+    while String::from_utf8(count.output().unwrap().stdout).unwrap().trim().parse::<u64>().unwrap() < 1000 {
+        assert!(start.elapsed() < limit, "nothing is sent");
+        sleep(Duration::from_millis(10));
+    }
+    receiver.kill().unwrap();
+    receiver.wait().unwrap();
+    let death = Instant::now();
+    let status = loop {
+        match sender.try_wait().unwrap() {
+            Some(status) => break status,
+            None if death.elapsed() < limit => sleep(Duration::from_millis(50)),
+            None => {
+                sender.kill().unwrap();
+                panic!("the sender waits for the dead");
+            }
+        }
+    };
+    let mut errors = String::new();
+    sender.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert!(!status.success() && errors.contains("nothing heard for 10s"), "{status}: {errors}");
 }
 
 #[test]

@@ -5,7 +5,9 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -40,10 +42,14 @@ impl Segment {
     /// # Errors
     /// What keeps it from being made, in words.
     pub fn new(hosts: usize) -> Result<Self, String> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        if let Some(reason) = Self::obstacle() {
-            return Err(format!("a segment of network namespaces {reason}"));
+        match Self::obstacle() {
+            None => Self::build(hosts),
+            Some(reason) => Err(format!("a segment of network namespaces {reason}")),
         }
+    }
+
+    fn build(hosts: usize) -> Result<Self, String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         // Made first, so that what there is of it is removed when the rest fails.
         let segment = Self { prefix: format!("zssp{}-{number}", std::process::id()), hosts };
@@ -106,15 +112,19 @@ impl Segment {
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    /// Why there can be none here.
+    /// Why there can be none here: root of a container may not be allowed to make one, so it is tried, once.
     fn obstacle() -> Option<&'static str> {
-        if !rustix::process::geteuid().is_root() {
-            Some("needs root")
-        } else if Command::new("ip").arg("-V").output().is_err() {
-            Some("needs `ip`: apt-get install iproute2")
-        } else {
-            None
-        }
+        static OBSTACLE: OnceLock<Option<String>> = OnceLock::new();
+        let find = || {
+            if !rustix::process::geteuid().is_root() {
+                Some("needs root".to_owned())
+            } else if Command::new("ip").arg("-V").output().is_err() {
+                Some("needs `ip`: apt-get install iproute2".to_owned())
+            } else {
+                Self::build(0).err().map(|error| format!("needs network namespaces: {error}"))
+            }
+        };
+        OBSTACLE.get_or_init(find).as_deref()
     }
 
     fn name(&self, host: usize) -> String {
@@ -129,6 +139,10 @@ impl Segment {
 impl Drop for Segment {
     fn drop(&mut self) {
         for name in (0..self.hosts).map(|host| self.name(host)).chain([self.hub()]) {
+            // All of them were made, unless one failed.
+            if !Path::new("/run/netns").join(&name).exists() {
+                continue;
+            }
             if let Err(error) = ip(&format!("netns del {name}")) {
                 eprintln!("the network namespace {name} is left over: {error}");
             }
