@@ -28,6 +28,9 @@ pub enum OpenError {
     /// There are as many channels as there may be.
     #[error("there are as many channels as there may be")]
     Full,
+    /// The channel was never opened, and what came from the peer for it is an acknowledgement, which opens none.
+    #[error("an acknowledgement opens no channel")]
+    NeverOpened,
     /// The channel is open already.
     #[error("the channel is open already")]
     Open,

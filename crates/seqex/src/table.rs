@@ -63,9 +63,9 @@ impl<E> Table<E> {
         channel: ChannelId,
         packet: &Packet<R>,
     ) -> Result<Admitted, OpenError> {
-        match packet {
-            Packet::Ack(_) => Err(OpenError::Retired),
-            Packet::Message(_) => self.admit(channel, Origin::Peer),
+        match (packet, self.admit(channel, Origin::Peer)) {
+            (Packet::Ack(_), Ok(_) | Err(OpenError::Full)) => Err(OpenError::NeverOpened),
+            (_, admitted) => admitted,
         }
     }
 

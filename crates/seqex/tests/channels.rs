@@ -62,7 +62,7 @@ fn the_peer_opens_as_many_channels_as_it_may() {
     let reason =
         |result: Result<Received<u32>, Unopened<u32>>| result.map(drop).map_err(|unopened| unopened.reason);
     let ack = Packet::Ack(Ack { kind: AckKind::Answered, first: SeqNo::new(0), count: 1 });
-    assert!(b.receive(NOW, 5, ack).is_err(), "there is nothing to acknowledge");
+    assert_eq!(b.receive(NOW, 5, ack), Err(Unopened { reason: OpenError::NeverOpened, packet: ack }));
     assert_eq!(reason(b.receive(NOW, 5, message(0))), Ok(()));
     assert_eq!(reason(b.receive(NOW, 6, message(0))), Ok(()));
     assert_eq!(b.receive(NOW, 7, message(0)).unwrap_err().packet, message(0), "it is given back");
@@ -78,6 +78,7 @@ fn the_peer_opens_as_many_channels_as_it_may() {
     assert!(b.close(5).is_none() && b.get(5).is_none());
     assert_eq!(b.open(5).unwrap_err(), OpenError::Retired);
     assert_eq!(reason(b.receive(NOW, 5, message(1))), Err(OpenError::Retired));
+    assert_eq!(reason(b.receive(NOW, 5, ack)), Err(OpenError::Retired));
     assert_eq!(reason(b.receive(NOW, 9, message(0))), Ok(()), "the place is free");
 
     drop(b.get_mut(7).expect("an open channel").close());
@@ -86,6 +87,7 @@ fn the_peer_opens_as_many_channels_as_it_may() {
 
     let mut closed_to_peers = channels(ChannelLimits { channels: 4, opened_by_peer: 0 });
     assert_eq!(reason(closed_to_peers.receive(NOW, 1, message(0))), Err(OpenError::Full));
+    assert_eq!(reason(closed_to_peers.receive(NOW, 1, ack)), Err(OpenError::NeverOpened));
 }
 
 #[test]
