@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use seqex::{
-    Ack, AckKind, Capacity, ChannelLimits, Channels, Config, Delivery, Message, OpenError, Order, Packet,
-    Received, SeqNo, Timestamp, Unopened,
+    Ack, AckKind, Answer, Capacity, ChannelLimits, Channels, Config, Delivery, Event, Feedback, Message,
+    OpenError, Order, Packet, Received, SeqNo, Timestamp, Unopened,
 };
 
 const NOW: Timestamp = Duration::from_secs(1);
@@ -102,6 +102,31 @@ fn time_passes_on_all_channels() {
     a.handle_timeout(deadline);
     assert!(a.next_deadline().is_none_or(|next| next > deadline));
     assert_eq!(transmitted(&mut a).len(), 2, "both again");
+}
+
+#[test]
+fn answers_and_events_of_all_channels_come_out() {
+    let mut a = Channels::<u32>::new(Config { feedback: Feedback::Collect, ..Config::default() }, LIMITS);
+    for channel in [1, 2] {
+        let exchange = a.open(channel).expect("a new channel");
+        let seq = exchange.send(NOW, Order::Unordered, channel.into()).expect("room");
+        assert!(exchange.claim(seq));
+    }
+    assert_eq!((transmitted(&mut a).len(), a.poll_answer(), a.poll_event()), (2, None, None));
+    for channel in [1, 2] {
+        let ack = Ack { kind: AckKind::Answered, first: SeqNo::new(0), count: 1 };
+        a.receive(NOW, channel, Packet::Ack(ack)).expect("an open channel");
+    }
+    for channel in [1, 2] {
+        let answer = Answer::Acknowledged { sent_seq: SeqNo::new(0), sent: channel.into() };
+        assert_eq!(a.poll_answer(), Some((channel, answer)));
+    }
+    let acked = std::iter::from_fn(|| a.poll_event()).map(|(channel, event)| {
+        assert!(matches!(event, Event::Acked { .. }));
+        channel
+    });
+    assert_eq!(Vec::from_iter(acked), [1, 2]);
+    assert_eq!(a.poll_answer(), None);
 }
 
 #[test]
