@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 
 use crate::{
-    Config, Delivery, Packet, Received, Remains, SeqEx, Timestamp,
+    Answer, Config, Delivery, Event, Packet, Received, Remains, SeqEx, Timestamp,
     encoding::ChannelId,
     table::{Origin, Table},
 };
@@ -28,6 +28,9 @@ pub enum OpenError {
     /// There are as many channels as there may be.
     #[error("there are as many channels as there may be")]
     Full,
+    /// The channel was never opened, and what came from the peer for it is an acknowledgement, which opens none.
+    #[error("an acknowledgement opens no channel")]
+    NeverOpened,
     /// The channel is open already.
     #[error("the channel is open already")]
     Open,
@@ -158,24 +161,30 @@ impl<S, R> Channels<S, R> {
 
     /// What the user must see next. Channels take turns. O(channels).
     pub fn poll_deliver(&mut self) -> Option<(ChannelId, Delivery<S, R>)> {
-        let (channel, exchange) = self.in_turn(|exchange| exchange.can_deliver())?;
-        Some((channel, exchange.poll_deliver()?))
+        self.in_turn(SeqEx::poll_deliver)
+    }
+
+    /// The next answer to a packet whose answer was [claimed](SeqEx::claim). Channels take turns. O(channels).
+    pub fn poll_answer(&mut self) -> Option<(ChannelId, Answer<S, R>)> {
+        self.in_turn(SeqEx::poll_answer)
+    }
+
+    /// What congestion control wants to know: see [`SeqEx::poll_event`]. O(channels).
+    pub fn poll_event(&mut self) -> Option<(ChannelId, Event)> {
+        self.in_turn(SeqEx::poll_event)
     }
 
     /// What there is to transmit. Channels take turns. O(channels).
     pub fn poll_transmit(&mut self, now: Timestamp) -> Option<(ChannelId, Packet<&S>)> {
-        let (channel, exchange) = self.in_turn(SeqEx::can_transmit)?;
-        Some((channel, exchange.poll_transmit(now)?))
+        let (channel, ()) = self.in_turn(|exchange| exchange.can_transmit().then_some(()))?;
+        Some((channel, self.table.get_mut(channel)?.poll_transmit(now)?))
     }
 
-    /// The first channel with something to give, counted from the one after the last that this returned.
-    fn in_turn(
-        &mut self,
-        has: impl FnMut(&mut SeqEx<S, R>) -> bool,
-    ) -> Option<(ChannelId, &mut SeqEx<S, R>)> {
-        let (index, found) = self.table.first_from(self.turn, has)?;
+    /// What the first channel with something to give gives, counted from the one after the last that this returned.
+    fn in_turn<T>(&mut self, take: impl FnMut(&mut SeqEx<S, R>) -> Option<T>) -> Option<(ChannelId, T)> {
+        let (index, taken) = self.table.first_from(self.turn, take)?;
         self.turn = index + 1;
-        Some(found)
+        Some(taken)
     }
 
     /// Retires the channel that was lent out, if its exchange was closed.

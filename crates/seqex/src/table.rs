@@ -63,9 +63,9 @@ impl<E> Table<E> {
         channel: ChannelId,
         packet: &Packet<R>,
     ) -> Result<Admitted, OpenError> {
-        match packet {
-            Packet::Ack(_) => Err(OpenError::Retired),
-            Packet::Message(_) => self.admit(channel, Origin::Peer),
+        match (packet, self.admit(channel, Origin::Peer)) {
+            (Packet::Ack(_), Ok(_) | Err(OpenError::Full)) => Err(OpenError::NeverOpened),
+            (_, admitted) => admitted,
         }
     }
 
@@ -102,17 +102,17 @@ impl<E> Table<E> {
         self.open.iter_mut().map(|entry| (entry.channel, &mut entry.exchange))
     }
 
-    /// The first channel of which this is so, counted from `start` and around, and which one it is in that count.
-    pub(crate) fn first_from(
+    /// What the first channel that has something gives, counted from `start` and around, and the index of that channel.
+    pub(crate) fn first_from<T>(
         &mut self,
         start: usize,
-        mut is_so: impl FnMut(&mut E) -> bool,
-    ) -> Option<(usize, (ChannelId, &mut E))> {
+        mut take: impl FnMut(&mut E) -> Option<T>,
+    ) -> Option<(usize, (ChannelId, T))> {
         let count = self.open.len();
-        let mut candidates = (0..count).map(|offset| (start + offset) % count);
-        let index = candidates.find(|&index| is_so(&mut self.open[index].exchange))?;
-        let entry = &mut self.open[index];
-        Some((index, (entry.channel, &mut entry.exchange)))
+        (0..count).map(|offset| (start + offset) % count).find_map(|index| {
+            let Entry { channel, exchange, .. } = &mut self.open[index];
+            Some((index, (*channel, take(exchange)?)))
+        })
     }
 
     fn find(&self, channel: ChannelId) -> Result<usize, usize> {

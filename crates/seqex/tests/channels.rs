@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use seqex::{
-    Ack, AckKind, Capacity, ChannelLimits, Channels, Config, Delivery, Message, OpenError, Order, Packet,
-    Received, SeqNo, Timestamp, Unopened,
+    Ack, AckKind, Answer, Capacity, ChannelLimits, Channels, Config, Delivery, Event, Feedback, Message,
+    OpenError, Order, Packet, Received, SeqNo, Timestamp, Unopened,
 };
 
 const NOW: Timestamp = Duration::from_secs(1);
@@ -62,7 +62,7 @@ fn the_peer_opens_as_many_channels_as_it_may() {
     let reason =
         |result: Result<Received<u32>, Unopened<u32>>| result.map(drop).map_err(|unopened| unopened.reason);
     let ack = Packet::Ack(Ack { kind: AckKind::Answered, first: SeqNo::new(0), count: 1 });
-    assert!(b.receive(NOW, 5, ack).is_err(), "there is nothing to acknowledge");
+    assert_eq!(b.receive(NOW, 5, ack), Err(Unopened { reason: OpenError::NeverOpened, packet: ack }));
     assert_eq!(reason(b.receive(NOW, 5, message(0))), Ok(()));
     assert_eq!(reason(b.receive(NOW, 6, message(0))), Ok(()));
     assert_eq!(b.receive(NOW, 7, message(0)).unwrap_err().packet, message(0), "it is given back");
@@ -78,6 +78,7 @@ fn the_peer_opens_as_many_channels_as_it_may() {
     assert!(b.close(5).is_none() && b.get(5).is_none());
     assert_eq!(b.open(5).unwrap_err(), OpenError::Retired);
     assert_eq!(reason(b.receive(NOW, 5, message(1))), Err(OpenError::Retired));
+    assert_eq!(reason(b.receive(NOW, 5, ack)), Err(OpenError::Retired));
     assert_eq!(reason(b.receive(NOW, 9, message(0))), Ok(()), "the place is free");
 
     drop(b.get_mut(7).expect("an open channel").close());
@@ -86,6 +87,7 @@ fn the_peer_opens_as_many_channels_as_it_may() {
 
     let mut closed_to_peers = channels(ChannelLimits { channels: 4, opened_by_peer: 0 });
     assert_eq!(reason(closed_to_peers.receive(NOW, 1, message(0))), Err(OpenError::Full));
+    assert_eq!(reason(closed_to_peers.receive(NOW, 1, ack)), Err(OpenError::NeverOpened));
 }
 
 #[test]
@@ -100,6 +102,31 @@ fn time_passes_on_all_channels() {
     a.handle_timeout(deadline);
     assert!(a.next_deadline().is_none_or(|next| next > deadline));
     assert_eq!(transmitted(&mut a).len(), 2, "both again");
+}
+
+#[test]
+fn answers_and_events_of_all_channels_come_out() {
+    let mut a = Channels::<u32>::new(Config { feedback: Feedback::Collect, ..Config::default() }, LIMITS);
+    for channel in [1, 2] {
+        let exchange = a.open(channel).expect("a new channel");
+        let seq = exchange.send(NOW, Order::Unordered, channel.into()).expect("room");
+        assert!(exchange.claim(seq));
+    }
+    assert_eq!((transmitted(&mut a).len(), a.poll_answer(), a.poll_event()), (2, None, None));
+    for channel in [1, 2] {
+        let ack = Ack { kind: AckKind::Answered, first: SeqNo::new(0), count: 1 };
+        a.receive(NOW, channel, Packet::Ack(ack)).expect("an open channel");
+    }
+    for channel in [1, 2] {
+        let answer = Answer::Acknowledged { sent_seq: SeqNo::new(0), sent: channel.into() };
+        assert_eq!(a.poll_answer(), Some((channel, answer)));
+    }
+    let acked = std::iter::from_fn(|| a.poll_event()).map(|(channel, event)| {
+        assert!(matches!(event, Event::Acked { .. }));
+        channel
+    });
+    assert_eq!(Vec::from_iter(acked), [1, 2]);
+    assert_eq!(a.poll_answer(), None);
 }
 
 #[test]

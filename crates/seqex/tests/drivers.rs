@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use link::{Letter, Task, ends, ends_with};
 use seqex::{
-    Answer, ChannelLimits, Clock, Config, Event, Feedback, Link, Multiplexer, Order, Packet, Received,
+    Ack, AckKind, Answer, ChannelLimits, Clock, Config, Ended, Event, Feedback, GaveUp, Link, Multiplexer,
+    Order, Packet, Received,
 };
 
 #[test]
@@ -160,6 +161,41 @@ fn a_silent_channel_stops_no_other() {
     clock.advance(Duration::from_millis(900));
     assert_eq!(driver.handle_timeout(), Ok(()));
     assert!(transmit().contains(&2));
+}
+
+/// Two channels fall silent at the same moment: each is told, with its name and once. One is heard and falls silent
+/// again before time-outs are handled: it alone is told again.
+#[test]
+fn each_silent_channel_is_told_once() {
+    let clock = Clock::manual();
+    let limits = ChannelLimits { channels: 3, opened_by_peer: 0 };
+    let config = Config { give_up_after: Some(Duration::from_secs(1)), ..Config::default() };
+    let (multiplexer, driver) = Multiplexer::<u32>::new(config, limits, clock.clone());
+    let exchanges = [1, 2, 3].map(|id| multiplexer.open(id).expect("room for three"));
+    let mut sent = [0, 2].map(|index| {
+        let seq = exchanges[index].try_send(Order::Ordered, 1).expect("room");
+        GaveUp { seq, since: clock.now() }
+    });
+    let transmit = || {
+        while let Some((_, driver)) = driver.next_channel() {
+            while driver.transmit(|_| ()).is_some() {}
+        }
+    };
+    transmit();
+    clock.advance(Duration::from_secs(2));
+    for (channel, gave_up) in [1, 3].into_iter().zip(sent) {
+        assert_eq!(driver.wait(), Err(Ended::Silent { channel, gave_up }));
+    }
+    assert_eq!(driver.handle_timeout(), Ok(()));
+
+    let ack = Ack { kind: AckKind::Answered, first: sent[1].seq, count: 1 };
+    driver.receive(3, Packet::Ack(ack)).expect("an open channel");
+    let seq = exchanges[2].try_send(Order::Ordered, 2).expect("room");
+    sent[1] = GaveUp { seq, since: clock.now() };
+    transmit();
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(driver.wait(), Err(Ended::Silent { channel: 3, gave_up: sent[1] }));
+    assert_eq!(driver.handle_timeout(), Ok(()));
 }
 
 #[test]

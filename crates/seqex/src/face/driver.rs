@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::{
     Event, GaveUp, Packet, Received, Timestamp,
+    encoding::ChannelId,
     face::{
         Clock, Exchange,
         bell::Bell,
@@ -58,6 +59,14 @@ pub enum Ended {
     /// which ends the waits of everybody else.
     #[error(transparent)]
     GaveUp(GaveUp),
+    /// The same on one channel of a [`Multiplexer`](crate::Multiplexer).
+    #[error("on channel {channel}: {gave_up}")]
+    Silent {
+        /// The channel whose exchange is to be closed, if any.
+        channel: ChannelId,
+        /// What is not answered.
+        gave_up: GaveUp,
+    },
 }
 
 impl<S, R> Driver<S, R> {
@@ -127,6 +136,12 @@ impl<S, R> Driver<S, R> {
         self.shared().lock().core.smoothed_rtt()
     }
 
+    /// Lets time pass, and leaves it to the next [`handle_timeout`](Link::handle_timeout) to tell that the peer is silent.
+    pub(crate) fn pass_time(&self) {
+        let now = self.shared().clock.now();
+        self.shared().with(|state| state.handle_timeout(now));
+    }
+
     fn shared(&self) -> &Shared<S, R> {
         &self.exchange.shared
     }
@@ -188,9 +203,11 @@ pub trait Link: sealed::Wakes + Sized {
     /// Lets time pass. Calling it early is harmless.
     ///
     /// # Errors
-    /// [`Ended::Closed`]; and [`Ended::GaveUp`], once, when the peer has been silent for
-    /// [`Config::give_up_after`](crate::Config::give_up_after). Whoever is told closes the exchange, or goes on: time
-    /// passes as before, and when the peer is heard and falls silent again, that is told again.
+    /// [`Ended::Closed`]; and, once, when the peer has been silent for
+    /// [`Config::give_up_after`](crate::Config::give_up_after): [`Ended::GaveUp`] from a [`Driver`], and from a
+    /// [`MultiplexerDriver`](crate::MultiplexerDriver) [`Ended::Silent`], once for each silent channel and one in each
+    /// call. Whoever is told closes the exchange, or goes on: time passes as before, and when the peer is heard and
+    /// falls silent again, that is told again.
     fn handle_timeout(&self) -> Result<(), Ended>;
 
     /// Waits until there is something to transmit.

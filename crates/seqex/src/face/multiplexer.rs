@@ -52,7 +52,8 @@ pub struct Multiplexer<S, R = S> {
 ///
 /// Its waiting is that of [`Link`]: [`wait`](Link::wait) for a thread, [`transmittable`](Link::transmittable) for a
 /// task. Then [`next_channel`](Self::next_channel) says which channel may transmit. It ends with
-/// [`Ended::GaveUp`] when the peer is silent on any one channel, until that is closed. Dropping it closes all channels.
+/// [`Ended::Silent`] once for each channel on which the peer falls silent; of several at once, each
+/// further one is told when it waits again. Dropping it closes all channels.
 pub struct MultiplexerDriver<S, R = S> {
     inner: Arc<Inner<S, R>>,
 }
@@ -311,9 +312,12 @@ impl<S, R> Link for MultiplexerDriver<S, R> {
     fn handle_timeout(&self) -> Result<(), Ended> {
         //= ZSSP-SEQ-01  a channel that ended, or is silent, holds up no other
         let mut silent = None;
-        for (_, driver) in self.inner.drivers().ok_or(Ended::Closed)?.iter() {
-            if let Err(gave_up @ Ended::GaveUp(_)) = driver.handle_timeout() {
-                silent = silent.or(Some(gave_up));
+        for (channel, driver) in self.inner.drivers().ok_or(Ended::Closed)?.iter() {
+            if silent.is_some() {
+                // Whether this one is silent too is told by the next call.
+                driver.pass_time();
+            } else if let Err(Ended::GaveUp(gave_up)) = driver.handle_timeout() {
+                silent = Some(Ended::Silent { channel: *channel, gave_up });
             }
         }
         silent.map_or(Ok(()), Err)

@@ -279,15 +279,16 @@ impl<S, R> State<S, R> {
         self.spent.extend(timer.take().and_then(|key| self.timers.remove(&key)));
     }
 
-    /// Whether the peer was found to be silent since the last time somebody asked.
+    /// Whether the peer is silent, if nobody was told yet.
     pub(crate) fn newly_silent(&mut self) -> Option<GaveUp> {
         let failure = self.core.failure();
-        let told = std::mem::replace(&mut self.told_silent, failure.is_some());
-        failure.filter(|_| !told)
+        failure.filter(|_| !std::mem::replace(&mut self.told_silent, true))
     }
 
     /// Lets time pass.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
+        // What was told is over once the peer was heard: looked at before the next silence can begin here.
+        self.told_silent &= self.core.failure().is_some();
         self.core.handle_timeout(now);
         while let Some(timer) = self.timers.first_entry()
             && timer.key().0 <= now
