@@ -26,7 +26,7 @@ pub(crate) fn run(node: &Node) {
     loop {
         match node.driver.wait() {
             Ok(()) => {}
-            Err(Ended::GaveUp(silent)) => {
+            Err(Ended::GaveUp(silent) | Ended::Silent { gave_up: silent, .. }) => {
                 return node.fail(format!("nothing heard for {GIVE_UP_AFTER:?}: {silent}"));
             }
             Err(_) => return,
