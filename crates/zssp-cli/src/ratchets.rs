@@ -2,10 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use zssp::{
-    Builder, PeerName, RatchetStore, Redb,
-    proto::{Fingerprint, RatchetPair, RatchetState, StoreError, Swap},
-};
+use zssp::{Builder, Redb};
 
 use crate::exit::{Exit, Failure};
 
@@ -26,26 +23,7 @@ impl Ratchets {
 /// Has the endpoint keep its ratchets in the file, if there is one.
 pub(crate) fn kept(builder: Builder, ratchets: Option<&Ratchets>) -> Builder {
     match ratchets {
-        Some(ratchets) => builder.store(ratchets.clone()),
+        Some(ratchets) => builder.store(ratchets.0.clone()),
         None => builder,
-    }
-}
-
-impl RatchetStore for Ratchets {
-    fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError> {
-        self.0.load(peer)
-    }
-
-    fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
-        self.0.find(fingerprint)
-    }
-
-    fn compare_and_swap(
-        &self,
-        peer: &PeerName,
-        old: &RatchetPair,
-        new: &RatchetPair,
-    ) -> Result<Swap, StoreError> {
-        self.0.compare_and_swap(peer, old, new)
     }
 }

@@ -26,8 +26,9 @@ pub(crate) fn run(node: &Node) {
     loop {
         match node.driver.wait() {
             Ok(()) => {}
-            Err(Ended::GaveUp(silent) | Ended::Silent { gave_up: silent, .. }) => {
-                return node.fail(format!("nothing heard for {GIVE_UP_AFTER:?}: {silent}"));
+            Err(Ended::Silent { channel, gave_up }) => {
+                return node
+                    .fail(format!("nothing heard on channel {channel} for {GIVE_UP_AFTER:?}: {gave_up}"));
             }
             Err(_) => return,
         }

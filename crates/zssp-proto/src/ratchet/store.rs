@@ -1,4 +1,5 @@
 use core::fmt;
+use std::sync::Arc;
 
 use super::{Fingerprint, PeerName, RatchetPair, RatchetState};
 
@@ -35,6 +36,26 @@ pub trait RatchetStore: Send + Sync {
         old: &RatchetPair,
         new: &RatchetPair,
     ) -> Result<Swap, StoreError>;
+}
+
+/// The same store, for several contexts, or for those who look at it from outside.
+impl<T: RatchetStore + ?Sized> RatchetStore for Arc<T> {
+    fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError> {
+        (**self).load(peer)
+    }
+
+    fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
+        (**self).find(fingerprint)
+    }
+
+    fn compare_and_swap(
+        &self,
+        peer: &PeerName,
+        old: &RatchetPair,
+        new: &RatchetPair,
+    ) -> Result<Swap, StoreError> {
+        (**self).compare_and_swap(peer, old, new)
+    }
 }
 
 /// How a compare-and-swap ended.
