@@ -71,21 +71,33 @@ enum Phase {
 }
 
 /// Rounds of one large and one small probe.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Verifying {
     next: Next,
     large: Option<Probe>,
     small: Option<Probe>,
     rounds: u32,
     small_lost: u32,
-    /// Rest until then if all is well.
-    until: Option<Instant>,
+    /// What is gone on with if all is well.
+    after: After,
+}
+
+/// What a suspicion has interrupted.
+#[derive(Debug, Clone, Copy)]
+enum After {
+    Resting {
+        until: Option<Instant>,
+    },
+    /// A search, in which so much is known not to pass: were that forgotten, chance losses would have it begin again and
+    /// again.
+    Searching {
+        too_large: Option<usize>,
+    },
 }
 
 /// What is to be sent next in a round.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    #[default]
     Large,
     Small,
     Nothing,
@@ -234,24 +246,34 @@ impl Mtu {
     }
 
     fn verify(&mut self) {
-        let until = match self.phase {
-            Phase::Resting { until } => until,
-            Phase::Searching { .. } => None,
+        let after = match self.phase {
+            Phase::Resting { until } => After::Resting { until },
+            Phase::Searching { too_large, .. } => After::Searching { too_large },
             Phase::Verifying(_) => return,
         };
         self.losses = 0;
         // Payloads are small from now on, and those before are what is in doubt.
         self.large_since = None;
-        self.phase = Phase::Verifying(Verifying { until, ..Verifying::default() });
+        self.phase = Phase::Verifying(Verifying {
+            next: Next::Large,
+            large: None,
+            small: None,
+            rounds: 0,
+            small_lost: 0,
+            after,
+        });
     }
 
     /// All is well with large datagrams.
     fn large_passes(&mut self, now: Instant) {
         self.losses = 0;
         self.confirmed = Some(now);
-        if let Phase::Verifying(Verifying { until, .. }) = self.phase {
-            self.phase = Phase::Resting { until };
+        if let Phase::Verifying(Verifying { after, .. }) = self.phase {
             self.large_since = Some(now);
+            match after {
+                After::Resting { until } => self.phase = Phase::Resting { until },
+                After::Searching { too_large } => self.search(now, too_large),
+            }
         }
     }
 
@@ -505,6 +527,32 @@ mod tests {
         }
         println!("{fallbacks} in 200 roads of 1000 payloads");
         assert_eq!(fallbacks, 0);
+    }
+
+    #[test]
+    fn a_search_goes_on_where_a_suspicion_interrupted_it() {
+        let (mut mtu, mut road) = (Mtu::new(1200, 8952), Road::new(8952, 0, 1));
+        let mut answer = |mtu: &mut Mtu, passes: bool| {
+            let size = mtu.next_probe(road.now).unwrap();
+            road.number += 1;
+            let token = road.number.to_be_bytes();
+            mtu.sent(Probe { token, size, deadline: road.now + TIMEOUT });
+            road.now += TIMEOUT;
+            if passes {
+                mtu.answered(road.now, token);
+            }
+            (size, road.now)
+        };
+        mtu.demand(Instant::now());
+        for _ in 0..ATTEMPTS {
+            assert_eq!(answer(&mut mtu, false).0, 8952);
+        }
+        let (size, now) = answer(&mut mtu, true);
+        assert_eq!((size, mtu.current()), (5076, 5076));
+        // One more is asked for when all large payloads seem to be lost, and nothing is the matter.
+        mtu.timed_out(now + MS, 60_000);
+        assert_eq!(answer(&mut mtu, true).0, 5076);
+        assert_eq!(mtu.next_probe(now + 10 * TIMEOUT), Some(7014), "and not the largest again");
     }
 
     #[test]
