@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use seqex::encoding::ChannelId;
+
+use crate::content::CONTROL;
 
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
@@ -81,13 +84,22 @@ pub(crate) struct Counters {
     pub(crate) handshakes_dropped: Count,
     /// Messages that came twice, since their acknowledgement came late.
     pub(crate) repeated: Count,
-    /// Messages that found a window full, or do not belong to it.
-    pub(crate) window_dropped: Count,
+    /// Messages that found the window of control messages full.
+    control_dropped: Count,
+    /// Messages that found the window of bulk full.
+    bulk_dropped: Count,
 
     /// Payloads sealed: acknowledgements and messages, those sent again among them.
     pub(crate) sealed: Count,
     /// Times that the link or the card refused.
     pub(crate) unsent: Count,
+}
+
+impl Counters {
+    /// Messages that found the window of that channel full, or do not belong to it.
+    pub(crate) fn window_dropped(&self, channel: ChannelId) -> &Count {
+        if channel == CONTROL { &self.control_dropped } else { &self.bulk_dropped }
+    }
 }
 
 #[cfg(test)]
@@ -122,10 +134,11 @@ impl fmt::Display for Counters {
         )?;
         write!(
             f,
-            "  dropped:  on purpose {}, ring {}, window {}, repeated {}, handshakes {}, unsent {}",
+            "  dropped:  on purpose {}, ring {}, control window {}, bulk window {}, repeated {}, handshakes {}, unsent {}",
             self.lost.value(),
             self.ring_dropped.value(),
-            self.window_dropped.value(),
+            self.control_dropped.value(),
+            self.bulk_dropped.value(),
             self.repeated.value(),
             self.handshakes_dropped.value(),
             self.unsent.value()

@@ -28,7 +28,7 @@ pub(crate) fn run(node: &Node) {
             Ok(()) => {}
             Err(Ended::Silent { channel, gave_up }) => {
                 return node
-                    .fail(format!("nothing heard on channel {channel} for {GIVE_UP_AFTER:?}: {gave_up}"));
+                    .fail(format!("nothing heard for {GIVE_UP_AFTER:?} on channel {channel}: {gave_up}"));
             }
             Err(_) => return,
         }

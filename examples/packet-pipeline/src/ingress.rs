@@ -144,12 +144,13 @@ impl Thread<'_> {
                 let counters = &self.node.counters;
                 match reason {
                     seqex::DropReason::Duplicate => counters.repeated.add(1),
-                    _ => counters.window_dropped.add(1),
+                    _ => counters.window_dropped(channel).add(1),
                 }
                 data
             }
             Ok(_) => return,
-            Err(_) => return self.node.counters.window_dropped.add(1),
+            // On a channel that nobody has opened here.
+            Err(_) => return self.node.counters.refused.add(1),
         };
         self.node.incoming.put(dropped.payload);
     }
