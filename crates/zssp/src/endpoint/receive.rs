@@ -165,22 +165,40 @@ impl<'a> Batch<'a> {
             let received = context.receive_into(self.now, datagram, scratch, buffer).map(Step::from);
             faults += self.take(received, Some(from)).fault;
         }
+        self.shared.counters.datagrams_received.add(datagrams);
+        self.shared.counters.bytes_received.add(bytes);
+        self.shared.counters.faults.add(faults);
+        match self.before.take() {
+            None => self.flush(),
+            Some(before) => {
+                let _ = before.await;
+                self.begin_turn();
+            }
+        }
+    }
+
+    /// Everything that arrived earlier is delivered, and what that left incomplete is where it can be joined. Packets that
+    /// this batch completes come before those that it brought as a whole.
+    fn begin_turn(&mut self) {
+        let whole = std::mem::take(&mut self.desk.opened);
+        self.flush();
+        self.desk.opened = whole;
+        self.deliver_opened();
+    }
+
+    /// Joins what is incomplete with what other batches brought.
+    fn flush(&mut self) {
+        let mut faults = 0;
         loop {
             let Desk { scratch, buffer, .. } = &mut *self.desk;
-            let received = context.flush_into(self.now, scratch, buffer).map(Step::from);
+            let received = self.shared.context.flush_into(self.now, scratch, buffer).map(Step::from);
             let outcome = self.take(received, None);
             faults += outcome.fault;
             if outcome.nothing {
                 break;
             }
         }
-        self.shared.counters.datagrams_received.add(datagrams);
-        self.shared.counters.bytes_received.add(bytes);
         self.shared.counters.faults.add(faults);
-        if let Some(before) = self.before.take() {
-            let _ = before.await;
-        }
-        self.deliver_opened();
     }
 
     fn take(&mut self, received: Result<Step, Fault>, from: Option<SocketAddr>) -> Outcome {
@@ -202,8 +220,11 @@ impl<'a> Batch<'a> {
     fn opened(&mut self, session: SessionId, from: Option<SocketAddr>) {
         let payload = std::mem::replace(&mut self.desk.buffer, self.desk.spares.take());
         self.desk.opened.push(Opened { session, from, payload });
-        if self.is_due() {
-            self.deliver_opened();
+        let waited = self.before.is_some();
+        match self.is_due() {
+            true if waited => self.begin_turn(),
+            true => self.deliver_opened(),
+            false => {}
         }
     }
 
