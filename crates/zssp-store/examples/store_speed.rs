@@ -1,4 +1,4 @@
-//! How many swaps and look-ups a second a store answers: `cargo run --release -p zssp-store --example throughput -- DIR`
+//! How many swaps and look-ups a second a store answers: `cargo run --release -p zssp-store --example store_speed -- DIR`
 //!
 //! DIR is where the file is made; the figures are those of its disk. Without it, the folder for temporary files.
 
@@ -18,7 +18,7 @@ const RUN: Duration = Duration::from_secs(2);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = env::args_os().nth(1).map_or_else(env::temp_dir, PathBuf::from);
-    let path = folder.join(format!("zssp-store-throughput-{}.redb", std::process::id()));
+    let path = folder.join(format!("zssp-store-speed-{}.redb", std::process::id()));
     let measured = measure(&path);
     fs::remove_file(&path)?;
     measured
