@@ -2,9 +2,9 @@
 //! persistent mode too, where a lost ratchet would lock them out, and lose no payload that the network has not lost.
 //! The same with ratchets in files is in `zssp-store`.
 //!
-//! A seed that fails is printed; `ZSSP_SEED` runs it alone. Thousands of them, in a quarter of an hour:
-//! `ZSSP_SEEDS=4000 cargo test --release -p zssp-proto --test week restarts`. A week takes a second, and so thousands
-//! of weeks an hour or more: `ZSSP_SEEDS=4000 cargo test --release -p zssp-proto --test week persistent`.
+//! A seed that fails is printed; `ZSSP_SEED` runs it alone. Thousands of them, in half an hour for the days and as long
+//! for the weeks: `ZSSP_SEEDS=4000 cargo test --release -p zssp-proto --test week restarts` and
+//! `ZSSP_SEEDS=2000 cargo test --release -p zssp-proto --test week persistent`.
 #![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 
 use std::time::Duration;
@@ -27,7 +27,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 //= ZSSP-SEC-06  no stuck state
 #[test]
 fn two_persistent_peers_never_lose_each_other() {
-    seeds::run(4, |seed| {
+    seeds::run(12, |seed| {
         let life = live(&World::week(seed), &mut Memory::default(), seed);
         assert!(life.keys > 150 && life.deaths > 20, "{life:?}");
         // Of the long ones, each of four datagrams must get through.
@@ -44,7 +44,7 @@ fn two_persistent_peers_never_lose_each_other() {
 fn restarts_in_the_middle_of_handshakes_lose_nobody() {
     // A process was dead in the end: all three were faults of the simulation.
     const FAILED_ONCE: [u64; 3] = [75, 100_017, 100_022];
-    seeds::run_with(&FAILED_ONCE, 14, |seed| {
+    seeds::run_with(&FAILED_ONCE, 60, |seed| {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let policy = if random.random_bool(0.8) { Policy::PERSISTENT } else { Policy::OPPORTUNISTIC };
         let conditions = Conditions {

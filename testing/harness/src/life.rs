@@ -11,7 +11,7 @@ use zssp_proto::crypto::Secret;
 use zssp_proto::{EndReason, Fingerprint, Open, Policy, RatchetPair, RatchetState, SessionId};
 use zssp_sim::{Address, Conditions};
 
-use crate::pair::{FlakyStore, Happening, Pair, Peer, Setup, Tally};
+use crate::pair::{FlakyStore, Happening, Pair, Peer, Setup, Tally, ToyCurve};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -123,7 +123,8 @@ pub struct Life {
 /// a good moment; and when a payload is lost for which [`Ledger`](crate::pair::Ledger) has no excuse.
 pub fn live(world: &World, storage: &mut dyn Storage, seed: u64) -> Life {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut pair = Pair::with(seed, &Setup { policy: world.policy, mtu: world.mtu, ..Setup::default() });
+    let setup = Setup { policy: world.policy, mtu: world.mtu, beneath: Some(&ToyCurve), ..Setup::default() };
+    let mut pair = Pair::with(seed, &setup);
     for peer in [&mut pair.alice, &mut pair.bob] {
         peer.store = Arc::new(storage.open(peer.node, &mut random));
     }

@@ -20,6 +20,7 @@ mod keylog;
 mod ledger;
 mod peer;
 mod store;
+mod toy_curve;
 
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ pub use keylog::{Forgery, KeyLog};
 pub use ledger::{Ledger, Tally};
 pub use peer::{Answer, Happening, Peer, Pool, Setup};
 pub use store::FlakyStore;
+pub use toy_curve::ToyCurve;
 
 /// Alice, who opens in most scenarios, Bob, and what is between them.
 ///

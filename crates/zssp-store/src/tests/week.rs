@@ -114,7 +114,7 @@ fn check(life: &Life) {
 //= ZSSP-FLG-07  persistent mode holds out
 #[test]
 fn a_week_over_files_that_are_reopened_loses_nobody() {
-    seeds::run(2, |seed| check(&live(&World::week(seed), &mut Files::new(), seed)));
+    seeds::run(6, |seed| check(&live(&World::week(seed), &mut Files::new(), seed)));
 }
 
 //= ZSSP-RAT-02  what was reported as stored is there after the crash
@@ -122,7 +122,7 @@ fn a_week_over_files_that_are_reopened_loses_nobody() {
 //= ZSSP-FLG-07  persistent mode holds out
 #[test]
 fn a_week_over_disks_that_crash_loses_nobody() {
-    seeds::run(2, |seed| {
+    seeds::run(6, |seed| {
         let mut disks = Disks::default();
         check(&live(&World::week(seed), &mut disks, seed));
         assert!(disks.crashes > 5, "{} crashes in the middle of an operation", disks.crashes);

@@ -31,8 +31,10 @@ pub struct Setup {
     pub mtu: usize,
     /// The security flags.
     pub policy: Policy,
-    /// `None`: the fastest provider of this build, with the peer's [`Peer::keys`] in front of it.
+    /// `None`: [`beneath`](Self::beneath), with the peer's [`Peer::keys`] in front of it.
     pub provider: Option<Arc<dyn Provider>>,
+    /// What does the work for [`Peer::keys`]; `None`: the fastest provider of this build.
+    pub beneath: Option<&'static dyn Provider>,
     /// The suites that are accepted.
     pub suites: Vec<Suite>,
 }
@@ -45,6 +47,7 @@ impl Default for Setup {
             mtu: 9000,
             policy: Policy::default(),
             provider: None,
+            beneath: None,
             suites: vec![Suite::MlKem1024, Suite::Kyber1024],
         }
     }
@@ -150,9 +153,11 @@ pub struct Peer {
 
 impl Peer {
     pub(super) fn new(node: Node, seed: u64, setup: &Setup, now: Instant) -> Self {
-        let Some(provider) = PROVIDERS.first() else { panic!("this build has no cryptographic provider") };
+        let Some(provider) = setup.beneath.or(PROVIDERS.first().copied()) else {
+            panic!("this build has no cryptographic provider")
+        };
         let seed = seed << 16 | u64::from(node);
-        let keys = KeyLog::new(*provider, seed);
+        let keys = KeyLog::new(provider, seed);
         let key = static_key(&keys, seed);
         Self {
             node,
