@@ -1,7 +1,7 @@
 //! What one connection over loopback carries, both ends in this process.
 //!
 //! ```sh
-//! cargo run --release -p zssp --example throughput -- [message bytes] [MiB] [MTU] [threads]
+//! cargo run --release -p zssp --example throughput -- [message bytes] [MiB] [MTU] [threads] [tasks each way]
 //! ```
 
 use std::time::{Duration, Instant};
@@ -17,15 +17,16 @@ fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
     let mut number = |default: usize| arguments.next().map_or(Ok(default), |text| text.parse());
     let (size, mib, mtu, threads) = (number(60_000)?, number(1024)?, number(1400)?, number(2)?);
+    let tasks = number(1)?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()?
-        .block_on(async move { tokio::spawn(measure(size, mib << 20, mtu)).await? })
+        .block_on(async move { tokio::spawn(measure(size, mib << 20, mtu, tasks)).await? })
 }
 
-async fn measure(size: usize, total: usize, mtu: usize) -> Result<(), Failure> {
-    let (client, server) = (endpoint(mtu).await?, endpoint(mtu).await?);
+async fn measure(size: usize, total: usize, mtu: usize, tasks: usize) -> Result<(), Failure> {
+    let (client, server) = (endpoint(mtu, tasks).await?, endpoint(mtu, tasks).await?);
     let (address, key) = (server.local_addr(), server.public_key());
     let start = Instant::now();
     let accepting = {
@@ -51,8 +52,13 @@ async fn measure(size: usize, total: usize, mtu: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn endpoint(mtu: usize) -> Result<Endpoint, Failure> {
-    Ok(Endpoint::builder(SecretKey::generate()?).mtu(mtu).bind("127.0.0.1:0").await?)
+async fn endpoint(mtu: usize, tasks: usize) -> Result<Endpoint, Failure> {
+    Ok(Endpoint::builder(SecretKey::generate()?)
+        .mtu(mtu)
+        .send_tasks(tasks)
+        .receive_tasks(tasks)
+        .bind("127.0.0.1:0")
+        .await?)
 }
 
 /// One way, reliable, unordered.

@@ -14,6 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::BindError;
 use crate::key::{SecretKey, default_provider};
 use crate::link::{Link, MAX_SEND, Udp};
+use crate::turns::MAX_TASKS;
 
 /// Messages under way in one direction of a channel. Both ends must agree on it, so it is no setting.
 pub(crate) const WINDOW: u32 = 128;
@@ -259,7 +260,7 @@ impl Builder {
         self
     }
 
-    /// Tasks that take packets from the socket, 1 by default, each with 1 MiB of buffers. With several, packets of one
+    /// Tasks that take packets from the socket, 1 by default and 16 at most, each with 1 MiB of buffers. With several, packets of one
     /// connection may be opened on several cores at once; each then has up to 3 MiB more, for what it opens before its
     /// turn.
     pub fn receive_tasks(mut self, count: usize) -> Self {
@@ -267,9 +268,9 @@ impl Builder {
         self
     }
 
-    /// Tasks that may seal and send datagrams of one connection at the same time, by default as many as there are cores.
-    /// They come while more datagrams wait than one task sends at a time, and go when none does. Messages and streams
-    /// leave by one of them, since those that overtake each other look like lost ones.
+    /// Tasks that may seal and send for one connection at the same time, by default as many as there are cores, and 16 at
+    /// most. They come while more waits than one task sends at a time, and go when nothing does. What they sealed leaves in
+    /// the order in which it was chosen.
     pub fn send_tasks(mut self, count: usize) -> Self {
         self.config.send_tasks = count;
         self
@@ -388,14 +389,11 @@ impl Config {
         }
         // More often than that would be a burden to everybody.
         self.keep_alive = self.keep_alive.map(|time| time.max(Duration::from_millis(100)));
-        for count in [
-            &mut self.channels,
-            &mut self.receive_tasks,
-            &mut self.send_tasks,
-            &mut self.workers,
-            &mut self.handshake_queue,
-        ] {
+        for count in [&mut self.channels, &mut self.workers, &mut self.handshake_queue] {
             *count = (*count).clamp(1, 1 << 16);
+        }
+        for tasks in [&mut self.receive_tasks, &mut self.send_tasks] {
+            *tasks = (*tasks).clamp(1, MAX_TASKS);
         }
         Ok(self)
     }
@@ -421,7 +419,7 @@ impl Config {
     }
 
     pub(crate) fn datagrams(&self) -> Datagrams {
-        Datagrams::new(self.datagram_buffer, self.datagram_overflow, self.send_tasks)
+        Datagrams::new(self.datagram_buffer, self.datagram_overflow)
     }
 }
 

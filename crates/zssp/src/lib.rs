@@ -108,6 +108,7 @@ mod key;
 pub mod link;
 mod stats;
 mod sync;
+mod turns;
 mod wait;
 
 pub use config::{Builder, Overflow};

@@ -136,6 +136,57 @@ fn several_receive_tasks_keep_the_order_of_the_road() {
     });
 }
 
+/// Whoever seals first and sends last, or receives first and opens last, falls behind the others.
+#[test]
+fn tiny_datagrams_of_several_tasks_stay_within_the_replay_window() {
+    run(async {
+        let pair = parallel_pair(4).await;
+        let reading = tokio::spawn({
+            let there = pair.there.clone();
+            async move {
+                let mut count = 0;
+                while there.read_datagram().await.is_ok() {
+                    count += 1;
+                }
+                count
+            }
+        });
+        for _ in 0..200_000 {
+            pair.here.send_datagram("!").await.unwrap();
+        }
+        pair.here.close(0, b"").await;
+        let count = reading.await.unwrap();
+        assert_eq!(count + pair.there.stats().datagrams_dropped, 200_000);
+    });
+}
+
+/// Messages that overtook each other would look lost.
+#[test]
+fn messages_of_several_tasks_leave_in_the_order_of_their_choice() {
+    run(async {
+        let pair = parallel_pair(4).await;
+        let sending = tokio::spawn({
+            let here = pair.here.clone();
+            async move {
+                let channel = here.channel(0).unwrap();
+                for number in 0..8_000_u32 {
+                    channel.send(number.to_be_bytes().repeat(2_500)).await.unwrap();
+                    if number % 10 == 0 {
+                        here.send_datagram("beside").await.unwrap();
+                    }
+                }
+            }
+        });
+        let channel = pair.there.channel(0).unwrap();
+        // None is lost, and so they are received in the order in which they arrive.
+        for number in 0..8_000_u32 {
+            let message = channel.receive().await.unwrap();
+            assert!(message.data().chunks(4).all(|chunk| chunk == number.to_be_bytes()), "not {number}");
+        }
+        sending.await.unwrap();
+    });
+}
+
 #[test]
 fn a_close_waits_for_every_task_that_sends() {
     run(async {

@@ -13,6 +13,7 @@ use crossbeam_queue::SegQueue;
 use tokio::sync::{Notify, Semaphore};
 
 use super::outgoing::Outgoing;
+use super::sending::Budget;
 use crate::config::Overflow;
 use crate::frame;
 
@@ -32,8 +33,6 @@ pub(crate) struct Datagrams {
     /// Datagrams accepted and not yet handed to the link.
     pending: AtomicUsize,
     closed: AtomicBool,
-    /// Tasks beside the driver that may send yet.
-    helpers: AtomicUsize,
     inbox: SegQueue<Bytes>,
     /// What the inbox costs.
     waiting: AtomicUsize,
@@ -48,14 +47,13 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    /// Up to `limit` bytes wait in each direction; up to `senders` tasks send them.
-    pub(crate) fn new(limit: usize, overflow: Overflow, senders: usize) -> Self {
+    /// Up to `limit` bytes wait in each direction.
+    pub(crate) fn new(limit: usize, overflow: Overflow) -> Self {
         Self {
             space: Semaphore::new(limit),
             outbox: SegQueue::new(),
             pending: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            helpers: AtomicUsize::new(senders.saturating_sub(1)),
             inbox: SegQueue::new(),
             waiting: AtomicUsize::new(0),
             ended: AtomicBool::new(false),
@@ -84,11 +82,10 @@ impl Datagrams {
         Ok(())
     }
 
-    /// Moves payloads into `out` until they cost `budget` bytes, or just above: so many small ones take no more memory
-    /// than few large ones.
-    pub(super) fn take(&self, budget: usize, out: &mut Vec<Outgoing>) -> Taken {
+    /// Moves payloads into `out` until `budget` is spent, or just above.
+    pub(super) fn take(&self, budget: &mut Budget, out: &mut Vec<Outgoing>) -> Taken {
         let mut taken = Taken::default();
-        while taken.cost < budget
+        while !budget.is_spent()
             && let Some(data) = self.outbox.pop()
         {
             taken.count += 1;
@@ -96,6 +93,8 @@ impl Datagrams {
             let len = data.len() + frame::DATAGRAM_OVERHEAD;
             taken.bytes += len;
             taken.longest = taken.longest.max(len);
+            // So many small ones take no more memory than few large ones.
+            budget.spend(cost(data.len()));
             out.push(Outgoing::new(data).start(&[frame::DATAGRAM]));
         }
         taken
@@ -113,15 +112,6 @@ impl Datagrams {
 
     pub(super) fn wait_to_be_sent(&self) -> bool {
         !self.outbox.is_empty()
-    }
-
-    /// Whether one more task may send; if so, it counts until [`Datagrams::dismiss`].
-    pub(super) fn hire(&self) -> bool {
-        self.helpers.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
-    }
-
-    pub(super) fn dismiss(&self) {
-        self.helpers.fetch_add(1, Relaxed);
     }
 
     /// Accepts nothing any more.
@@ -223,7 +213,11 @@ mod tests {
     use super::*;
 
     fn datagrams(overflow: Overflow) -> Datagrams {
-        Datagrams::new(10_000, overflow, 2)
+        Datagrams::new(10_000, overflow)
+    }
+
+    fn budget(bytes: usize) -> Budget {
+        Budget::new(bytes, usize::MAX)
     }
 
     fn received(datagrams: &Datagrams) -> Vec<u8> {
@@ -259,10 +253,10 @@ mod tests {
         datagrams.push(Bytes::from_static(b"second")).unwrap();
         datagrams.close();
         assert_eq!(datagrams.push(Bytes::from_static(b"late")), Err(Bytes::from_static(b"late")));
-        let first = datagrams.take(1, &mut out);
+        let first = datagrams.take(&mut budget(1), &mut out);
         assert_eq!((out.len(), out[0].len()), (1, 6), "the budget is met by the first");
         assert!(datagrams.wait_to_be_sent());
-        let second = datagrams.take(1000, &mut out);
+        let second = datagrams.take(&mut budget(1000), &mut out);
         datagrams.sent(second);
         assert!(!datagrams.are_over(), "the first is still under way");
         datagrams.sent(first);
@@ -276,17 +270,8 @@ mod tests {
         for _ in 0..10_000 {
             datagrams.push(Bytes::new()).unwrap();
         }
-        datagrams.sent(datagrams.take(64_000, &mut out));
+        datagrams.sent(datagrams.take(&mut budget(64_000), &mut out));
         assert_eq!(out.len(), 64_000 / COST);
-    }
-
-    #[test]
-    fn there_are_as_many_helpers_as_allowed() {
-        let datagrams = datagrams(Overflow::DropNewest);
-        assert!(datagrams.hire());
-        assert!(!datagrams.hire());
-        datagrams.dismiss();
-        assert!(datagrams.hire());
     }
 
     #[test]

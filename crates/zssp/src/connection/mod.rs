@@ -13,6 +13,7 @@ mod outgoing;
 mod pacer;
 mod path;
 mod rtt;
+mod sending;
 mod shared;
 mod space;
 mod state;

@@ -8,6 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 use zssp_proto::{Address, Session, SessionId};
 
 use super::datagrams::Datagrams;
+use super::sending::Senders;
 use super::state::{Body, Effects, Heard, Incoming, Settings, State};
 use crate::clock;
 use crate::endpoint;
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     /// Wakes the driver.
     pub(super) driver: Notify,
     pub(super) datagrams: Datagrams,
+    pub(super) senders: Senders,
     /// Wakes one who waits for a stream of the peer.
     pub(super) streams: Notify,
     /// Wakes all who wait to open a stream.
@@ -48,6 +50,7 @@ impl Shared {
             state: RankedMutex::new(state),
             driver: Notify::new(),
             datagrams: endpoint.config.datagrams(),
+            senders: Senders::new(endpoint.config.send_tasks),
             streams: Notify::new(),
             openings: Notify::new(),
             changed: Notify::new(),

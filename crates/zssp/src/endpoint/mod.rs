@@ -31,6 +31,7 @@ use crate::key::SecretKey;
 use crate::link::Link;
 use crate::stats::{Counters, EndpointStats};
 use crate::sync::{RankedMutex, rank};
+use crate::turns::Line;
 use crate::wait::until;
 
 /// A UDP socket that connects to peers and is connected to, known by its key.
@@ -78,7 +79,7 @@ pub(crate) struct Shared {
     table: Table,
     book: RankedMutex<{ rank::ENDPOINT }, Book>,
     /// Held by the task that reads from the link; whether the batch before is delivered.
-    reading: tokio::sync::Mutex<Option<receive::Delivered>>,
+    reading: tokio::sync::Mutex<Line>,
     /// Wakes one who waits for a peer.
     arrivals: Notify,
     /// Wakes all who wait for the last connection to go.

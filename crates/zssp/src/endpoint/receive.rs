@@ -8,13 +8,12 @@
 //!    datagrams pass it by.
 //! 4. Once per batch and connection: whoever waits is woken.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use zssp_proto::{Datagram, Fault, Received, Scratch, SessionId};
 
 use super::Shared;
@@ -22,6 +21,7 @@ use super::book::Early;
 use crate::clock;
 use crate::connection::Inbound;
 use crate::link::ReceiveBatch;
+use crate::turns::{Turn, opened_early};
 
 /// The pause after the system failed to receive, so that a failure that stays does not burn a core.
 const AFTER_ERROR: Duration = Duration::from_millis(10);
@@ -32,9 +32,6 @@ const LARGE: usize = 128 * 1024;
 /// Bytes of emptied buffers that a task keeps: a batch needs about its own length of them. Any of thousands may once have
 /// held a large payload.
 const SPARE: usize = 2 * ReceiveBatch::LEN;
-
-/// Told, by being dropped, when all of a batch is delivered.
-pub(super) type Delivered = oneshot::Receiver<Infallible>;
 
 /// Takes packets from the link until the endpoint stops.
 pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
@@ -60,15 +57,13 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>
             kept = Some(reading);
             continue;
         }
-        let before = reading.take();
         if batch.len() >= LARGE && shared.config.receive_tasks > 1 {
-            let (delivered, wait) = oneshot::channel();
-            *reading = Some(wait);
+            let turn = reading.join();
             drop(reading);
-            Batch::new(&shared, &mut desk, before).run(&batch).await;
-            drop(delivered);
+            Batch::new(&shared, &mut desk, turn).run(&batch).await;
         } else {
-            Batch::new(&shared, &mut desk, before).run(&batch).await;
+            let turn = reading.leave();
+            Batch::new(&shared, &mut desk, turn).run(&batch).await;
             kept = Some(reading);
         }
         // Those who were woken may be waiting for this very thread.
@@ -143,20 +138,24 @@ struct Batch<'a> {
     shared: &'a Arc<Shared>,
     desk: &'a mut Desk,
     now: Instant,
-    /// The batch before this one, unless it is known to be delivered.
-    before: Option<Delivered>,
     /// The connection of the last payload: neighbours in a batch mostly belong together.
     inbound: Option<Inbound>,
+    /// It comes when the batches before are delivered.
+    turn: Turn,
+    /// Whether it has come, and what other batches left was joined with what this one brought.
+    has_begun: bool,
 }
 
 impl<'a> Batch<'a> {
-    fn new(shared: &'a Arc<Shared>, desk: &'a mut Desk, before: Option<Delivered>) -> Self {
-        Self { shared, desk, now: clock::now(), before, inbound: None }
+    fn new(shared: &'a Arc<Shared>, desk: &'a mut Desk, mut turn: Turn) -> Self {
+        let has_begun = turn.has_come();
+        Self { shared, desk, now: clock::now(), inbound: None, turn, has_begun }
     }
 
     async fn run(mut self, batch: &ReceiveBatch) {
         let (mut datagrams, mut bytes, mut faults) = (0, 0, 0);
         let context = &self.shared.context;
+        let early = opened_early(self.shared.config.receive_tasks);
         for (from, datagram) in batch.datagrams() {
             datagrams += 1;
             bytes += datagram.len() as u64;
@@ -164,26 +163,38 @@ impl<'a> Batch<'a> {
             let Desk { scratch, buffer, .. } = &mut *self.desk;
             let received = context.receive_into(self.now, datagram, scratch, buffer).map(Step::from);
             faults += self.take(received, Some(from)).fault;
+            if self.desk.opened.len() >= early {
+                self.turn.come().await;
+                self.deliver_due();
+            }
         }
         self.shared.counters.datagrams_received.add(datagrams);
         self.shared.counters.bytes_received.add(bytes);
         self.shared.counters.faults.add(faults);
-        match self.before.take() {
-            None => self.flush(),
-            Some(before) => {
-                let _ = before.await;
-                self.begin_turn();
-            }
+        self.turn.come().await;
+        match self.has_begun {
+            true => self.flush(),
+            false => self.deliver_due(),
         }
     }
 
-    /// Everything that arrived earlier is delivered, and what that left incomplete is where it can be joined. Packets that
-    /// this batch completes come before those that it brought as a whole.
-    fn begin_turn(&mut self) {
-        let whole = std::mem::take(&mut self.desk.opened);
-        self.flush();
-        self.desk.opened = whole;
-        self.deliver_opened();
+    /// Delivers what was opened, if everything that arrived earlier is delivered. What that left incomplete is where it can
+    /// be joined then: packets that this batch completes come before those that it brought as a whole.
+    fn deliver_due(&mut self) {
+        if !self.turn.has_come() {
+            return;
+        }
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let whole = std::mem::take(&mut self.desk.opened);
+            self.flush();
+            self.desk.opened = whole;
+        }
+        let mut opened = std::mem::take(&mut self.desk.opened);
+        for Opened { session, from, mut payload } in opened.drain(..) {
+            self.deliver(session, from, &mut payload);
+            self.desk.spares.put(payload);
+        }
+        self.desk.opened = opened;
     }
 
     /// Joins what is incomplete with what other batches brought.
@@ -220,32 +231,7 @@ impl<'a> Batch<'a> {
     fn opened(&mut self, session: SessionId, from: Option<SocketAddr>) {
         let payload = std::mem::replace(&mut self.desk.buffer, self.desk.spares.take());
         self.desk.opened.push(Opened { session, from, payload });
-        let waited = self.before.is_some();
-        match self.is_due() {
-            true if waited => self.begin_turn(),
-            true => self.deliver_opened(),
-            false => {}
-        }
-    }
-
-    /// Whether everything that arrived earlier is delivered.
-    fn is_due(&mut self) -> bool {
-        use oneshot::error::TryRecvError;
-        if let Some(before) = &mut self.before
-            && before.try_recv() != Err(TryRecvError::Empty)
-        {
-            self.before = None;
-        }
-        self.before.is_none()
-    }
-
-    fn deliver_opened(&mut self) {
-        let mut opened = std::mem::take(&mut self.desk.opened);
-        for Opened { session, from, mut payload } in opened.drain(..) {
-            self.deliver(session, from, &mut payload);
-            self.desk.spares.put(payload);
-        }
-        self.desk.opened = opened;
+        self.deliver_due();
     }
 
     fn deliver(&mut self, id: SessionId, from: Option<SocketAddr>, payload: &mut Vec<u8>) {

@@ -13,26 +13,26 @@ use crate::connection::close::{Closing, Phase, Pulse};
 use crate::connection::flight::Room;
 use crate::connection::mtu::Probe;
 use crate::connection::outgoing::{Acks, Outgoing};
+use crate::connection::sending::Budget;
 use crate::error::CloseReason;
 use crate::frame::{self, CHUNK_OVERHEAD, Group, LaneId};
 
 impl State {
-    /// Puts payloads into `out` until they are `budget` bytes, or just above, and says what to do next.
+    /// Puts payloads into `out` until `budget` is spent, or just above, and says what to do next.
     pub(in crate::connection) fn poll_transmit(
         &mut self,
         now: Instant,
-        budget: usize,
+        budget: &mut Budget,
         out: &mut Vec<Outgoing>,
         effects: &mut Effects,
     ) -> Step {
         let before = out.len();
         self.handle_time(now, effects);
         self.flight.set_mtu(self.mtu.current());
-        let mut left = budget;
         let mut full = false;
         if self.ended.is_none() {
             self.put_signs_of_life(now, out);
-            full = self.put_messages(now, &mut left, out, effects);
+            full = self.put_messages(now, budget, out, effects);
             if self.acks.due().is_some_and(|due| due <= now) {
                 self.put_acks(out, effects);
             }
@@ -138,7 +138,7 @@ impl State {
     fn put_messages(
         &mut self,
         now: Instant,
-        left: &mut usize,
+        budget: &mut Budget,
         out: &mut Vec<Outgoing>,
         effects: &mut Effects,
     ) -> bool {
@@ -156,7 +156,7 @@ impl State {
                 Room::Open => {}
             }
             let Some(id) = self.lanes.next_ready() else { return false };
-            if *left == 0 {
+            if budget.is_spent() {
                 self.lanes.ready(id, Turn::Next);
                 return true;
             }
@@ -168,11 +168,13 @@ impl State {
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(message.again);
             if message.again && message.len() > payload_limit {
-                *left = left.saturating_sub(message.len());
-                out.extend(parts(id.group(), &message, self.flight.fragment()));
+                for part in parts(id.group(), &message, self.flight.fragment()) {
+                    budget.spend(part.len());
+                    out.push(part);
+                }
             } else {
                 let payload = self.payload_of(id, message, effects);
-                *left = left.saturating_sub(payload.len());
+                budget.spend(payload.len());
                 out.push(payload);
             }
             self.lanes.ready(id, Turn::Last);

@@ -45,6 +45,7 @@ use crate::congestion::Controller;
 use crate::error::CloseReason;
 use crate::frame::{self, Control, LaneId};
 use crate::stats::ConnectionStats;
+use crate::turns::Line;
 
 /// An answer to a message that took many datagrams is worth a payload of its own.
 const LARGE: usize = 16 * 1024;
@@ -195,6 +196,8 @@ pub(in crate::connection) struct State {
     datagrams_over: bool,
     phase: Phase,
     ended: Option<CloseReason>,
+    /// What was chosen for sending leaves in that order.
+    pub(in crate::connection) departures: Line,
     /// When the driver looks again by itself.
     armed: Option<Instant>,
     stats: ConnectionStats,
@@ -229,6 +232,7 @@ impl State {
             datagrams_over: false,
             phase: Phase::Open,
             ended: None,
+            departures: Line::default(),
             armed: None,
             stats: ConnectionStats::default(),
         };

@@ -13,6 +13,7 @@ use zssp_proto::Role;
 use super::*;
 use crate::congestion::Cubic;
 use crate::connection::outgoing::Outgoing;
+use crate::connection::sending::Budget;
 use crate::error::SendError;
 
 const MS: Duration = Duration::from_millis(1);
@@ -174,8 +175,9 @@ impl Pair {
         }
         while !self.ends[side].over && self.ends[side].deadline.is_some_and(|deadline| deadline <= now) {
             let mut out: Vec<Outgoing> = Vec::new();
-            let step = self.ends[side]
-                .with(now, |state, effects| state.poll_transmit(now, 50_000, &mut out, effects));
+            let step = self.ends[side].with(now, |state, effects| {
+                state.poll_transmit(now, &mut Budget::new(50_000, usize::MAX), &mut out, effects)
+            });
             match step {
                 Step::Again => {}
                 Step::Over => self.ends[side].over = true,

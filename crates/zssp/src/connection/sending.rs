@@ -1,0 +1,239 @@
+//! The way out of a connection, in rounds: a task takes what goes, seals it and hands it to the link.
+//!
+//! 1. Datagrams, *parallel*: taken off a queue without a lock.
+//! 2. Messages, under the connection's mutex, *one task at a time*: choose what goes, as heads and shared bytes.
+//! 3. Without it, *parallel*: seal into a send batch, which joins datagrams into runs.
+//! 4. *Round by round*: a system call per run, in the order in which the rounds were chosen; what overtakes looks lost to
+//!    the peer. Wait for the socket where it is full.
+//!
+//! The [driver](super::driver) of the connection does all rounds where there is little to do. While more waits than fits a
+//! round, others help.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use super::datagrams::Taken;
+use super::outgoing::Outgoing;
+use super::shared::Shared;
+use super::state::Step;
+use crate::clock;
+use crate::endpoint::SEND_BATCH;
+use crate::error::CloseReason;
+use crate::link::SendBatch;
+use crate::turns::{Turn, sealed_at_once};
+
+/// How much may yet go in a round.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    bytes: usize,
+    payloads: usize,
+}
+
+impl Budget {
+    pub(super) fn new(bytes: usize, payloads: usize) -> Self {
+        Self { bytes, payloads }
+    }
+
+    pub(super) fn spend(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.payloads = self.payloads.saturating_sub(1);
+    }
+
+    pub(super) fn is_spent(self) -> bool {
+        self.bytes == 0 || self.payloads == 0
+    }
+
+    /// Takes half of it away.
+    fn split(&mut self) -> Self {
+        let half = Self { bytes: self.bytes / 2, payloads: self.payloads / 2 };
+        *self = Self { bytes: self.bytes - half.bytes, payloads: self.payloads - half.payloads };
+        half
+    }
+
+    fn add(&mut self, rest: Self) {
+        self.bytes += rest.bytes;
+        self.payloads += rest.payloads;
+    }
+}
+
+/// Who sends for a connection.
+#[derive(Debug)]
+pub(super) struct Senders {
+    tasks: usize,
+    helpers: AtomicUsize,
+}
+
+impl Senders {
+    /// The driver, and others up to `tasks` together.
+    pub(super) fn new(tasks: usize) -> Self {
+        Self { tasks, helpers: AtomicUsize::new(0) }
+    }
+
+    /// Whether one more may send; if so, it counts until [`Senders::dismiss`].
+    fn hire(&self) -> bool {
+        let more = |helpers| (helpers + 1 < self.tasks).then_some(helpers + 1);
+        self.helpers.fetch_update(SeqCst, SeqCst, more).is_ok()
+    }
+
+    fn dismiss(&self) {
+        self.helpers.fetch_sub(1, SeqCst);
+    }
+
+    /// Whether somebody else than the driver sends.
+    fn are_several(&self) -> bool {
+        self.helpers.load(SeqCst) > 0
+    }
+
+    fn budget(&self) -> Budget {
+        Budget::new(SEND_BATCH, sealed_at_once(self.tasks))
+    }
+}
+
+/// What a task has chosen to send.
+#[must_use = "it was taken from where it waited"]
+pub(super) struct Round {
+    datagrams: Taken,
+    turn: Turn,
+    remote: SocketAddr,
+    /// For payloads that have none of their own.
+    mtu: usize,
+    step: Step,
+    /// More datagrams wait.
+    more: bool,
+}
+
+impl Round {
+    /// Puts what goes next into `payloads`, and calls for help if there is more.
+    pub(super) fn choose(shared: &Arc<Shared>, payloads: &mut Vec<Outgoing>) -> Self {
+        let mut budget = shared.senders.budget();
+        // Half of each round at most, so that datagrams and messages get on beside each other.
+        let mut half = budget.split();
+        let datagrams = shared.datagrams.take(&mut half, payloads);
+        budget.add(half);
+        let (round, hired) = shared.with(|state, effects| {
+            // Here, as it must not go back from one round to the next.
+            let now = clock::now();
+            if shared.datagrams.are_over() {
+                state.datagrams_are_over();
+            }
+            state.datagrams_depart(now, datagrams.longest);
+            let step = state.poll_transmit(now, &mut budget, payloads, effects);
+            let more = shared.datagrams.wait_to_be_sent();
+            let hired = (more || budget.is_spent()) && shared.senders.hire();
+            // Alone, the driver sends one round before it chooses the next.
+            let turn = if shared.senders.are_several() { state.departures.join() } else { Turn::default() };
+            let (remote, mtu) = (state.remote(), state.mtu());
+            (Self { datagrams, turn, remote, mtu, step, more }, hired)
+        });
+        if hired {
+            shared.endpoint.runtime.spawn(Helper(shared.clone()).run());
+        }
+        round
+    }
+
+    /// Sends it, and says what to do next.
+    pub(super) async fn send(mut self, shared: &Shared, payloads: &mut Vec<Outgoing>) -> Step {
+        if !payloads.is_empty() {
+            self.seal_and_flush(shared, payloads).await;
+        }
+        shared.datagrams.sent(self.datagrams);
+        // What was sent just now may have been the last that the close waited for.
+        let closes = self.datagrams.bytes > 0 && shared.datagrams.is_closed();
+        match self.step {
+            Step::Wait(_) if self.more || closes => Step::Again,
+            step => step,
+        }
+    }
+
+    async fn seal_and_flush(&mut self, shared: &Shared, payloads: &mut Vec<Outgoing>) {
+        let endpoint = &shared.endpoint;
+        let mut to = self.remote;
+        let mut batch = endpoint.batches.take();
+        for payload in payloads.drain(..) {
+            let address = payload.to().unwrap_or(self.remote);
+            if address != to {
+                self.flush(shared, &mut batch, to).await;
+                to = address;
+            }
+            let sealed = match seal(shared, &payload, self.mtu, &mut batch) {
+                // An empty batch has room for the largest payload, so the second time is the last.
+                Sealing::Full => {
+                    self.flush(shared, &mut batch, to).await;
+                    seal(shared, &payload, self.mtu, &mut batch)
+                }
+                sealed => sealed,
+            };
+            if let Sealing::Failed(reason) = sealed {
+                shared.handle_session_end(CloseReason::Session(reason));
+            }
+        }
+        self.flush(shared, &mut batch, to).await;
+        endpoint.batches.put(batch);
+    }
+
+    async fn flush(&mut self, shared: &Shared, batch: &mut SendBatch, to: SocketAddr) {
+        self.turn.come().await;
+        let refused = batch.flush(&*shared.endpoint.link, to).await;
+        shared.endpoint.counters.send_errors.add(refused);
+    }
+}
+
+/// Sends beside the driver, until nothing waits.
+struct Helper(Arc<Shared>);
+
+impl Helper {
+    async fn run(self) {
+        let shared = &self.0;
+        let mut payloads = Vec::new();
+        loop {
+            let round = Round::choose(shared, &mut payloads);
+            let is_idle = payloads.is_empty();
+            round.send(shared, &mut payloads).await;
+            if is_idle {
+                break;
+            }
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.0.senders.dismiss();
+        // It may have set a timer, or sent the last that a close waits for.
+        self.0.driver.notify_one();
+    }
+}
+
+enum Sealing {
+    Done,
+    Failed(&'static str),
+    Full,
+}
+
+/// `mtu` is for payloads that have none of their own.
+fn seal(shared: &Shared, payload: &Outgoing, mtu: usize, batch: &mut SendBatch) -> Sealing {
+    use zssp_proto::SealError;
+    let tail = batch.tail();
+    match shared.session.seal_parts(&payload.parts(), payload.mtu().unwrap_or(mtu), tail) {
+        Ok(sealed) => {
+            if sealed.is_rekey_due() {
+                shared.endpoint.deadlines_changed();
+            }
+            let mut runs = [(0, 0); 2];
+            for (place, (run, segment)) in runs.iter_mut().zip(sealed.runs(tail)) {
+                *place = (run.len(), segment);
+            }
+            for (len, segment) in runs.into_iter().filter(|&(len, _)| len > 0) {
+                batch.push(len, segment);
+            }
+            Sealing::Done
+        }
+        Err(SealError::BufferTooSmall { .. }) => Sealing::Full,
+        // The end of the session is told by its own event, with its reason.
+        Err(SealError::Closed) => Sealing::Done,
+        Err(SealError::KeyUsedUp) => Sealing::Failed("its keys are used up"),
+        Err(_) => Sealing::Failed("a payload could not be sealed"),
+    }
+}
