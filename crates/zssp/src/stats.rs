@@ -33,7 +33,7 @@ pub struct ConnectionStats {
     pub timeouts: u64,
     /// Datagrams that arrived while as many as the buffer holds waited for the application, and were dropped.
     pub datagrams_dropped: u64,
-    /// The smoothed round trip, once there was one.
+    /// The smoothed round trip, measured with messages, signs of life and probes, once there was one.
     pub rtt: Option<Duration>,
     /// The shortest round trip.
     pub min_rtt: Option<Duration>,

@@ -1,6 +1,6 @@
 //! What is under way, and how much more may be.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use seqex::{Event, Timestamp};
 
@@ -126,6 +126,11 @@ impl Flight {
         }
     }
 
+    /// A round trip was measured without a message.
+    pub(super) fn measured(&mut self, rtt: Duration) {
+        self.rtt.sample(rtt);
+    }
+
     /// Bytes a payload should have, at most `max`, where that can be chosen: the fewer the more fragments are lost, and
     /// less than what may be under way.
     pub(super) fn payload_limit(&self, max: usize) -> usize {
@@ -194,8 +199,6 @@ pub(super) enum Room {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::congestion::NewReno;
 

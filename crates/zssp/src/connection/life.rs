@@ -2,18 +2,24 @@
 
 use std::time::{Duration, Instant};
 
+use crate::frame::Token;
+
 /// When the peer was heard, and what follows from its silence.
 #[derive(Debug)]
 pub(super) struct Life {
     heard: Instant,
     asked: Option<Instant>,
+    /// How often the peer was asked: the last ping's token.
+    pings: u64,
+    /// When the last ping went out, if it was not answered.
+    pinged: Option<Instant>,
     keep_alive: Option<Duration>,
     idle_timeout: Option<Duration>,
 }
 
 impl Life {
     pub(super) fn new(now: Instant, keep_alive: Option<Duration>, idle_timeout: Option<Duration>) -> Self {
-        Self { heard: now, asked: None, keep_alive, idle_timeout }
+        Self { heard: now, asked: None, pings: 0, pinged: None, keep_alive, idle_timeout }
     }
 
     /// An authentic payload has come.
@@ -22,13 +28,18 @@ impl Life {
         self.asked = None;
     }
 
-    /// Whether a ping is to be sent now. It counts as sent.
-    pub(super) fn asks(&mut self, now: Instant) -> bool {
-        let due = self.ask_at().is_some_and(|at| at <= now);
-        if due {
-            self.asked = Some(now);
-        }
-        due
+    /// The token of the ping that is to be sent now, if one is. It counts as sent.
+    pub(super) fn asks(&mut self, now: Instant) -> Option<Token> {
+        self.ask_at().filter(|&at| at <= now)?;
+        (self.asked, self.pinged) = (Some(now), Some(now));
+        self.pings += 1;
+        Some(self.pings.to_be_bytes())
+    }
+
+    /// A token has come back. Yields the round trip if it is the last ping's.
+    pub(super) fn answered(&mut self, now: Instant, token: Token) -> Option<Duration> {
+        let pinged = if token == self.pings.to_be_bytes() { self.pinged.take() } else { None };
+        pinged.map(|pinged| now.saturating_duration_since(pinged))
     }
 
     /// Whether the peer has been silent for too long.
@@ -59,14 +70,17 @@ mod tests {
     fn a_silent_peer_is_asked_again_and_again_and_then_given_up() {
         let start = Instant::now();
         let mut life = Life::new(start, Some(10 * SECOND), Some(25 * SECOND));
-        assert!(!life.asks(start + 9 * SECOND));
-        assert!(life.asks(start + 10 * SECOND));
-        assert!(!life.asks(start + 11 * SECOND));
-        assert!(life.asks(start + 20 * SECOND));
+        assert_eq!(life.asks(start + 9 * SECOND), None);
+        let first = life.asks(start + 10 * SECOND).unwrap();
+        assert_eq!(life.asks(start + 11 * SECOND), None);
+        let second = life.asks(start + 20 * SECOND).unwrap();
         assert_eq!(life.deadline(), Some(start + 25 * SECOND));
         assert!(!life.is_over(start + 24 * SECOND));
         assert!(life.is_over(start + 25 * SECOND));
         life.heard(start + 24 * SECOND);
+        assert_eq!(life.answered(start + 24 * SECOND, first), None, "an answer to which of them?");
+        assert_eq!(life.answered(start + 24 * SECOND, second), Some(4 * SECOND));
+        assert_eq!(life.answered(start + 25 * SECOND, second), None, "once");
         assert_eq!(life.deadline(), Some(start + 34 * SECOND));
         assert!(!life.is_over(start + 25 * SECOND));
     }

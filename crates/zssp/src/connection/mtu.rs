@@ -109,6 +109,7 @@ pub(super) struct Probe {
     pub(super) token: Token,
     /// Bytes of its datagram.
     pub(super) size: usize,
+    pub(super) sent_at: Instant,
     /// When it counts as lost.
     pub(super) deadline: Instant,
 }
@@ -203,28 +204,31 @@ impl Mtu {
         }
     }
 
-    /// A token has come back.
-    pub(super) fn answered(&mut self, now: Instant, token: Token) {
+    /// A token has come back. Yields the round trip if it is a probe's that was waited for.
+    pub(super) fn answered(&mut self, now: Instant, token: Token) -> Option<Duration> {
         let is_it = |probe: &mut Option<Probe>| probe.take_if(|probe| probe.token == token);
-        match &mut self.phase {
-            Phase::Resting { .. } => {}
+        let probe = match &mut self.phase {
+            Phase::Resting { .. } => return None,
             Phase::Searching { too_large, probe, .. } => {
-                if let Some(Probe { size, .. }) = is_it(probe) {
-                    let too_large = *too_large;
-                    self.proven = size;
-                    self.large_since = Some(now);
-                    self.large_passes(now);
-                    self.search(now, too_large);
-                }
+                let (probe, too_large) = (is_it(probe)?, *too_large);
+                self.proven = probe.size;
+                self.large_since = Some(now);
+                self.large_passes(now);
+                self.search(now, too_large);
+                probe
             }
             Phase::Verifying(verifying) => {
-                if is_it(&mut verifying.large).is_some() {
+                if let Some(probe) = is_it(&mut verifying.large) {
                     self.large_passes(now);
-                } else if is_it(&mut verifying.small).is_some() {
+                    probe
+                } else {
+                    let probe = is_it(&mut verifying.small)?;
                     self.end_round(now);
+                    probe
                 }
             }
-        }
+        };
+        Some(now.saturating_duration_since(probe.sent_at))
     }
 
     /// The payloads travel on another road from now on: nothing is known of it.
@@ -395,7 +399,7 @@ mod tests {
                 while let Some(size) = mtu.next_probe(self.now) {
                     self.number += 1;
                     let token = self.number.to_be_bytes();
-                    mtu.sent(Probe { token, size, deadline: self.now + TIMEOUT });
+                    mtu.sent(Probe { token, size, sent_at: self.now, deadline: self.now + TIMEOUT });
                     self.probes += 1;
                     if self.passes(size) && !self.loses() {
                         answers.push((self.now + RTT, token));
@@ -536,10 +540,10 @@ mod tests {
             let size = mtu.next_probe(road.now).unwrap();
             road.number += 1;
             let token = road.number.to_be_bytes();
-            mtu.sent(Probe { token, size, deadline: road.now + TIMEOUT });
+            mtu.sent(Probe { token, size, sent_at: road.now, deadline: road.now + TIMEOUT });
             road.now += TIMEOUT;
             if passes {
-                mtu.answered(road.now, token);
+                assert_eq!(mtu.answered(road.now, token), Some(TIMEOUT));
             }
             (size, road.now)
         };

@@ -111,8 +111,8 @@ impl State {
         if let Some((address, token)) = self.path.asks(now, self.flight.rtt().timeout()) {
             out.push(Outgoing::aside(Some(address), &frame::ping(token)));
         }
-        if self.life.asks(now) {
-            out.push(Outgoing::aside(None, &frame::ping(frame::Token::default())));
+        if let Some(token) = self.life.asks(now) {
+            out.push(Outgoing::aside(None, &frame::ping(token)));
         }
     }
 
@@ -124,7 +124,8 @@ impl State {
             && let Some(token) = self.token.take()
         {
             // Not in a hurry: a queue that is just growing must not be taken for a narrow road.
-            self.mtu.sent(Probe { token, size, deadline: now + self.flight.rtt().timeout() * 3 });
+            let deadline = now + self.flight.rtt().timeout() * 3;
+            self.mtu.sent(Probe { token, size, sent_at: now, deadline });
             out.push(Outgoing::probe(token, size));
         }
     }

@@ -176,7 +176,10 @@ impl State {
                         self.mtu.moved();
                     }
                 } else {
-                    self.mtu.answered(now, token);
+                    let rtt = self.life.answered(now, token).or_else(|| self.mtu.answered(now, token));
+                    if let Some(rtt) = rtt {
+                        self.flight.measured(rtt);
+                    }
                     effects.driver = true;
                 }
             }

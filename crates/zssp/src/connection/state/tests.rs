@@ -371,6 +371,8 @@ fn a_peer_that_is_asked_for_a_sign_of_life_gives_one() {
     pair.drive(Duration::from_secs(300), [true, true], &mut [Vec::new(), Vec::new()]);
     assert_eq!([pair.ends[0].state.ended(), pair.ends[1].state.ended()], [None, None]);
     assert!((30..=120).contains(&pair.sent[0]), "{} payloads in 300 s", pair.sent[0]);
+    let measured = pair.ends[0].state.stats().rtt.unwrap();
+    assert!((1..100).contains(&measured.as_millis()), "{measured:?}, and no message was sent");
     let start = pair.now;
     pair.lost = Box::new(|_, _| true);
     pair.drive(Duration::from_secs(300), [true, true], &mut [Vec::new(), Vec::new()]);
