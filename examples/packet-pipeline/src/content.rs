@@ -10,8 +10,8 @@ pub(crate) const CONTROL: ChannelId = 0;
 /// Many and unordered.
 pub(crate) const BULK: ChannelId = 1;
 
-/// The largest content. Sealed in 48 fragments it fits an MTU of 1500, whatever compression makes of it.
-pub(crate) const MAX_LEN: usize = 64 << 10;
+/// The largest content. A message has 48 fragments at most, and so little less at an MTU of 1500.
+pub(crate) const MAX_LEN: usize = 72_000;
 /// The number of the message in front.
 pub(crate) const MIN_LEN: usize = 8;
 

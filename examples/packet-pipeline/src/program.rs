@@ -224,7 +224,7 @@ mod tests {
             return;
         }
         let load = Load { messages: 1000, len: MAX_LEN + 1, level: None, threads: 2 };
-        let error = demo(load, 1500, false, None).unwrap_err().to_string();
+        let error = demo(load, 9000, false, None).unwrap_err().to_string();
         let expected =
             "the receiver: a message has other content than was sent; the sender: nothing heard for 10s";
         assert!(error.starts_with(expected), "{error}");
