@@ -387,6 +387,17 @@ impl Context {
     }
 }
 
+impl Outcome {
+    fn into_packet(self) -> Result<Option<Assembly>, Fault> {
+        match self {
+            Self::Complete(assembly) => Ok(Some(assembly)),
+            Self::Misfit => Err(Fault::Fragment),
+            Self::NoRoom => Err(Fault::Full),
+            Self::Stored => Ok(None),
+        }
+    }
+}
+
 impl Inner {
     //= ZSSP-SEC-05  three hashes, where a hello without a challenge costs public-key operations
     /// The datagram that challenges a hello; `None` when its response passes. At most three hashes either way.
@@ -422,11 +433,14 @@ impl Inner {
         let Arrival { kid, from, .. } = arrival;
         let here = incomplete.iter().rposition(|it| it.kid == kid && it.assembly.nonce() == header.nonce);
         let Some(place) = here else {
-            let assembly = Assembly::start(header, chunk, spares);
             // What an earlier batch began goes on there at once, so that the packet is whole when its turn comes and not
             // when this batch ends.
-            let begun = route.ingress().is_some_and(|ingress| ingress.has_begun(header.nonce));
-            if begun || incomplete.len() == Desk::INTERLEAVED {
+            if let Some(begun) = route.ingress().and_then(|ingress| ingress.go_on(arrival.now, header, chunk))
+            {
+                return begun.into_packet();
+            }
+            let assembly = Assembly::start(header, chunk, spares);
+            if incomplete.len() == Desk::INTERLEAVED {
                 return self.join_elsewhere(route, arrival, assembly, spares);
             }
             incomplete.push(Incomplete { kid, from, assembly });
@@ -452,12 +466,12 @@ impl Inner {
             Route::Session(_) => &self.session_reassembly,
             _ => &self.handshake_reassembly,
         };
-        let (was_idle, merge, deadline) = ingress.with_reassembly(|table| {
-            let was_idle = table.next_deadline().is_none();
+        let (was_released, merge, deadline) = ingress.with_reassembly(|table| {
+            let was_released = table.is_released();
             let merge = table.merge(arrival.now, assembly, limits, spares);
-            (was_idle, merge, table.next_deadline())
+            (was_released, merge, table.next_deadline())
         });
-        if was_idle && let Some(deadline) = deadline {
+        if was_released && let Some(deadline) = deadline {
             let owner = match route {
                 Route::Session(inbound) => Owner::Fragments(inbound.shared.id),
                 _ => Owner::HandshakeFragments(arrival.kid),
@@ -466,12 +480,7 @@ impl Inner {
         }
         self.drops.incomplete_expired.add(merge.expired);
         self.drops.incomplete_evicted.add(merge.evicted);
-        match merge.outcome {
-            Outcome::Complete(assembly) => Ok(Some(assembly)),
-            Outcome::Misfit => Err(Fault::Fragment),
-            Outcome::NoRoom => Err(Fault::Full),
-            Outcome::Stored => Ok(None),
-        }
+        merge.outcome.into_packet()
     }
 
     /// Drops the incomplete packets of `owner` whose time is over.

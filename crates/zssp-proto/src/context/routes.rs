@@ -3,13 +3,14 @@
 use core::fmt;
 use core::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::pending::Pending;
 use crate::crypto::{OpenKey, Provider, ProviderError, UnprotectKey};
 use crate::session::{KeyEpoch, Shared};
 use crate::sync::{AtomicU64, AtomicUsize, Guard, HashMap, Ordering, RankedMutex, rank};
-use crate::wire::{KeyId, PacketNonce};
-use crate::zfp::{self, Reassembly};
+use crate::wire::{FragmentHeader, KeyId};
+use crate::zfp::{self, Outcome, Reassembly};
 use crate::zke::state::{Cell, HeaderKeys};
 
 /// What every state that receives fragments under a key id has.
@@ -35,9 +36,10 @@ impl Ingress {
         result
     }
 
-    /// Whether an earlier batch has brought a part of the packet.
-    pub(super) fn has_begun(&self, nonce: PacketNonce) -> bool {
-        self.begun.load(Ordering::Relaxed) > 0 && self.reassembly.lock().contains(nonce)
+    /// Adds a fragment to what earlier batches brought of its packet, if they brought anything.
+    pub(super) fn go_on(&self, now: Instant, header: &FragmentHeader, chunk: [&[u8]; 2]) -> Option<Outcome> {
+        let is_worth_a_look = self.begun.load(Ordering::Relaxed) > 0;
+        is_worth_a_look.then(|| self.with_reassembly(|table| table.go_on(now, header, chunk)))?
     }
 }
 

@@ -3,16 +3,17 @@ use std::time::{Duration, Instant};
 
 use super::assembly::{Assembly, Inserted, Spares};
 use super::budget::{Budget, Reservation};
-use crate::wire::PacketNonce;
+use crate::wire::{FragmentHeader, PacketNonce};
 
 /// How long an incomplete packet is kept (PROTOCOL 3.5).
 pub(crate) const LIFETIME: Duration = Duration::from_secs(5);
 
 /// The packets of one session whose fragments came in different batches (PROTOCOL 3.5).
 ///
-/// It is empty nearly always and then holds no memory but its own few words. What it holds is bounded three
-/// times: packets and bytes of this session, and a [`Budget`] shared with all others. When a bound is
-/// reached, the oldest packets of this session go first.
+/// It is empty nearly always and soon holds no memory then but its own few words: [`expire`](Self::expire) gives the list
+/// back, which for so long need not be made anew for each packet. What it holds is bounded three times: packets and bytes
+/// of this session, and a [`Budget`] shared with all others. When a bound is reached, the oldest packets of this session
+/// go first.
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
     /// Oldest first.
@@ -73,27 +74,54 @@ impl Reassembly {
         limits: &Limits,
         spares: &mut Spares,
     ) -> Merge {
-        let expired = self.expire(now, spares);
+        let expired = self.drop_expired(now, spares);
         let (outcome, evicted) = match self.position(assembly.nonce()) {
             Some(place) => (self.join(place, assembly, spares), 0),
             None if assembly.is_complete() => (Outcome::Complete(assembly), 0),
             None => self.store(now, assembly, limits, spares),
         };
-        self.release_if_empty();
         Merge { outcome, expired, evicted }
     }
 
-    /// Drops the packets whose time is over and says how many they were. Calling it early is harmless.
+    /// Adds a fragment to what earlier batches brought of its packet, if they brought anything.
+    pub(crate) fn go_on(
+        &mut self,
+        now: Instant,
+        header: &FragmentHeader,
+        chunk: [&[u8]; 2],
+    ) -> Option<Outcome> {
+        let place = self.position(header.nonce).filter(|&place| self.entries[place].deadline > now)?;
+        let inserted = self.entries[place].assembly.insert(header, chunk);
+        Some(self.outcome(place, inserted))
+    }
+
+    /// Drops the packets whose time is over and says how many they were, and the list's memory when none is left. Calling it
+    /// early is harmless.
     //= ZSSP-REA-04  forgotten after 5 s
-    //= ZSSP-DEF-15  removed when they expire, and not before
+    //= ZSSP-REA-07  given back when the session is idle
+    //= ZSSP-DEF-17  an idle session holds no slots
     pub(crate) fn expire(&mut self, now: Instant, spares: &mut Spares) -> usize {
+        let expired = self.drop_expired(now, spares);
+        if self.entries.is_empty() {
+            self.entries = Vec::new();
+        }
+        expired
+    }
+
+    //= ZSSP-DEF-15  removed when they expire, and not before
+    fn drop_expired(&mut self, now: Instant, spares: &mut Spares) -> usize {
         // Oldest first, so the dead ones stand in front.
         let dead = self.entries.partition_point(|entry| entry.deadline <= now);
         for entry in self.entries.drain(..dead) {
             entry.assembly.recycle(spares);
         }
-        self.release_if_empty();
         dead
+    }
+
+    /// Whether the list has memory: whoever finds it without and with some later has to see to it that
+    /// [`expire`](Self::expire) is called, once.
+    pub(crate) fn is_released(&self) -> bool {
+        self.entries.capacity() == 0
     }
 
     /// When [`expire`](Self::expire) has something to do.
@@ -104,11 +132,6 @@ impl Reassembly {
     /// Incomplete packets held.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Whether there are parts of the packet.
-    pub(crate) fn contains(&self, nonce: PacketNonce) -> bool {
-        self.position(nonce).is_some()
     }
 
     /// Bytes of chunks held.
@@ -124,7 +147,11 @@ impl Reassembly {
     fn join(&mut self, place: usize, newcomer: Assembly, spares: &mut Spares) -> Outcome {
         let joined = self.entries[place].assembly.absorb(&newcomer);
         newcomer.recycle(spares);
-        match joined {
+        self.outcome(place, joined)
+    }
+
+    fn outcome(&mut self, place: usize, inserted: Inserted) -> Outcome {
+        match inserted {
             //= ZSSP-DEF-16  removed when complete
             Inserted::Completed => Outcome::Complete(self.entries.remove(place).assembly),
             Inserted::Misfit => Outcome::Misfit,
@@ -168,15 +195,6 @@ impl Reassembly {
             evicted += 1;
         }
     }
-
-    /// An idle session holds nothing.
-    //= ZSSP-REA-07  given back when the session is idle
-    //= ZSSP-DEF-17  an idle session holds no slots
-    fn release_if_empty(&mut self) {
-        if self.entries.is_empty() {
-            self.entries = Vec::new();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -185,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::fuzzing;
-    use crate::wire::{FragmentHeader, PacketType};
+    use crate::wire::PacketType;
     use crate::zfp::test_origin;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -230,8 +248,29 @@ mod tests {
         let Outcome::Complete(assembly) = bench.merge(now, part(1, 1)).outcome else { panic!("complete") };
         assert_eq!(assembly.into_packet(&mut bench.spares), [[0; 100], [1; 100], [2; 100]].concat());
         assert_eq!((bench.table.held_bytes(), bench.limits.budget.held()), (0, 0));
-        assert_eq!(bench.table.entries.capacity(), 0);
         assert_eq!(bench.table.next_deadline(), None);
+        assert!(!bench.table.is_released(), "a list for each packet");
+        bench.table.expire(now + LIFETIME, &mut bench.spares);
+        assert!(bench.table.is_released());
+    }
+
+    //= ZSSP-REA-04  forgotten after 5 s, whatever else comes of it
+    #[test]
+    fn what_an_earlier_batch_began_goes_on_fragment_by_fragment() {
+        let (mut bench, now) = (Bench::new(limits(8, 10_000, 10_000)), test_origin());
+        let fragment = |table: &mut Reassembly, now: Instant, number: u8| {
+            let nonce = PacketNonce::new(PacketType::Payload, 1);
+            let header = FragmentHeader { kid: None, number, count: 3, nonce };
+            table.go_on(now, &header, [&[number; 100], &[]])
+        };
+        let late = now + LIFETIME - Duration::from_nanos(1);
+        for (time, begun) in [(late, true), (now + LIFETIME, false)] {
+            assert!(fragment(&mut bench.table, now, 1).is_none(), "nothing was begun");
+            bench.merge(now, part(1, 1));
+            assert!(matches!(fragment(&mut bench.table, time, 2), Some(Outcome::Stored)) == begun);
+            assert!(matches!(fragment(&mut bench.table, time, 0), Some(Outcome::Complete(_))) == begun);
+            assert_eq!(bench.table.len(), usize::from(!begun));
+        }
     }
 
     //= ZSSP-REA-05  bounded per session
