@@ -98,12 +98,12 @@ fn datagrams_and_messages_share_a_connection() {
     });
 }
 
-/// Two endpoints on a network in memory that loses nothing, with several tasks that receive.
-async fn parallel_pair(send_tasks: usize) -> common::Pair {
+/// Two endpoints on a network in memory that loses nothing, with several tasks each way.
+async fn parallel_pair() -> common::Pair {
     let network = Network::new(1, Conditions::default());
     let endpoint = |address: &str| {
         let link = network.attach(address.parse().unwrap()).unwrap();
-        let builder = builder().receive_tasks(4).send_tasks(send_tasks).datagram_buffer(64 << 20);
+        let builder = builder().receive_tasks(4).send_tasks(4).datagram_buffer(64 << 20);
         builder.bind_link(link).unwrap()
     };
     pair_of(endpoint("10.0.0.1:1"), endpoint("10.0.0.2:1")).await
@@ -111,9 +111,9 @@ async fn parallel_pair(send_tasks: usize) -> common::Pair {
 
 /// Also those whose fragments came in different batches: what is overtaken looks lost to the reliability layer.
 #[test]
-fn several_receive_tasks_keep_the_order_of_the_road() {
+fn datagrams_of_several_tasks_keep_their_order() {
     run(async {
-        let pair = parallel_pair(1).await;
+        let pair = parallel_pair().await;
         let sending = tokio::spawn({
             let here = pair.here.clone();
             async move {
@@ -140,7 +140,7 @@ fn several_receive_tasks_keep_the_order_of_the_road() {
 #[test]
 fn tiny_datagrams_of_several_tasks_stay_within_the_replay_window() {
     run(async {
-        let pair = parallel_pair(4).await;
+        let pair = parallel_pair().await;
         let reading = tokio::spawn({
             let there = pair.there.clone();
             async move {
@@ -164,7 +164,7 @@ fn tiny_datagrams_of_several_tasks_stay_within_the_replay_window() {
 #[test]
 fn messages_of_several_tasks_leave_in_the_order_of_their_choice() {
     run(async {
-        let pair = parallel_pair(4).await;
+        let pair = parallel_pair().await;
         let sending = tokio::spawn({
             let here = pair.here.clone();
             async move {
@@ -191,7 +191,7 @@ fn messages_of_several_tasks_leave_in_the_order_of_their_choice() {
 fn a_close_waits_for_every_task_that_sends() {
     run(async {
         for _ in 0..20 {
-            let pair = parallel_pair(4).await;
+            let pair = parallel_pair().await;
             let there = pair.there.clone();
             let reading = tokio::spawn(async move {
                 let mut count = 0;

@@ -1,7 +1,7 @@
-//! Datagrams, in both directions: they pass the connection's state by, so that any number of tasks drive them at once.
+//! Datagrams, in both directions: any number of tasks send and receive them at once, past the connection's state.
 //!
 //! ```text
-//! send_datagram --space--> outbox --> the driver, and senders beside it --> the link
+//! send_datagram --space--> outbox --> a round of the driver or a helper --> the link
 //! the link --> receive tasks --> inbox --> read_datagram
 //! ```
 

@@ -1,9 +1,9 @@
 //! The way out of a connection, in rounds: a task takes what goes, seals it and hands it to the link.
 //!
-//! 1. Datagrams, *parallel*: taken off a queue without a lock.
-//! 2. Messages, under the connection's mutex, *one task at a time*: choose what goes, as heads and shared bytes.
-//! 3. Without it, *parallel*: seal into a send batch, which joins datagrams into runs.
-//! 4. *Round by round*: a system call per run, in the order in which the rounds were chosen; what overtakes looks lost to
+//! 1. Under the connection's mutex, *one task at a time*: choose what goes, datagrams off their queue, messages as heads and
+//!    shared bytes.
+//! 2. Without it, *parallel*: seal into a send batch, which joins datagrams into runs.
+//! 3. *Round by round*: a system call per run, in the order in which the rounds were chosen; what overtakes looks lost to
 //!    the peer. Wait for the socket where it is full.
 //!
 //! The [driver](super::driver) of the connection does all rounds where there is little to do. While more waits than fits a
@@ -107,13 +107,13 @@ impl Round {
     /// Puts what goes next into `payloads`, and calls for help if there is more.
     pub(super) fn choose(shared: &Arc<Shared>, payloads: &mut Vec<Outgoing>) -> Self {
         let mut budget = shared.senders.budget();
-        // Half of each round at most, so that datagrams and messages get on beside each other.
-        let mut half = budget.split();
-        let datagrams = shared.datagrams.take(&mut half, payloads);
-        budget.add(half);
         let (round, hired) = shared.with(|state, effects| {
             // Here, as it must not go back from one round to the next.
             let now = clock::now();
+            // Half of each round at most, so that datagrams and messages get on beside each other.
+            let mut half = budget.split();
+            let datagrams = shared.datagrams.take(&mut half, payloads);
+            budget.add(half);
             if shared.datagrams.are_over() {
                 state.datagrams_are_over();
             }
