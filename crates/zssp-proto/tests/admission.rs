@@ -78,6 +78,20 @@ fn strangers_make_room_for_each_other() {
     pair.bob.assert_at_rest("all refused");
 }
 
+/// Whoever says that there are no bounds is not punished for it by the first hello.
+#[test]
+fn the_largest_bounds_are_none() {
+    let mut setup = Setup::default();
+    let limits = &mut setup.limits;
+    (limits.pending_handshakes, limits.pending_bytes) = (usize::MAX, usize::MAX);
+    (limits.reassembly_bytes, limits.reassembly_bytes_per_session) = (usize::MAX, usize::MAX);
+    limits.sessions = usize::MAX;
+    let mut pair = Pair::with(1, &Setup { mtu: 128, ..setup });
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    pair.assert_steady("without bounds");
+}
+
 //= ZSSP-FLG-05  a refused Alice is told
 #[test]
 fn a_refused_peer_is_told() {

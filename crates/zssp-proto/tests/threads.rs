@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use zssp_harness::pair::{Pair, Peer, Setup};
 use zssp_proto::crypto::Provider;
 use zssp_proto::{
-    Address, Context, Event, Fault, Handshake, Open, Outbox, PeerName, Received, Scratch, Session,
+    Address, Context, Datagram, Event, Fault, Handshake, Open, Outbox, PeerName, Received, Scratch, Session,
 };
 use zssp_sim::{Clock, seeds};
 
@@ -417,4 +417,37 @@ fn payloads_flow_without_loss_while_the_session_rekeys() {
         pair.drive_for(Duration::from_secs(6));
         pair.assert_steady("after fifty keys");
     });
+}
+
+/// What one thread has of a packet waits in its scratch while another thread gets all of it. So it comes out whole once
+/// more, and is decrypted before the replay window can say that it was delivered.
+//= ZSSP-RPL-03  recording is the decision
+//= ZSSP-SEC-03  nothing is accepted twice
+#[test]
+fn a_payload_that_another_thread_was_quicker_to_deliver_is_not_shown_again() {
+    let pair = Pair::established(1, &setup());
+    let (context, now, from) = (&pair.bob.context, pair.now(), pair.alice.address());
+    let payload = [0x5a; 500];
+    let mut buffer = vec![0; Session::sealed_len(payload.len(), 400).unwrap()];
+    let sealed = pair.alice.session().seal(&payload, 400, &mut buffer).unwrap();
+    let [first, second] = sealed.datagrams(&buffer).collect::<Vec<_>>()[..] else { panic!("two fragments") };
+
+    let mut scratches = [(); 3].map(|()| Scratch::new());
+    let mut received = Vec::new();
+    let mut give = |scratch: &mut Scratch, bytes| {
+        let received = context.receive_into(now, Datagram { from, bytes }, scratch, &mut received);
+        matches!(received.unwrap(), Received::Payload { .. })
+    };
+    let [early, late, quick] = &mut scratches;
+    let delivered = [give(early, first), give(late, second), give(quick, first), give(quick, second)];
+    assert_eq!(delivered, [false, false, false, true]);
+    assert_eq!(received, payload);
+
+    received.clear();
+    assert!(matches!(context.flush_into(now, early, &mut received), Ok(Received::Nothing)));
+    assert!(matches!(context.flush_into(now, late, &mut received), Err(Fault::Replayed)));
+    assert!(
+        !received.windows(16).any(|bytes| bytes == [0x5a; 16]),
+        "plaintext of a packet that was not delivered: {received:?}"
+    );
 }

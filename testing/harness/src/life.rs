@@ -123,7 +123,8 @@ pub struct Life {
 /// a good moment; and when a payload is lost for which [`Ledger`](crate::pair::Ledger) has no excuse.
 pub fn live(world: &World, storage: &mut dyn Storage, seed: u64) -> Life {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let setup = Setup { policy: world.policy, mtu: world.mtu, beneath: Some(&ToyCurve), ..Setup::default() };
+    let beneath = Some(ToyCurve::fastest() as _);
+    let setup = Setup { policy: world.policy, mtu: world.mtu, beneath, ..Setup::default() };
     let mut pair = Pair::with(seed, &setup);
     for peer in [&mut pair.alice, &mut pair.bob] {
         peer.store = Arc::new(storage.open(peer.node, &mut random));

@@ -27,7 +27,8 @@ pub struct Limits {
     /// the application is thinking is over when it has made room, but holds its memory until the application drops the
     /// [`Authorize`](super::Authorize): bound how many of those wait for an answer.
     pub pending_bytes: usize,
-    /// Bytes for incomplete hellos of strangers; 2 MiB by default, which is about a thousand hellos.
+    /// Bytes for incomplete hellos of strangers; 2 MiB by default, which is about a thousand hellos, and 1 GiB at most. All
+    /// of them are reserved when the context is made.
     pub hello_bytes: usize,
     /// Bytes of incomplete packets that one session may hold; 512 KiB by default.
     pub reassembly_bytes_per_session: usize,

@@ -180,7 +180,9 @@ impl PendingTable {
 
     /// Whether there is not much room left.
     pub(crate) fn is_filling(&self) -> bool {
-        self.entries.len() * 4 > self.capacity * 3 || self.bytes > self.max_bytes / 4 * 3
+        // Bounds may be as large as a number can be.
+        self.entries.len().saturating_mul(4) > self.capacity.saturating_mul(3)
+            || self.bytes > self.max_bytes / 4 * 3
     }
 
     /// Removes the handshake of `kid`.

@@ -14,6 +14,9 @@ const MAX_COUNT: usize = Hello::LEN.div_ceil(MIN_MTU - HEADER_LEN);
 
 const _: () = assert!(MAX_COUNT <= MAX_FRAGMENTS);
 
+/// The most memory that a cache reserves, half a million hellos: a bound that means "any amount" must not take it all.
+const MAX_BYTES: usize = 1 << 30;
+
 /// Hellos of strangers on their way back from fragments: one buffer of fixed size for everyone
 /// (PROTOCOL 3.5).
 ///
@@ -67,18 +70,23 @@ impl Slot {
 }
 
 impl HelloCache {
-    /// A cache that holds at most `bytes`, or one group of slots (about 14 KiB) where that is more. The salt
+    /// A cache that holds at most `bytes` and [`MAX_BYTES`], or one group of slots (about 14 KiB) where that is more. The salt
     /// is random and never leaves.
     //= ZSSP-REA-08  one bounded buffer for all hellos
     //= ZSSP-SEC-04  memory stays within its bounds
     pub(crate) fn new(bytes: usize, salt: Secret<16>) -> Self {
-        let sets = (bytes / (WAYS * (size_of::<Slot>() + Hello::LEN))).max(1);
-        let slots = sets * WAYS;
+        let slots = Self::slots(bytes);
         Self {
             salt,
             slots: vec![Slot::FREE; slots].into_boxed_slice(),
             packets: vec![[0; Hello::LEN]; slots],
         }
+    }
+
+    /// How many slots fit, in whole groups.
+    fn slots(bytes: usize) -> usize {
+        let group = WAYS * (size_of::<Slot>() + Hello::LEN);
+        (bytes.min(MAX_BYTES) / group).max(1) * WAYS
     }
 
     /// Adds a fragment that came without a key id. `from` is whatever tells senders apart.
@@ -184,6 +192,14 @@ mod tests {
 
     fn cache(bytes: usize) -> HelloCache {
         HelloCache::new(bytes, Secret::new([9; 16]))
+    }
+
+    #[test]
+    fn no_bound_takes_all_memory() {
+        assert_eq!(HelloCache::slots(0), WAYS);
+        let most = HelloCache::slots(usize::MAX);
+        assert_eq!(most, HelloCache::slots(MAX_BYTES));
+        assert!(most * (size_of::<Slot>() + Hello::LEN) <= MAX_BYTES);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use moment::{Moment, Way, Who};
 
 /// The states, how to get there, and who is in them.
-const STATES: [(&str, Way, Who); 13] = [
+const STATES: [(&str, Way, Who); 16] = [
     ("A1", Way::Delivered(1), Who::Alice),
     ("B2", Way::Delivered(2), Who::Bob),
     ("A3", Way::Delivered(3), Who::Alice),
@@ -24,6 +24,9 @@ const STATES: [(&str, Way, Who); 13] = [
     ("R2 Bob", Way::Answered, Who::Bob),
     ("S1 x", Way::Finished, Who::Alice),
     ("S2 y", Way::Confirmed, Who::Bob),
+    ("S2 Alice x", Way::Rekeyed, Who::Alice),
+    ("R1 Alice x", Way::StartedAgain, Who::Alice),
+    ("R1 Bob y", Way::StartedAgain, Who::Bob),
     ("closed", Way::Closed, Who::Alice),
 ];
 
@@ -131,8 +134,8 @@ fn datagram(moment: &mut Moment, packet: (&str, u8, usize), what: What) -> Optio
         }
         What::Genuine => moment.genuine(packet),
         What::UnderAKeyId if is_stranger => Some(moment.forged(moment.kid, packet)),
-        What::UnderTheOlderKey if packet.0 == "C1" => moment.under_the_older_key(),
-        What::UnderAKeyId | What::UnderTheOlderKey => None,
+        What::UnderAKeyId => None,
+        What::UnderTheOlderKey => moment.under_the_older_key(packet),
         What::WrongInside => moment.wrong_inside(packet),
     }
 }
@@ -170,6 +173,8 @@ fn table(rows: &[Vec<String>]) -> String {
 //= ZSSP-ST-21  a valid C1 is always answered in S1 and S2
 //= ZSSP-ST-22  and in R1 and R2
 //= ZSSP-ST-26  payloads are received in A3, S1, S2, R1 and R2
+//= ZSSP-ST-27  late ones under the key before the latest too
+//= ZSSP-KK-05  K1 and K2 under the current key-exchange key only
 //= ZSSP-RPL-04  X2 in A1 only
 //= ZSSP-RPL-05  X3 in B2 only
 //= ZSSP-RPL-09  hello and challenge with kid 0 only

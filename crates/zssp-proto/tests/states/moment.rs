@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use zssp_harness::pair::{Forgery, Happening, KeyLog, Pair, Peer, Setup};
+use zssp_harness::pair::{Forgery, Happening, KeyLog, Pair, Peer, Setup, ToyCurve};
 use zssp_proto::crypto::PROVIDERS;
 use zssp_proto::{Open, PeerName};
 
@@ -23,8 +23,19 @@ pub(super) enum Way {
     Delivered(usize),
     /// This side has started to rekey, and has read K2.
     Finished,
+    /// Alice has started to rekey, and both are certain of the new key.
+    Rekeyed,
     /// This side has started to rekey, and the peer has read K1.
     Started,
+    /// The same, after Alice has rekeyed once.
+    StartedAgain,
+}
+
+impl Way {
+    /// Whether there is a key before the latest that can still be read.
+    const fn has_an_older_key(self) -> bool {
+        matches!(self, Self::Answered | Self::Confirmed | Self::Finished | Self::Rekeyed | Self::StartedAgain)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,8 +64,8 @@ pub(super) struct Moment {
     next: Option<Vec<u8>>,
     /// What the peer has sent so far and the one in the state has read, the latest last.
     read: Vec<Vec<u8>>,
-    /// C1 under the key before the latest, where there are two.
-    older: Option<Vec<u8>>,
+    /// Packets under the key before the latest, where there are two, by their types.
+    older: Vec<(u8, Vec<u8>)>,
     /// A payload that is still under way.
     late: Option<Vec<u8>>,
     /// The C2 of the one who has just read C1; it is lost, unless the peer needs it.
@@ -64,7 +75,7 @@ pub(super) struct Moment {
 impl Moment {
     pub(super) fn reach((_, way, who): (&str, Way, Who)) -> Self {
         let delivered = if let Way::Delivered(delivered) = way { delivered } else { 5 };
-        let mut pair = Pair::with(1, &Setup::default());
+        let mut pair = Pair::with(1, &Setup { beneath: Some(ToyCurve::fastest()), ..Setup::default() });
         let open = Open::to(pair.bob.public_key(), pair.bob.address()).give_up_after(None);
         pair.alice.open_with(open).unwrap();
         for _ in 0..delivered {
@@ -73,7 +84,7 @@ impl Moment {
         }
         let read = Vec::new();
         let mut moment =
-            Self { pair, way, who, kid: [0; 4], next: None, read, older: None, late: None, held: None };
+            Self { pair, way, who, kid: [0; 4], next: None, read, older: Vec::new(), late: None, held: None };
         let receiver = moment.subject().node;
         let arrived = moment.pair.wire[..delivered].iter().filter(|datagram| datagram.to == receiver);
         moment.read = arrived.map(|datagram| datagram.bytes.clone()).collect();
@@ -81,17 +92,22 @@ impl Moment {
             // Hellos have none, and who has read nothing else is addressed as the packets under way say.
             moment.kid = *last.first_chunk().unwrap();
         }
-        let older = moment.sealed_like(if who == Who::Alice { 3 } else { 4 }, ("C1", 3, 16));
+        if way.has_an_older_key() {
+            moment.older = moment.of_each_type();
+        }
         let (first, second) = (who, who.other());
+        let (alice, bob) = (Who::Alice, Who::Bob);
         match way {
             Way::Closed | Way::Delivered(_) => {}
             Way::Answered => moment.rekey(second, &[second, first]),
             Way::Confirmed => moment.rekey(second, &[second, first, second]),
             Way::Finished => moment.rekey(first, &[first, second, first]),
+            Way::Rekeyed => moment.rekey(alice, &[alice, bob, alice, bob]),
             Way::Started => moment.rekey(first, &[first]),
-        }
-        if matches!(way, Way::Answered | Way::Confirmed | Way::Finished) {
-            moment.older = older;
+            Way::StartedAgain => {
+                moment.rekey(alice, &[alice, bob, alice, bob]);
+                moment.rekey(first, &[first]);
+            }
         }
         let sent = moment.peer().take_outgoing();
         moment.next = sent.into_iter().next().map(|(_, datagram)| datagram);
@@ -99,7 +115,9 @@ impl Moment {
         let kid_of = |datagram: &[u8]| *datagram.first_chunk().unwrap();
         match &moment.next {
             Some(next) => moment.kid = kid_of(next),
-            None if way == Way::Confirmed => moment.kid = kid_of(moment.read.last().unwrap()),
+            None if matches!(way, Way::Confirmed | Way::Rekeyed) => {
+                moment.kid = kid_of(moment.read.last().unwrap())
+            }
             None => {
                 let to_it = moment.pair.wire.iter().rev().find(|datagram| datagram.to == receiver);
                 moment.kid = kid_of(&to_it.unwrap().bytes);
@@ -207,7 +225,7 @@ impl Moment {
             }
             1 if self.way == Way::Delivered(1) => next,
             2 if self.way == Way::Delivered(2) => next,
-            6 if self.way == Way::Started => next,
+            6 if matches!(self.way, Way::Started | Way::StartedAgain) => next,
             5 if self.way == Way::Confirmed => {
                 // The peer is certain too, and starts.
                 let from = self.subject().node;
@@ -216,10 +234,12 @@ impl Moment {
                 self.peer().rekey();
                 self.peer().take_outgoing().into_iter().next().map(|(_, datagram)| datagram)
             }
-            5 if matches!(self.way, Way::Delivered(5) | Way::Started) => {
+            5 if matches!(self.way, Way::Delivered(5) | Way::Rekeyed | Way::Started | Way::StartedAgain) => {
                 let way = self.way;
-                *self = Self::reach(("S2", Way::Delivered(5), self.who));
-                if way == Way::Started {
+                let is_first = matches!(way, Way::Delivered(_) | Way::Started);
+                let steady = if is_first { Way::Delivered(5) } else { Way::Rekeyed };
+                *self = Self::reach(("S2", steady, self.who));
+                if matches!(way, Way::Started | Way::StartedAgain) {
                     // Both start at once: the peer has not read K1.
                     self.subject().rekey();
                     self.subject().take_outgoing();
@@ -228,17 +248,8 @@ impl Moment {
                 let sent = self.peer().take_outgoing();
                 sent.into_iter().next().map(|(_, datagram)| datagram)
             }
-            3..=8 => {
-                // Control packets are sealed with the key of the latest confirmation, which is the peer's own where it
-                // has sent one.
-                let like = match (packet.1, self.way, self.who) {
-                    (8, ..) => 8,
-                    (_, Way::Finished, _) => 4,
-                    (_, Way::Answered | Way::Confirmed, _) | (_, _, Who::Alice) => 3,
-                    (_, _, Who::Bob) => 4,
-                };
-                self.sealed_like(like, packet)
-            }
+            8 => self.sealed_like(8, packet),
+            3..=7 => self.sealed_like(self.confirmed_with(), packet),
             9 if self.who == Who::Alice => {
                 let (hello, now) = (self.pair.wire[0].bytes.clone(), self.pair.now());
                 self.peer().context.report_overload(now);
@@ -248,6 +259,26 @@ impl Moment {
             }
             _ => None,
         }
+    }
+
+    /// The type of the packet with which the peer has said last that it has a key, C1 or C2: that one is its latest.
+    fn confirmed_with(&self) -> u8 {
+        match (self.way, self.who) {
+            (Way::Rekeyed | Way::StartedAgain, Who::Alice) | (Way::Finished, _) => 4,
+            (Way::Rekeyed | Way::StartedAgain, Who::Bob) | (Way::Answered | Way::Confirmed, _) => 3,
+            (_, Who::Alice) => 3,
+            (_, Who::Bob) => 4,
+        }
+    }
+
+    /// What the peer could send under the first key: a packet of each type that has a session's counter.
+    fn of_each_type(&mut self) -> Vec<(u8, Vec<u8>)> {
+        let like = if self.who == Who::Alice { 3 } else { 4 };
+        let types = [("C1", 3, 16), ("C2", 4, 16), ("K1", 5, 85), ("K2", 6, 85), ("D", 7, 16)];
+        let control = types.map(|packet| (packet.1, self.sealed_like(like, packet).unwrap()));
+        self.peer().send(b"late");
+        let payload = self.peer().take_outgoing().remove(0).1;
+        control.into_iter().chain([(8, payload)]).collect()
     }
 
     /// A packet of zeros under the key with which the peer last sealed one of type `like`: for C1, C2, D and P as it should
@@ -261,12 +292,14 @@ impl Moment {
     /// K1 or K2 whose outer layer is right and whose inner one is not, where it is a packet that is waited for.
     pub(super) fn wrong_inside(&mut self, packet: (&str, u8, usize)) -> Option<Vec<u8>> {
         let is_expected = match packet.1 {
-            5 => matches!(self.way, Way::Confirmed | Way::Delivered(5) | Way::Started),
-            6 => self.way == Way::Started,
+            5 => matches!(
+                self.way,
+                Way::Confirmed | Way::Delivered(5) | Way::Rekeyed | Way::Started | Way::StartedAgain
+            ),
+            6 => matches!(self.way, Way::Started | Way::StartedAgain),
             _ => false,
         };
-        let like = if self.way == Way::Confirmed || self.who == Who::Alice { 3 } else { 4 };
-        if is_expected { self.sealed_like(like, packet) } else { None }
+        if is_expected { self.sealed_like(self.confirmed_with(), packet) } else { None }
     }
 
     /// The packet of this type that was read last, once more.
@@ -293,9 +326,10 @@ impl Moment {
         }
     }
 
-    /// C1 under the key before the latest, where there are two.
-    pub(super) fn under_the_older_key(&mut self) -> Option<Vec<u8>> {
-        self.older.clone()
+    /// A packet of this type under the key before the latest, where there are two.
+    pub(super) fn under_the_older_key(&self, (_, packet_type, _): (&str, u8, usize)) -> Option<Vec<u8>> {
+        let of_type = self.older.iter().find(|(older, _)| *older == packet_type);
+        of_type.map(|(_, datagram)| datagram.clone())
     }
 
     /// Delivers a packet and says what comes of it.
