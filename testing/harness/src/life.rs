@@ -199,12 +199,20 @@ impl Live<'_> {
         for peer in [&mut self.pair.alice, &mut self.pair.bob] {
             peer.store.heal();
         }
-        for _ in 0..20 {
+        let mut calm = 0;
+        while calm < 20 {
+            let deaths = self.deaths();
             self.applications_live(Times::Good);
             self.pass(10 * SECOND);
+            // A disk may crash by itself even now.
+            calm = if self.deaths() == deaths { calm + 1 } else { 0 };
         }
         assert!(self.pair.talk(), "after {:?}", self.pair.elapsed());
         self.pair.network.set_conditions(self.world.conditions.clone());
+    }
+
+    fn deaths(&self) -> u32 {
+        self.applications.iter().map(|application| application.deaths).sum()
     }
 
     fn applications_live(&mut self, times: Times) {
