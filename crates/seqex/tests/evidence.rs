@@ -136,7 +136,9 @@ fn losses_on_a_perfect_link([latency, gap, pace]: [u64; 3], answers: &[(u64, Ans
     let mut lost = 0;
     for ms in 0..2000 {
         let now = millis(ms);
-        while let Some((_, end, datagram)) = under_way.pop_front_if(|(arrival, ..)| *arrival <= ms) {
+        while under_way.front().is_some_and(|&(arrival, ..)| arrival <= ms)
+            && let Some((_, end, datagram)) = under_way.pop_front()
+        {
             for packet in datagram {
                 ends[end].receive(now, packet);
             }
