@@ -172,6 +172,9 @@ impl<S, R> SeqEx<S, R> {
 impl<S, R> SeqEx<S, R> {
     /// Takes a packet of the peer. What does not fit is given back; nothing a peer sends can panic or
     /// take more memory than the windows have.
+    ///
+    /// Feed all packets of one datagram before the next drain. That is when it is decided what they prove to be lost; and
+    /// what one of them seems to prove, the next may disprove.
     pub fn receive(&mut self, now: Timestamp, packet: Packet<R>) -> Received<R> {
         let now = now.into();
         if !self.closed {
@@ -297,7 +300,16 @@ impl<S, R> SeqEx<S, R> {
 /// Drain.
 impl<S, R> SeqEx<S, R> {
     /// What the user must see next, except for answers that were [claimed](Self::claim).
+    #[inline]
     pub fn poll_deliver(&mut self) -> Option<Delivery<S, R>> {
+        // Every drain ends like this, and many are nothing else.
+        if self.acknowledged.is_empty() && self.incoming.is_empty() {
+            return None;
+        }
+        self.next_delivery()
+    }
+
+    fn next_delivery(&mut self) -> Option<Delivery<S, R>> {
         if let Some(Numbered { seq, data }) = self.acknowledged.pop_front() {
             return Some(Delivery::Acknowledged { seq, data });
         }
@@ -328,8 +340,9 @@ impl<S, R> SeqEx<S, R> {
         self.transmit(now, seq).map(Packet::Message)
     }
 
-    /// Acknowledgements to transmit, as many packets in each run as possible. They need no permission
-    /// of congestion control, and losing them is harmless: a duplicate fetches them again.
+    /// Acknowledgements to transmit, oldest first, as many packets in each run as possible. They need no permission
+    /// of congestion control, and losing them is harmless: a duplicate fetches them again. Transmit them in this order, and
+    /// before what [`poll_fresh`](Self::poll_fresh) gives.
     pub fn poll_acks(&mut self) -> Option<Ack> {
         self.incoming.poll_acks()
     }
@@ -349,7 +362,7 @@ impl<S, R> SeqEx<S, R> {
     /// What congestion control wants to know, if [`Config::feedback`] collects it. To be drained after
     /// each feed; four events per slot of the window are kept, then the oldest give way.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.recovery.poll_event()
+        self.recovery.poll_event(&mut self.outgoing)
     }
 }
 
@@ -372,13 +385,17 @@ impl<S, R> SeqEx<S, R> {
     }
 
     fn take_resend(&mut self) -> Option<SeqNo> {
-        self.recovery.poll_resend(&self.outgoing)
+        self.recovery.poll_resend(&mut self.outgoing)
     }
 
     fn transmit(&mut self, now: Timestamp, seq: SeqNo) -> Option<Message<&S>> {
         let slot = self.outgoing.slot_mut(seq);
         self.recovery.on_transmit(slot, now.into(), seq);
-        slot.message(seq)
+        let message = slot.message(seq)?;
+        if let Some(answered) = message.reply_to {
+            self.incoming.on_reply_transmitted(answered);
+        }
+        Some(message)
     }
 
     fn receive_ack(&mut self, now: Nanos, ack: Ack) {
@@ -392,7 +409,7 @@ impl<S, R> SeqEx<S, R> {
                 break;
             }
         }
-        self.recovery.after_news(&mut self.outgoing, now);
+        self.recovery.after_news(&self.outgoing, now);
     }
 
     /// Takes out a packet that was answered without a reply; `false` if it was before.
@@ -434,7 +451,7 @@ impl<S, R> SeqEx<S, R> {
             },
         };
         if answers.is_some() {
-            self.recovery.after_news(&mut self.outgoing, now);
+            self.recovery.after_news(&self.outgoing, now);
         }
         self.incoming.store(message, answers, taker);
         Received::Taken

@@ -145,14 +145,17 @@
 //! taken for lost. [`Resend::Adaptive`] follows RFC 6298 and RFC 9002: a packet that three later ones
 //! have overtaken, or that is later than nine eighths of a round trip, is lost; and after a time-out
 //! without any answer, one packet probes the path, with exponential back-off. On a link that reorders, where
-//! packets taken for lost arrive after all, more of both is tolerated. [`Resend::Fixed`] is the bare protocol. Congestion control belongs to the caller: it stops calling
-//! [`poll_resend`](SeqEx::poll_resend) and [`poll_fresh`](SeqEx::poll_fresh) when it wants, and learns
-//! from [`Event`] what became of each transmission.
+//! packets taken for lost arrive after all, more of both is tolerated. [`Resend::Fixed`] is the bare protocol.
+//! Congestion control belongs to the caller: it stops calling [`poll_resend`](SeqEx::poll_resend) and
+//! [`poll_fresh`](SeqEx::poll_fresh) when it wants, and learns from [`Event`] what became of each transmission.
 //!
-//! An application that takes its time to answer must not look like a lossy link. So the receiver also
-//! says, before the sender would draw the wrong conclusion, that it [holds](AckKind::Holding) a packet.
-//! Such a packet is only asked about now and then, in case its answer was lost. An encoding that cannot
-//! carry this hint loses nothing but bandwidth.
+//! An application that takes its time to answer must not look like a lossy link. So the receiver also says, before
+//! the answer to a later packet proves the wrong thing, that it [holds](AckKind::Holding) a packet, or that the reply to it
+//! has yet to be transmitted. Such a packet is only asked about now and then, in case its answer was lost. An encoding that
+//! cannot carry this hint loses nothing but bandwidth.
+//!
+//! What acknowledgements say comes out [oldest first](SeqEx::poll_acks), and what they prove is weighed when the sender
+//! drains: all packets of one datagram, [received](SeqEx::receive) one after the other, count as one piece of news.
 //!
 //! # No deadlock
 //!

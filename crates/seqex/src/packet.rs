@@ -44,7 +44,7 @@ impl<D> Message<D> {
 pub enum AckKind {
     /// They were answered, without a reply: PROTOCOL's `Ack`, for each of them.
     Answered,
-    /// They arrived and their answers are still to come. A hint that saves resending; losing or
+    /// They arrived and their answers are still to be made or transmitted. A hint that saves resending; losing or
     /// ignoring it is harmless, and a foreign encoding need not carry it.
     Holding,
 }

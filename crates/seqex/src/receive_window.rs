@@ -43,13 +43,11 @@ enum State<S, R> {
     Vacant,
     Stored(Stored<S, R>),
     Delivered,
+    /// Answered by the reply of this number, which was never transmitted. To the peer it is as if it was still held.
+    Replying(SeqNo),
     /// Answered by the reply of this number, or by an acknowledgement.
     Answered(Option<SeqNo>),
 }
-
-/// How many later packets must have been answered for the sender to take an unanswered one for lost.
-/// The receiver uses the same number to tell it, just in time, that the packet is held.
-pub(crate) const REORDERING_THRESHOLD: u32 = 3;
 
 /// How many acknowledgements a duplicate fetches at most. Each is looked for once, however many duplicates come.
 const ACKNOWLEDGED_AGAIN: u32 = 1024;
@@ -69,9 +67,12 @@ pub(crate) struct ReceiveWindow<S, R> {
     /// The ordered packet whose critical section is not over.
     critical: Option<SeqNo>,
     acks: AckQueue,
+    /// Packets to tell that they are held, ascending.
     hints: VecDeque<SeqNo>,
     stored: u32,
     unanswered: u32,
+    /// Replies made and never transmitted.
+    replying: u32,
 }
 
 impl<S, R> ReceiveWindow<S, R> {
@@ -90,6 +91,7 @@ impl<S, R> ReceiveWindow<S, R> {
             hints: VecDeque::new(),
             stored: 0,
             unanswered: 0,
+            replying: 0,
         }
     }
 
@@ -103,10 +105,9 @@ impl<S, R> ReceiveWindow<S, R> {
         self.stored == 0 && self.unanswered == 0 && self.acks.is_empty()
     }
 
-    /// Whether the packet was delivered and its answer is still to be made.
-    fn awaits_answer(&self, seq: SeqNo) -> bool {
-        let slot = self.slot(seq);
-        slot.seq == seq && matches!(slot.state, State::Delivered)
+    /// Whether nothing waits to be delivered.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.stored == 0
     }
 
     pub(crate) fn classify(&self, seq: SeqNo) -> Arrival {
@@ -120,7 +121,7 @@ impl<S, R> ReceiveWindow<S, R> {
                 _ if slot.seq == seq => Arrival::Duplicate,
                 State::Answered(_) => Arrival::New,
                 // A peer that keeps to the capacity sends this one only after the answer to the other.
-                State::Delivered | State::Stored(_) => Arrival::Outside,
+                State::Delivered | State::Replying(_) | State::Stored(_) => Arrival::Outside,
             };
         }
         //= ZSSP-SEQ-15  beyond the window: dropped
@@ -141,6 +142,7 @@ impl<S, R> ReceiveWindow<S, R> {
             self.beyond = seq.next();
         }
         if seq == self.arrived {
+            self.arrived = seq.next();
             while self.arrived != self.beyond && self.has_arrived(self.arrived) {
                 self.arrived = self.arrived.next();
             }
@@ -159,7 +161,7 @@ impl<S, R> ReceiveWindow<S, R> {
         //= ZSSP-SEQ-16  acknowledged again, unless its answer is being made or under way
         let slot = self.slot(seq);
         match slot.state {
-            State::Delivered | State::Stored(_) if slot.seq == seq => {
+            State::Delivered | State::Replying(_) | State::Stored(_) if slot.seq == seq => {
                 if self.hinted.is_after(seq) {
                     self.hint(seq);
                 }
@@ -167,7 +169,7 @@ impl<S, R> ReceiveWindow<S, R> {
                 self.hint_up_to(self.beyond);
             }
             State::Answered(Some(reply)) if slot.seq == seq && reply_waits(reply) => {}
-            _ if self.acks.ends_with(seq) => {}
+            _ if self.acks.contains(seq) => {}
             // One lost packet may have held the acknowledgements of many; one duplicate fetches them again.
             _ => {
                 let acknowledged = |&offset: &u32| {
@@ -200,37 +202,49 @@ impl<S, R> ReceiveWindow<S, R> {
                 self.ready_mut(taker).pop_front();
             }
         }
-        while self.next != self.arrived && self.stored(self.next).is_none() {
-            self.next = self.next.next();
+        if seq == self.next {
+            self.next = seq.next();
+            while self.next != self.arrived && self.stored(self.next).is_none() {
+                self.next = self.next.next();
+            }
         }
         Some((seq, stored))
     }
 
     /// Whether [`poll_acks`](Self::poll_acks) has something.
     pub(crate) fn has_acks(&mut self) -> bool {
-        while let Some(&seq) = self.hints.front()
-            && !self.is_held(seq)
-        {
-            self.hints.pop_front();
-        }
-        !self.acks.is_empty() || !self.hints.is_empty()
+        !self.acks.is_empty() || self.first_hint().is_some()
     }
 
     /// Records the answer to a delivered packet: the number of a reply, or an acknowledgement, which
     /// is then queued. Returns whether the packet was open for an answer.
     pub(crate) fn answer(&mut self, seq: SeqNo, reply: Option<SeqNo>) -> bool {
         //= ZSSP-SEQ-09  one answer to each delivered packet
-        if !self.awaits_answer(seq) {
+        let slot = self.slot_mut(seq);
+        if slot.seq != seq || !matches!(slot.state, State::Delivered) {
             return false;
         }
-        self.slot_mut(seq).state = State::Answered(reply);
+        slot.state = reply.map_or(State::Answered(None), State::Replying);
+        match reply {
+            Some(_) => self.replying += 1,
+            None => self.acks.push(seq, 1),
+        }
         self.unanswered -= 1;
         self.release(seq);
-        if reply.is_none() {
-            self.acks.push(seq, 1);
-        }
-        self.hint_up_to(seq.minus(REORDERING_THRESHOLD - 1));
+        // The answer is evidence against all that was sent before.
+        self.hint_up_to(seq);
         true
+    }
+
+    /// Records that the reply to a packet is transmitted.
+    pub(crate) fn on_reply_transmitted(&mut self, seq: SeqNo) {
+        let slot = self.slot_mut(seq);
+        if let State::Replying(reply) = slot.state
+            && slot.seq == seq
+        {
+            slot.state = State::Answered(Some(reply));
+            self.replying -= 1;
+        }
     }
 
     /// Ends the critical section of a delivered packet.
@@ -240,24 +254,30 @@ impl<S, R> ReceiveWindow<S, R> {
         }
     }
 
-    /// The next run of acknowledgements. Hints come first: they keep the evidence of the
-    /// acknowledgements that follow from condemning packets that are only slow to be answered.
+    /// The next run of acknowledgements or of hints, the oldest: each is evidence that what was sent before
+    /// was lost, except for what is known to be answered or held.
     pub(crate) fn poll_acks(&mut self) -> Option<Ack> {
-        while let Some(first) = self.hints.pop_front() {
-            if !self.is_held(first) {
-                continue;
-            }
-            let mut count = 1;
-            while let Some(&seq) = self.hints.front()
-                && seq == first.plus(count)
-                && self.is_held(seq)
-            {
-                self.hints.pop_front();
-                count += 1;
-            }
-            return Some(Ack { kind: AckKind::Holding, first, count });
+        let Some(first) = self.first_hint() else { return self.acks.pop() };
+        if self.acks.first().is_some_and(|answered| first.is_after(answered)) {
+            return self.acks.pop();
         }
-        self.acks.pop()
+        let mut count = 0;
+        while self.hints.front() == Some(&first.plus(count)) && self.is_held(first.plus(count)) {
+            self.hints.pop_front();
+            count += 1;
+        }
+        Some(Ack { kind: AckKind::Holding, first, count })
+    }
+
+    /// The next packet to tell that it is held; drops the hints that have become pointless.
+    fn first_hint(&mut self) -> Option<SeqNo> {
+        while let Some(&first) = self.hints.front() {
+            if self.is_held(first) {
+                return Some(first);
+            }
+            self.hints.pop_front();
+        }
+        None
     }
 
     /// Takes out everything that was not delivered, in sequence.
@@ -276,14 +296,14 @@ impl<S, R> ReceiveWindow<S, R> {
         self.acks.clear();
         self.hints.clear();
         self.critical = None;
-        (self.stored, self.unanswered) = (0, 0);
+        (self.stored, self.unanswered, self.replying) = (0, 0, 0);
         rest
     }
 
     /// Which stored packet to deliver. The last room is kept for the packet that is next in sequence,
     /// without which two full windows could wait for each other forever.
     pub(crate) fn choose(&self, room: u32, taker: Taker) -> Option<SeqNo> {
-        if room == 0 || self.stored == 0 {
+        if room == 0 || self.is_empty() {
             return None;
         }
         //= ZSSP-SEQ-06  an ordered packet only as the next one, when all before it are delivered
@@ -303,13 +323,22 @@ impl<S, R> ReceiveWindow<S, R> {
     }
 
     fn hint(&mut self, seq: SeqNo) {
-        if self.hints.len() < self.slots.len() {
+        if self.hints.len() >= self.slots.len() {
+            return;
+        }
+        if self.hints.back().is_none_or(|&last| seq.is_after(last)) {
             self.hints.push_back(seq);
+            return;
+        }
+        // It is late, or told again.
+        let index = self.hints.partition_point(|hint| seq.is_after(*hint));
+        if self.hints.get(index) != Some(&seq) {
+            self.hints.insert(index, seq);
         }
     }
 
     fn hint_up_to(&mut self, end: SeqNo) {
-        if self.stored == 0 && self.unanswered == 0 && end.is_after(self.hinted) {
+        if self.stored + self.unanswered + self.replying == 0 && end.is_after(self.hinted) {
             self.hinted = end;
         }
         while end.is_after(self.hinted) {
@@ -322,7 +351,7 @@ impl<S, R> ReceiveWindow<S, R> {
 
     fn is_held(&self, seq: SeqNo) -> bool {
         let slot = self.slot(seq);
-        slot.seq == seq && matches!(slot.state, State::Delivered | State::Stored(_))
+        slot.seq == seq && matches!(slot.state, State::Delivered | State::Replying(_) | State::Stored(_))
     }
 
     fn has_arrived(&self, seq: SeqNo) -> bool {

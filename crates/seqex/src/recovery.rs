@@ -54,10 +54,11 @@ pub(crate) struct Recovery {
     /// How much of what the peer said was known already, and how much of that is forgiven at any time.
     repetitions: u64,
     repetitions_limit: u64,
-    /// The newest transmission known to have arrived.
-    newest_arrival: Option<u64>,
-    /// The newest transmission that gives a measurement in the feed call at work.
-    sample: Option<Journey>,
+    /// One more than the number of the newest transmission known to have arrived: evidence against those before it. It
+    /// stays zero in the bare protocol.
+    evidence: u64,
+    /// The newest transmission that gives a measurement in the feed call at work: its number, and when it was made.
+    sample: Option<(u64, Nanos)>,
     /// The time-out runs from here, or from the oldest transmission if that is later.
     timer_from: Nanos,
     held_timer_from: Nanos,
@@ -84,7 +85,7 @@ impl Recovery {
             next_number: 0,
             repetitions: 0,
             repetitions_limit: REPETITIONS * u64::from(capacity.packets()),
-            newest_arrival: None,
+            evidence: 0,
             sample: None,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
@@ -104,7 +105,8 @@ impl Recovery {
         self.in_flight
     }
 
-    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+    pub(crate) fn poll_event<S>(&mut self, window: &mut SendWindow<S>) -> Option<Event> {
+        self.conclude(window);
         self.events.pop_front()
     }
 
@@ -113,11 +115,7 @@ impl Recovery {
         let timeout = self.rtt.timeout();
         let log = self.log.front().map(|front| {
             let timed_out = self.timer_start(front).plus(timeout);
-            if self.has_evidence_against(front) {
-                timed_out.min(front.at.plus(self.reordering_delay()))
-            } else {
-                timed_out
-            }
+            if self.has_evidence_against(front) { timed_out.min(self.lost_from(front)) } else { timed_out }
         });
         let held = self.held.front().map(|front| self.held_deadline(front));
         [log, held].into_iter().flatten().min()
@@ -194,12 +192,13 @@ impl Recovery {
         tolerates
     }
 
-    /// Draws the conclusions once all that one packet says has been recorded.
-    pub(crate) fn after_news<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
-        if let Some(journey) = self.sample.take() {
-            self.rtt.sample(now.since(journey.sent_at));
+    /// Ends what a packet says. What that proves about others is concluded when somebody asks: the next packet may well
+    /// be about them.
+    pub(crate) fn after_news<S>(&mut self, window: &SendWindow<S>, now: Nanos) {
+        if let Some((_, sent_at)) = self.sample.take() {
+            self.rtt.sample(now.since(sent_at));
         }
-        self.detect_losses(window, now);
+        self.drop_stale(window);
     }
 
     /// Lets time pass.
@@ -210,7 +209,8 @@ impl Recovery {
     }
 
     /// The next packet to transmit again, if it still waits for that.
-    pub(crate) fn poll_resend<S>(&mut self, window: &SendWindow<S>) -> Option<SeqNo> {
+    pub(crate) fn poll_resend<S>(&mut self, window: &mut SendWindow<S>) -> Option<SeqNo> {
+        self.conclude(window);
         loop {
             let next = self.queue.pop_front()?;
             if is_current(window, &next, Status::Queued) {
@@ -227,7 +227,7 @@ impl Recovery {
             }
             self.queue.pop_front();
         }
-        false
+        self.log.front().is_some_and(|front| self.is_lost(front, self.timer_from))
     }
 
     /// Forgets everything but the measurements.
@@ -245,8 +245,8 @@ impl Recovery {
         let measures = journey.status == Status::InFlight
             && journey.transmissions == 1
             && journey.number >= self.measurable_from;
-        if measures && self.sample.is_none_or(|newest| newest.number < journey.number) {
-            self.sample = Some(journey);
+        if measures && self.sample.is_none_or(|(newest, _)| newest < journey.number) {
+            self.sample = Some((journey.number, journey.sent_at));
         }
         measures
     }
@@ -263,8 +263,9 @@ impl Recovery {
             self.rtt.on_plausible_answer();
             // Before the first measurement, whatever was transmitted again by evidence may be late only, since a round
             // trip takes longer than expected: as evidence itself, it would have everything transmitted twice, for ever.
-            if journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some() {
-                self.newest_arrival = self.newest_arrival.max(Some(journey.number));
+            let proves = journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some();
+            if proves && matches!(self.resend, Resend::Adaptive(_)) {
+                self.evidence = self.evidence.max(journey.number + 1);
             }
         }
         if journey.lost_by == Some(Cause::Evidence) {
@@ -304,33 +305,48 @@ impl Recovery {
     }
 
     fn has_evidence_against(&self, transmission: &Transmission) -> bool {
-        matches!(self.resend, Resend::Adaptive(_))
-            && self.newest_arrival.is_some_and(|newest| newest > transmission.number)
+        self.evidence > transmission.number + 1
+    }
+
+    /// When evidence against a transmission suffices: as soon as enough others have overtaken it, or when it is late.
+    fn lost_from(&self, transmission: &Transmission) -> Nanos {
+        if self.reordering.packets().is_some_and(|by| self.evidence > transmission.number + by) {
+            transmission.at
+        } else {
+            transmission.at.plus(self.reordering_delay())
+        }
+    }
+
+    fn is_lost(&self, transmission: &Transmission, now: Nanos) -> bool {
+        self.has_evidence_against(transmission) && now >= self.lost_from(transmission)
+    }
+
+    /// Draws the conclusions from all that was heard up to now.
+    #[inline]
+    fn conclude<S>(&mut self, window: &mut SendWindow<S>) {
+        if self.log.front().is_some_and(|front| self.has_evidence_against(front)) {
+            self.detect_losses(window, self.timer_from);
+        }
     }
 
     //= ZSSP-SEQ-19  by evidence, RFC 9002
     fn detect_losses<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
-        while let Some(front) = self.oldest_in_flight(window)
-            && self.has_evidence_against(&front)
+        while let Some(&front) = self.log.front()
+            && self.is_lost(&front, now)
         {
-            let overtaken = self.reordering.packets().zip(self.newest_arrival);
-            let overtaken = overtaken.is_some_and(|(by, newest)| newest >= front.number + by);
-            if !overtaken && now < front.at.plus(self.reordering_delay()) {
-                break;
-            }
             self.requeue(window, front, Cause::Evidence);
             self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() });
+            self.drop_stale(window);
         }
-        self.drop_stale_held(window);
     }
 
     //= ZSSP-SEQ-18  at a fixed interval in the bare protocol
     fn detect_timeouts<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
-        while let Some(front) = self.oldest_in_flight(window) {
-            if now < self.timer_start(&front).plus(self.rtt.timeout()) {
-                break;
-            }
+        while let Some(&front) = self.log.front()
+            && now >= self.timer_start(&front).plus(self.rtt.timeout())
+        {
             self.requeue(window, front, Cause::Timeout);
+            self.drop_stale(window);
             match self.resend {
                 Resend::Fixed(_) => {
                     self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() })
@@ -340,7 +356,6 @@ impl Recovery {
                     self.emit(|| Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
                     self.rtt.back_off();
                     (self.timer_from, self.measurable_from) = (now, self.next_number);
-                    self.oldest_in_flight(window);
                     break;
                 }
             }
@@ -362,7 +377,7 @@ impl Recovery {
                 probes += 1;
             }
         }
-        self.drop_stale_held(window);
+        self.drop_stale(window);
     }
 
     /// Takes the oldest transmission out of flight, for it to be repeated.
@@ -374,17 +389,14 @@ impl Recovery {
         self.queue.push_back(front);
     }
 
-    fn oldest_in_flight<S>(&mut self, window: &SendWindow<S>) -> Option<Transmission> {
-        while let Some(front) = self.log.front() {
-            if is_current(window, front, Status::InFlight) {
-                return Some(*front);
-            }
+    /// Keeps what no longer applies from the fronts, on which the deadlines depend.
+    #[inline]
+    fn drop_stale<S>(&mut self, window: &SendWindow<S>) {
+        while let Some(front) = self.log.front()
+            && !is_current(window, front, Status::InFlight)
+        {
             self.log.pop_front();
         }
-        None
-    }
-
-    fn drop_stale_held<S>(&mut self, window: &SendWindow<S>) {
         while let Some(front) = self.held.front()
             && !is_current(window, front, Status::Held)
         {

@@ -1,6 +1,6 @@
 //! How much reordering is taken for loss.
 
-use crate::{nanos::Nanos, receive_window::REORDERING_THRESHOLD};
+use crate::nanos::Nanos;
 
 /// What counts as evidence of loss: that a packet is late, and at first also by how many later ones it was overtaken
 /// (RFC 9002, 6.1). On a link that reorders more than that, packets taken for lost arrive after all. When this shows twice on
@@ -18,6 +18,9 @@ pub(crate) struct Reordering {
     true_losses: u32,
 }
 
+/// How many later packets must have been heard of for one to count as lost (RFC 9002, 6.1.1).
+const PACKET_THRESHOLD: u64 = 3;
+
 /// At the last level a packet may be three round trips old.
 const MAX_LEVEL: u32 = 4;
 
@@ -34,7 +37,7 @@ impl Reordering {
 
     /// By how many later packets one is overtaken when it counts as lost, however late it is.
     pub(crate) fn packets(&self) -> Option<u64> {
-        (self.level == 0).then_some(REORDERING_THRESHOLD.into())
+        (self.level == 0).then_some(PACKET_THRESHOLD)
     }
 
     /// How many eighths of a round trip late a packet is when it counts as lost.

@@ -45,11 +45,6 @@ impl SeqNo {
         self.0.wrapping_sub(earlier.0)
     }
 
-    /// The number `distance` steps earlier.
-    pub(crate) const fn minus(self, distance: u32) -> Self {
-        Self(self.0.wrapping_sub(distance))
-    }
-
     /// Whether this number comes after `other`, for numbers known to be close.
     pub(crate) const fn is_after(self, other: Self) -> bool {
         (self.0.wrapping_sub(other.0) as i32) > 0

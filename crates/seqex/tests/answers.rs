@@ -169,6 +169,7 @@ fn a_duplicate_fetches_the_acknowledgements_of_those_after_it_too() {
         let Some(Delivery::Payload { token, .. }) = b.poll_deliver() else { panic!("nothing delivered") };
         if seq == 7 {
             b.reply(NOW, token, Order::Ordered, Letter(1)).expect("room");
+            assert!(b.poll_fresh(NOW).is_some());
         } else {
             b.acknowledge(token);
         }

@@ -79,7 +79,8 @@ impl<S, R> Driver<S, R> {
         self.exchange.clone()
     }
 
-    /// Takes a packet from the link. What does not fit is given back.
+    /// Takes a packet from the link. What does not fit is given back. All packets of one datagram belong in before anything
+    /// is drained here: see [`SeqEx::receive`](crate::SeqEx::receive).
     pub fn receive(&self, packet: Packet<R>) -> Received<R> {
         let now = self.shared().clock.now();
         self.shared().with(|state| state.core.receive(now, packet))
@@ -101,8 +102,8 @@ impl<S, R> Driver<S, R> {
     }
 
     /// What congestion control wants to know, if [`Config::feedback`](crate::Config::feedback) collects it: see
-    /// [`SeqEx::poll_event`](crate::SeqEx::poll_event). To be drained whenever a packet was received or time-outs were
-    /// handled.
+    /// [`SeqEx::poll_event`](crate::SeqEx::poll_event). To be drained whenever all packets of a datagram were received, or
+    /// time-outs were handled.
     ///
     /// ```
     /// use seqex::{Driver, Event};

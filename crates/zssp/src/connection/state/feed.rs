@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use seqex::encoding::{Frame, Frames};
+use seqex::encoding::{ChannelId, Frame, Frames};
 use seqex::{Ack, Delivery, Event, Message, Order, Packet, Received, SeqNo, Token};
 
 use super::lane::{Content, Lane, Sending};
@@ -55,8 +55,8 @@ enum Parts<'a> {
     Part(Part<'a>),
     Ping(Token8),
     Pong(Token8),
-    /// Frames, and the data of the message among them.
-    Exchange(Group, Frames<'a>, Bytes),
+    /// Frames, and the message among them.
+    Exchange(Group, Frames<'a>, Option<(ChannelId, Message<Bytes>)>),
 }
 
 /// An authentic payload, and its memory if that is there to be kept.
@@ -86,11 +86,13 @@ impl<'a> Incoming<'a> {
             Ok(Payload::Ping(token)) => Ok(Parts::Ping(token)),
             Ok(Payload::Pong(token)) => Ok(Parts::Pong(token)),
             Ok(Payload::Exchange(group, frames)) => {
-                let data = frames.clone().find_map(|frame| match frame {
-                    Ok(Frame::Message(_, message)) => Some(payload.keep(message.data)),
+                let message = frames.clone().find_map(|frame| match frame {
+                    Ok(Frame::Message(channel, message)) => {
+                        Some((channel, message.map(|data| payload.keep(data))))
+                    }
                     _ => None,
                 });
-                Ok(Parts::Exchange(group, frames, data.unwrap_or_default()))
+                Ok(Parts::Exchange(group, frames, message))
             }
             Err(malformed) => Err(malformed),
         };
@@ -194,38 +196,38 @@ impl State {
                     self.settle_fed(id, now, effects)?;
                 }
             }
-            Parts::Exchange(group, frames, mut data) => {
-                // Frames of one exchange mostly come together.
-                let mut touched = None;
+            Parts::Exchange(group, frames, message) => {
+                // All that a payload says of one exchange is weighed together. A message comes last.
+                let last = message.as_ref().map(|&(channel, _)| channel);
+                let mut fed = None;
                 for frame in frames {
-                    let id = match frame? {
-                        Frame::Ack(channel, ack) => self.take_ack(now, group.lane(channel), ack, effects),
-                        Frame::Message(channel, message) => {
-                            let message = with_data(&message, std::mem::take(&mut data));
-                            self.take_message_frame(now, group.lane(channel), message, effects)?
-                        }
-                    };
-                    if touched != id
-                        && let Some(previous) = touched
+                    let Frame::Ack(channel, ack) = frame? else { continue };
+                    if let Some(previous) = fed.replace(channel).filter(|&previous| previous != channel)
+                        && last != Some(previous)
                     {
-                        self.settle_fed(previous, now, effects)?;
+                        self.settle_fed(group.lane(previous), now, effects)?;
                     }
-                    touched = id;
+                    self.take_ack(now, group.lane(channel), ack, effects);
                 }
-                if let Some(id) = touched {
-                    self.settle_fed(id, now, effects)?;
+                if let Some(channel) = fed.filter(|_| fed != last) {
+                    self.settle_fed(group.lane(channel), now, effects)?;
+                }
+                if let Some((channel, message)) = message {
+                    self.take_message_frame(now, group.lane(channel), message, effects)?;
+                    self.settle_fed(group.lane(channel), now, effects)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn take_ack(&mut self, now: Instant, id: LaneId, ack: Ack, effects: &mut Effects) -> Option<LaneId> {
+    fn take_ack(&mut self, now: Instant, id: LaneId, ack: Ack, effects: &mut Effects) {
         let time = self.time(now);
         // Of an exchange that is over it is an answer that came twice.
-        self.lanes.get_mut(id)?.exchange.receive(time, Packet::Ack(ack));
-        effects.driver = true;
-        Some(id)
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.exchange.receive(time, Packet::Ack(ack));
+            effects.driver = true;
+        }
     }
 
     /// Makes the exchange that a message belongs to, where it is not there. Yields whether the message may be taken.
