@@ -3,9 +3,11 @@
 //! ```sh
 //! cargo run --release -p bench
 //! ```
-//! prints a table and writes it to `docs/performance.md`, with the machine and the method. `-- load` does something else:
-//! see [`load`].
+//! prints two tables and writes them to `docs/performance.md`, with the machine and the method: both endpoints over
+//! loopback, and how ours share a bottleneck. `-- fairness` does the second alone, in seconds; `-- load` does something
+//! else: see [`load`].
 
+mod fairness;
 mod load;
 mod measure;
 mod quic;
@@ -18,9 +20,13 @@ fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
-        None => report::publish(&runtime.block_on(async { tokio::spawn(run()).await? })?),
+        None => {
+            report::publish(&runtime.block_on(async { tokio::spawn(run()).await? })?)?;
+            fairness::publish()
+        }
+        Some("fairness") => fairness::publish(),
         Some("load") => runtime.block_on(load::run(args)),
-        Some(other) => Err(format!("`{other}` is no measurement: give none, or `load`").into()),
+        Some(other) => Err(format!("`{other}` is no measurement: give none, `fairness` or `load`").into()),
     }
 }
 

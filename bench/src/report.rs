@@ -11,9 +11,6 @@ pub(crate) const ROUNDS: usize = 3;
 const GIB: f64 = (1 << 30) as f64;
 const MIB: f64 = (1 << 20) as f64;
 
-const START: &str = "<!-- endpoint: written by the benchmark -->";
-const END: &str = "<!-- end of endpoint -->";
-
 /// One measurement of both.
 pub(crate) struct Row {
     what: &'static str,
@@ -30,12 +27,13 @@ impl Row {
 /// A figure made of a sample.
 type Figure = fn(&Sample) -> f64;
 
-const FIGURES: [(&str, &str, Figure); 9] = [
+const FIGURES: [(&str, &str, Figure); 10] = [
     ("bulk", "MiB/s", |s| s.bytes as f64 / MIB / s.time.as_secs_f64()),
     ("bulk", "CPU-seconds per GiB", |s| s.cpu.as_secs_f64() / (s.bytes as f64 / GIB)),
     ("datagrams of 1200 B", "MiB/s", |s| s.bytes as f64 / MIB / s.time.as_secs_f64()),
     ("datagrams of 1200 B", "CPU-seconds per GiB", |s| s.cpu.as_secs_f64() / (s.bytes as f64 / GIB)),
     ("datagrams of 60 KiB", "MiB/s", |s| s.bytes as f64 / MIB / s.time.as_secs_f64()),
+    ("datagrams of 60 KiB", "CPU-seconds per GiB", |s| s.cpu.as_secs_f64() / (s.bytes as f64 / GIB)),
     ("requests", "per second", |s| s.count as f64 / s.time.as_secs_f64()),
     ("requests", "CPU-microseconds each", |s| s.cpu.as_secs_f64() * 1e6 / s.count as f64),
     ("handshakes", "per second", |s| s.count as f64 / s.time.as_secs_f64()),
@@ -56,13 +54,19 @@ pub(crate) fn publish(rows: &[Row]) -> Result<(), Failure> {
         let ratio = ours.zip(theirs).map_or(String::new(), |(ours, theirs)| format!("{:.2}", ours / theirs));
         writeln!(table, "| {what} | {unit} | {} | {} | {ratio} |", show(ours), show(theirs))?;
     }
+    replace("endpoint", &method(), &table)
+}
+
+/// Prints a table, and puts it into its place in the document, below the method.
+pub(crate) fn replace(section: &str, method: &str, table: &str) -> Result<(), Failure> {
     print!("{table}");
-    let section = format!("{START}\n\n{}\n\n{table}\n{END}", method());
+    let start = format!("<!-- {section}: written by the benchmark -->");
+    let end = format!("<!-- end of {section} -->");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/performance.md");
     let document = std::fs::read_to_string(&path)?;
-    let (before, rest) = document.split_once(START).ok_or("the document has no place for the table")?;
-    let (_, after) = rest.split_once(END).ok_or("the place for the table does not end")?;
-    std::fs::write(path, format!("{before}{section}{after}"))?;
+    let (before, rest) = document.split_once(&start).ok_or("the document has no place for the table")?;
+    let (_, after) = rest.split_once(&end).ok_or("the place for the table does not end")?;
+    std::fs::write(path, format!("{before}{start}\n\n{method}\n\n{table}\n{end}{after}"))?;
     Ok(())
 }
 
@@ -81,7 +85,8 @@ fn method() -> String {
          UDP on loopback, a tokio runtime of two threads, each library with its defaults and AWS-LC for cryptography;\n\
          the median of {ROUNDS} rounds in which the two take turns. Bulk is one stream of {} MiB. Requests are 64 bytes\n\
          each way, {AT_ONCE} at a time: messages of a channel here, a stream for each there. Of datagrams, those count that\n\
-         arrived; sending does not wait for the receiver. A handshake includes closing; ours has a post-quantum key exchange besides P-384. CPU time is that of both ends together.",
+         arrived; sending does not wait for the receiver. A handshake includes closing; ours has a post-quantum key exchange\n\
+         besides P-384. CPU time is that of both ends together.",
         std::env::consts::OS,
         BULK >> 20,
     )

@@ -126,7 +126,7 @@ pub(crate) struct Output {
     /// Say more: every file by name, and what went over the wire
     #[arg(short, long, global = true, conflicts_with = "quiet", display_order = 100)]
     pub(crate) verbose: bool,
-    /// Say nothing but errors
+    /// Say nothing but errors, and that a peer came without its ratchet
     #[arg(short, long, global = true, display_order = 101)]
     pub(crate) quiet: bool,
 }
@@ -290,8 +290,8 @@ pub(crate) struct Serve {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Remember {
     /// Keep the secret that this side has in common with each peer (the ratchet) in this file, made if it is missing: each
-    /// connection builds on the one before. A peer that has lost its own is let in nevertheless, and begins anew. With such
-    /// a file there is one connection for each key: another command with the same key ends the one before. One process has
+    /// connection builds on the one before. A peer that has lost its own is let in nevertheless, with a warning, and begins
+    /// anew. With such a file there is one connection for each key: another command with the same key ends the one before. One process has
     /// the file at a time
     #[arg(long, value_name = "FILE")]
     pub(crate) ratchets: Option<PathBuf>,

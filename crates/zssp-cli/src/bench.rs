@@ -33,7 +33,7 @@ pub(crate) async fn bench(args: args::Bench, console: &Console) -> Result<Exit, 
     // Ends with the command.
     let mut other = JoinSet::new();
     let connection = tokio::select! {
-        connected = start(&args, &mut other) => connected?,
+        connected = start(&args, &mut other, console) => connected?,
         exit = interrupt.wait() => return Ok(exit),
     };
     let result = tokio::select! {
@@ -46,9 +46,13 @@ pub(crate) async fn bench(args: args::Bench, console: &Console) -> Result<Exit, 
 }
 
 /// Connects to the peer, or to one of our own that runs in `other`.
-async fn start(args: &args::Bench, other: &mut JoinSet<()>) -> Result<Connection, Failure> {
+async fn start(
+    args: &args::Bench,
+    other: &mut JoinSet<()>,
+    console: &Console,
+) -> Result<Connection, Failure> {
     if let (Some(to), Some(key)) = (&args.to, &args.key) {
-        let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+        let ratchets = Ratchets::open(&args.remember, console)?;
         let caller = Caller::new(key_file::load(key)?, Purpose::Measurement, args.timeout, ratchets)?;
         return connect(&caller, to, args.timeout).await;
     }

@@ -62,8 +62,13 @@ pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) ->
         let (caller, peer) = (caller.clone(), to.key.0);
         attempts.spawn(async move {
             sleep(HEAD_START * position).await;
+            let ratchets = caller.ratchets.clone();
             let (endpoint, address) = endpoint(caller, road, patience).await?;
-            endpoint.connect(address, peer).await
+            let connecting = endpoint.connect(address, peer);
+            match ratchets {
+                Some(ratchets) => ratchets.watch(&endpoint, PublicKeyText(peer), connecting).await,
+                None => connecting.await,
+            }
         });
     }
     let mut last = Failure::new(Exit::Unreachable, no_answer(to, &roads, patience, purpose));

@@ -65,8 +65,13 @@ impl Console {
     /// Something that is probably not what the user wants.
     pub(crate) fn warn(&self, line: impl fmt::Display) {
         if !self.output.quiet {
-            self.to_stderr(format_args!("{YELLOW}warning:{YELLOW:#} {line}"));
+            self.alarm(line);
         }
+    }
+
+    /// What even those who want to hear nothing but errors must know, though the command goes on.
+    pub(crate) fn alarm(&self, line: impl fmt::Display) {
+        self.to_stderr(format_args!("{YELLOW}warning:{YELLOW:#} {line}"));
     }
 
     /// Something that went wrong.

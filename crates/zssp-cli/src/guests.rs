@@ -1,6 +1,7 @@
 //! Those who connect to a command that listens.
 
-use zssp::{Connection, Incoming, PeerName};
+use tokio::sync::Mutex;
+use zssp::{ConnectError, Connection, Endpoint, Incoming, PeerName};
 
 use crate::{
     console::Console, place::Seen, public_key_text::PublicKeyText, purpose::Purpose, ratchets::Ratchets,
@@ -12,7 +13,7 @@ pub(crate) struct Guests {
     pub(crate) allow: Vec<Allowed>,
     pub(crate) purpose: Purpose,
     pub(crate) places: usize,
-    pub(crate) named: Named,
+    pub(crate) door: Door,
     pub(crate) console: Console,
 }
 
@@ -59,8 +60,7 @@ impl Guests {
     pub(crate) async fn admit(&self, incoming: Incoming) -> Option<Connection> {
         let peer = PublicKeyText(incoming.peer_key()).short();
         let address = Seen(incoming.remote_address());
-        let name = self.named.name_of(&incoming);
-        match incoming.accept_as(name).await {
+        match self.door.let_in(incoming).await {
             Ok(connection) => {
                 let suite = connection.suite();
                 self.console.note(format_args!("{peer} connected from {address} with {suite}"));
@@ -75,25 +75,46 @@ impl Guests {
     }
 }
 
-/// Who a peer is, of whom there is one connection at a time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Named {
-    /// Its key and command: the same key may come several times at once, each command says of itself that it is another.
+/// The way in, and how those who come are told apart: there is one connection at a time for each.
+pub(crate) enum Door {
+    /// By key and command: the same key may come several times at once, each command says of itself that it is another.
     ByCommand,
-    /// Its key alone, under which its ratchet is found again.
-    ByKey,
+    /// By the key alone, under which the ratchet is found again.
+    ByKey {
+        endpoint: Endpoint,
+        ratchets: Ratchets,
+        /// One by one, to know which of them came without its ratchet. Nobody waits here for a peer or for the network.
+        one_by_one: Mutex<()>,
+    },
 }
 
-impl Named {
-    pub(crate) fn with(ratchets: Option<&Ratchets>) -> Self {
-        if ratchets.is_some() { Self::ByKey } else { Self::ByCommand }
+impl Door {
+    pub(crate) fn new(endpoint: &Endpoint, ratchets: Option<Ratchets>) -> Self {
+        match ratchets {
+            Some(ratchets) => {
+                Self::ByKey { endpoint: endpoint.clone(), ratchets, one_by_one: Mutex::default() }
+            }
+            None => Self::ByCommand,
+        }
     }
 
-    pub(crate) fn name_of(self, incoming: &Incoming) -> PeerName {
+    /// Who a peer is, of whom there is one connection at a time.
+    pub(crate) fn name_of(&self, incoming: &Incoming) -> PeerName {
         let key = incoming.peer_key();
         match self {
             Self::ByCommand => PeerName::new(&[&key.as_bytes()[..], incoming.identity()].concat()),
-            Self::ByKey => PeerName::from(key),
+            Self::ByKey { .. } => PeerName::from(key),
+        }
+    }
+
+    async fn let_in(&self, incoming: Incoming) -> Result<Connection, ConnectError> {
+        let (key, name) = (PublicKeyText(incoming.peer_key()), self.name_of(&incoming));
+        match self {
+            Self::ByCommand => incoming.accept_as(name).await,
+            Self::ByKey { endpoint, ratchets, one_by_one } => {
+                let _alone = one_by_one.lock().await;
+                ratchets.watch(endpoint, key, incoming.accept_as(name)).await
+            }
         }
     }
 }

@@ -55,6 +55,8 @@ enum KeyFileError {
     Public,
     #[error("there is no such file. Make a key with: zssp keygen {file}")]
     Missing { file: String },
+    #[error("its folder does not exist. Make that first, with mkdir")]
+    NoFolder,
     #[error("this is not a key file: no line starts with `zssp-secret-key-v1:`")]
     NotAKey,
     #[error("the operating system's random generator failed")]
@@ -93,6 +95,7 @@ fn generate(path: &Path) -> Result<SecretKey, KeyFileError> {
     let text = encode(&key.to_bytes());
     let mut file = match new_private_file(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(KeyFileError::Exists),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(KeyFileError::NoFolder),
         result => result?,
     };
     if let Err(error) = file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {

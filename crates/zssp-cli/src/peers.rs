@@ -5,7 +5,7 @@ use std::{fmt, path::Path};
 use zssp::{
     OneTimePassword, PeerName, Redb,
     proto::crypto::AwsLc,
-    store::{OpenError, Overwrite, PeerEntry, PresetError},
+    store::{Overwrite, PeerEntry, PresetError},
 };
 
 use crate::{
@@ -91,11 +91,5 @@ impl From<PresetError> for Failure {
             PresetError::Known => Self::new(Exit::Failed, format!("{error}, and needs `--replace`")),
             error => local(error),
         }
-    }
-}
-
-impl From<OpenError> for Failure {
-    fn from(error: OpenError) -> Self {
-        local(error)
     }
 }

@@ -33,8 +33,13 @@ const MAX_UNANSWERED: usize = 1 << 16;
 
 pub(crate) async fn ping(args: args::Ping, console: &Console) -> Result<Exit, Failure> {
     let key = key_file::load(&args.key)?;
+    if args.size < PING_HEADER as u64 {
+        // What a ping has at most is known with the road; this is worth no connection.
+        let message = format!("--size is {}, and a ping has at least {PING_HEADER} bytes", args.size);
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let mut interrupt = Interrupt::install()?;
-    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+    let ratchets = Ratchets::open(&args.remember, console)?;
     let caller = Caller::new(key, Purpose::Measurement, args.timeout, ratchets)?;
     let connection = tokio::select! {
         connected = connect(&caller, &args.to, args.timeout) => connected?,

@@ -14,7 +14,7 @@ use crate::{
     connect::patient,
     console::Console,
     exit::{Exit, Failure},
-    guests::{Guests, Named},
+    guests::{Door, Guests},
     interrupt::Interrupt,
     key_file,
     place::Listening,
@@ -47,7 +47,7 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     let folder = open_folder(&args)?;
     let interrupt = Interrupt::install()?;
     let public = PublicKeyText(key.public_key());
-    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+    let ratchets = Ratchets::open(&args.remember, console)?;
     let builder = kept(patient(Endpoint::builder(key), args.timeout), ratchets.as_ref());
     let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;
     if args.allow.contains(&Allowed::Anybody) {
@@ -58,8 +58,8 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
 
     let args::Receive { allow, once, .. } = args;
     let places = if once { 1 } else { MAX_TRANSFERS };
-    let named = Named::with(ratchets.as_ref());
-    let guests = Guests { allow, purpose: Purpose::Transfer, places, named, console: console.clone() };
+    let door = Door::new(&endpoint, ratchets);
+    let guests = Guests { allow, purpose: Purpose::Transfer, places, door, console: console.clone() };
     let service = Service { folder, guests, once, interrupt, console: console.clone() };
     let exit = serve(&endpoint, Arc::new(service)).await;
     endpoint.close(Code::Interrupted as u32, b"the receiver is shutting down");
@@ -98,7 +98,7 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
             }
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { return Exit::Local };
-                let name = service.guests.named.name_of(&incoming);
+                let name = service.guests.door.name_of(&incoming);
                 // One that comes again, after its connection broke, takes the place that it has.
                 let others = names.values().filter(|other| **other != name).count();
                 if service.guests.welcomes(&incoming, others) {

@@ -38,7 +38,7 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Failure> {
     let key = key_file::load(&args.key)?;
-    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+    let ratchets = Ratchets::open(&args.remember, console)?;
     let mut interrupt = Interrupt::install()?;
 
     let paths = args.paths.clone();
@@ -224,7 +224,11 @@ fn escaped(path: &Path) -> String {
 
 impl From<BadPath> for Failure {
     fn from(bad: BadPath) -> Self {
-        let exit = if matches!(bad, BadPath::SameName { .. }) { Exit::Usage } else { Exit::Local };
+        let exit = if matches!(bad, BadPath::SameName { .. } | BadPath::Twice { .. }) {
+            Exit::Usage
+        } else {
+            Exit::Local
+        };
         Self::new(exit, bad.to_string())
     }
 }

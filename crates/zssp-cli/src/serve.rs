@@ -9,7 +9,7 @@ use crate::{
     args,
     console::Console,
     exit::{Exit, Failure},
-    guests::{Guests, Named},
+    guests::{Door, Guests},
     interrupt::Interrupt,
     key_file,
     measure::answer::answer,
@@ -31,7 +31,7 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
     let mut interrupt = Interrupt::install()?;
     let public = PublicKeyText(key.public_key());
     let builder = Endpoint::builder(key).keep_alive(KEEP_ALIVE).idle_timeout(KEEP_ALIVE * 3);
-    let ratchets = Ratchets::open(args.remember.ratchets.as_deref())?;
+    let ratchets = Ratchets::open(&args.remember, console)?;
     let builder = kept(builder, ratchets.as_ref());
     let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;
     if args.allow.contains(&Allowed::Anybody) {
@@ -45,7 +45,7 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
         allow: args.allow,
         purpose: Purpose::Measurement,
         places: MAX_PEERS,
-        named: Named::with(ratchets.as_ref()),
+        door: Door::new(&endpoint, ratchets),
         console: console.clone(),
     };
     let exit = tokio::select! {

@@ -5,63 +5,18 @@
 mod common;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use common::content;
+use common::simulation::{
+    BAD, GOOD, SECOND, address, answer, builder, connect, endpoint, leaves_nothing, network, transfer,
+};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use zssp::link::memory::{Bottleneck, Conditions, Network};
+use zssp::link::memory::{Bottleneck, Conditions};
 use zssp::proto::{Fingerprint, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap};
-use zssp::{
-    Builder, Bytes, CloseReason, ConnectError, Connection, Endpoint, MemoryStore, RequestError, SecretKey,
-};
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// A tenth lost, and more that is wrong with it.
-const BAD: Conditions = Conditions { duplication: 0.05, loss: 0.1, reordering: 0.05, ..GOOD };
-
-const GOOD: Conditions = Conditions {
-    delay: Duration::from_millis(20),
-    duplication: 0.0,
-    loss: 0.0,
-    mtu: None,
-    bottleneck: None,
-    reordering: 0.0,
-};
-
-fn network(seed: u64, conditions: Conditions) -> Network {
-    println!("seed {seed}");
-    Network::new(seed, conditions)
-}
-
-fn builder(key: &SecretKey) -> Builder {
-    Endpoint::builder(key.clone()).handshakes(1, 128).connect_timeout(120 * SECOND)
-}
-
-fn address(number: u16) -> SocketAddr {
-    SocketAddr::from(([10, 0, 0, 1], number))
-}
-
-fn endpoint(network: &Network, number: u16) -> Endpoint {
-    builder(&SecretKey::generate().unwrap()).bind_link(network.attach(address(number)).unwrap()).unwrap()
-}
-
-/// Connects, however often a handshake is lost half way.
-async fn connect(client: &Endpoint, server: &Endpoint) -> (Connection, Connection) {
-    let accept = async {
-        loop {
-            if let Ok(connection) = server.accept().await.unwrap().accept().await {
-                return connection;
-            }
-        }
-    };
-    let (here, there) = tokio::join!(client.connect(server.local_addr(), server.public_key()), accept);
-    (here.unwrap(), there)
-}
+use zssp::{Bytes, CloseReason, ConnectError, Connection, Endpoint, MemoryStore, RequestError, SecretKey};
 
 /// Accepts whoever comes, and keeps what comes of it.
 fn accept_all(endpoint: &Endpoint) -> Arc<Mutex<Vec<Connection>>> {
@@ -76,50 +31,6 @@ fn accept_all(endpoint: &Endpoint) -> Arc<Mutex<Vec<Connection>>> {
         }
     });
     connections
-}
-
-/// Answers every request on channel 0 with itself, until the connection ends; takes every fifth without an answer.
-async fn answer(connection: Connection) {
-    let channel = connection.channel(0).unwrap();
-    while let Some(message) = channel.receive().await {
-        let question = message.data().clone();
-        if question.last().is_some_and(|last| !last.is_multiple_of(5)) {
-            let _ = message.reply(question).await;
-        }
-    }
-}
-
-/// Closes the endpoints, and fails when anything of them is left: a connection, a task, a link, a datagram.
-async fn leaves_nothing<const N: usize>(endpoints: [Endpoint; N], network: &Network) {
-    let addresses = endpoints.each_ref().map(Endpoint::local_addr);
-    for endpoint in endpoints {
-        endpoint.close(0, b"");
-        endpoint.wait_idle().await;
-        assert_eq!(endpoint.stats().connections, 0);
-    }
-    // Tasks end a moment after what they were for.
-    sleep(SECOND).await;
-    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0, "tasks are left");
-    assert_eq!(network.stats().bytes_under_way, 0);
-    for address in addresses {
-        network.attach(address).expect("the endpoint still has its link");
-    }
-}
-
-/// Sends `bytes` over a stream of its own from `here` to `there`, and yields what arrives.
-async fn transfer(here: Connection, there: Connection, bytes: Vec<u8>) -> Vec<u8> {
-    let len = bytes.len();
-    let sending = async {
-        let (mut send, _receive) = here.open_stream().await.unwrap();
-        send.write_chunk(bytes).await.unwrap();
-        send.finish().unwrap();
-        send.stopped().await.unwrap();
-    };
-    let receiving = async {
-        let (_send, mut receive) = there.accept_stream().await.unwrap();
-        receive.read_to_end(len).await.unwrap()
-    };
-    tokio::join!(sending, receiving).1
 }
 
 #[tokio::test(start_paused = true)]

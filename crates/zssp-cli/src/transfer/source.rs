@@ -16,7 +16,7 @@ use thiserror::Error;
 
 use super::{
     message::{Attributes, Mode, Modified},
-    names::{BadName, Name, NamePath},
+    names::{BadName, Name, NamePath, Printable},
 };
 
 /// Everything a transfer will try to send.
@@ -62,16 +62,27 @@ pub(crate) struct Disk {
 /// A path on the command line that cannot be sent at all.
 #[derive(Debug, Error)]
 pub(crate) enum BadPath {
-    #[error("`{}` cannot be sent: {why}", path.display())]
+    #[error("`{}` cannot be sent: {why}", shown(path))]
     Name { path: PathBuf, why: BadName },
-    #[error("`{}` has no name of its own to arrive under", path.display())]
+    #[error("`{}` has no name of its own to arrive under", shown(path))]
     Nameless { path: PathBuf },
-    #[error("`{}` and `{}` would arrive under the same name; send them one after the other", first.display(), second.display())]
+    #[error(
+        "`{}` and `{}` would arrive under the same name; send them one after the other",
+        shown(first),
+        shown(second)
+    )]
     SameName { first: PathBuf, second: PathBuf },
-    #[error("`{}` is neither a file nor a folder", path.display())]
+    #[error("`{}` is neither a file nor a folder", shown(path))]
     Special { path: PathBuf },
-    #[error("`{}` cannot be read: {why}", path.display())]
+    #[error("`{}` is given twice; once is enough", shown(path))]
+    Twice { path: PathBuf },
+    #[error("`{}` cannot be read: {why}", shown(path))]
     Unreadable { path: PathBuf, why: io::Error },
+}
+
+/// Whatever bytes a name has, a message about it is one line that does nothing to a terminal.
+fn shown(path: &Path) -> Printable<'_> {
+    Printable(path.as_os_str().as_encoded_bytes())
 }
 
 /// Something found on the way that is not sent.
@@ -112,6 +123,9 @@ impl Disk {
             let kind = fs::metadata(path).map_err(unreadable)?;
             let name = own_name(path)?;
             if let Some(first) = roots.insert(name.clone(), path.clone()) {
+                if first == *path {
+                    return Err(BadPath::Twice { path: first });
+                }
                 return Err(BadPath::SameName { first, second: path.clone() });
             }
             let root = NamePath::root(name);

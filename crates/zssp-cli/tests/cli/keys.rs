@@ -49,7 +49,7 @@ fn a_key_file_with_a_flaw_gets_an_error_that_names_it() {
     fs::set_permissions(scene.path("bob.key"), fs::Permissions::from_mode(0o644)).unwrap();
     finish(zssp(["pubkey"]).arg(scene.path("bob.key"))).failed_with(5, "chmod 600");
     finish(zssp(["pubkey"]).arg(scene.path("missing"))).failed_with(5, "zssp keygen");
-    finish(zssp(["keygen"]).arg(scene.path("no/such/folder"))).failed_with(5, "No such file");
+    finish(zssp(["keygen"]).arg(scene.path("no/such/folder"))).failed_with(5, "folder does not exist");
 }
 
 #[test]
@@ -96,6 +96,12 @@ fn a_path_that_cannot_be_sent_is_noticed_before_anybody_is_bothered() {
     fs::create_dir(scene.path("sub")).unwrap();
     keygen(&scene.path("sub/alice.key"));
     send(&[&scene.path("alice.key"), &scene.path("sub/alice.key")]).failed_with(2, "same name");
+    let twice = scene.path("alice.key");
+    send(&[&twice, &twice]).failed_with(2, "is given twice");
+    // A name cannot write on the terminal.
+    let odd = scene.path("two\nlines \x1b[31m");
+    fs::write(&odd, "").unwrap();
+    send(&[&odd]).failed_with(5, r"two\nlines \u{1b}[31m` cannot be sent");
 }
 
 #[test]

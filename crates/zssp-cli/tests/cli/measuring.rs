@@ -171,7 +171,9 @@ fn ctrl_c_ends_a_bench_at_once() {
 fn impossible_sizes_are_named() {
     finish(&mut zssp(["bench", "--size", "1MiB"])).failed_with(2, "--size is 1048576");
     let scene = Scene::new();
+    // Nobody is asked.
+    finish(&mut to_bob(&scene, "ping", "127.0.0.1:9", &["--size", "8"])).failed_with(2, "--size is 8");
     let server = serve(&scene);
-    let pinged = finish(&mut to_bob(&scene, "ping", &server.address, &["--size", "8"]));
+    let pinged = finish(&mut to_bob(&scene, "ping", &server.address, &["--size", "1MiB"]));
     pinged.failed_with(2, "a ping has 9 to");
 }

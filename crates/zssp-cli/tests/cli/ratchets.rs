@@ -34,11 +34,13 @@ fn as_alice(scene: &Scene, command: &str, to: &Receiver) -> Command {
     command
 }
 
-fn ping(scene: &Scene) {
+/// What both ends said of a ping that was answered.
+fn ping(scene: &Scene) -> [Finished; 2] {
     let server = Receiver::start(&mut as_bob(scene, "serve"));
     let pinged = finish(as_alice(scene, "ping", &server).args(["--count", "1"]));
     let served = server.stop();
     assert!(pinged.success() && served.success(), "{pinged:#?} {served:#?}");
+    [pinged, served]
 }
 
 /// A new one-time password, in a file.
@@ -89,6 +91,7 @@ fn a_file_of_ratchets_belongs_to_one_process() {
     assert!(server.stop().success());
     assert_eq!(turns(&scene, "bob", &scene.alice), None);
     peers(&scene, "nobody", &["list"]).failed_with(5, "nobody.ratchets");
+    peers(&scene, "nobody", &["list"]).failed_with(5, "file of ratchets");
 }
 
 #[test]
@@ -104,4 +107,50 @@ fn a_password_file_with_a_flaw_is_refused() {
     fs::remove_file(&otp).unwrap();
     preset().failed_with(5, "there is no such file");
     assert!(!ratchets(&scene, "bob").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_ratchet_that_does_not_fit_is_told_on_both_sides() {
+    const TOLD: &str = "without the secret that the two had in common";
+    let scene = Scene::new();
+    let told = |what: &str, expected: [bool; 2]| {
+        let both = ping(&scene);
+        let told = both.each_ref().map(|end| end.stderr.contains(TOLD));
+        assert_eq!(told, expected, "{what}: {both:#?}");
+        both
+    };
+    told("the first time", [false; 2]);
+    told("the second", [false; 2]);
+
+    // Somebody restores an old copy of a file.
+    let (file, copy) = (ratchets(&scene, "alice"), scene.path("copy"));
+    fs::copy(&file, &copy).unwrap();
+    for _ in 0..2 {
+        told("with what they have", [false; 2]);
+    }
+    fs::copy(&copy, &file).unwrap();
+    let [pinged, served] = told("with an old file", [true; 2]);
+    for (end, peer) in [(pinged, &scene.bob), (served, &scene.alice)] {
+        assert!(end.stderr.contains("older copy") && end.stderr.contains("secret key"), "{end:#?}");
+        assert!(end.stderr.contains(&format!("zssp peers preset {peer} --replace")), "{end:#?}");
+    }
+    told("after they began anew", [false; 2]);
+
+    fs::remove_file(&file).unwrap();
+    told("with no file", [false, true]);
+
+    // One who keeps no ratchet is one who has lost it.
+    let server = Receiver::start(&mut as_bob(&scene, "serve"));
+    let to = format!("{}@{}", scene.bob, server.address);
+    let pinged = finish(zssp(["ping", "--count", "1", "--to", &to, "--key"]).arg(scene.path("alice.key")));
+    let served = server.stop();
+    assert!(pinged.success() && !pinged.stderr.contains(TOLD), "{pinged:#?}");
+    assert!(served.stderr.contains(TOLD), "{served:#?}");
+
+    // Even where nothing but errors is to be said.
+    fs::remove_file(ratchets(&scene, "bob")).unwrap();
+    let server = Receiver::start(&mut as_bob(&scene, "serve"));
+    let pinged = finish(as_alice(&scene, "ping", &server).args(["--count", "1", "--quiet"]));
+    assert!(pinged.success() && pinged.stderr.contains(TOLD), "{pinged:#?}");
+    assert!(server.stop().success());
 }

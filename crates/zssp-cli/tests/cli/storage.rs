@@ -69,6 +69,32 @@ fn a_full_disk_ends_the_transfer_with_the_reason_on_both_sides() {
 }
 
 #[test]
+fn a_full_disk_under_the_ratchets_is_named_and_passes() {
+    let scene = Scene::new();
+    let Some(mut shell) = mounting_shell() else {
+        eprintln!("skipped: this system lets us mount nothing, not even in a namespace");
+        return;
+    };
+    let serve = zssp(["serve", "--listen", "127.0.0.1:0", "--allow", &scene.alice, "--key"]);
+    shell.arg(r#"mount -t tmpfs -o size=200k none "$1" && shift && exec "$@""#).arg("sh").arg(scene.inbox());
+    shell.arg(serve.get_program()).args(serve.get_args()).arg(scene.path("bob.key"));
+    let server = Receiver::start(shell.arg("--ratchets").arg(scene.inbox().join("ratchets")));
+    let to = format!("{}@{}", scene.bob, server.address);
+    let ping = |timeout: &str| {
+        let mut ping = zssp(["ping", "--count", "1", "--timeout", timeout, "--to", &to, "--key"]);
+        finish(ping.arg(scene.path("alice.key")))
+    };
+    assert!(ping("10").success());
+    let filler = PathBuf::from(format!("/proc/{}/root{}", server.id(), scene.inbox().join("full").display()));
+    fs::write(&filler, vec![1; 1 << 20]).unwrap_err();
+    ping("1").failed_with(4, "no answer");
+    fs::remove_file(&filler).unwrap();
+    assert!(ping("30").success());
+    let served = server.stop();
+    assert!(served.success() && served.stderr.contains("is its disk full?"), "{served:#?}");
+}
+
+#[test]
 fn a_folder_that_cannot_be_written_is_noticed_before_anybody_connects() {
     let scene = Scene::new();
     let Some(mut shell) = mounting_shell() else {

@@ -28,8 +28,6 @@
 //! ```
 
 mod cubic;
-#[cfg(test)]
-mod fairness;
 mod new_reno;
 
 use std::fmt;

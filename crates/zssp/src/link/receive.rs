@@ -76,7 +76,8 @@ impl ReceiveBatch {
         self.runs.is_empty()
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Empties the batch.
+    pub fn clear(&mut self) {
         self.runs.clear();
         self.end = 0;
     }
@@ -86,8 +87,8 @@ impl ReceiveBatch {
         self.runs.iter().map(|run| run.len).sum()
     }
 
-    /// Each datagram received, in order, with its sender's address.
-    pub(crate) fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+    /// Each datagram received, in order, with its sender's address: for whoever uses or tests a link without an endpoint.
+    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
         self.runs.iter().flat_map(|run| {
             let bytes = &self.memory[run.start..run.start + run.len];
             bytes.chunks(run.segment).map(|datagram| (run.from, datagram))
