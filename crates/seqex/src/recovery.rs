@@ -15,9 +15,6 @@ use crate::{
     send_window::{Cause, Journey, SendWindow, Slot, Status},
 };
 
-/// How many time-outs pass before a packet that the peer holds is asked about.
-const HELD_TIMEOUTS: u64 = 4;
-
 /// How many held packets are asked about at a time.
 const HELD_PROBES: u32 = 16;
 
@@ -48,7 +45,7 @@ pub(crate) struct Recovery {
     log: VecDeque<Transmission>,
     /// Packets to transmit again.
     queue: VecDeque<Transmission>,
-    /// Packets the peer holds, by the time it said so. The front is never stale between calls.
+    /// Packets the peer holds, by the time when they are to be asked about. The front is never stale between calls.
     held: VecDeque<Transmission>,
     next_number: u64,
     /// How much of what the peer said was known already, and how much of that is forgiven at any time.
@@ -165,7 +162,11 @@ impl Recovery {
         let journey = slot.journey();
         slot.status = Status::Held;
         slot.lost_by = None;
-        self.held.push_back(Transmission { seq, number: journey.number, at: now });
+        let due = now.plus(self.rtt.held_timeout(slot.holds));
+        slot.holds = slot.holds.saturating_add(1);
+        // What was held for long is behind, and there is not much of it.
+        let place = self.held.partition_point(|held| held.at <= due);
+        self.held.insert(place, Transmission { seq, number: journey.number, at: due });
         // Where much is held, as behind a gap, hardly anything else measures.
         self.measure(journey);
         if journey.status == Status::InFlight {
@@ -369,6 +370,7 @@ impl Recovery {
         self.held_timer_from = now;
         let mut probes = 0;
         while probes < HELD_PROBES
+            && self.held.front().is_some_and(|probe| probe.at <= now)
             && let Some(probe) = self.held.pop_front()
         {
             if is_current(window, &probe, Status::Held) {
@@ -413,8 +415,7 @@ impl Recovery {
     }
 
     fn held_deadline(&self, held: &Transmission) -> Nanos {
-        let wait = self.rtt.timeout().times(HELD_TIMEOUTS);
-        held.at.max(self.held_timer_from).plus(wait)
+        held.at.max(self.held_timer_from.plus(self.rtt.held_timeout(0)))
     }
 
     fn emit(&mut self, event: impl FnOnce() -> Event) {

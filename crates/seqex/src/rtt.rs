@@ -27,6 +27,9 @@ struct Estimate {
 /// The granularity `G` of RFC 6298, and the least reordering delay that loss detection allows for.
 const GRANULARITY: Nanos = Nanos::MILLISECOND;
 
+/// How many time-outs pass before a packet that the peer holds is asked about.
+const HELD_TIMEOUTS: u64 = 4;
+
 /// Beyond this, doubling reaches any sensible maximum.
 const MAX_BACKOFF: u32 = 20;
 
@@ -90,6 +93,16 @@ impl RoundTrip {
                 });
                 base.max(min).times(1 << self.backoff).min(max)
             }
+        }
+    }
+
+    /// After how long a packet that the peer holds is asked about for the `n`th time, counted from 0: some time-outs, and
+    /// each time twice as long as before, up to the longest time-out. With the bare protocol's fixed interval always the same.
+    pub(crate) fn held_timeout(&self, n: u32) -> Nanos {
+        let first = self.timeout().times(HELD_TIMEOUTS);
+        match self.bounds {
+            Bounds::Fixed(_) => first,
+            Bounds::Adaptive { max, .. } => first.times(1 << n.min(MAX_BACKOFF)).min(max).max(first),
         }
     }
 
@@ -191,6 +204,17 @@ mod tests {
         assert_eq!(rtt.timeout(), millis(4000));
         rtt.sample(millis(80));
         assert_eq!(rtt.timeout(), millis(240));
+    }
+
+    #[test]
+    fn what_is_held_is_asked_about_ever_more_rarely() {
+        let mut rtt = adaptive();
+        rtt.sample(millis(80));
+        let waits: alloc::vec::Vec<_> = [0, 1, 2, 3, u32::MAX].map(|n| rtt.held_timeout(n)).into();
+        assert_eq!(waits, [960, 1920, 3840, 4000, 4000].map(millis));
+        (0..4).for_each(|_| rtt.back_off());
+        assert_eq!(rtt.held_timeout(1), millis(15_360), "some time-outs at the least");
+        assert_eq!(RoundTrip::new(Resend::BARE).held_timeout(5), millis(1000));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub(crate) struct Slot<S> {
     /// Why it was taken for lost, if it was and is not known to have arrived since.
     pub(crate) lost_by: Option<Cause>,
     pub(crate) transmissions: u32,
+    /// How often the peer has said anew that it holds it.
+    pub(crate) holds: u32,
     /// The number of the latest transmission, unique over the exchange's life.
     pub(crate) number: u64,
     pub(crate) sent_at: Nanos,
@@ -122,6 +124,7 @@ impl<S> SendWindow<S> {
         *self.slot_mut(seq) = Slot {
             status: Status::Fresh,
             lost_by: None,
+            holds: 0,
             transmissions: 0,
             number: 0,
             sent_at: now,
@@ -231,6 +234,7 @@ impl<S> Slot<S> {
         Self {
             status: Status::Vacant,
             lost_by: None,
+            holds: 0,
             transmissions: 0,
             number: 0,
             sent_at: Nanos::ZERO,

@@ -205,7 +205,9 @@ impl Live<'_> {
             self.applications_live(Times::Good);
             self.pass(10 * SECOND);
             // A disk may crash by itself even now.
-            calm = if self.deaths() == deaths { calm + 1 } else { 0 };
+            let nobody_died =
+                self.deaths() == deaths && self.pair.alice.is_alive() && self.pair.bob.is_alive();
+            calm = if nobody_died { calm + 1 } else { 0 };
         }
         assert!(self.pair.talk(), "after {:?}", self.pair.elapsed());
         self.pair.network.set_conditions(self.world.conditions.clone());

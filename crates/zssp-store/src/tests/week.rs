@@ -122,8 +122,8 @@ fn a_week_over_files_that_are_reopened_loses_nobody() {
 //= ZSSP-FLG-07  persistent mode holds out
 #[test]
 fn a_week_over_disks_that_crash_loses_nobody() {
-    // The disk crashed at the very end of a good moment: a fault of the simulation.
-    const FAILED_ONCE: [u64; 1] = [52];
+    // The disk crashed at the very end of a good moment: faults of the simulation.
+    const FAILED_ONCE: [u64; 2] = [52, 188];
     seeds::run_with(&FAILED_ONCE, 6, |seed| {
         let mut disks = Disks::default();
         check(&live(&World::week(seed), &mut disks, seed));

@@ -54,6 +54,11 @@ impl Outgoing {
         is_fragmented(self.len(), *self.mtu.get_or_insert(mtu))
     }
 
+    /// The same head with another body.
+    pub(super) fn with_body(self, body: Bytes) -> Self {
+        Self { body, ..self }
+    }
+
     /// Bytes of its datagrams at most, if that is settled.
     pub(super) fn mtu(&self) -> Option<usize> {
         self.mtu

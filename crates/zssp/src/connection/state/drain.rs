@@ -174,7 +174,7 @@ impl State {
                     out.push(part);
                 }
             } else {
-                let payload = self.payload_of(id, message, effects);
+                let payload = self.payload_of(id, message, out, effects);
                 budget.spend(payload.len());
                 out.push(payload);
             }
@@ -183,19 +183,31 @@ impl State {
         }
     }
 
-    /// The payload of a message, with as many acknowledgements as may ride with it.
-    fn payload_of(&mut self, id: LaneId, mut message: Transmission, effects: &mut Effects) -> Outgoing {
+    /// The payload of a message, with as many acknowledgements as may ride with it. Payloads with acknowledgements that a
+    /// reply would overtake go into `out`: to the peer, which takes it for one, they would look lost.
+    fn payload_of(
+        &mut self,
+        id: LaneId,
+        mut message: Transmission,
+        out: &mut Vec<Outgoing>,
+        effects: &mut Effects,
+    ) -> Outgoing {
         let body = message.take_body();
-        let room = self.settings.max_payload.saturating_sub(body.len() + CHUNK_OVERHEAD);
-        let mut payload = Outgoing::of(id.group(), body);
+        let mut payload = Outgoing::of(id.group(), Bytes::new());
         //= ZSSP-ENC-03  acknowledgements ride with messages
         if self.acks.due().is_some() {
+            let empty = payload.len();
+            let room = self.settings.max_payload.saturating_sub(body.len() + CHUNK_OVERHEAD);
             self.fill_acks(id.group(), &mut payload, room, effects);
             if self.lanes.next_acks().is_none() && self.streams.late.is_empty() {
                 self.acks.clear();
+            } else if message.is_reply {
+                let rest = std::mem::replace(&mut payload, Outgoing::of(id.group(), Bytes::new()));
+                out.extend((rest.len() > empty).then_some(rest));
+                self.put_acks(out, effects);
             }
         }
-        message.put_head(payload)
+        message.put_head(payload.with_body(body))
     }
 
     fn put_acks(&mut self, out: &mut Vec<Outgoing>, effects: &mut Effects) {

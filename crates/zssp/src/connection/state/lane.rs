@@ -74,6 +74,8 @@ pub(super) struct Transmission {
     pub(super) chunk: Option<Chunk>,
     pub(super) body: Bytes,
     pub(super) seq: SeqNo,
+    /// It answers a message of the peer.
+    pub(super) is_reply: bool,
     pub(super) again: bool,
 }
 
@@ -84,6 +86,7 @@ impl Transmission {
             chunk: message.data.chunk,
             body: message.data.data.clone(),
             seq: message.seq,
+            is_reply: message.reply_to.is_some(),
             again,
         }
     }

@@ -22,6 +22,7 @@ const LATENCY: Duration = Duration::from_millis(5);
 
 mod memory;
 mod parts;
+mod perfect_road;
 mod probes;
 mod streams;
 
