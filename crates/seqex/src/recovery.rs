@@ -54,6 +54,12 @@ pub(crate) struct Recovery {
     /// One more than the number of the newest transmission known to have arrived: evidence against those before it. It
     /// stays zero in the bare protocol.
     evidence: u64,
+    /// The same of packets transmitted more than once, since the last conclusions: any of their transmissions may be the
+    /// one that arrived.
+    doubtful: u64,
+    /// Whether a packet transmitted once was heard of since. Then a time-out was only too short, and what arrived is what
+    /// it had given up (as in RFC 5682).
+    firsts_arrived: bool,
     /// The newest transmission that gives a measurement in the feed call at work: its number, and when it was made.
     sample: Option<(u64, Nanos)>,
     /// The time-out runs from here, or from the oldest transmission if that is later.
@@ -83,6 +89,8 @@ impl Recovery {
             repetitions: 0,
             repetitions_limit: REPETITIONS * u64::from(capacity.packets()),
             evidence: 0,
+            doubtful: 0,
+            firsts_arrived: false,
             sample: None,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
@@ -255,6 +263,7 @@ impl Recovery {
     /// An answer to a packet transmitted more than once may be to any of its transmissions; one that
     /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
     fn on_arrival(&mut self, now: Nanos, journey: Journey) {
+        self.firsts_arrived |= journey.transmissions == 1 && journey.status == Status::InFlight;
         let elapsed = now.since(journey.sent_at);
         let early = journey.transmissions > 1
             && elapsed < self.rtt.least()
@@ -266,7 +275,9 @@ impl Recovery {
             // trip takes longer than expected: as evidence itself, it would have everything transmitted twice, for ever.
             let proves = journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some();
             if proves && matches!(self.resend, Resend::Adaptive(_)) {
-                self.evidence = self.evidence.max(journey.number + 1);
+                let evidence =
+                    if journey.transmissions > 1 { &mut self.doubtful } else { &mut self.evidence };
+                *evidence = journey.number.saturating_add(1).max(*evidence);
             }
         }
         if journey.lost_by == Some(Cause::Evidence) {
@@ -305,13 +316,17 @@ impl Recovery {
         self.rtt.reordering_delay(self.reordering.eighths())
     }
 
+    fn evidence(&self) -> u64 {
+        if self.firsts_arrived { self.evidence } else { self.evidence.max(self.doubtful) }
+    }
+
     fn has_evidence_against(&self, transmission: &Transmission) -> bool {
-        self.evidence > transmission.number + 1
+        self.evidence() > transmission.number + 1
     }
 
     /// When evidence against a transmission suffices: as soon as enough others have overtaken it, or when it is late.
     fn lost_from(&self, transmission: &Transmission) -> Nanos {
-        if self.reordering.packets().is_some_and(|by| self.evidence > transmission.number + by) {
+        if self.reordering.packets().is_some_and(|by| self.evidence() > transmission.number + by) {
             transmission.at
         } else {
             transmission.at.plus(self.reordering_delay())
@@ -325,6 +340,8 @@ impl Recovery {
     /// Draws the conclusions from all that was heard up to now.
     #[inline]
     fn conclude<S>(&mut self, window: &mut SendWindow<S>) {
+        self.evidence = self.evidence();
+        (self.doubtful, self.firsts_arrived) = (0, false);
         if self.log.front().is_some_and(|front| self.has_evidence_against(front)) {
             self.detect_losses(window, self.timer_from);
         }

@@ -89,6 +89,20 @@ fn evidence_that_nobody_drains_is_weighed_when_time_passes() {
     assert_eq!(losses(&mut a), 10);
 }
 
+/// The answers to all were under way when the time-out struck: what comes first with others is not an answer to the
+/// repeated transmission, which only comes alone.
+//= ZSSP-SEQ-19  a time-out that was too short proves nothing
+#[test]
+fn what_comes_with_others_after_a_timeout_is_no_evidence_but_what_comes_alone_is() {
+    for (count, expected) in [(10, 0), (1, 19)] {
+        let mut a = transmitted(20);
+        a.handle_timeout(millis(250));
+        assert!(a.poll_resend(millis(250)).is_some_and(|again| again.seq == SeqNo::new(0)));
+        a.receive(millis(600), Packet::Ack(ack(AckKind::Answered, 0, count)));
+        assert_eq!(losses(&mut a), expected, "{count} answered");
+    }
+}
+
 #[test]
 fn the_receiver_tells_the_oldest_first() {
     let (mut b, mut tokens) = delivered(9);

@@ -155,17 +155,24 @@ fn an_answer_to_the_first_transmission_is_no_evidence_for_the_second() {
 fn what_the_peer_holds_is_neither_lost_nor_in_flight() {
     let mut a = adaptive();
     transmit(&mut a, 0, 8);
-    hear(&mut a, 40, AckKind::Holding, 0, 2);
     hear(&mut a, 40, AckKind::Answered, 2, 6);
+    let mut timeout = a.resend_timeout();
+    hear(&mut a, 40, AckKind::Holding, 0, 2);
     assert_eq!(resends(&mut a, 40), []);
     assert_eq!((a.in_flight(), a.unanswered()), (0, 2));
-    assert_eq!(events(&mut a)[0], Event::Held { seq: seq(0), sent_at: millis(0) });
-    // But the answer may get lost, so it is asked for now and then.
-    let wait = a.resend_timeout() * 4;
-    assert_eq!(a.next_deadline(), Some(millis(40) + wait));
-    a.handle_timeout(millis(40) + wait);
-    assert_eq!(resends(&mut a, 500), [0, 1]);
-    hear(&mut a, 540, AckKind::Answered, 0, 2);
+    assert!(events(&mut a).contains(&Event::Held { seq: seq(0), sent_at: millis(0) }));
+    // But the answer may get lost, so it is asked for, ever more rarely.
+    let mut heard = millis(40);
+    for timeouts in [4, 8, 16] {
+        let wait = timeout * timeouts;
+        assert_eq!(a.next_deadline(), Some(heard + wait));
+        a.handle_timeout(heard + wait);
+        assert_eq!(resends(&mut a, (heard + wait).as_millis() as u64), [0, 1]);
+        heard += wait + millis(40);
+        timeout = a.resend_timeout();
+        hear(&mut a, heard.as_millis() as u64, AckKind::Holding, 0, 2);
+    }
+    hear(&mut a, heard.as_millis() as u64, AckKind::Answered, 0, 2);
     assert_eq!((a.in_flight(), a.unanswered(), a.next_deadline()), (0, 0, None));
     assert!(!events(&mut a).iter().any(|e| matches!(e, Event::Lost { .. })));
 }

@@ -184,7 +184,6 @@ fn messages_of_several_tasks_leave_in_the_order_of_their_choice() {
             assert!(message.data().chunks(4).all(|chunk| chunk == number.to_be_bytes()), "not {number}");
         }
         sending.await.unwrap();
-        assert_eq!(pair.here.stats().messages_lost, 0);
     });
 }
 
