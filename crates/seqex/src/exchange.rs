@@ -46,7 +46,7 @@ impl<S, R> SeqEx<S, R> {
             capacity: capacity.packets(),
             give_up_after: give_up_after.map(Nanos::from),
             outgoing: SendWindow::new(capacity, first_seq),
-            recovery: Recovery::new(resend, feedback, capacity),
+            recovery: Recovery::new(resend, feedback, capacity, give_up_after.map(Nanos::from)),
             incoming: ReceiveWindow::new(capacity, first_seq),
             acknowledged: VecDeque::new(),
             acknowledged_claims: VecDeque::new(),

@@ -65,6 +65,8 @@ pub(crate) struct Recovery {
     /// The time-out runs from here, or from the oldest transmission if that is later.
     timer_from: Nanos,
     held_timer_from: Nanos,
+    /// On a quiet link the answers to what is asked about held packets are all that is heard of the peer.
+    longest_held_timeout: Option<Nanos>,
     /// The first transmission after the last time-out. Of those before, the first answer may have been lost.
     measurable_from: u64,
     /// Answers on end that came sooner than any round trip is supposed to be, and the first transmission after the last
@@ -77,7 +79,13 @@ pub(crate) struct Recovery {
 }
 
 impl Recovery {
-    pub(crate) fn new(resend: Resend, feedback: Feedback, capacity: Capacity) -> Self {
+    /// A peer is given up after being silent for `give_up_after`.
+    pub(crate) fn new(
+        resend: Resend,
+        feedback: Feedback,
+        capacity: Capacity,
+        give_up_after: Option<Nanos>,
+    ) -> Self {
         Self {
             resend,
             rtt: RoundTrip::new(resend),
@@ -94,6 +102,7 @@ impl Recovery {
             sample: None,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
+            longest_held_timeout: give_up_after.map(|after| after.part(3)),
             measurable_from: 0,
             early: 0,
             early_from: 0,
@@ -170,7 +179,7 @@ impl Recovery {
         let journey = slot.journey();
         slot.status = Status::Held;
         slot.lost_by = None;
-        let due = now.plus(self.rtt.held_timeout(slot.holds));
+        let due = now.plus(self.held_timeout(slot.holds));
         slot.holds = slot.holds.saturating_add(1);
         // What was held for long is behind, and there is not much of it.
         let place = self.held.partition_point(|held| held.at <= due);
@@ -432,7 +441,12 @@ impl Recovery {
     }
 
     fn held_deadline(&self, held: &Transmission) -> Nanos {
-        held.at.max(self.held_timer_from.plus(self.rtt.held_timeout(0)))
+        held.at.max(self.held_timer_from.plus(self.held_timeout(0)))
+    }
+
+    fn held_timeout(&self, n: u32) -> Nanos {
+        let timeout = self.rtt.held_timeout(n);
+        self.longest_held_timeout.map_or(timeout, |longest| timeout.min(longest))
     }
 
     fn emit(&mut self, event: impl FnOnce() -> Event) {

@@ -235,6 +235,29 @@ fn a_silent_peer_is_given_up_but_a_slow_one_is_not() {
     assert_eq!(a.failure(), Some(seqex::GaveUp { seq: seq(0), since: millis(100) }));
 }
 
+/// On a quiet link nothing is heard of the peer but that it still holds what it is asked about.
+#[test]
+fn a_peer_that_takes_its_time_is_not_given_up() {
+    for give_up_after in [1000, 5000, 30_000] {
+        let config = Config { give_up_after: Some(millis(give_up_after)), ..Config::default() };
+        let mut a: Exchange = SeqEx::new(config);
+        transmit(&mut a, 0, 2);
+        hear(&mut a, 10, AckKind::Answered, 0, 1);
+        hear(&mut a, 10, AckKind::Holding, 1, 1);
+        let mut asked = 0;
+        while let Some(deadline) = a.next_deadline().filter(|deadline| *deadline < millis(120_000)) {
+            a.handle_timeout(deadline);
+            assert_eq!(a.failure(), None, "at {deadline:?}, after {give_up_after} ms");
+            let now = deadline.as_millis() as u64 + 1;
+            if !resends(&mut a, now).is_empty() {
+                asked += 1;
+                hear(&mut a, now + 10, AckKind::Holding, 1, 1);
+            }
+        }
+        assert!((10..500).contains(&asked), "asked {asked} times");
+    }
+}
+
 #[test]
 fn events_that_nobody_drains_are_bounded() {
     let mut a: Exchange = SeqEx::new(Config {

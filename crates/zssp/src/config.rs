@@ -95,7 +95,7 @@ impl Builder {
                 datagram_overflow: Overflow::DropOldest,
                 socket_buffer: 4 << 20,
                 receive_tasks: 1,
-                send_tasks: std::thread::available_parallelism().map_or(1, usize::from),
+                send_tasks: std::thread::available_parallelism().map_or(1, usize::from).min(4),
                 workers: std::thread::available_parallelism().map_or(1, usize::from),
                 handshake_queue: 128,
                 incoming_queue: 128,
@@ -268,9 +268,10 @@ impl Builder {
         self
     }
 
-    /// Tasks that may seal and send for one connection at the same time, by default as many as there are cores, and 16 at
-    /// most. They come while more waits than one task sends at a time, and go when nothing does. What they sealed leaves in
-    /// the order in which it was chosen.
+    /// Tasks that may seal and send for one connection at the same time, by default as many as there are cores but no more
+    /// than 4, and 16 at most. They come while more waits than one task sends at a time, and go when nothing does. What they
+    /// sealed leaves in the order in which it was chosen, and so that nothing falls behind the replay window, each seals the
+    /// fewer packets at a time the more they are.
     pub fn send_tasks(mut self, count: usize) -> Self {
         self.config.send_tasks = count;
         self

@@ -80,7 +80,8 @@ impl<S, R> Driver<S, R> {
     }
 
     /// Takes a packet from the link. What does not fit is given back. All packets of one datagram belong in before anything
-    /// is drained here: see [`SeqEx::receive`](crate::SeqEx::receive).
+    /// is drained here: see [`SeqEx::receive`](crate::SeqEx::receive). Where another thread drains in between, some may be
+    /// transmitted again that only were about to be acknowledged.
     pub fn receive(&self, packet: Packet<R>) -> Received<R> {
         let now = self.shared().clock.now();
         self.shared().with(|state| state.core.receive(now, packet))

@@ -1,4 +1,5 @@
-//! Datagrams, in both directions: any number of tasks send and receive them at once, past the connection's state.
+//! Datagrams, in both directions: any number of tasks queue and receive them at once, past the connection's state. Which
+//! leave is chosen in [rounds](super::sending), together with messages.
 //!
 //! ```text
 //! send_datagram --space--> outbox --> a round of the driver or a helper --> the link
@@ -206,6 +207,15 @@ pub(super) struct Taken {
     pub(super) longest: usize,
     count: usize,
     cost: usize,
+}
+
+impl Taken {
+    pub(super) fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.longest = self.longest.max(other.longest);
+        self.count += other.count;
+        self.cost += other.cost;
+    }
 }
 
 #[cfg(test)]

@@ -112,13 +112,17 @@ impl Round {
             let now = clock::now();
             // Half of each round at most, so that datagrams and messages get on beside each other.
             let mut half = budget.split();
-            let datagrams = shared.datagrams.take(&mut half, payloads);
+            let mut datagrams = shared.datagrams.take(&mut half, payloads);
             budget.add(half);
             if shared.datagrams.are_over() {
                 state.datagrams_are_over();
             }
             state.datagrams_depart(now, datagrams.longest);
             let step = state.poll_transmit(now, &mut budget, payloads, effects);
+            // Messages may have left of their half.
+            let rest = shared.datagrams.take(&mut budget, payloads);
+            state.datagrams_depart(now, rest.longest);
+            datagrams.add(rest);
             let more = shared.datagrams.wait_to_be_sent();
             let hired = (more || budget.is_spent()) && shared.senders.hire();
             // Alone, the driver sends one round before it chooses the next.

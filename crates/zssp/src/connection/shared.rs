@@ -19,7 +19,7 @@ use crate::sync::{RankedMutex, rank};
 /// A connection, seen from inside.
 ///
 /// Messages and streams are under one mutex, held for short computations only: their order has to be decided somewhere.
-/// Datagrams, sealing, opening and the socket are outside.
+/// The queues of datagrams, sealing, opening and the socket are outside.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) session: Session,

@@ -32,6 +32,7 @@ impl State {
         let mut full = false;
         if self.ended.is_none() {
             self.put_signs_of_life(now, out);
+            out[before..].iter().for_each(|payload| budget.spend(payload.len()));
             full = self.put_messages(now, budget, out, effects);
             if self.acks.due().is_some_and(|due| due <= now) {
                 self.put_acks(out, effects);
@@ -169,6 +170,9 @@ impl State {
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(message.again);
             if message.again && message.len() > payload_limit {
+                if message.is_reply && self.acks.due().is_some() {
+                    self.put_acks(out, effects);
+                }
                 for part in parts(id.group(), &message, self.flight.fragment()) {
                     budget.spend(part.len());
                     out.push(part);
