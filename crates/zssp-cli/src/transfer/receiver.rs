@@ -14,7 +14,7 @@ use super::{
     names::NamePath,
     pipe::{Control, Input, answer},
     refusal::{Reason, Refusal},
-    run::{Broken, Code, EVENTS, Event, FileNumber, GOODBYE, Trouble},
+    run::{Broken, Code, EVENTS, Event, FileNumber, GOODBYE, Trouble, attend},
     sink::{Place, Sink, SinkFile},
 };
 use crate::interrupt::Interrupt;
@@ -32,18 +32,8 @@ pub(crate) async fn receive<K: Sink>(
     let (tell, mut told) = mpsc::channel(EVENTS);
     let mut files = JoinSet::new();
     let (stop, of_files) = Interrupt::by_hand();
-    let mut result = {
-        let serving = serve(connection, &sink, &of_files, (&tell, &mut files));
-        tokio::pin!(serving);
-        loop {
-            tokio::select! {
-                biased;
-                exit = interrupt.wait() => break Err(Broken::Interrupted(exit)),
-                Some(event) = told.recv() => observe(event),
-                result = &mut serving => break result,
-            }
-        }
-    };
+    let serving = serve(connection, &sink, &of_files, (&tell, &mut files));
+    let mut result = attend(serving, &mut interrupt, &mut told, &mut observe).await;
     if let Err(broken) = &result {
         stop.request(broken.exit());
     }

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use thiserror::Error;
-use tokio::time::timeout;
+use tokio::{sync::mpsc, time::timeout};
 use zssp::{CloseReason, Connection, ConnectionStats, ReadError, WriteError};
 
 use super::{
@@ -12,12 +12,30 @@ use super::{
     pipe::InputError,
     refusal::Refusal,
 };
-use crate::exit::Exit;
+use crate::{exit::Exit, interrupt::Interrupt};
 
 /// How long the end of a connection may take; a peer that is gone cannot be waited for.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 /// What one side tells the other of a transfer may wait in such a number.
 pub(super) const EVENTS: usize = 256;
+
+/// Works to the end, or until the user wants one, and hands on what is told meanwhile.
+pub(super) async fn attend(
+    work: impl Future<Output = Result<(), Broken>>,
+    interrupt: &mut Interrupt,
+    told: &mut mpsc::Receiver<Event>,
+    observe: &mut impl FnMut(Event),
+) -> Result<(), Broken> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            exit = interrupt.wait() => return Err(Broken::Interrupted(exit)),
+            Some(event) = told.recv() => observe(event),
+            result = &mut work => return result,
+        }
+    }
+}
 
 /// Why a connection was closed or a stream given up, told to the peer in numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

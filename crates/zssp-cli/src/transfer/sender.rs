@@ -22,7 +22,7 @@ use super::{
     names::NamePath,
     pipe::{Control, Input, ask},
     portion::Portion,
-    run::{Broken, Code, EVENTS, Event, FileNumber, GOODBYE, Trouble},
+    run::{Broken, Code, EVENTS, Event, FileNumber, GOODBYE, Trouble, attend},
     source::{Opened, Plan, Source},
 };
 use crate::interrupt::Interrupt;
@@ -69,18 +69,8 @@ impl<S: Source> Job<S> {
         let (tell, mut told) = mpsc::channel(EVENTS);
         let mut crew = Crew { files: JoinSet::new(), active: HashMap::new() };
         let (stop, of_files) = Interrupt::by_hand();
-        let result = {
-            let steps = self.steps(connection, &of_files, (&tell, &mut crew));
-            tokio::pin!(steps);
-            loop {
-                tokio::select! {
-                    biased;
-                    exit = interrupt.wait() => break Err(Broken::Interrupted(exit)),
-                    Some(event) = told.recv() => observe(event),
-                    result = &mut steps => break result,
-                }
-            }
-        };
+        let steps = self.steps(connection, &of_files, (&tell, &mut crew));
+        let result = attend(steps, &mut interrupt, &mut told, &mut observe).await;
         if let Err(broken) = &result {
             stop.request(broken.exit());
         }
