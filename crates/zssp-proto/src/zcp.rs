@@ -48,7 +48,7 @@ impl Default for Challenging {
 pub(crate) struct Challenger {
     salts: RankedMutex<{ rank::SALTS }, Salts>,
     /// Remembers two and a half seconds of challenges at 100,000 a second: an honest answer comes within one.
-    counters: Counters<16385>,
+    counters: Counters<2049>,
 }
 
 struct Salts {

@@ -422,14 +422,14 @@ fn counters_far_ahead_and_long_ago() {
         (far, true),
         (far, false),
         (2, false),
-        // The window holds whole blocks of 16, and `far` is in the middle of one.
-        (far - 2057, false),
-        (far - 2056, true),
-        (far - 2056, false),
+        // The window holds whole stretches of 128, and `far` is the 105th counter of one.
+        (far - 2153, false),
+        (far - 2152, true),
+        (far - 2152, false),
         (far - 2048, true),
-        (far + 8, true),
-        (far - 2041, false),
-        (far - 2040, true),
+        (far + 24, true),
+        (far - 2025, false),
+        (far - 2024, true),
         (1 << 59, false),
     ] {
         assert_eq!(delivers(counter), expected, "{counter}");

@@ -68,8 +68,8 @@ pub(super) fn send(
     epoch: &KeyEpoch,
     (packet_type, body): (PacketType, &[u8]),
 ) -> Result<(), Fault> {
-    let counter = shared.usage.next_counter();
-    if epoch.account(&shared.usage, counter, 0) == KeyUse::UsedUp {
+    let (counter, key_use) = shared.usage.take(epoch, 0);
+    if key_use == KeyUse::UsedUp {
         return Err(Fault::Stale);
     }
     let nonce = PacketNonce::new(packet_type, counter);

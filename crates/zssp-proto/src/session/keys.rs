@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::usage::Used;
 use crate::crypto::{OpenKey, Provider, SealKey};
-use crate::sync::{AtomicU64, Ordering};
 use crate::wire::KeyId;
-use crate::zke::keys::{Directed, HandshakeKeys, Role};
+use crate::zke::keys::{Directed, HandshakeKeys};
 
 /// Seal operations under one key after which the session ends (PROTOCOL 5.3).
 const MAX_KEY_USES: u64 = (1 << 32) - 1;
@@ -15,57 +15,12 @@ const REKEY_USES: u64 = 1 << 30;
 /// AES blocks under one key after which a new one is agreed on: at this volume the advantage of whoever would tell
 /// GCM from an ideal cipher is 2^-57 (RFC 9001 appendix B).
 const REKEY_BLOCKS: u64 = 1 << 34;
+/// Replay windows need not go further ([`super::Window::LAST`]): a billion packets a second get here in 18 years.
+const MAX_COUNTER: u64 = 1 << 59;
 /// How often it is said again that a key's bounds are reached, in uses and in blocks. Once is not enough: a session that
 /// is just confirming its key cannot agree on another.
 const REMIND_USES: u64 = 1 << 20;
 const REMIND_BLOCKS: u64 = 1 << 24;
-
-/// What a session has sealed so far, under all its keys: the one thing that the threads that seal change. It has a cache
-/// line of its own, so that the threads that open need not wait for it.
-#[repr(align(64))]
-pub(crate) struct Usage {
-    //= ZSSP-ST-29  one counter for all threads, types and keys of a session, never reset
-    packets: AtomicU64,
-    blocks: AtomicU64,
-}
-
-/// How much was sealed up to some moment.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Used {
-    /// Packets, which is the counter of the next one.
-    pub(crate) packets: u64,
-    /// AES blocks of payloads.
-    blocks: u64,
-}
-
-impl Used {
-    /// Before a session's first packet. Bob's 0 is that of the D that he could have sent in the place of C1.
-    //= ZSSP-PKT-10  from 0, or from 1 for Bob
-    pub(crate) const fn none(role: Role) -> Self {
-        let packets = match role {
-            Role::Initiator => 0,
-            Role::Responder => 1,
-        };
-        Self { packets, blocks: 0 }
-    }
-}
-
-impl Usage {
-    pub(crate) fn new(role: Role) -> Self {
-        let Used { packets, blocks } = Used::none(role);
-        Self { packets: AtomicU64::new(packets), blocks: AtomicU64::new(blocks) }
-    }
-
-    /// The next send counter, which nobody else gets.
-    pub(crate) fn next_counter(&self) -> u64 {
-        self.packets.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(crate) fn so_far(&self) -> Used {
-        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Used { packets: load(&self.packets), blocks: load(&self.blocks) }
-    }
-}
 
 /// The keys that one handshake or rekeying agreed on. Immutable.
 pub(crate) struct KeyEpoch {
@@ -114,36 +69,32 @@ impl KeyEpoch {
         }
     }
 
-    /// Accounts for a packet of `len` bytes with this counter. Of all threads, one is told that a bound was reached.
-    //= ZSSP-ST-30  2^30 uses or 2^34 blocks start a rekey early
-    //= ZSSP-ST-31  2^32 - 1 uses of a key end the session
-    pub(crate) fn account(&self, usage: &Usage, counter: u64, len: usize) -> KeyUse {
-        let more = len.div_ceil(16) as u64;
-        let used = Used { packets: counter, blocks: usage.blocks.fetch_add(more, Ordering::Relaxed) };
-        if self.is_used_up(used) {
-            return KeyUse::UsedUp;
-        }
-        let (uses, blocks) = self.since_it_began(used);
-        let due =
-            passes(uses, 1, (REKEY_USES, REMIND_USES)) || passes(blocks, more, (REKEY_BLOCKS, REMIND_BLOCKS));
-        if due { KeyUse::RekeyDue } else { KeyUse::Good }
+    /// Whether another key was called for with this step of packets or of blocks, each given as the count before it
+    /// and how many there are more.
+    pub(crate) fn passes_a_bound(&self, packets: (u64, u64), blocks: (u64, u64)) -> bool {
+        let Used { packets: uses, blocks: volume } =
+            self.since_it_began(Used { packets: packets.0, blocks: blocks.0 });
+        passes(uses, packets.1, (REKEY_USES, REMIND_USES))
+            || passes(volume, blocks.1, (REKEY_BLOCKS, REMIND_BLOCKS))
     }
 
     /// Whether the key's bounds call for another one, at this moment of the session.
     pub(crate) fn is_rekey_due(&self, used: Used) -> bool {
-        let (uses, blocks) = self.since_it_began(used);
-        uses >= REKEY_USES || blocks >= REKEY_BLOCKS
+        let Used { packets, blocks } = self.since_it_began(used);
+        packets >= REKEY_USES || blocks >= REKEY_BLOCKS
     }
 
-    /// Whether nothing can be sealed under the key any more, at this moment of the session.
-    pub(crate) fn is_used_up(&self, used: Used) -> bool {
-        self.since_it_began(used).0 >= MAX_KEY_USES
+    /// Whether nothing can be sealed under the key with this counter or a later one.
+    pub(crate) const fn is_used_up(&self, counter: u64) -> bool {
+        counter.saturating_sub(self.before.packets) >= MAX_KEY_USES || counter > MAX_COUNTER
     }
 
-    /// Uses of the key, and blocks under it. The ring is loaded before a counter is taken, so no counter is from before
-    /// the epoch. A few blocks of the epoch before may count here as well, which is the safe side.
-    fn since_it_began(&self, used: Used) -> (u64, u64) {
-        (used.packets.saturating_sub(self.before.packets), used.blocks.saturating_sub(self.before.blocks))
+    /// Uses of the key, and blocks under it. A few of the epoch before may count here as well, which is the safe side.
+    const fn since_it_began(&self, used: Used) -> Used {
+        Used {
+            packets: used.packets.saturating_sub(self.before.packets),
+            blocks: used.blocks.saturating_sub(self.before.blocks),
+        }
     }
 }
 
@@ -196,15 +147,10 @@ impl KeyRing {
 }
 
 #[cfg(test)]
-impl Usage {
-    /// Has so many blocks be left to the bound of this epoch, as if all before them had been sealed.
-    pub(crate) fn leave_blocks(&self, epoch: &KeyEpoch, blocks: u64) {
-        self.blocks.store(epoch.before.blocks + REKEY_BLOCKS - blocks, Ordering::Relaxed);
-    }
-
-    /// Has the next packet have this counter.
-    pub(crate) fn advance(&self, counter: u64) {
-        self.packets.store(counter, Ordering::Relaxed);
+impl KeyEpoch {
+    /// What the session has sealed when so many blocks are left to this key's bound.
+    pub(crate) const fn used_until(&self, blocks: u64) -> u64 {
+        self.before.blocks + REKEY_BLOCKS - blocks
     }
 }
 
@@ -237,42 +183,48 @@ mod tests {
     #[test]
     fn uses_of_a_key_are_counted_from_its_first_packet() {
         for first in [0, 1, 1 << 40] {
-            let (epoch, usage) = (epoch(first), Usage::new(Role::Initiator));
-            let after = |uses| Used { packets: first + uses, blocks: 7 };
-            for (uses, expected) in [
-                (0, KeyUse::Good),
-                (REKEY_USES - 2, KeyUse::Good),
-                (REKEY_USES - 1, KeyUse::RekeyDue),
-                (REKEY_USES, KeyUse::Good),
-                (REKEY_USES + REMIND_USES - 2, KeyUse::Good),
-                (REKEY_USES + REMIND_USES - 1, KeyUse::RekeyDue),
-                (MAX_KEY_USES - 1, KeyUse::Good),
-                (MAX_KEY_USES, KeyUse::UsedUp),
-                (MAX_KEY_USES + 1, KeyUse::UsedUp),
+            let epoch = epoch(first);
+            let none = (7, 0);
+            for (uses, more, expected) in [
+                (0, 16, false),
+                (REKEY_USES - 17, 16, false),
+                (REKEY_USES - 16, 16, true),
+                (REKEY_USES - 1, 16, true),
+                (REKEY_USES, 16, false),
+                (REKEY_USES + REMIND_USES - 17, 16, false),
+                (REKEY_USES + REMIND_USES - 16, 16, true),
             ] {
-                assert_eq!(epoch.account(&usage, first + uses, 0), expected, "{uses} uses before");
+                assert_eq!(epoch.passes_a_bound((first + uses, more), none), expected, "{uses} uses before");
             }
+            let after = |uses| Used { packets: first + uses, blocks: 7 };
             assert!(!epoch.is_rekey_due(after(REKEY_USES - 1)));
             assert!(epoch.is_rekey_due(after(REKEY_USES)));
-            assert!(!epoch.is_used_up(after(MAX_KEY_USES - 1)));
-            assert!(epoch.is_used_up(after(MAX_KEY_USES)));
+            assert!(!epoch.is_used_up(first + MAX_KEY_USES - 1));
+            assert!(epoch.is_used_up(first + MAX_KEY_USES));
+            assert!(epoch.is_used_up(u64::MAX));
         }
+        let late = epoch(MAX_COUNTER - 5);
+        assert!(!late.is_used_up(MAX_COUNTER));
+        assert!(late.is_used_up(MAX_COUNTER + 1), "no counter is so high");
     }
 
     //= ZSSP-ST-30  2^34 blocks
     #[test]
     fn blocks_under_a_key_are_counted() {
-        let (epoch, usage) = (epoch(0), Usage::new(Role::Initiator));
+        let epoch = epoch(0);
         // Seven blocks were sealed before the epoch.
-        usage.blocks.store(REKEY_BLOCKS + 7 - 3, Ordering::Relaxed);
-        assert_eq!(epoch.account(&usage, 1, 17), KeyUse::Good, "two blocks");
-        assert!(!epoch.is_rekey_due(usage.so_far()));
-        assert_eq!(epoch.account(&usage, 2, 1), KeyUse::RekeyDue, "one more");
-        assert!(epoch.is_rekey_due(usage.so_far()));
-        assert_eq!(epoch.account(&usage, 3, 1000), KeyUse::Good, "said once");
-        usage.blocks.store(REKEY_BLOCKS + REMIND_BLOCKS + 7 - 1, Ordering::Relaxed);
-        assert_eq!(epoch.account(&usage, 4, 5000), KeyUse::RekeyDue, "and again later");
-        assert_eq!(epoch.account(&usage, 5, 0), KeyUse::Good, "nothing was sealed");
+        for (before, more, expected) in [
+            (REKEY_BLOCKS + 7 - 3, 2, false),
+            (REKEY_BLOCKS + 7 - 1, 1, true),
+            (REKEY_BLOCKS + 7, 1000, false),
+            (REKEY_BLOCKS + REMIND_BLOCKS + 7 - 1, 5000, true),
+            (REKEY_BLOCKS + REMIND_BLOCKS + 7 + 4999, 0, false),
+        ] {
+            assert_eq!(epoch.passes_a_bound((1, 16), (before, more)), expected, "{before} blocks before");
+        }
+        let after = |blocks| Used { packets: 1, blocks };
+        assert!(!epoch.is_rekey_due(after(REKEY_BLOCKS + 6)));
+        assert!(epoch.is_rekey_due(after(REKEY_BLOCKS + 7)));
     }
 
     #[test]

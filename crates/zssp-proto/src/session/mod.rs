@@ -1,18 +1,20 @@
 //! An established session's data path: any number of threads seal and open packets of one session at once.
 //!
-//! What they share is one immutable key ring behind an atomic pointer, one atomic send counter and one lock-free
-//! replay window (PROTOCOL 3.4, 5.1, 5.3). No step takes a lock or allocates.
+//! What they share is one immutable key ring behind an atomic pointer, one send counter, of which each thread takes a
+//! few at a time, and one lock-free replay window (PROTOCOL 3.4, 5.1, 5.3). No step takes a lock or allocates.
 
 mod keys;
 mod open;
 mod replay;
 mod seal;
+mod usage;
 
 use core::fmt;
 use std::sync::{Arc, Weak};
 
-pub(crate) use keys::{KeyEpoch, KeyRing, KeyUse, Usage, Used};
+pub(crate) use keys::{KeyEpoch, KeyRing, KeyUse};
 pub use seal::{SealError, Sealed};
+pub(crate) use usage::{Usage, Used};
 
 use crate::address::Address;
 use crate::context::{Ingress, Inner};
@@ -88,7 +90,7 @@ impl Session {
 
     /// Packets sealed so far, of every kind.
     pub fn packets_sealed(&self) -> u64 {
-        self.0.usage.so_far().packets - Used::none(self.0.role).packets
+        self.0.usage.packets(self.0.role)
     }
 }
 
@@ -183,7 +185,7 @@ impl Shared {
     #[cfg(test)]
     pub(crate) fn leave_blocks(&self, blocks: u64) {
         if let Some(ring) = self.ring() {
-            self.usage.leave_blocks(&ring.current, blocks);
+            self.usage.set_blocks(ring.current.used_until(blocks));
         }
     }
 
@@ -200,7 +202,7 @@ impl Shared {
 
     /// Whether the key in use is used up.
     pub(crate) fn is_used_up(&self) -> bool {
-        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_used_up(self.usage.so_far()))
+        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_used_up(self.usage.so_far().packets))
     }
 
     /// Has the session's deadline come at once, for the bounds of its key are reached.

@@ -7,34 +7,35 @@
 //!    may deliver the packet with this counter.
 //!
 //! # Layout
-//! Counters are grouped in *blocks* of 16, and [`BLOCKS`] slots of one atomic word each hold one block at a time, so
-//! blocks `s`, `s + BLOCKS`, `s + 2 * BLOCKS`, … take turns in slot `s`; which of them is there is its *round*:
+//! Counters are grouped in *blocks* of 16, and 8 blocks are a *stretch*. One atomic word holds one block at a time, so
+//! blocks that are [`STRETCHES`] stretches apart take turns in a word; which of them is there is its *round*:
 //!
 //! ```text
-//! counter = ((round * BLOCKS) + place) * 16 + bit       word = round:48 || received:16       slot = place * 8 mod BLOCKS
+//! counter = ((round * STRETCHES * 8) + place) * 16 + bit       word = round:48 || received:16
+//! words[place % STRETCHES][place / STRETCHES]
 //! ```
 //!
-//! A slot is cleared by nobody: the first counter of a later round replaces the word, round and bits at once.
-//! Next to the slots, `newest` is the highest block that anyone has committed to or is committing to: not the highest
-//! counter, which all threads would fight for with every packet. The `SLOTS` newest blocks are the window.
+//! A word is cleared by nobody: the first counter of a later round replaces it, round and bits at once.
+//! Next to the words, `newest` is the highest stretch that anyone has committed to or is committing to: not the highest
+//! counter, which all threads would fight for with every packet. The `STRETCHES` newest stretches are the window.
 //!
-//! Consecutive blocks are a cache line apart, so that threads at work on neighbouring blocks do not wait for each
-//! other's lines.
+//! What threads at work on neighbouring blocks write lies in different cache lines, and `newest`, which is written once
+//! in 128 packets and read twice for each, has one of its own: no thread waits for another's lines.
 //!
 //! # Why no counter is accepted twice
 //! - Words are unambiguous. No counter above [`LAST`](Window::LAST) is ever accepted, and up to there the round fits its 48 bits:
 //!   it is never truncated, so nothing depends on how long a thread sleeps or how far a peer jumps.
 //! - A word only grows, read as one number: a swap either adds a bit of the same round or installs a higher round.
-//! - `Ok` is returned only by a swap that added the counter's own bit. After it, the slot has that bit set for as
+//! - `Ok` is returned only by a swap that added the counter's own bit. After it, the word has that bit set for as
 //!   long as it stays in that round, and once it has left the round it never returns. Both are refused.
 //!
 //! So the decision is one swap on one word, whatever `newest` says at that moment, and needs no ordering between
 //! different words: `Relaxed` is enough. If several threads commit the same new counter, the first swap wins. None
-//! wins only if a later round took the slot in between, that is when the counter fell out of the window.
+//! wins only if a later round took the word in between, that is when the counter fell out of the window.
 //!
 //! # Why everything inside the window is remembered
-//! A slot is taken from block `b` by a counter of block `b + k * BLOCKS`, `k >= 1`, and `newest` was raised to that block
-//! before, so all of `b` was too old already.
+//! A word is taken from a block by a counter `k * STRETCHES` stretches later, `k >= 1`, and `newest` was raised to that
+//! one's stretch before, so all of the block was too old already.
 //!
 //! # Checking the races
 //! The models in `replay/loom_models.rs` try the interleavings of a few threads with loom, in seconds:
@@ -50,24 +51,28 @@ use crate::sync::{AtomicU64, Ordering::Relaxed};
 pub(crate) const MAX_AHEAD: u64 = 1 << 24;
 
 /// The window of a session: the highest counter received and at least 2048 below it.
-pub(crate) type ReplayWindow = Window<BLOCKS>;
+pub(crate) type ReplayWindow = Window<STRETCHES>;
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<ReplayWindow>() <= 1100);
+const _: () = assert!(size_of::<ReplayWindow>() <= 1152);
 //= ZSSP-DEF-18  at least 2048 counters
 const _: () = assert!(ReplayWindow::WINDOW >= 2048);
 
-/// One more than 2048 counters fill: the block that is being filled takes the place of the oldest.
-const BLOCKS: usize = 129;
+/// One more than 2048 counters fill: the stretch that is being filled takes the place of the oldest.
+const STRETCHES: usize = 17;
 
-/// Words in a cache line.
-const LINE: u64 = 8;
+/// Blocks in a stretch; words in a cache line.
+const BLOCKS: usize = 8;
 
-/// No window of however many slots accepts more counters.
-const MAX_LAST: u128 = 1 << 62;
-
+/// Counters in a block.
 const BITS: u64 = 16;
 const ROUND_BITS: u32 = 48;
+
+/// Counters in a stretch.
+const STRETCH: u64 = BLOCKS as u64 * BITS;
+
+/// No window of however many stretches accepts more counters.
+const MAX_LAST: u128 = 1 << 62;
 
 /// Why a counter is refused. All three happen in honest traffic: the network duplicates, delays and loses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -83,29 +88,34 @@ pub(crate) enum Replay {
     TooOld,
 }
 
-/// A replay window of `SLOTS` blocks; use [`ReplayWindow`], the models use smaller ones.
+/// What is written by threads that do not wait for each other.
+#[repr(align(64))]
+struct Line<T>(T);
+
+/// A replay window of so many stretches; use [`ReplayWindow`], the models use smaller ones.
 ///
 /// All methods take `&self`, hold no lock and never wait for another thread.
-pub(crate) struct Window<const SLOTS: usize> {
-    newest: AtomicU64,
-    slots: [AtomicU64; SLOTS],
+pub(crate) struct Window<const STRETCHES: usize> {
+    newest: Line<AtomicU64>,
+    words: [Line<[AtomicU64; BLOCKS]>; STRETCHES],
 }
 
-impl<const SLOTS: usize> Window<SLOTS> {
-    /// A counter at most this far below the highest received is remembered; up to 15 more are.
-    pub(crate) const WINDOW: u64 = (SLOTS as u64 - 1) * BITS;
+impl<const STRETCHES: usize> Window<STRETCHES> {
+    /// A counter at most this far below the highest received is remembered; up to 127 more are.
+    pub(crate) const WINDOW: u64 = (STRETCHES as u64 - 1) * STRETCH;
 
     /// The last counter that is ever accepted, so that rounds fit their bits and no sum overflows. For a session's window
     /// it is about 2^59: at a billion packets a second, 18 years away. A sender must end the session before it gets there.
     pub(crate) const LAST: u64 = {
-        let rounds = (SLOTS as u128 * BITS as u128) << ROUND_BITS;
+        let rounds = (STRETCHES as u128 * STRETCH as u128) << ROUND_BITS;
         (if rounds < MAX_LAST { rounds as u64 } else { MAX_LAST as u64 }) - 1
     };
 
     /// A window that has received nothing; counters up to [`MAX_AHEAD`] are welcome.
     pub(crate) fn new() -> Self {
-        // All zero is round 0 in every slot, with no bit set.
-        Self { newest: AtomicU64::new(0), slots: core::array::from_fn(|_| AtomicU64::new(0)) }
+        // All zero is round 0 in every word, with no bit set.
+        let line = |_| Line(core::array::from_fn(|_| AtomicU64::new(0)));
+        Self { newest: Line(AtomicU64::new(0)), words: core::array::from_fn(line) }
     }
 
     //= ZSSP-RPL-01  reads only, before anything is stored
@@ -116,9 +126,9 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// The reason when not; [`commit`](Self::commit) would refuse it as well, so the packet can be dropped unread.
     /// An accepted one may yet lose to another thread there.
     pub(crate) fn check(&self, counter: u64) -> Result<(), Replay> {
-        self.check_range(counter, self.newest.load(Relaxed))?;
-        let place = Place::of::<SLOTS>(counter);
-        place.mark(self.slots[place.slot].load(Relaxed)).map(drop)
+        self.check_range(counter, self.newest.0.load(Relaxed))?;
+        let (word, place) = self.place(counter);
+        place.mark(word.load(Relaxed)).map(drop)
     }
 
     //= ZSSP-RPL-03  one swap decides, so one thread wins
@@ -129,80 +139,81 @@ impl<const SLOTS: usize> Window<SLOTS> {
     /// # Errors
     /// The reason why not; the packet must then be dropped. The window is as if it had never come.
     pub(crate) fn commit(&self, counter: u64) -> Result<(), Replay> {
-        let newest = self.newest.load(Relaxed);
+        let newest = self.newest.0.load(Relaxed);
         self.check_range(counter, newest)?;
-        // Before the swap below, so that no slot is taken from a block that still counts as inside the window.
-        // If the swap then refuses, another thread has committed this counter or one of a later block, which is as good.
-        if counter / BITS > newest {
-            self.newest.fetch_max(counter / BITS, Relaxed);
+        // Before the swap below, so that no word is taken from a block that still counts as inside the window.
+        // If the swap then refuses, another thread has committed this counter or one of a later round, which is as good.
+        if counter / STRETCH > newest {
+            self.newest.0.fetch_max(counter / STRETCH, Relaxed);
         }
-        let place = Place::of::<SLOTS>(counter);
-        let slot = &self.slots[place.slot];
-        let mut word = slot.load(Relaxed);
+        let (word, place) = self.place(counter);
+        let mut current = word.load(Relaxed);
         loop {
-            let marked = place.mark(word)?;
-            match slot.compare_exchange_weak(word, marked, Relaxed, Relaxed) {
+            let marked = place.mark(current)?;
+            match word.compare_exchange_weak(current, marked, Relaxed, Relaxed) {
                 Ok(_) => return Ok(()),
-                Err(actual) => word = actual,
+                Err(actual) => current = actual,
             }
         }
     }
 
     /// Counts everything that `highest` makes too old as that from now on, though nothing so high may have been received.
     pub(crate) fn raise(&self, highest: u64) {
-        self.newest.fetch_max(highest.min(Self::LAST) / BITS, Relaxed);
+        self.newest.0.fetch_max(highest.min(Self::LAST) / STRETCH, Relaxed);
     }
 
     // `newest` may be outdated, that is too low. Then a counter may be too far ahead that another thread has just
     // brought within reach, as if this call had come a little earlier; and one that has become too old may pass,
-    // which `Place::mark` decides anew. No sum overflows, because `newest` is never a block above that of `LAST`.
+    // which `Place::mark` decides anew. No sum overflows, because `newest` is never a stretch above that of `LAST`.
     fn check_range(&self, counter: u64, newest: u64) -> Result<(), Replay> {
-        let reach = newest * BITS + MAX_AHEAD;
+        let reach = newest * STRETCH + MAX_AHEAD;
         //= ZSSP-RPL-08  at most 2^24 above the highest received
-        if counter > Self::LAST || (counter > reach && counter - reach > self.highest_bit(newest)) {
+        if counter > Self::LAST || (counter > reach && counter - reach > self.highest_in(newest)) {
             Err(Replay::TooFarAhead)
         //= ZSSP-RPL-07  not older than the window
-        } else if counter / BITS + SLOTS as u64 <= newest {
+        } else if counter / STRETCH + STRETCHES as u64 <= newest {
             Err(Replay::TooOld)
         } else {
             Ok(())
         }
     }
 
-    /// Where in block `newest` the highest counter is that was received: 0 if none was.
-    fn highest_bit(&self, newest: u64) -> u64 {
-        let place = Place::of::<SLOTS>(newest * BITS);
-        let word = self.slots[place.slot].load(Relaxed);
-        let received = if word & !RECEIVED == place.round { word & RECEIVED } else { 0 };
-        received.checked_ilog2().map_or(0, u64::from)
+    /// Where in stretch `newest` the highest counter is that was received: 0 if none was.
+    fn highest_in(&self, newest: u64) -> u64 {
+        let highest_of = |block: u64| {
+            let (word, place) = self.place(newest * STRETCH + block * BITS);
+            let word = word.load(Relaxed);
+            let received = if word & !RECEIVED == place.round { word & RECEIVED } else { 0 };
+            received.checked_ilog2().map(|bit| block * BITS + u64::from(bit))
+        };
+        (0..BLOCKS as u64).rev().find_map(highest_of).unwrap_or(0)
+    }
+
+    /// Where a counter not above [`LAST`](Self::LAST) is recorded.
+    fn place(&self, counter: u64) -> (&AtomicU64, Place) {
+        let (block, blocks) = (counter / BITS, (STRETCHES * BLOCKS) as u64);
+        let (round, place) = (block / blocks, (block % blocks) as usize);
+        let word = &self.words[place % STRETCHES].0[place / STRETCHES];
+        (word, Place { round: round << BITS, bit: 1 << (counter % BITS) })
     }
 }
 
-impl<const SLOTS: usize> fmt::Debug for Window<SLOTS> {
+impl<const STRETCHES: usize> fmt::Debug for Window<STRETCHES> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReplayWindow").field("newest", &self.newest.load(Relaxed)).finish_non_exhaustive()
+        f.debug_struct("ReplayWindow").field("newest", &self.newest.0.load(Relaxed)).finish_non_exhaustive()
     }
 }
 
-/// Where a counter not above [`Window::LAST`] is recorded.
+/// What a counter is in its word.
 #[derive(Clone, Copy)]
 struct Place {
-    slot: usize,
     /// The word's upper 48 bits, in place.
     round: u64,
     bit: u64,
 }
 
 impl Place {
-    fn of<const SLOTS: usize>(counter: u64) -> Self {
-        let (block, slots) = (counter / BITS, SLOTS as u64);
-        // An odd number of slots is reached in full, whatever power of two is taken at a time.
-        let stride = if slots % 2 == 1 { LINE } else { 1 };
-        let (round, slot) = (block / slots, (block * stride % slots) as usize);
-        Self { slot, round: round << BITS, bit: 1 << (counter % BITS) }
-    }
-
-    /// The word of this place's slot with this counter recorded in it.
+    /// The word with this counter recorded in it.
     fn mark(self, word: u64) -> Result<u64, Replay> {
         let (round, received) = (word & !RECEIVED, word & RECEIVED);
         if round > self.round {
@@ -238,9 +249,12 @@ mod tests {
     const WINDOW: u64 = ReplayWindow::WINDOW;
     const LAST: u64 = ReplayWindow::LAST;
 
-    /// A window whose newest block is that of `counter`, with nothing received.
-    fn at<const SLOTS: usize>(counter: u64) -> Window<SLOTS> {
-        Window { newest: AtomicU64::new(counter / BITS), ..Window::new() }
+    /// Counters that share a word, and a bit of it, are so far apart.
+    const ROUND: u64 = STRETCHES as u64 * STRETCH;
+
+    /// A window whose newest stretch is that of `counter`, with nothing received.
+    fn at<const STRETCHES: usize>(counter: u64) -> Window<STRETCHES> {
+        Window { newest: Line(AtomicU64::new(counter / STRETCH)), ..Window::new() }
     }
 
     type Steps<'a> = &'a [(u64, Result<(), Replay>)];
@@ -251,7 +265,7 @@ mod tests {
     #[test]
     fn edge_cases() {
         let ok = Ok(());
-        // A counter of the newest block before, the counters committed in this order, and the answers.
+        // A counter of the newest stretch before, the counters committed in this order, and the answers.
         let table: &[(u64, Steps<'_>)] = &[
             // The very first counters, in order, repeated and reversed.
             (0, &[(0, ok), (0, Err(Duplicate)), (1, ok), (0, Err(Duplicate)), (1, Err(Duplicate))]),
@@ -271,24 +285,36 @@ mod tests {
                     (11 + 2 * MAX_AHEAD, Err(TooFarAhead)),
                 ],
             ),
-            // The oldest counter remembered, and the one before it: a block goes as a whole.
-            (0, &[(WINDOW, ok), (0, ok), (0, Err(Duplicate)), (WINDOW + 15, ok), (1, ok), (WINDOW + 16, ok)]),
-            (0, &[(0, ok), (15, ok), (WINDOW + 16, ok), (0, Err(TooOld)), (15, Err(TooOld)), (16, ok)]),
-            // The same slot in the next round, with the same bit: 2064 = BLOCKS * 16.
-            (0, &[(5, ok), (5 + 2064, ok), (5 + 2064, Err(Duplicate)), (5, Err(TooOld)), (6 + 2064, ok)]),
+            // Both sides of a stretch's end.
+            (0, &[(127, ok), (128, ok), (127, Err(Duplicate)), (128, Err(Duplicate)), (129, ok), (126, ok)]),
+            // The oldest counter remembered, and the one before it: a stretch goes as a whole.
+            (
+                0,
+                &[
+                    (WINDOW, ok),
+                    (0, ok),
+                    (0, Err(Duplicate)),
+                    (WINDOW + 127, ok),
+                    (1, ok),
+                    (WINDOW + 128, ok),
+                ],
+            ),
+            (0, &[(0, ok), (127, ok), (WINDOW + 128, ok), (0, Err(TooOld)), (127, Err(TooOld)), (128, ok)]),
+            // The same word in the next round, with the same bit.
+            (0, &[(5, ok), (5 + ROUND, ok), (5 + ROUND, Err(Duplicate)), (5, Err(TooOld)), (6 + ROUND, ok)]),
             // A jump over several rounds leaves stale words behind; they do not count as received.
             (
                 0,
                 &[
                     (5, ok),
                     (7, ok),
-                    (7 + 3 * 2064, ok),
-                    (5 + 3 * 2064, ok),
+                    (7 + 3 * ROUND, ok),
+                    (5 + 3 * ROUND, ok),
                     (7, Err(TooOld)),
-                    (7 + 2 * 2064, Err(TooOld)),
+                    (7 + 2 * ROUND, Err(TooOld)),
                 ],
             ),
-            (0, &[(5, ok), (10_000, ok), (5 + 4 * 2064, ok), (5 + 4 * 2064, Err(Duplicate))]),
+            (0, &[(5, ok), (10_000, ok), (5 + 4 * ROUND, ok), (5 + 4 * ROUND, Err(Duplicate))]),
             // The last counter, and what lies above it.
             (
                 LAST - 1,
@@ -302,14 +328,14 @@ mod tests {
             (
                 LAST,
                 &[
-                    (LAST - WINDOW - 16, Err(TooOld)),
-                    (LAST - WINDOW - 15, ok),
-                    (LAST - 2064, Err(TooOld)),
-                    (LAST - 16, ok),
+                    (LAST - WINDOW - 128, Err(TooOld)),
+                    (LAST - WINDOW - 127, ok),
+                    (LAST - ROUND, Err(TooOld)),
+                    (LAST - 128, ok),
                 ],
             ),
             (
-                LAST - MAX_AHEAD - 15,
+                LAST - MAX_AHEAD - 127,
                 &[
                     (LAST, Err(TooFarAhead)),
                     (LAST - MAX_AHEAD, ok),
@@ -356,10 +382,10 @@ mod tests {
 
     #[test]
     fn no_window_reaches_beyond_its_numbers() {
-        assert_eq!(LAST, 2064 * (1 << 48) - 1);
-        assert_eq!(Window::<16_384>::LAST, (1 << 62) - 1);
-        let window = at::<16_385>(Window::<16_385>::LAST);
-        assert_eq!(window.commit(Window::<16_385>::LAST), Ok(()));
+        assert_eq!(LAST, 2176 * (1 << 48) - 1);
+        assert_eq!(Window::<2048>::LAST, (1 << 62) - 1);
+        let window = at::<2049>(Window::<2049>::LAST);
+        assert_eq!(window.commit(Window::<2049>::LAST), Ok(()));
         assert_eq!(window.commit(u64::MAX), Err(TooFarAhead));
     }
 
@@ -370,9 +396,9 @@ mod tests {
         for counter in 0..100_000 {
             assert_eq!(window.commit(counter), Ok(()));
         }
-        // 100,000 is the first counter of a block that has not begun.
-        assert_eq!(window.check(100_000 - WINDOW - 17), Err(TooOld));
-        for counter in 100_000 - WINDOW - 16..100_000 {
+        // 100,000 is in the stretch that begins with 99,968.
+        assert_eq!(window.check(99_968 - WINDOW - 1), Err(TooOld));
+        for counter in 99_968 - WINDOW..100_000 {
             assert_eq!(window.check(counter), Err(Duplicate), "{counter}");
         }
     }
@@ -384,10 +410,10 @@ mod tests {
     }
 
     impl Oracle {
-        fn check<const SLOTS: usize>(&self, counter: u64) -> Result<(), Replay> {
-            if counter > Window::<SLOTS>::LAST || counter > self.highest.saturating_add(MAX_AHEAD) {
+        fn check<const STRETCHES: usize>(&self, counter: u64) -> Result<(), Replay> {
+            if counter > Window::<STRETCHES>::LAST || counter > self.highest.saturating_add(MAX_AHEAD) {
                 Err(TooFarAhead)
-            } else if counter / BITS + SLOTS as u64 <= self.highest / BITS {
+            } else if counter / STRETCH + STRETCHES as u64 <= self.highest / STRETCH {
                 Err(TooOld)
             } else if self.received.contains(&counter) {
                 Err(Duplicate)
@@ -398,16 +424,16 @@ mod tests {
     }
 
     /// Commits `steps`, distances from the highest counter so far or any numbers, to a window and to the oracle.
-    fn compare<const SLOTS: usize>(start: u64, steps: &[Step]) -> Result<(), TestCaseError> {
-        let start = start.min(Window::<SLOTS>::LAST) / BITS * BITS;
-        let window = at::<SLOTS>(start);
+    fn compare<const STRETCHES: usize>(start: u64, steps: &[Step]) -> Result<(), TestCaseError> {
+        let start = start.min(Window::<STRETCHES>::LAST) / STRETCH * STRETCH;
+        let window = at::<STRETCHES>(start);
         let mut oracle = Oracle { received: BTreeSet::new(), highest: start };
         for step in steps {
             let counter = match *step {
                 Step::Anywhere(counter) => counter,
                 Step::Near(distance) => oracle.highest.saturating_add_signed(distance),
             };
-            let expected = oracle.check::<SLOTS>(counter);
+            let expected = oracle.check::<STRETCHES>(counter);
             prop_assert_eq!(window.check(counter), expected, "check {}", counter);
             prop_assert_eq!(window.commit(counter), expected, "commit {}", counter);
             if expected.is_ok() {
@@ -427,7 +453,7 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             8 => (-40..40_i64).prop_map(Step::Near),
-            4 => (-2100..2100_i64).prop_map(Step::Near),
+            4 => (-2300..2300_i64).prop_map(Step::Near),
             2 => (-9000..9000_i64).prop_map(Step::Near),
             1 => (-2..=2_i64).prop_map(|distance| Step::Near(MAX_AHEAD.cast_signed() + distance)),
             1 => any::<u64>().prop_map(Step::Anywhere),
@@ -447,7 +473,7 @@ mod tests {
     proptest! {
         #[test]
         fn matches_the_oracle(start in start(), steps in steps()) {
-            compare::<BLOCKS>(start, &steps)?;
+            compare::<STRETCHES>(start, &steps)?;
         }
 
         #[test]
@@ -492,7 +518,7 @@ mod tests {
     #[test]
     fn threads_that_overtake_each_other_accept_nothing_twice() {
         const COUNTERS: u64 = 200_000;
-        // A window of 16: whoever is a little late finds its slot taken by a later round.
+        // A window of 128: whoever is a little late finds its word taken by a later round.
         let window = Window::<2>::new();
         let winners: Vec<AtomicU8> = (0..COUNTERS).map(|_| AtomicU8::new(0)).collect();
         let barrier = Barrier::new(THREADS as usize);
@@ -509,8 +535,8 @@ mod tests {
             }
         });
         assert!(winners.iter().all(|winners| winners.load(Relaxed) <= 1));
-        // Nobody is above the last sixteen, so nothing can overtake them.
-        for counter in COUNTERS - 16..COUNTERS {
+        // Nobody is above the last 128, so nothing can overtake them.
+        for counter in COUNTERS - 128..COUNTERS {
             assert_eq!(winners[counter as usize].load(Relaxed), 1, "winners of {counter}");
         }
     }

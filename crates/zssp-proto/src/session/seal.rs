@@ -70,8 +70,7 @@ impl Session {
         //= ZSSP-DEF-04  refused before a counter is taken
         let ring = ring.as_ref().ok_or(SealError::Closed)?;
         let epoch = &ring.current;
-        let counter = self.0.usage.next_counter();
-        let key_use = epoch.account(&self.0.usage, counter, split.packet_len());
+        let (counter, key_use) = self.0.usage.take(epoch, split.packet_len());
         match key_use {
             KeyUse::Good => {}
             KeyUse::RekeyDue => self.0.wake(epoch),

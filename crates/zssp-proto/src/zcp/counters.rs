@@ -12,16 +12,16 @@ use crate::session::Window;
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 
 /// Which counter is the next, and which were answered.
-pub(super) struct Counters<const SLOTS: usize> {
+pub(super) struct Counters<const STRETCHES: usize> {
     /// The counter of the next challenge. 0 is what a hello has that was never challenged.
     next: AtomicU64,
     /// Which challenges were answered; each can be once. Made with the first challenge.
-    answered: OnceLock<Box<Window<SLOTS>>>,
+    answered: OnceLock<Box<Window<STRETCHES>>>,
 }
 
-impl<const SLOTS: usize> Counters<SLOTS> {
+impl<const STRETCHES: usize> Counters<STRETCHES> {
     /// A challenge can be answered until so many later ones were taken, at least.
-    const ANSWERABLE: u64 = Window::<SLOTS>::WINDOW;
+    const ANSWERABLE: u64 = Window::<STRETCHES>::WINDOW;
 
     pub(super) fn new() -> Self {
         Self { next: AtomicU64::new(1), answered: OnceLock::new() }
@@ -53,7 +53,7 @@ impl<const SLOTS: usize> Counters<SLOTS> {
     }
 }
 
-impl<const SLOTS: usize> fmt::Debug for Counters<SLOTS> {
+impl<const STRETCHES: usize> fmt::Debug for Counters<STRETCHES> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Counters").field("next", &self.next).finish_non_exhaustive()
     }
@@ -66,7 +66,7 @@ mod loom_models {
 
     use super::*;
 
-    /// Two slots: a challenge can be answered until 16 later ones were taken.
+    /// Two stretches: a challenge can be answered until 128 later ones were taken.
     type Small = Counters<2>;
 
     /// Counters of which `first` is the next. Somebody was challenged before, as the allocation is not what is modelled.
@@ -80,7 +80,7 @@ mod loom_models {
     /// Both are challenged, and both answer: neither keeps the other from it.
     #[test]
     fn loom_challenged_at_once() {
-        for first in [2, 16, 40] {
+        for first in [2, 128, 300] {
             loom::model(move || {
                 let counters = counters(first);
                 let answer = |counters: &Small| {
@@ -111,7 +111,7 @@ mod loom_models {
     /// The same answer comes twice, while somebody else is challenged: it passes once.
     #[test]
     fn loom_one_answer_twice() {
-        for first in [2, 16, 40] {
+        for first in [2, 128, 300] {
             loom::model(move || {
                 let counters = counters(first);
                 let counter = counters.take();
@@ -135,7 +135,7 @@ mod loom_models {
             let flood = {
                 let counters = counters.clone();
                 thread::spawn(move || {
-                    counters.advance(100);
+                    counters.advance(1000);
                     counters.take()
                 })
             };

@@ -5,7 +5,7 @@ use loom::thread;
 
 use super::*;
 
-/// Two slots: the two newest blocks are the window, and counters 32 apart share a slot.
+/// Two stretches: the two newest are the window, and counters 256 apart share a word.
 type Small = Window<2>;
 
 /// Runs each list of commits on a thread of its own, and checks what must hold for every interleaving.
@@ -35,11 +35,11 @@ fn model<const THREADS: usize>(threads: [&'static [u64]; THREADS]) {
         }
 
         let highest = threads.iter().copied().flatten().copied().max().expect("there are counters");
-        assert_eq!(window.newest.load(Relaxed), highest / BITS);
+        assert_eq!(window.newest.0.load(Relaxed), highest / STRETCH);
         for &counter in threads.iter().copied().flatten() {
             let winners = accepted.iter().filter(|&&winner| winner == counter).count();
             assert!(winners <= 1, "{counter} was accepted {winners} times");
-            let overtaken = counter / BITS + 2 <= highest / BITS;
+            let overtaken = counter / STRETCH + 2 <= highest / STRETCH;
             assert!(winners == 1 || overtaken, "{counter} has no winner");
             let expected = if overtaken { Replay::TooOld } else { Replay::Duplicate };
             assert_eq!(window.check(counter), Err(expected), "{counter} afterwards");
@@ -64,22 +64,23 @@ fn loom_one_word() {
 fn loom_two_words() {
     model([&[15, 16], &[16, 15]]);
     model([&[15], &[16], &[16]]);
+    model([&[127, 128], &[128, 127]]);
 }
 
 #[test]
 fn loom_overtaken_by_a_later_round() {
-    model([&[5], &[5, 37]]);
-    model([&[5, 37], &[37, 5]]);
-    model([&[5], &[5], &[37]]);
-    model([&[5], &[37], &[69]]);
-    model([&[5, 37], &[5, 69]]);
+    model([&[5], &[5, 261]]);
+    model([&[5, 261], &[261, 5]]);
+    model([&[5], &[5], &[261]]);
+    model([&[5], &[261], &[517]]);
+    model([&[5, 261], &[5, 517]]);
 }
 
 #[test]
 fn loom_overtaken_by_the_window_alone() {
-    // 21 and 37 use different slots, and 5 and 37 the same one; 53 makes 21 too old too.
-    model([&[21], &[21], &[53]]);
-    model([&[5, 21], &[53, 5]]);
+    // 300 makes both too old, and takes the word of neither.
+    model([&[21], &[21], &[300]]);
+    model([&[5, 21], &[300, 5]]);
 }
 
 #[test]
@@ -88,7 +89,7 @@ fn loom_refused_before_decryption_is_refused_for_good() {
         let window = Arc::new(Small::new());
         let committing = {
             let window = Arc::clone(&window);
-            thread::spawn(move || (window.commit(5).is_ok(), window.commit(37).is_ok()))
+            thread::spawn(move || (window.commit(5).is_ok(), window.commit(261).is_ok()))
         };
         let checked = window.check(5);
         let committed = window.commit(5);
@@ -104,7 +105,7 @@ fn loom_raised_meanwhile() {
         let window = Arc::new(Small::new());
         let raising = {
             let window = Arc::clone(&window);
-            thread::spawn(move || window.raise(37))
+            thread::spawn(move || window.raise(261))
         };
         let accepted = [window.commit(5), window.commit(5)].into_iter().filter(Result::is_ok).count();
         assert!(accepted <= 1);

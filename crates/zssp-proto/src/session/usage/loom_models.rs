@@ -1,0 +1,80 @@
+//! Interleavings of threads that take counters; the documentation of `usage` has the command.
+
+use std::collections::BTreeSet;
+
+use loom::sync::Arc;
+use loom::thread;
+
+use super::*;
+
+/// Threads of these shares take `each` counters, when so many of a run are left to each share: none is taken twice,
+/// and afterwards it is known how many were taken.
+fn model<const THREADS: usize>(shares: [usize; THREADS], each: usize, left: u64) {
+    let mut builder = loom::model::Builder::new();
+    if THREADS > 2 {
+        builder.preemption_bound.get_or_insert(3);
+    }
+    builder.check(move || {
+        let usage = Arc::new(Usage::new(Role::Initiator));
+        let mut taken_before = 0;
+        for share in BTreeSet::from(shares) {
+            for _ in left..RUN {
+                usage.next(&usage.shares[share]);
+                taken_before += 1;
+            }
+        }
+        let take = move |usage: &Usage, share: usize| -> Vec<u64> {
+            (0..each).map(|_| usage.next(&usage.shares[share]).0).collect()
+        };
+        let others: Vec<_> = shares[1..]
+            .iter()
+            .map(|&share| {
+                let usage = Arc::clone(&usage);
+                thread::spawn(move || take(&usage, share))
+            })
+            .collect();
+        let mut taken = vec![take(&usage, shares[0])];
+        taken.extend(others.into_iter().map(|other| other.join().expect("the thread does not panic")));
+        let all: BTreeSet<u64> = taken.iter().flatten().copied().collect();
+        assert_eq!(all.len(), THREADS * each, "{taken:?}");
+        assert_eq!(usage.packets(Role::Initiator), taken_before + all.len() as u64);
+    });
+}
+
+#[test]
+fn loom_within_a_run() {
+    model([0, 0], 2, 5);
+    model([0, 1], 2, 5);
+    model([0, 0, 0], 1, 5);
+}
+
+#[test]
+fn loom_at_the_end_of_a_run() {
+    model([0, 0], 2, 1);
+    model([0, 0], 2, 0);
+    model([0, 1], 2, 1);
+    model([0, 0, 1], 1, 0);
+}
+
+/// One share is so far behind that it gives up what it has, while the other is at work.
+#[test]
+fn loom_given_up() {
+    loom::model(|| {
+        let usage = Arc::new(Usage::new(Role::Initiator));
+        let take = |usage: &Usage, share: usize| usage.next(&usage.shares[share]).0;
+        assert_eq!(take(&usage, 0), 0);
+        for _ in 0..SPREAD - RUN {
+            take(&usage, 1);
+        }
+        let other = {
+            let usage = usage.clone();
+            thread::spawn(move || [take(&usage, 1), take(&usage, 1)])
+        };
+        let own = [take(&usage, 0), take(&usage, 0)];
+        let other = other.join().expect("the thread does not panic");
+        assert!(own[0] == 1 || own[0] >= SPREAD, "{own:?}");
+        assert!(own[1] == 2 || own[1] >= SPREAD, "{own:?}");
+        assert_eq!(BTreeSet::from([own[0], own[1], other[0], other[1]]).len(), 4);
+        assert_eq!(usage.packets(Role::Initiator), 1 + SPREAD - RUN + 4);
+    });
+}
