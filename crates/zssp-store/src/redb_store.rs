@@ -40,8 +40,9 @@ type Opener = Box<dyn Fn() -> Result<Tables, OpenError> + Send + Sync>;
 ///   present ratchet.
 /// - An older copy of the file, put in its place, looks just like the file. The peer notices: unless the copy holds
 ///   the state that it is sure of, or the one before while it is not, the two have no state in common. Then both
-///   start from zero and report [`Event::Downgraded`](zssp_proto::Event::Downgraded), or do not meet at all where
-///   their [`Policy`](zssp_proto::Policy) says so.
+///   start from zero and report [`Event::Downgraded`](zssp_proto::Event::Downgraded); or they do not meet at all where
+///   their [`Policy`](zssp_proto::Policy) says so, and whoever is opened to reports
+///   [`Fault::Unwelcome`](zssp_proto::Fault::Unwelcome) with each hello, or `Event::DowngradeRefused`.
 pub struct Redb {
     /// `None` after the disk failed, until the next call opens the file anew.
     tables: Mutex<Option<Arc<Tables>>>,

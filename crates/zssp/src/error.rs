@@ -61,7 +61,9 @@ pub enum ConnectError {
     /// same moment, and of the two it is its connection that lives. [`Endpoint::accept`](crate::Endpoint::accept) has it.
     #[error("another connection with the same peer took the place of this attempt")]
     Replaced,
-    /// Nobody answered in time: nobody listens there, the key is not the peer's, or the network loses everything.
+    /// Nobody answered in time: nobody listens there, the key is not the peer's, the network loses everything, or the peer
+    /// insists on a ratchet that one of the two has lost (its
+    /// [`EndpointStats::unwelcome`](crate::EndpointStats::unwelcome) counts that).
     #[error("no answer in time: is the address right, and the public key the one of that peer?")]
     TimedOut,
     /// As many attempts as the endpoint allows are under way.

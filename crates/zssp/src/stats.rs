@@ -85,6 +85,10 @@ pub struct EndpointStats {
     pub downgrades: u64,
     /// Peers that had lost their ratchet and were refused for it, as the policy says.
     pub downgrades_refused: u64,
+    /// Hellos left without an answer, as the policy says: of peers that name no ratchet state remembered here. Under
+    /// [`Policy::PERSISTENT`](crate::Policy::PERSISTENT) that is how a peer's lost ratchet shows, or one that was restored
+    /// from an older copy on either side: only a new one-time password brings the two together. Strangers count too.
+    pub unwelcome: u64,
     /// Challenges sent to strangers who had not proven their address.
     pub challenges: u64,
     /// Times the ratchet store failed. The handshakes concerned are tried again by their resends.
@@ -120,6 +124,7 @@ pub(crate) struct Counters {
     pub(crate) receive_errors: Counter,
     pub(crate) downgrades: Counter,
     pub(crate) downgrades_refused: Counter,
+    pub(crate) unwelcome: Counter,
     pub(crate) challenges: Counter,
     pub(crate) store_failures: Counter,
 }
@@ -138,6 +143,7 @@ impl Counters {
             receive_errors: self.receive_errors.load(),
             downgrades: self.downgrades.load(),
             downgrades_refused: self.downgrades_refused.load(),
+            unwelcome: self.unwelcome.load(),
             challenges: self.challenges.load(),
             store_failures: self.store_failures.load(),
         }

@@ -7,8 +7,8 @@ use tokio::sync::oneshot::error::TryRecvError;
 pub(crate) const MAX_TASKS: usize = 16;
 
 /// By how many packets those of one session may overtake each other on the way out, and again on the way in. The replay
-/// window reaches back 2048 (PROTOCOL 3.4), and the network needs some of that, as do rounds in which a large message is
-/// sent again in parts.
+/// window reaches back 2048 (PROTOCOL 3.4). The network needs some of that, as do rounds in which a large message is
+/// sent again in parts, and counters that are taken at the same time are up to 64 apart to begin with.
 const OVERTAKE: usize = 768;
 
 /// How many packets a task may have opened before its turn.

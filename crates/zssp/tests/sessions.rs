@@ -130,11 +130,12 @@ fn a_challenged_peer_connects() {
     });
 }
 
-/// Two that never met but were given one password, that trust nothing else, and that remember each other over restarts.
+/// Two that never met but were given one password, that trust nothing else, and that remember each other over restarts;
+/// until one remembers what was, for its file was restored: then it is left without an answer, and that is counted.
 //= ZSSP-RAT-02  durable
 //= ZSSP-FLG-07  persistent mode
 #[test]
-fn persistent_peers_meet_again_after_a_restart() {
+fn persistent_peers_meet_after_restarts_but_not_over_an_older_copy() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let keys = [SecretKey::generate().unwrap(), SecretKey::generate().unwrap()];
@@ -153,11 +154,11 @@ fn persistent_peers_meet_again_after_a_restart() {
             let peer = PeerName::from(keys[1 - side].public_key());
             store(side).await.preset(&peer, ratchet, zssp::store::Overwrite::Refuse).unwrap();
         }
+        let bind = async |side: usize| {
+            let builder = builder_of(&keys[side]).store(store(side).await).policy(Policy::PERSISTENT);
+            builder.bind("127.0.0.1:0").await.unwrap()
+        };
         for round in 1..=3 {
-            let bind = async |side: usize| {
-                let builder = builder_of(&keys[side]).store(store(side).await).policy(Policy::PERSISTENT);
-                builder.bind("127.0.0.1:0").await.unwrap()
-            };
             let (client, server) = (bind(0).await, bind(1).await);
             let (here, there) = connect(&client, &server).await;
             talk(&here, &there).await;
@@ -166,6 +167,24 @@ fn persistent_peers_meet_again_after_a_restart() {
             drop((here, there, client, server));
             let pair = store(0).await.load(&PeerName::from(keys[1].public_key())).unwrap();
             assert_eq!(pair.first.chain_length(), 1 + round);
+            if round == 1 {
+                drop(store(1).await);
+                std::fs::copy(folder.path().join("1.redb"), folder.path().join("older copy")).unwrap();
+            }
         }
+
+        drop(store(1).await);
+        std::fs::copy(folder.path().join("older copy"), folder.path().join("1.redb")).unwrap();
+        let (client, server) = (bind(0).await, bind(1).await);
+        let reported = async {
+            while server.stats().unwelcome == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            connected = client.connect(server.local_addr(), server.public_key()) => panic!("{connected:?}"),
+            () = reported => {}
+        }
+        assert_eq!(server.stats().downgrades, 0);
     });
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use zssp_proto::{EndReason, Event, Handshake, Outbox, Session, SessionId};
+use zssp_proto::{EndReason, Event, Fault, Handshake, Outbox, Session, SessionId};
 
 use super::Shared;
 use crate::clock;
@@ -67,8 +67,10 @@ impl Shared {
 
     fn run(self: &Arc<Self>, handshake: Handshake) -> Option<Connection> {
         let mut outbox = Outbox::default();
-        if handshake.run(clock::now(), &*self.store, &mut outbox).is_err() {
-            self.counters.faults.add(1);
+        match handshake.run(clock::now(), &*self.store, &mut outbox) {
+            Ok(()) => {}
+            Err(Fault::Unwelcome) => self.counters.unwelcome.add(1),
+            Err(_) => self.counters.faults.add(1),
         }
         let mut accepted = None;
         for event in outbox.events.drain(..) {
