@@ -32,11 +32,13 @@ pub enum Fault {
     /// The ratchet store failed; an [`Event::StoreFailed`](crate::Event::StoreFailed) says why.
     #[error("the ratchet store failed")]
     Store,
+    /// A session that this side opened at the same time survives, so the peer's is left without an answer.
+    #[error("another session opened at the same time survives")]
+    Superseded,
     /// The packet is not one that the state it is addressed to can read.
     #[error("unexpected packet")]
     Unexpected,
-    /// The policy leaves the peer without an answer: its hello names no ratchet state of ours, or a session that this
-    /// side opened at the same time survives.
+    /// The policy leaves the peer without an answer: its hello names no ratchet state of ours.
     #[error("left without an answer by policy")]
     Unwelcome,
     /// The packet uses a ratchet state that a handshake cut off before may still replace on the peer's side; the two try

@@ -47,7 +47,8 @@ impl Default for Challenging {
 /// The responder's side.
 pub(crate) struct Challenger {
     salts: RankedMutex<{ rank::SALTS }, Salts>,
-    /// Remembers two and a half seconds of challenges at 100,000 a second: an honest answer comes within one.
+    /// Remembers two and a half seconds of challenges at 100,000 a second: an honest answer comes within one. Where
+    /// 300,000 hellos a second get through, answers begin to be too late, and honest peers need several attempts.
     counters: Counters<2049>,
 }
 

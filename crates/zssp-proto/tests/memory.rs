@@ -6,7 +6,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use allocation_counter::measure;
@@ -221,14 +222,7 @@ fn the_data_path_allocates_nothing() {
         let pair = Pair::established(1, &Setup { provider: Some(provider), ..Setup::default() });
         for (len, fragments) in [(100, 1), (1400, 1), (61_000, 42)] {
             let payload = vec![5; len];
-            let mut path = Path {
-                session: pair.alice.session(),
-                context: &pair.bob.context,
-                arrival: (pair.now(), pair.alice.address()),
-                buffer: vec![0; Session::sealed_len(len, 1500).unwrap()],
-                scratch: Scratch::new(),
-                pool: Vec::new(),
-            };
+            let mut path = Path::new(&pair, len);
             // In order the buffer of the first fragment becomes the packet; in reverse a second one is needed.
             let mut order: Vec<usize> = (0..fragments).collect();
             for direction in ["in order", "in reverse"] {
@@ -244,6 +238,30 @@ fn the_data_path_allocates_nothing() {
     }
 }
 
+/// The same on two threads at once, each with its own packets of one session, whose counters they take in turns.
+#[test]
+fn nor_does_it_when_two_threads_share_a_session() {
+    // As many packets as the replay window remembers: whichever thread is held up, nothing of it is too old.
+    const EACH: usize = 900;
+    for provider in providers() {
+        let pair = Pair::established(1, &Setup { provider: Some(provider), ..Setup::default() });
+        for (len, fragments) in [(1400, 1), (61_000, 42)] {
+            let start = Barrier::new(2);
+            let carry = || {
+                let (mut path, payload) = (Path::new(&pair, len), vec![5; len]);
+                let order: Vec<usize> = (0..fragments).collect();
+                (0..20).for_each(|_| path.carry(&payload, &order));
+                start.wait();
+                measure(|| (0..EACH).for_each(|_| path.carry(&payload, &order))).count_total
+            };
+            let allocations = thread::scope(|scope| {
+                [(); 2].map(|()| scope.spawn(carry)).map(|thread| thread.join().unwrap())
+            });
+            assert_eq!(allocations, [0, 0], "{len} bytes");
+        }
+    }
+}
+
 /// The way of a payload from one side to the other.
 struct Path<'a> {
     session: &'a Session,
@@ -254,7 +272,18 @@ struct Path<'a> {
     pool: Vec<Vec<u8>>,
 }
 
-impl Path<'_> {
+impl<'a> Path<'a> {
+    fn new(pair: &'a Pair, len: usize) -> Self {
+        Self {
+            session: pair.alice.session(),
+            context: &pair.bob.context,
+            arrival: (pair.now(), pair.alice.address()),
+            buffer: vec![0; Session::sealed_len(len, 1500).unwrap()],
+            scratch: Scratch::new(),
+            pool: Vec::new(),
+        }
+    }
+
     /// Seals a payload, whose fragments arrive in this order: where each of them lies.
     fn seal<'o>(
         &mut self,

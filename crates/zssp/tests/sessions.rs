@@ -112,6 +112,7 @@ fn two_who_connect_at_the_same_moment_have_one_connection() {
             let (here, there) = tokio::join!(survivor(&a, &at_a), survivor(&b, &at_b));
             talk(&here, &there).await;
             talk(&there, &here).await;
+            assert_eq!((a.stats().unwelcome, b.stats().unwelcome), (0, 0), "nobody has lost a ratchet");
             a.close(0, b"");
             b.close(0, b"");
         }

@@ -69,8 +69,10 @@ pub(super) fn send(
     (packet_type, body): (PacketType, &[u8]),
 ) -> Result<(), Fault> {
     let (counter, key_use) = shared.usage.take(epoch, 0);
-    if key_use == KeyUse::UsedUp {
-        return Err(Fault::Stale);
+    match key_use {
+        KeyUse::Good => {}
+        KeyUse::RekeyDue => shared.wake(epoch),
+        KeyUse::UsedUp => return Err(Fault::Stale),
     }
     let nonce = PacketNonce::new(packet_type, counter);
     let packet = zke::control::seal(task.inner.provider(), &epoch.key_exchange.send, nonce, body)

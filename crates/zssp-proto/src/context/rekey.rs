@@ -148,7 +148,7 @@ pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
 /// The new keys, for the packets of the same session: its header keys stay.
 //= ZSSP-KK-06  header keys are kept
 fn new_epoch(task: &Task<'_>, shared: &Shared, keys: HandshakeKeys, kids: (KeyId, KeyId)) -> KeyEpoch {
-    KeyEpoch::new(task.inner.provider(), keys, kids, (shared.usage.so_far(), task.now))
+    KeyEpoch::new(task.inner.provider(), keys, kids, (shared.usage.epoch_start(), task.now))
 }
 
 /// Publishes the ring that `change` makes with a new epoch, leads its key id to the session, and frees the key id of the

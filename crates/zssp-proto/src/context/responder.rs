@@ -204,7 +204,7 @@ fn judge(
     let admission = task.inner.peers.lock().admit(name, (request.pending.since, precedence), stalled);
     match admission {
         Admission::Admitted => Verdict::Welcome { downgraded: !known },
-        Admission::Yield => Verdict::Forget(Fault::Unwelcome),
+        Admission::Yield => Verdict::Forget(Fault::Superseded),
     }
 }
 

@@ -89,7 +89,7 @@ impl KeyEpoch {
         counter.saturating_sub(self.before.packets) >= MAX_KEY_USES || counter > MAX_COUNTER
     }
 
-    /// Uses of the key, and blocks under it. A few of the epoch before may count here as well, which is the safe side.
+    /// Uses of the key, and blocks under it. Some of the epoch before count here as well, which is the safe side.
     const fn since_it_began(&self, used: Used) -> Used {
         Used {
             packets: used.packets.saturating_sub(self.before.packets),

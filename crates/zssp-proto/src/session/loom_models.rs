@@ -88,7 +88,7 @@ fn loom_sealing_while_the_key_changes() {
             let session = Session(shared.clone());
             thread::spawn(move || [seal(&session), seal(&session)].map(|sealed| sealed.expect("a key")))
         };
-        let next = epoch(2, shared.usage.so_far());
+        let next = epoch(2, shared.usage.epoch_start());
         let ring = shared.ring().expect("a ring");
         assert_eq!(shared.publish(ring.with_next(next.clone())), []);
         let ring = shared.ring().expect("a ring");
@@ -132,7 +132,7 @@ fn loom_ending_while_the_key_changes() {
             thread::spawn(move || shared.end())
         };
         let published = shared.ring().map(|ring| {
-            let next = epoch(2, shared.usage.so_far());
+            let next = epoch(2, shared.usage.epoch_start());
             shared.publish(ring.switched_to(next))
         });
         let mut freed = ending.join().expect("the thread does not panic");

@@ -88,7 +88,8 @@ impl Session {
         *self.0.address.lock() = address;
     }
 
-    /// Packets sealed so far, of every kind.
+    /// Packets sealed so far, of every kind, and those that failed at it. Exact while no thread seals; otherwise it may be
+    /// a few off, and less than a moment ago.
     pub fn packets_sealed(&self) -> u64 {
         self.0.usage.packets(self.0.role)
     }

@@ -1,20 +1,24 @@
 //! The send counter, and how much a session has sealed (PROTOCOL 5.1, 5.3). Every step is *parallel*.
 //!
-//! One counter for all threads is one cache line that all of them write with each packet. So a thread takes a *run* of
-//! [`RUN`] counters at a time, and what it has left of it lies in one of a few *shares*, each with a cache line of its own:
+//! One counter for all threads is one cache line that all of them would write with each packet. So a thread takes a *run*
+//! of up to [`LONGEST`] counters at a time, and what it has left of it lies in one of a few *shares*, each with a cache
+//! line of its own:
 //!
 //! ```text
 //! run = next:60 || left:4        the next of its counters, and how many there are from it on
 //! ```
 //!
 //! # Why no counter is taken twice
-//! A run is taken by adding to a number that only grows, so no two runs overlap. Within a run, the swap that replaces
-//! `next` decides. Runs grow, so a share never holds again what it held before: a swap that succeeds finds what was read.
+//! A run is taken by adding to a number that only grows, so no two runs overlap. Each run is put into a share once at most,
+//! and there `next + left` stays what it is, so no word of it is a word of another run: the swap from `next` to `next + 1`
+//! that succeeds is the only one.
 //!
-//! # Why no counter is far behind
+//! # Why no counter is far behind, and few are left out
 //! A thread that had nothing to seal for a while would go on with counters that the peer's replay window has forgotten.
 //! So what is left of a run is given up when it is more than [`SPREAD`] below the newest: half of the 128 counters that
-//! the smallest windows in use remember.
+//! the smallest windows in use remember. For whoever counts packets by counters, what is given up must be little: who gave
+//! up a run takes a single counter next, and then twice as many each time until it gives up again. A thread that is as
+//! fast as the others has long runs, and a slow one hardly leaves anything.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --lib --release --target-dir target/loom loom
@@ -24,20 +28,21 @@ use super::keys::{KeyEpoch, KeyUse};
 use crate::sync::{AtomicU64, Ordering::Relaxed};
 use crate::zke::keys::Role;
 
-/// Counters that are taken at a time.
-const RUN: u64 = 1 << LEFT_BITS;
+/// Counters that are taken at a time, at most.
+const LONGEST: u64 = 1 << LEFT_BITS;
 const LEFT_BITS: u32 = 4;
 
-/// So many threads write nothing in common; where there are more, some share a share.
+/// So many threads can write nothing in common. They get their shares in turn when they first seal anything, so the first
+/// four of a process have one each.
 const SHARES: usize = 4;
 
 /// How far the newest counter may be above one that is taken: all shares have a run.
-const SPREAD: u64 = SHARES as u64 * RUN;
+const SPREAD: u64 = SHARES as u64 * LONGEST;
 
 /// How much was sealed up to some moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Used {
-    /// Packets: no later one has a counter of a run below this.
+    /// Packets, which is the counter from which others were not taken yet.
     pub(crate) packets: u64,
     /// AES blocks of payloads.
     pub(crate) blocks: u64,
@@ -75,6 +80,8 @@ struct Total {
 #[repr(align(64))]
 struct Share {
     run: AtomicU64,
+    /// How long its run was when it was taken.
+    length: AtomicU64,
     /// AES blocks that were sealed since a run was last taken.
     blocks: AtomicU64,
 }
@@ -82,6 +89,7 @@ struct Share {
 /// A run that was just taken.
 struct Run {
     first: u64,
+    length: u64,
     /// What was sealed before it, without what other shares have not told yet.
     before: u64,
     /// AES blocks that this share has sealed since its last run.
@@ -97,14 +105,18 @@ impl Usage {
                 blocks: AtomicU64::new(blocks),
                 given_up: AtomicU64::new(0),
             },
-            shares: core::array::from_fn(|_| Share { run: AtomicU64::new(0), blocks: AtomicU64::new(0) }),
+            shares: core::array::from_fn(|_| Share {
+                run: AtomicU64::new(0),
+                length: AtomicU64::new(0),
+                blocks: AtomicU64::new(0),
+            }),
         }
     }
 
     /// Takes the next send counter, which nobody else gets, for a packet of `len` bytes under this key, and says whether
     /// it may be used. Of all threads, one is told that a bound of the key was reached.
     ///
-    /// The key must have been loaded before: so no counter is from before its epoch by more than [`SPREAD`].
+    /// The key must have been loaded before: so no counter is from before [`epoch_start`](Self::epoch_start).
     //= ZSSP-ST-30  2^30 uses or 2^34 blocks start a rekey early
     //= ZSSP-ST-31  2^32 - 1 uses of a key end the session
     pub(crate) fn take(&self, epoch: &KeyEpoch, len: usize) -> (u64, KeyUse) {
@@ -113,7 +125,9 @@ impl Usage {
         share.blocks.fetch_add(len.div_ceil(16) as u64, Relaxed);
         let key_use = if epoch.is_used_up(counter) {
             KeyUse::UsedUp
-        } else if run.is_some_and(|run| epoch.passes_a_bound((run.first, RUN), (run.before, run.blocks))) {
+        } else if run
+            .is_some_and(|run| epoch.passes_a_bound((run.first, run.length), (run.before, run.blocks)))
+        {
             KeyUse::RekeyDue
         } else {
             KeyUse::Good
@@ -125,9 +139,10 @@ impl Usage {
     fn next(&self, share: &Share) -> (u64, Option<Run>) {
         let mut current = share.run.load(Relaxed);
         loop {
-            let (next, left) = (current >> LEFT_BITS, current % RUN);
-            if left == 0 || self.total.packets.load(Relaxed).saturating_sub(next) > SPREAD {
-                return self.another_run(share, current);
+            let (next, left) = (current >> LEFT_BITS, current % LONGEST);
+            let is_behind = self.total.packets.load(Relaxed).saturating_sub(next) > SPREAD;
+            if left == 0 || is_behind {
+                return self.another_run(share, current, is_behind);
             }
             match share.run.compare_exchange_weak(current, run(next + 1, left - 1), Relaxed, Relaxed) {
                 Ok(_) => return (next, None),
@@ -138,17 +153,19 @@ impl Usage {
 
     /// Takes a run for a share in the place of `current`, and the first counter of it.
     #[cold]
-    fn another_run(&self, share: &Share, current: u64) -> (u64, Option<Run>) {
-        let first = self.total.packets.fetch_add(RUN, Relaxed);
-        let swapped = share.run.compare_exchange(current, run(first + 1, RUN - 1), Relaxed, Relaxed);
+    fn another_run(&self, share: &Share, current: u64, is_behind: bool) -> (u64, Option<Run>) {
+        let length = if is_behind { 1 } else { (2 * share.length.load(Relaxed)).clamp(1, LONGEST) };
+        share.length.store(length, Relaxed);
+        let first = self.total.packets.fetch_add(length, Relaxed);
+        let swapped = share.run.compare_exchange(current, run(first + 1, length - 1), Relaxed, Relaxed);
         // Where another thread of the same share was quicker, it has its run, and of this one no more is needed.
-        let given_up = if swapped.is_ok() { current % RUN } else { RUN - 1 };
+        let given_up = if swapped.is_ok() { current % LONGEST } else { length - 1 };
         if given_up > 0 {
             self.total.given_up.fetch_add(given_up, Relaxed);
         }
         let blocks = share.blocks.swap(0, Relaxed);
         let before = self.total.blocks.fetch_add(blocks, Relaxed);
-        (first, Some(Run { first, before, blocks }))
+        (first, Some(Run { first, length, before, blocks }))
     }
 
     /// Of a run, all of it counts as used when it is taken.
@@ -156,9 +173,15 @@ impl Usage {
         Used { packets: self.total.packets.load(Relaxed), blocks: self.total.blocks.load(Relaxed) }
     }
 
+    /// Where an epoch begins that is published after this: none of its packets has a lower counter.
+    pub(crate) fn epoch_start(&self) -> Used {
+        let Used { packets, blocks } = self.so_far();
+        Used { packets: packets.saturating_sub(SPREAD), blocks }
+    }
+
     /// How many counters were taken. Exact when nobody is taking one.
     pub(crate) fn packets(&self, role: Role) -> u64 {
-        let left = self.shares.iter().map(|share| share.run.load(Relaxed) % RUN).sum::<u64>();
+        let left = self.shares.iter().map(|share| share.run.load(Relaxed) % LONGEST).sum::<u64>();
         let unused = Used::none(role).packets + self.total.given_up.load(Relaxed) + left;
         self.total.packets.load(Relaxed).saturating_sub(unused)
     }
@@ -231,31 +254,96 @@ mod tests {
         }
     }
 
+    /// A usage in which these shares take long runs.
+    fn at_full_speed<const N: usize>(shares: [usize; N]) -> Usage {
+        let usage = Usage::new(Role::Initiator);
+        for share in shares {
+            usage.shares[share].length.store(LONGEST, Relaxed);
+        }
+        usage
+    }
+
+    #[test]
+    fn runs_get_longer() {
+        let usage = Usage::new(Role::Initiator);
+        let runs: Vec<u64> =
+            (0..31 + LONGEST).filter_map(|_| usage.next(&usage.shares[0]).1).map(|run| run.length).collect();
+        assert_eq!(runs, [1, 2, 4, 8, 16, 16]);
+    }
+
     #[test]
     fn whoever_waited_goes_on_near_the_newest() {
-        let usage = Usage::new(Role::Initiator);
+        let usage = at_full_speed([0, 1]);
         assert_eq!(take(&usage, 0), 0);
-        for counter in RUN..SPREAD {
+        for counter in LONGEST..SPREAD {
             assert_eq!(take(&usage, 1), counter);
         }
         assert_eq!(take(&usage, 0), 1, "the newest is not far above");
-        assert_eq!((take(&usage, 1), take(&usage, 0)), (SPREAD, SPREAD + RUN));
-        assert_eq!(usage.packets(Role::Initiator), SPREAD - RUN + 4, "what was given up does not count");
+        let newest = SPREAD + LONGEST;
+        assert_eq!(
+            (take(&usage, 1), take(&usage, 0), take(&usage, 0)),
+            (SPREAD, newest, newest + 1),
+            "one, then two"
+        );
+        assert_eq!(usage.packets(Role::Initiator), SPREAD - LONGEST + 5, "what was given up does not count");
+    }
+
+    /// Whoever seals packets of one session on several threads can count on the replay window by packets.
+    #[test]
+    fn slow_threads_leave_few_counters_out() {
+        for slow in 1..SHARES {
+            for pace in [2, 3, 5, 8, 16, 24, 32, 48, 64, 65, 100, 1000] {
+                let usage = Usage::new(Role::Initiator);
+                let (mut packets, mut newest) = (0u64, 0);
+                for number in 0..20_000 {
+                    newest = newest.max(take(&usage, 0));
+                    packets += 1;
+                    for share in 1..=slow {
+                        if number % pace == share {
+                            newest = newest.max(take(&usage, share));
+                            packets += 1;
+                        }
+                    }
+                }
+                let counters = newest as f64 / packets as f64;
+                assert!(
+                    counters < 1.2,
+                    "{slow} slow threads, one packet in {pace}: {counters:.2} counters a packet"
+                );
+            }
+        }
+    }
+
+    //= ZSSP-ST-31  2^32 - 1 uses of one key: all of them count
+    #[test]
+    fn no_counter_is_from_before_its_epoch() {
+        let usage = at_full_speed([0, 1, 2, 3]);
+        for _ in 0..100 {
+            usage.next(&usage.shares[0]);
+        }
+        for share in 1..SHARES {
+            take(&usage, share);
+            let start = usage.epoch_start().packets;
+            assert!(
+                (0..=share).all(|share| take(&usage, share) >= start),
+                "a run of the epoch before is used up"
+            );
+        }
     }
 
     //= ZSSP-ST-30  2^34 blocks
     #[test]
     fn blocks_are_told_with_the_next_run() {
-        let usage = Usage::new(Role::Initiator);
+        let usage = at_full_speed([0]);
         let share = &usage.shares[0];
         let mut told = Vec::new();
-        for _ in 0..=2 * RUN {
+        for _ in 0..=2 * LONGEST {
             let (_, run) = usage.next(share);
             told.extend(run.map(|run| (run.first, run.before, run.blocks)));
             share.blocks.fetch_add(3, Relaxed);
         }
-        assert_eq!(told, [(0, 0, 0), (RUN, 0, 3 * RUN), (2 * RUN, 3 * RUN, 3 * RUN)]);
-        assert_eq!(usage.so_far().blocks, 6 * RUN);
+        assert_eq!(told, [(0, 0, 0), (LONGEST, 0, 3 * LONGEST), (2 * LONGEST, 3 * LONGEST, 3 * LONGEST)]);
+        assert_eq!(usage.so_far().blocks, 6 * LONGEST);
     }
 
     //= ZSSP-ST-29  one counter for all threads

@@ -107,7 +107,7 @@ fn loom_opening_while_the_key_changes() {
             thread::spawn(move || [open(&routes, 1, 0), open(&routes, 2, 1), open(&routes, 1, 0)])
         };
         for number in [2, 3] {
-            let next = epoch(number, shared.usage.so_far());
+            let next = epoch(number, shared.usage.epoch_start());
             let ring = shared.ring().expect("a ring").with_next(next.clone());
             let dropped = shared.publish(ring);
             routes.set(kid(number), Route::Session(Inbound::new(&shared, &next, &cell)));
