@@ -56,11 +56,14 @@ impl AckQueue {
     /// Takes out the oldest run.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Ack> {
+        if self.is_empty() {
+            return None;
+        }
         let Run { first, count } = match self.before.pop_front() {
             Some(run) => run,
             None => core::mem::replace(&mut self.last, Run::EMPTY),
         };
-        (count > 0).then_some(Ack { kind: AckKind::Answered, first, count })
+        Some(Ack { kind: AckKind::Answered, first, count })
     }
 
     pub(crate) fn clear(&mut self) {

@@ -297,19 +297,15 @@ impl<S, R> SeqEx<S, R> {
     }
 }
 
+// What these give is put together where it is used, hence the attributes: it is wider than what a call returns in registers.
+// Written to memory field by field and read from there as a whole, it makes the reader wait until the fields have left the
+// processor, and a message would spend a sixth of its time on that. Half of all drains find nothing, which is then a few
+// loads. Measured in docs/seqex-performance.md.
 /// Drain.
 impl<S, R> SeqEx<S, R> {
     /// What the user must see next, except for answers that were [claimed](Self::claim).
-    #[inline]
+    #[inline(always)]
     pub fn poll_deliver(&mut self) -> Option<Delivery<S, R>> {
-        // Every drain ends like this, and many are nothing else.
-        if self.acknowledged.is_empty() && self.incoming.is_empty() {
-            return None;
-        }
-        self.next_delivery()
-    }
-
-    fn next_delivery(&mut self) -> Option<Delivery<S, R>> {
         if let Some(Numbered { seq, data }) = self.acknowledged.pop_front() {
             return Some(Delivery::Acknowledged { seq, data });
         }
@@ -321,6 +317,7 @@ impl<S, R> SeqEx<S, R> {
     }
 
     /// The next answer to a packet whose answer was [claimed](Self::claim).
+    #[inline]
     pub fn poll_answer(&mut self) -> Option<Answer<S, R>> {
         if let Some(Numbered { seq: sent_seq, data: sent }) = self.acknowledged_claims.pop_front() {
             return Some(Answer::Acknowledged { sent_seq, sent });
@@ -332,6 +329,7 @@ impl<S, R> SeqEx<S, R> {
     }
 
     /// Everything there is to transmit: acknowledgements, then resends, then fresh packets.
+    #[inline(always)]
     pub fn poll_transmit(&mut self, now: Timestamp) -> Option<Packet<&S>> {
         if let Some(ack) = self.poll_acks() {
             return Some(Packet::Ack(ack));
@@ -343,17 +341,20 @@ impl<S, R> SeqEx<S, R> {
     /// Acknowledgements to transmit, oldest first, as many packets in each run as possible. They need no permission
     /// of congestion control, and losing them is harmless: a duplicate fetches them again. Transmit them in this order, and
     /// before what [`poll_fresh`](Self::poll_fresh) gives.
+    #[inline]
     pub fn poll_acks(&mut self) -> Option<Ack> {
         self.incoming.poll_acks()
     }
 
     /// A packet to transmit again. Whoever limits what is transmitted simply stops calling.
+    #[inline]
     pub fn poll_resend(&mut self, now: Timestamp) -> Option<Message<&S>> {
         let seq = self.take_resend()?;
         self.transmit(now, seq)
     }
 
     /// A packet to transmit for the first time. Whoever limits what is transmitted simply stops calling.
+    #[inline]
     pub fn poll_fresh(&mut self, now: Timestamp) -> Option<Message<&S>> {
         let seq = self.outgoing.take_fresh()?;
         self.transmit(now, seq)
@@ -373,6 +374,7 @@ impl<S, R> SeqEx<S, R> {
         self.capacity - self.outgoing.span() - self.incoming.unanswered()
     }
 
+    #[inline]
     fn deliver(&mut self, taker: Taker) -> Option<(Token, Stored<S, R>)> {
         let (seq, stored) = self.incoming.deliver(self.free(), taker)?;
         Some((Token { seq, order: stored.order }, stored))
@@ -388,6 +390,7 @@ impl<S, R> SeqEx<S, R> {
         self.recovery.poll_resend(&mut self.outgoing)
     }
 
+    #[inline]
     fn transmit(&mut self, now: Timestamp, seq: SeqNo) -> Option<Message<&S>> {
         let slot = self.outgoing.slot_mut(seq);
         self.recovery.on_transmit(slot, now.into(), seq);
@@ -415,14 +418,20 @@ impl<S, R> SeqEx<S, R> {
     /// Takes out a packet that was answered without a reply; `false` if it was before.
     #[inline]
     fn on_acknowledged(&mut self, now: Nanos, seq: SeqNo) -> bool {
-        let Some(Answered { data, taker, journey }) = self.outgoing.answer(seq) else { return false };
-        let acknowledged = match taker {
-            Taker::Anyone => &mut self.acknowledged,
-            Taker::Claimant => &mut self.acknowledged_claims,
-        };
-        acknowledged.push_back(Numbered { data, seq });
-        self.recovery.on_answer(now, seq, journey);
+        let Some((answered, taker)) = self.take_answered(now, seq) else { return false };
+        match taker {
+            Taker::Anyone => self.acknowledged.push_back(answered),
+            Taker::Claimant => self.acknowledged_claims.push_back(answered),
+        }
         true
+    }
+
+    /// Takes out a packet that was answered; `None` if it does not wait for that. Inlined for the same reason as the drains.
+    #[inline(always)]
+    fn take_answered(&mut self, now: Nanos, seq: SeqNo) -> Option<(Numbered<S>, Taker)> {
+        let Answered { data, taker, journey } = self.outgoing.answer(seq)?;
+        self.recovery.on_answer(now, seq, journey);
+        Some((Numbered { data, seq }, taker))
     }
 
     fn receive_message(&mut self, now: Nanos, message: Message<R>) -> Received<R> {
@@ -442,17 +451,14 @@ impl<S, R> SeqEx<S, R> {
         //= ZSSP-SEQ-17  a reply acknowledges what it replies to
         let (answers, taker) = match message.reply_to {
             None => (None, Taker::Anyone),
-            Some(seq) => match self.outgoing.answer(seq) {
+            Some(seq) => match self.take_answered(now, seq) {
                 None => return drop_for(DropReason::Unmatched, message.data),
-                Some(Answered { data, taker, journey }) => {
-                    self.recovery.on_answer(now, seq, journey);
-                    (Some(Numbered { data, seq }), taker)
+                Some((answered, taker)) => {
+                    self.recovery.after_news(&self.outgoing, now);
+                    (Some(answered), taker)
                 }
             },
         };
-        if answers.is_some() {
-            self.recovery.after_news(&self.outgoing, now);
-        }
         self.incoming.store(message, answers, taker);
         Received::Taken
     }

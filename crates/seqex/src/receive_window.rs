@@ -157,6 +157,7 @@ impl<S, R> ReceiveWindow<S, R> {
 
     /// Sees to it that the sender of a duplicate learns what it waits for. `reply_waits` tells whether
     /// a reply of ours is still to be acknowledged, and so will be resent by itself.
+    #[cold]
     pub(crate) fn on_duplicate(&mut self, seq: SeqNo, reply_waits: impl FnOnce(SeqNo) -> bool) {
         //= ZSSP-SEQ-16  acknowledged again, unless its answer is being made or under way
         let slot = self.slot(seq);
@@ -183,19 +184,33 @@ impl<S, R> ReceiveWindow<S, R> {
     }
 
     /// Hands out the next packet for `taker` there is room for.
+    #[inline]
     pub(crate) fn deliver(&mut self, room: u32, taker: Taker) -> Option<(SeqNo, Stored<S, R>)> {
-        let seq = self.choose(room, taker)?;
-        let slot = self.slot_mut(seq);
-        let State::Stored(stored) = core::mem::replace(&mut slot.state, State::Delivered) else {
+        // Every drain ends like this.
+        if self.is_empty() {
             return None;
-        };
+        }
+        let seq = self.pass_next(room, taker)?;
+        // Only now, so that the data is moved but once.
+        match core::mem::replace(&mut self.slot_mut(seq).state, State::Delivered) {
+            State::Stored(stored) => Some((seq, stored)),
+            _ => None,
+        }
+    }
+
+    /// Chooses a stored packet, and has all marks and queues pass it. This is not inlined into each drain, as it returns little.
+    #[inline(never)]
+    fn pass_next(&mut self, room: u32, taker: Taker) -> Option<SeqNo> {
+        let seq = self.choose(room, taker)?;
+        let order = self.stored(seq)?.order;
         self.stored -= 1;
         self.unanswered += 1;
-        if stored.order == Order::Ordered {
+        if order == Order::Ordered {
             self.critical = Some(seq);
         }
-        // The front goes when it is delivered, by whichever way; so those delivered in sequence do not pile up.
-        for taker in [Taker::Anyone, Taker::Claimant] {
+        if self.ready_mut(taker).front() == Some(&seq) {
+            self.ready_mut(taker).pop_front();
+            // Those delivered in sequence go with it, so that they do not pile up.
             while let Some(&front) = self.ready_mut(taker).front()
                 && self.stored(front).is_none()
             {
@@ -208,7 +223,7 @@ impl<S, R> ReceiveWindow<S, R> {
                 self.next = self.next.next();
             }
         }
-        Some((seq, stored))
+        Some(seq)
     }
 
     /// Whether [`poll_acks`](Self::poll_acks) has something.
@@ -256,17 +271,32 @@ impl<S, R> ReceiveWindow<S, R> {
 
     /// The next run of acknowledgements or of hints, the oldest: each is evidence that what was sent before
     /// was lost, except for what is known to be answered or held.
+    #[inline]
     pub(crate) fn poll_acks(&mut self) -> Option<Ack> {
-        let Some(first) = self.first_hint() else { return self.acks.pop() };
-        if self.acks.first().is_some_and(|answered| first.is_after(answered)) {
-            return self.acks.pop();
+        let hint = if self.hints.is_empty() { None } else { self.leading_hint() };
+        match hint {
+            Some(first) => Some(Ack { kind: AckKind::Holding, first, count: self.pop_hints(first) }),
+            None => self.acks.pop(),
         }
+    }
+
+    /// The next packet to tell that it is held, if none is to be acknowledged before it.
+    #[cold]
+    fn leading_hint(&mut self) -> Option<SeqNo> {
+        let first = self.first_hint()?;
+        let is_behind = self.acks.first().is_some_and(|answered| first.is_after(answered));
+        if is_behind { None } else { Some(first) }
+    }
+
+    /// Takes out the hints of the run that begins with `first`, and counts them.
+    #[cold]
+    fn pop_hints(&mut self, first: SeqNo) -> u32 {
         let mut count = 0;
         while self.hints.front() == Some(&first.plus(count)) && self.is_held(first.plus(count)) {
             self.hints.pop_front();
             count += 1;
         }
-        Some(Ack { kind: AckKind::Holding, first, count })
+        count
     }
 
     /// The next packet to tell that it is held; drops the hints that have become pointless.

@@ -60,6 +60,8 @@ pub(crate) struct Recovery {
     /// Whether a packet transmitted once was heard of since. Then a time-out was only too short, and what arrived is what
     /// it had given up (as in RFC 5682).
     firsts_arrived: bool,
+    /// Whether anything was heard, or time passed, since the last conclusions.
+    has_news: bool,
     /// The newest transmission that gives a measurement in the feed call at work: its number, and when it was made.
     sample: Option<(u64, Nanos)>,
     /// The time-out runs from here, or from the oldest transmission if that is later.
@@ -99,6 +101,7 @@ impl Recovery {
             evidence: 0,
             doubtful: 0,
             firsts_arrived: false,
+            has_news: false,
             sample: None,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
@@ -148,7 +151,6 @@ impl Recovery {
     }
 
     /// Records that a packet was answered. [`after_news`](Self::after_news) must follow.
-    #[inline]
     pub(crate) fn on_answer(&mut self, now: Nanos, seq: SeqNo, journey: Journey) {
         let in_flight = journey.status == Status::InFlight;
         let measures = self.measure(journey);
@@ -217,6 +219,7 @@ impl Recovery {
             self.rtt.sample(now.since(sent_at));
         }
         self.drop_stale(window);
+        self.has_news = true;
     }
 
     /// Lets time pass.
@@ -224,11 +227,18 @@ impl Recovery {
         self.detect_losses(window, now);
         self.detect_timeouts(window, now);
         self.probe_held(window, now);
+        self.has_news = true;
     }
 
     /// The next packet to transmit again, if it still waits for that.
+    #[inline]
     pub(crate) fn poll_resend<S>(&mut self, window: &mut SendWindow<S>) -> Option<SeqNo> {
         self.conclude(window);
+        if self.queue.is_empty() { None } else { self.pop_resend(window) }
+    }
+
+    #[cold]
+    fn pop_resend<S>(&mut self, window: &SendWindow<S>) -> Option<SeqNo> {
         loop {
             let next = self.queue.pop_front()?;
             if is_current(window, &next, Status::Queued) {
@@ -245,7 +255,7 @@ impl Recovery {
             }
             self.queue.pop_front();
         }
-        self.log.front().is_some_and(|front| self.is_lost(front, self.timer_from))
+        self.has_news && self.log.front().is_some_and(|front| self.is_lost(front, self.timer_from))
     }
 
     /// Forgets everything but the measurements.
@@ -260,37 +270,50 @@ impl Recovery {
     #[inline]
     fn measure(&mut self, journey: Journey) -> bool {
         // Karn's rule; and a packet the peer said it held was kept waiting by the application, not by the network.
-        let measures = journey.status == Status::InFlight
-            && journey.transmissions == 1
-            && journey.number >= self.measurable_from;
+        let measures = journey.is_direct() && journey.number >= self.measurable_from;
         if measures && self.sample.is_none_or(|(newest, _)| newest < journey.number) {
             self.sample = Some((journey.number, journey.sent_at));
         }
         measures
     }
 
+    /// What is heard of a packet is evidence against those transmitted before it.
+    #[inline]
+    fn on_arrival(&mut self, now: Nanos, journey: Journey) {
+        if journey.is_direct() {
+            self.firsts_arrived = true;
+            self.on_plausible_arrival(journey);
+        } else {
+            self.on_indirect_arrival(now, journey);
+        }
+    }
+
     /// An answer to a packet transmitted more than once may be to any of its transmissions; one that
     /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
-    fn on_arrival(&mut self, now: Nanos, journey: Journey) {
-        self.firsts_arrived |= journey.transmissions == 1 && journey.status == Status::InFlight;
+    fn on_indirect_arrival(&mut self, now: Nanos, journey: Journey) {
         let elapsed = now.since(journey.sent_at);
         let early = journey.transmissions > 1
             && elapsed < self.rtt.least()
             && !self.disproves_least(journey, elapsed);
         if !early {
-            self.early = 0;
-            self.rtt.on_plausible_answer();
-            // Before the first measurement, whatever was transmitted again by evidence may be late only, since a round
-            // trip takes longer than expected: as evidence itself, it would have everything transmitted twice, for ever.
-            let proves = journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some();
-            if proves && matches!(self.resend, Resend::Adaptive(_)) {
-                let evidence =
-                    if journey.transmissions > 1 { &mut self.doubtful } else { &mut self.evidence };
-                *evidence = journey.number.saturating_add(1).max(*evidence);
-            }
+            self.on_plausible_arrival(journey);
         }
         if journey.lost_by == Some(Cause::Evidence) {
             self.judge(now, early, journey);
+        }
+    }
+
+    /// It may be the latest transmission that arrived.
+    #[inline]
+    fn on_plausible_arrival(&mut self, journey: Journey) {
+        self.early = 0;
+        self.rtt.on_plausible_answer();
+        // Before the first measurement, whatever was transmitted again by evidence may be late only, since a round
+        // trip takes longer than expected: as evidence itself, it would have everything transmitted twice, for ever.
+        let proves = journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some();
+        if proves && matches!(self.resend, Resend::Adaptive(_)) {
+            let evidence = if journey.transmissions > 1 { &mut self.doubtful } else { &mut self.evidence };
+            *evidence = (journey.number + 1).max(*evidence);
         }
     }
 
@@ -349,6 +372,10 @@ impl Recovery {
     /// Draws the conclusions from all that was heard up to now.
     #[inline]
     fn conclude<S>(&mut self, window: &mut SendWindow<S>) {
+        if !self.has_news {
+            return;
+        }
+        self.has_news = false;
         self.evidence = self.evidence();
         (self.doubtful, self.firsts_arrived) = (0, false);
         if self.log.front().is_some_and(|front| self.has_evidence_against(front)) {
@@ -357,6 +384,7 @@ impl Recovery {
     }
 
     //= ZSSP-SEQ-19  by evidence, RFC 9002
+    #[cold]
     fn detect_losses<S>(&mut self, window: &mut SendWindow<S>, now: Nanos) {
         while let Some(&front) = self.log.front()
             && self.is_lost(&front, now)
@@ -449,14 +477,18 @@ impl Recovery {
         self.longest_held_timeout.map_or(timeout, |longest| timeout.min(longest))
     }
 
+    #[inline]
     fn emit(&mut self, event: impl FnOnce() -> Event) {
-        if self.events_limit == 0 {
-            return;
+        if self.events_limit > 0 {
+            self.push_event(event());
         }
+    }
+
+    fn push_event(&mut self, event: Event) {
         if self.events.len() == self.events_limit {
             self.events.pop_front();
         }
-        self.events.push_back(event());
+        self.events.push_back(event);
     }
 }
 

@@ -129,6 +129,7 @@ impl RoundTrip {
     /// An answer came that may be one to the latest transmission. That ends the back-off, once there was a measurement. Before,
     /// only a measurement does (Karn's algorithm, RFC 6298, 5.7): a time-out shorter than the round trip would have every
     /// packet transmitted twice, so that none measured anything.
+    #[inline]
     pub(crate) fn on_plausible_answer(&mut self) {
         if self.estimate.is_some() {
             self.backoff = 0;

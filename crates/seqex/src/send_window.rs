@@ -88,6 +88,14 @@ pub(crate) struct Journey {
     pub(crate) sent_at: Nanos,
 }
 
+impl Journey {
+    /// Whether it was transmitted once and nothing was heard of it since.
+    #[inline]
+    pub(crate) fn is_direct(&self) -> bool {
+        self.transmissions == 1 && self.status == Status::InFlight
+    }
+}
+
 /// The ring. `oldest <= fresh <= next` and `next - oldest` never exceeds the capacity.
 #[derive(Debug)]
 pub(crate) struct SendWindow<S> {
@@ -185,8 +193,11 @@ impl<S> SendWindow<S> {
         let (journey, taker) = (slot.journey(), slot.taker);
         slot.status = Status::Vacant;
         self.unanswered -= 1;
-        while self.oldest != self.next && self.slot(self.oldest).status == Status::Vacant {
-            self.oldest = self.oldest.next();
+        if seq == self.oldest {
+            self.oldest = seq.next();
+            while self.oldest != self.next && self.slot(self.oldest).status == Status::Vacant {
+                self.oldest = self.oldest.next();
+            }
         }
         Some(Answered { data, taker, journey })
     }
