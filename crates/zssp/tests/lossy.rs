@@ -1,19 +1,23 @@
-//! A relay between the two endpoints that loses, doubles and reorders what passes. The seed repeats its decisions;
-//! what the scheduler does in between is its own.
+//! A relay between the two endpoints that delays, loses, doubles and reorders what passes. The seed repeats its
+//! decisions; what the scheduler does in between is its own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod common;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{Random, builder, content, endpoint, run};
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use zssp::{Bytes, CloseReason, Connection, Endpoint};
 
-/// How a relay treats datagrams: each happens once in so many, on average.
+/// How a relay treats datagrams: each of the others happens once in so many, on average.
 #[derive(Clone, Copy)]
 struct Road {
+    delay: Duration,
     lost: u64,
     doubled: u64,
     overtaken: u64,
@@ -28,13 +32,14 @@ async fn relay(server: SocketAddr, road: Road, seed: u64) -> SocketAddr {
     let address = outside.local_addr().unwrap();
     let (there, back) = ((outside.clone(), inside.clone()), (inside, outside));
     let (client, known) = tokio::sync::watch::channel(None);
+    let (in_there, in_back) = (later(there.1), later(back.1));
     tokio::spawn(async move {
         let mut traffic = Traffic::new(road, seed);
         let mut buffer = [0; 65_536];
         while let Ok((len, from)) = there.0.recv_from(&mut buffer).await {
             client.send_replace(Some(from));
             for datagram in traffic.pass(&buffer[..len]) {
-                let _ = there.1.send(&datagram).await;
+                let _ = in_there.send((Instant::now() + road.delay, server, datagram));
             }
         }
     });
@@ -45,12 +50,27 @@ async fn relay(server: SocketAddr, road: Road, seed: u64) -> SocketAddr {
             let client = *known.borrow();
             if let Some(client) = client {
                 for datagram in traffic.pass(&buffer[..len]) {
-                    let _ = back.1.send_to(&datagram, client).await;
+                    let _ = in_back.send((Instant::now() + road.delay, client, datagram));
                 }
             }
         }
     });
     address
+}
+
+/// A datagram on its way: when it arrives, and where.
+type Delayed = (Instant, SocketAddr, Vec<u8>);
+
+/// Sends datagrams when it is time for each.
+fn later(socket: Arc<UdpSocket>) -> mpsc::UnboundedSender<Delayed> {
+    let (entry, mut exit) = mpsc::unbounded_channel::<Delayed>();
+    tokio::spawn(async move {
+        while let Some((due, to, datagram)) = exit.recv().await {
+            tokio::time::sleep_until(due).await;
+            let _ = socket.send_to(&datagram, to).await;
+        }
+    });
+    entry
 }
 
 struct Traffic {
@@ -97,7 +117,7 @@ async fn connect(road: Road, seed: u64, client: &Endpoint, server: &Endpoint) ->
     (here.unwrap(), there)
 }
 
-const TENTH: Road = Road { lost: 10, doubled: 20, overtaken: 20 };
+const TENTH: Road = Road { delay: Duration::from_millis(5), lost: 10, doubled: 20, overtaken: 20 };
 
 //= ZSSP-SEQ-06  in order, though much is sent again
 #[test]
@@ -158,7 +178,7 @@ fn requests_survive_a_tenth_lost() {
 fn unordered_messages_arrive_once_though_doubled_and_shuffled() {
     run(async {
         let (client, server) = (endpoint().await, endpoint().await);
-        let road = Road { lost: 50, doubled: 2, overtaken: 3 };
+        let road = Road { delay: Duration::from_millis(30), lost: 50, doubled: 2, overtaken: 3 };
         let (here, there) = connect(road, 13, &client, &server).await;
         let sending = tokio::spawn(async move {
             for number in 0..3_000u32 {
@@ -181,7 +201,7 @@ fn two_may_meet_on_a_terrible_road() {
         let client =
             builder().connect_timeout(std::time::Duration::from_secs(50)).bind("127.0.0.1:0").await.unwrap();
         let server = endpoint().await;
-        let road = Road { lost: 4, doubled: 4, overtaken: 4 };
+        let road = Road { delay: Duration::ZERO, lost: 4, doubled: 4, overtaken: 4 };
         let (here, there) = connect(road, 14, &client, &server).await;
         let asked = tokio::spawn(async move { here.channel(0).unwrap().request("still there?").await });
         there.channel(0).unwrap().receive().await.unwrap().reply("barely").await.unwrap();
@@ -196,7 +216,7 @@ fn a_stream_survives_a_fifth_lost() {
         let client =
             builder().connect_timeout(std::time::Duration::from_secs(50)).bind("127.0.0.1:0").await.unwrap();
         let server = endpoint().await;
-        let road = Road { lost: 5, doubled: 20, overtaken: 20 };
+        let road = Road { delay: Duration::from_millis(10), lost: 5, doubled: 20, overtaken: 20 };
         let (here, there) = connect(road, 15, &client, &server).await;
         let sent = Bytes::from(content(9, 256 << 10));
         let (mut send, _receive) = here.open_stream().await.unwrap();

@@ -143,7 +143,7 @@ mod tests {
     fn least(pair: [Flow; 2]) -> f64 {
         match pair[1] {
             Flow::Cubic | Flow::NewReno => 0.95,
-            Flow::TextbookCubic => 0.87,
+            Flow::TextbookCubic => 0.9,
             Flow::TextbookReno => 0.95,
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! An endpoint [binds](crate::Builder::bind) a UDP socket, which is a [`Udp`]. Whatever else carries datagrams does as
 //! well: implement [`Link`] for it and hand it to [`Builder::bind_link`](crate::Builder::bind_link). The network in
-//! [`memory`] is one, for tests; `examples/custom_link.rs` has another, of a few lines. With the feature `ethernet`, on
-//! Linux, raw Ethernet frames are a link too.
+//! [`memory`] is one, for tests; `examples/custom_link.rs` has another, of a few lines, and `examples/two_sockets.rs` one
+//! that is two UDP sockets. With the feature `ethernet`, on Linux, raw Ethernet frames are a link too.
 //!
 //! Whoever has a loop that reads and writes packets on threads of its own puts a [`Bridge`] between it and an endpoint.
 //!
