@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use redb::backends::FileBackend;
 use redb::{Builder, StorageBackend};
 
+use crate::name;
 use crate::tables::{Foreign, Tables};
 
 /// Bytes of pages that are kept in memory. Small: a page holds the keys of a dozen peers, and is not wiped when it
@@ -97,7 +98,7 @@ pub(crate) fn open(path: &Path) -> Result<Tables, OpenError> {
 /// Opens the store, and makes one first if there is nothing of that name.
 pub(crate) fn open_or_create(path: &Path) -> Result<Tables, OpenError> {
     if !path.try_exists().map_err(|reason| OpenError::Io { file: shown(path), reason })? {
-        create(path)?;
+        create(path, fill)?;
     }
     open(path)
 }
@@ -112,9 +113,9 @@ pub(crate) fn tables(backend: impl StorageBackend) -> Result<Tables, Foreign> {
     Tables::adopt(database)
 }
 
-/// Makes an empty store under another name and gives it its own when it is whole, so that a crash cannot leave half of
-/// one. Does nothing if somebody else was faster.
-fn create(path: &Path) -> Result<(), OpenError> {
+/// Makes an empty store under another name and gives it its own when `fill` has made it whole, so that a crash cannot
+/// leave half of one. Does nothing if somebody else was faster.
+pub(crate) fn create(path: &Path, fill: impl FnOnce(File) -> Result<(), Foreign>) -> Result<(), OpenError> {
     let io = |reason| OpenError::Io { file: shown(path), reason };
     let (unfinished, file) = loop {
         let name = unfinished_name(path);
@@ -124,17 +125,19 @@ fn create(path: &Path) -> Result<(), OpenError> {
             made => break (Unfinished(name), made.map_err(io)?),
         }
     };
-    let backend = FileBackend::new(file).map_err(|error| failed(path, error.into()))?;
-    drop(tables(backend).map_err(|foreign| failed(path, foreign))?);
-    // Unlike a rename, a link never replaces what another process has made meanwhile.
-    match fs::hard_link(&unfinished.0, path) {
+    fill(file).map_err(|foreign| failed(path, foreign))?;
+    match name::give(&unfinished.0, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        // File systems without links.
-        Err(_) => fs::rename(&unfinished.0, path).map_err(io)?,
-        Ok(()) => {}
+        given => given.map_err(io)?,
     }
     drop(unfinished);
     sync_folder(path).map_err(io)
+}
+
+/// Makes a store of an empty file.
+fn fill(file: File) -> Result<(), Foreign> {
+    drop(tables(FileBackend::new(file)?)?);
+    Ok(())
 }
 
 /// A file that goes away with this value.

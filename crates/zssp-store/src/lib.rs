@@ -3,6 +3,7 @@
 
 mod batch;
 mod file;
+mod name;
 mod record;
 mod redb_store;
 mod tables;

@@ -183,7 +183,8 @@ impl Redb {
         answer.unwrap_or_else(|| Err(self.error("the thread that was to write panicked")))
     }
 
-    fn commit(&self, changes: &[Change]) -> Vec<Result<Outcome, StoreError>> {
+    /// Makes the changes of several threads, all in one transaction.
+    pub(crate) fn commit(&self, changes: &[Change]) -> Vec<Result<Outcome, StoreError>> {
         let tables = match self.tables() {
             Ok(tables) => tables,
             Err(error) => return changes.iter().map(|_| Err(StoreError::new(&error))).collect(),

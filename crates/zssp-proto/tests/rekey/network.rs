@@ -24,6 +24,30 @@ fn any_packet_may_be_lost() {
     }
 }
 
+/// A copy of a packet comes right behind it, or later in the same rekeying, or when that is over.
+//= ZSSP-SEC-03  no replay is accepted
+#[test]
+fn any_packet_may_come_again() {
+    for alice_starts in [true, false] {
+        for (place, name) in PACKETS.into_iter().enumerate() {
+            for later in 0..PACKETS.len() - place {
+                let mut pair = Pair::established(1, &Setup::default());
+                start(&mut pair, alice_starts);
+                deliver(&mut pair, place);
+                let copy = copy_next(&mut pair, place, alice_starts);
+                deliver(&mut pair, 1 + later);
+                let sent = pair.wire.len();
+                receive(&mut pair, place, alice_starts, copy);
+                pair.settle();
+                let what = format!("{name} again, {later} packets later, Alice starts: {alice_starts}");
+                let left = PACKETS.len() - (place + 1 + later);
+                assert_eq!(pair.wire.len() - sent, left, "{what}: nothing answers it");
+                assert_rekeyed(&mut pair, 2, &what);
+            }
+        }
+    }
+}
+
 #[test]
 fn every_packet_may_come_twice() {
     let mut pair = Pair::established(1, &Setup::default());
@@ -37,35 +61,61 @@ fn every_packet_may_come_twice() {
     assert_rekeyed(&mut pair, 4, "everything twice");
 }
 
-/// A packet is held up, its next copy arrives, and it comes in the middle of a later rekeying.
+/// A packet is held up and its next copy arrives, or it arrives and is recorded; then it comes in the middle of a
+/// later rekeying.
 //= ZSSP-SEC-03  no replay is accepted
 #[test]
 fn any_packet_may_be_delayed_past_the_next_rekeying() {
-    for (place, name) in PACKETS.into_iter().enumerate() {
-        for (same_starter, keys_later) in [(true, 0), (true, 1), (false, 0), (false, 1), (true, 2)] {
-            for arrives_after in 0..PACKETS.len() {
-                let mut pair = Pair::established(1, &Setup::default());
-                pair.alice.rekey();
-                deliver(&mut pair, place);
-                let (sender, from, to) =
-                    if place % 2 == 0 { (&mut pair.alice, 1, 2) } else { (&mut pair.bob, 2, 1) };
-                let [(_, late)] = &sender.take_outgoing()[..] else { panic!("one datagram") };
-                let late = late.clone();
-                pair.drive_for(2 * SECOND);
-                for _ in 0..keys_later {
-                    start(&mut pair, same_starter);
-                    pair.settle();
+    for (alice_starts, held_up) in [(true, true), (true, false), (false, true), (false, false)] {
+        for (place, name) in PACKETS.into_iter().enumerate() {
+            for (same_starter, keys_later) in [(true, 0), (true, 1), (false, 0), (false, 1), (true, 2)] {
+                for arrives_after in 0..=PACKETS.len() {
+                    let mut pair = Pair::established(1, &Setup::default());
+                    start(&mut pair, alice_starts);
+                    deliver(&mut pair, place);
+                    let late = copy_next(&mut pair, place, alice_starts);
+                    if held_up {
+                        sender(&mut pair, place, alice_starts).take_outgoing();
+                    }
+                    pair.drive_for(2 * SECOND);
+                    let alice_starts_next = alice_starts == same_starter;
+                    for _ in 0..keys_later {
+                        start(&mut pair, alice_starts_next);
+                        pair.settle();
+                    }
+                    start(&mut pair, alice_starts_next);
+                    deliver(&mut pair, arrives_after);
+                    receive(&mut pair, place, alice_starts, late);
+                    pair.drive_for(5 * SECOND);
+                    let what = format!(
+                        "{name} late by {keys_later} keys and {arrives_after} packets, held up: {held_up}, \
+                         Alice starts: {alice_starts}, then the same: {same_starter}"
+                    );
+                    assert_rekeyed(&mut pair, 3 + keys_later, &what);
                 }
-                start(&mut pair, same_starter);
-                deliver(&mut pair, arrives_after);
-                let receiver = if to == 1 { &mut pair.alice } else { &mut pair.bob };
-                receiver.receive(from, late);
-                pair.drive_for(5 * SECOND);
-                let what = format!("{name} delayed by {keys_later} and {arrives_after} packets");
-                assert_rekeyed(&mut pair, 3 + keys_later, &what);
             }
         }
     }
+}
+
+/// Who sends the packet at `place`.
+fn sender(pair: &mut Pair, place: usize, alice_starts: bool) -> &mut Peer {
+    let (x, y) = sides(pair, alice_starts);
+    if place % 2 == 0 { x } else { y }
+}
+
+/// A copy of the packet at `place`, which is about to leave.
+fn copy_next(pair: &mut Pair, place: usize, alice_starts: bool) -> Vec<u8> {
+    let sender = sender(pair, place, alice_starts);
+    let [(to, datagram)] = &sender.take_outgoing()[..] else { panic!("one datagram") };
+    sender.put_back(*to, datagram.clone());
+    datagram.clone()
+}
+
+/// Has the other side read a copy of the packet at `place`.
+fn receive(pair: &mut Pair, place: usize, alice_starts: bool, copy: Vec<u8>) {
+    let from = sender(pair, place, alice_starts).node;
+    sender(pair, place + 1, alice_starts).receive(from, copy);
 }
 
 //= ZSSP-ST-20  Bob of the first handshake gives way, Alice ignores K1
