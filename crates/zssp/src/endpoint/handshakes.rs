@@ -1,14 +1,15 @@
 //! The dear path: handshakes run on the blocking pool, a bounded number at a time.
 //!
-//! Steps that the network asks for wait in a bounded queue and are dropped where that is full. What this side asks
-//! for (connecting, accepting, timers) waits for its turn instead.
+//! Steps that the network asks for wait where the [`Queue`](super::queue::Queue) has a place for them, and are dropped
+//! where it has none. What this side asks for (connecting, accepting, timers) waits for its turn instead. Turns come in
+//! the order in which they were asked for, so whoever has a place waits for no more than the places there are.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use zssp_proto::{EndReason, Event, Fault, Handshake, Outbox, Session, SessionId};
+use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, Session, SessionId};
 
 use super::Shared;
 use crate::clock;
@@ -18,18 +19,22 @@ use crate::error::{CloseReason, ConnectError};
 impl Shared {
     /// Runs a step the network asked for, or drops it.
     pub(super) fn try_submit(self: &Arc<Self>, handshake: Handshake) {
-        let Ok(queued) = self.queue.clone().try_acquire_owned() else {
+        let origin = handshake.origin();
+        let place = origin.and_then(|origin| self.queue.enter(origin));
+        if origin.is_some() && place.is_none() {
             self.counters.handshakes_dropped.add(1);
-            // From here on strangers prove themselves first, so that who is real gets through.
-            self.context.report_overload(clock::now());
+            if matches!(origin, Some(Origin::Stranger(_))) {
+                // From here on strangers prove themselves first, so that who is real gets through.
+                self.context.report_overload(clock::now());
+            }
             return;
-        };
+        }
         let shared = self.clone();
         self.runtime.spawn(async move {
             if let Some(worker) = shared.worker().await {
                 drop(shared.spawn(handshake, worker).await);
             }
-            drop(queued);
+            drop(place);
         });
     }
 
