@@ -123,7 +123,7 @@ mod zke;
 pub use address::{Address, LinkAddress};
 pub use context::{
     Authorize, BuildError, Context, ContextBuilder, Datagram, EndReason, Event, Handshake, Limits, Open,
-    OpenError, Outbox, Received, Scratch, Stats, Transmit,
+    OpenError, Origin, Outbox, Received, Scratch, Stats, Transmit,
 };
 pub use error::Fault;
 pub use identity::{PublicKey, StaticKey};

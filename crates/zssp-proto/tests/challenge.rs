@@ -10,7 +10,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use zssp_harness::pair::{Answer, Happening, Pair, Peer, Pool, Setup};
 use zssp_proto::crypto::PROVIDERS;
-use zssp_proto::{Challenging, EndReason, Fault, Hellos, Limits, Open, PeerName, Policy, Role};
+use zssp_proto::{Challenging, EndReason, Fault, Hellos, Limits, Open, PeerName, Policy, RatchetStore, Role};
 use zssp_sim::{Conditions, seeds};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -264,12 +264,14 @@ struct Flood {
     answer: Option<Vec<u8>>,
     mtu: usize,
     arrived: u64,
+    /// Those of them that answered a challenge.
+    answered: usize,
 }
 
 /// Where a flood comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sources {
-    /// One address that is somebody's, who answers a challenge now and then, as fast as one machine can.
+    /// One address that is somebody's, who answers five hundred challenges a second, as fast as one core can.
     One,
     /// From everywhere, so nobody gets the challenges.
     Spoofed,
@@ -290,7 +292,7 @@ impl Flood {
                 hello
             })
             .collect();
-        Self { random, sources, hellos, answer: None, mtu, arrived: 0 }
+        Self { random, sources, hellos, answer: None, mtu, arrived: 0, answered: 0 }
     }
 
     /// What arrives in a thousandth of a second, and what comes of it.
@@ -299,6 +301,7 @@ impl Flood {
             let mut hello = self.hellos[self.random.random_range(0..self.hellos.len())].clone();
             if let Some(answer) = self.answer.take() {
                 hello[HELLO - 32..].copy_from_slice(&answer);
+                self.answered += 1;
             }
             let from = match self.sources {
                 Sources::One => 99,
@@ -314,7 +317,7 @@ impl Flood {
             }
             // What goes back goes to nobody, or to him.
             for (_, reply) in pair.bob.take_outgoing() {
-                if number == 0 && self.sources == Sources::One && self.random.random_bool(0.05) {
+                if number == 0 && self.sources == Sources::One && self.random.random_bool(0.5) {
                     self.answer = Some(proof_of_work(&reply[20..]));
                 }
             }
@@ -355,7 +358,7 @@ fn proof_of_work(challenge: &[u8]) -> Vec<u8> {
     response
 }
 
-/// Bob can do a thousand pieces of handshake work a second.
+/// Bob can do a thousand pieces of handshake work a second. Meanwhile a peer whom he knows agrees with him on a new key.
 //= ZSSP-ZCP-04  under load
 //= ZSSP-ZCP-09  at most three hashes
 //= ZSSP-SEC-05  a flood costs Bob no more than its sender
@@ -366,34 +369,52 @@ fn an_honest_peer_connects_in_the_middle_of_a_flood() {
         let sources = if seed % 2 == 0 { Sources::Spoofed } else { Sources::One };
         let mtu = if seed % 4 < 2 { 9000 } else { 1280 };
         let mut pair = Pair::with(seed, &Setup { mtu, ..Setup::default() });
+        let known = PeerName::new(b"known");
+        let id =
+            pair.alice.open_with(open_to(&pair.bob).name(known.clone()).identity(b"known".to_vec())).unwrap();
+        // His hellos are counted by the second.
+        pair.drive_for(2 * SECOND);
         pair.bob.pool = Pool::Worker { each: MS, queue: 256 };
         let mut flood = Flood::new(seed, sources, mtu);
         (0..500).for_each(|_| flood.arrive(&mut pair));
         let tried = pair.bob.take_faults();
         assert!(tried.iter().all(|fault| *fault == Fault::Forged));
-        assert!((200..300).contains(&tried.len()), "{} before the challenges began", tried.len());
+        // The last to answer a challenge may still be waiting.
+        let unasked = tried.len() + 1 - flood.answered;
+        assert!((200..300).contains(&unasked), "{unasked} before the challenges began");
         let (hashes, arrived) = (pair.bob.keys.hashes(), flood.arrived);
         (0..100).for_each(|_| flood.arrive(&mut pair));
         if sources == Sources::Spoofed {
             assert!(pair.bob.keys.hashes() - hashes <= 3 * (flood.arrived - arrived));
         }
 
+        let ratchet = |pair: &Pair| *pair.alice.store.load(&known).unwrap().first.fingerprint();
+        let before = ratchet(&pair);
+        pair.alice.rekey();
         pair.alice.open(&pair.bob);
         let begun = pair.elapsed();
-        while !(pair.alice.has_session() && pair.bob.has_session()) {
+        let (mut connected, mut rekeyed) = (None, None);
+        while connected.is_none() || rekeyed.is_none() {
             flood.arrive(&mut pair);
             assert!(pair.elapsed() - begun < 3 * SECOND, "honest peers wait at most 3 s");
             let (stats, limits) = (pair.bob.stats(), Limits::default());
             assert!(stats.pending_bytes <= limits.pending_bytes && stats.hello_bytes <= limits.hello_bytes);
-            assert!(stats.pending_handshakes <= 1 && stats.key_ids <= 2, "{stats:?}");
+            assert!(stats.pending_handshakes <= 1 && stats.key_ids <= 4, "{stats:?}");
+            let now = Some(pair.elapsed() - begun);
+            connected = connected
+                .or(now.filter(|_| [&pair.alice, &pair.bob].iter().all(|peer| peer.sessions.len() == 2)));
+            rekeyed = rekeyed.or(now.filter(|_| ratchet(&pair) != before));
         }
-        println!("{sources:?}: connected after {:?}", pair.elapsed() - begun);
+        println!("{sources:?}: connected after {connected:?}, a new key after {rekeyed:?}");
         assert!(challenges(&pair) >= 1);
         let came_through = pair.bob.take_faults().len();
         assert_eq!(came_through > 0, sources == Sources::One, "{came_through} worked for it");
 
         // It ends by itself.
         pair.drive_for(10 * SECOND);
+        let other = pair.bob.sessions[0].id();
+        pair.alice.close(id);
+        pair.bob.close(other);
         let before = challenges(&pair);
         pair.bob.take_happenings();
         pair.alice.open(&pair.bob);

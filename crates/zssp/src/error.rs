@@ -54,18 +54,25 @@ pub enum ConnectError {
     /// This side cannot even begin: the key is this endpoint's own, for example.
     #[error("cannot connect: {0}")]
     Local(Box<str>),
-    /// The peer answered, and does not want this endpoint: it does not know its key, or is full.
+    /// The peer answered, and does not want this endpoint: it does not know its key, or is full. To the side that accepts:
+    /// the policy refused the peer.
     #[error("the peer refused: does it know this endpoint's public key?")]
     Refused,
     /// Another connection with the same peer took this one's place before it came about: the peer was connecting at the
     /// same moment, and of the two it is its connection that lives. [`Endpoint::accept`](crate::Endpoint::accept) has it.
     #[error("another connection with the same peer took the place of this attempt")]
     Replaced,
+    /// The ratchet store failed, on this side.
+    #[error("the store of ratchets failed")]
+    Store,
     /// Nobody answered in time: nobody listens there, the key is not the peer's, the network loses everything, or the peer
     /// insists on a ratchet that one of the two has lost (its
     /// [`EndpointStats::unwelcome`](crate::EndpointStats::unwelcome) counts that).
     #[error("no answer in time: is the address right, and the public key the one of that peer?")]
     TimedOut,
+    /// The decision to accept came too late: the peer has given up, or has begun anew.
+    #[error("the peer did not wait to be accepted")]
+    TooLate,
     /// As many attempts as the endpoint allows are under way.
     #[error("too many attempts to connect are under way")]
     TooManyAttempts,

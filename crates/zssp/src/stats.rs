@@ -69,7 +69,8 @@ pub struct EndpointStats {
     pub bytes_received: u64,
     /// Datagrams that were none of ours, forged, replayed, damaged or late.
     pub faults: u64,
-    /// Steps of handshakes that came while as many as allowed were being computed, and were dropped.
+    /// Steps of handshakes that came while as many as allowed were waiting, of their kind or from their sender, and were
+    /// dropped: see [`Builder::handshakes`](crate::Builder::handshakes).
     pub handshakes_dropped: u64,
     /// Proven peers that came while as many as allowed waited for [`Endpoint::accept`](crate::Endpoint::accept),
     /// and were ignored.

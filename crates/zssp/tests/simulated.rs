@@ -5,18 +5,17 @@
 mod common;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::content;
 use common::simulation::{
-    BAD, GOOD, SECOND, address, answer, builder, connect, endpoint, leaves_nothing, network, transfer,
+    BAD, Counting, GOOD, SECOND, address, answer, builder, connect, endpoint, leaves_nothing, network,
+    transfer,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use zssp::link::memory::{Bottleneck, Conditions};
-use zssp::proto::{Fingerprint, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap};
-use zssp::{Bytes, CloseReason, ConnectError, Connection, Endpoint, MemoryStore, RequestError, SecretKey};
+use zssp::{Bytes, CloseReason, ConnectError, Connection, Endpoint, RequestError, SecretKey};
 
 /// Accepts whoever comes, and keeps what comes of it.
 fn accept_all(endpoint: &Endpoint) -> Arc<Mutex<Vec<Connection>>> {
@@ -272,30 +271,6 @@ async fn addresses_change_in_the_middle_of_everything() {
     leaves_nothing([client, server], &network).await;
 }
 
-/// Counts how often the ratchet moves, which it does with each new key.
-#[derive(Debug, Clone, Default)]
-struct Counting(Arc<(MemoryStore, AtomicUsize)>);
-
-impl RatchetStore for Counting {
-    fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError> {
-        self.0.0.load(peer)
-    }
-
-    fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
-        self.0.0.find(fingerprint)
-    }
-
-    fn compare_and_swap(
-        &self,
-        peer: &PeerName,
-        old: &RatchetPair,
-        new: &RatchetPair,
-    ) -> Result<Swap, StoreError> {
-        self.0.1.fetch_add(1, Ordering::Relaxed);
-        self.0.0.compare_and_swap(peer, old, new)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_hour_of_a_fifth_lost_with_a_new_key_every_minute() {
     let network = network(10, Conditions { loss: 0.2, ..BAD });
@@ -306,7 +281,7 @@ async fn an_hour_of_a_fifth_lost_with_a_new_key_every_minute() {
     let (here, there) = connect(&client, &server).await;
     let answering = tokio::spawn(answer(there.clone()));
     let (ordered, received) = (here.channel(1).unwrap(), there.channel(1).unwrap());
-    let (start, before) = (Instant::now(), store.0.1.load(Ordering::Relaxed));
+    let (start, before) = (Instant::now(), store.changes());
     let (mut number, mut answered) = (0u32, 0);
     for minute in 1..=60u32 {
         here.rekey().await;
@@ -332,7 +307,7 @@ async fn an_hour_of_a_fifth_lost_with_a_new_key_every_minute() {
         assert!(arrived == bytes, "every byte once and in order");
         tokio::time::sleep_until(start + minute * 60 * SECOND).await;
     }
-    let keys = store.0.1.load(Ordering::Relaxed) - before;
+    let keys = store.changes() - before;
     println!("{keys} changes of the ratchet in {:?}; {:?}", start.elapsed(), here.stats());
     assert!(keys >= 55, "{keys} changes of the ratchet");
     assert!(answered >= number - number / 100, "{answered} of {number} were answered within 50 seconds");

@@ -8,6 +8,7 @@ use super::{Context, confirm, control, initiator, rekey, responder};
 use crate::address::Address;
 use crate::error::Fault;
 use crate::ratchet::RatchetStore;
+use crate::session::SessionId;
 use crate::wire::{ChallengePacket, KeyId, PacketNonce};
 use crate::zke::state::{Cell, Phase};
 
@@ -50,7 +51,45 @@ pub(super) enum Work {
     Timer { cell: Arc<Cell> },
 }
 
+/// Who has sent the packet that a [`Handshake`] is about, as far as that is known before it is run.
+///
+/// It is for whoever bounds the work that waits. Strangers can send any number of hellos, so give each kind room of its
+/// own, and everybody a share of it: then no flood keeps sessions from agreeing on a new key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Whoever answers within a handshake, under this key id of ours: X2, X3 or a challenge. Not authenticated yet;
+    /// anybody who has seen a packet with the key id may have sent it.
+    Handshake([u8; 4]),
+    /// The peer of this session: C1, C2, D, K1 or K2, authenticated and not received before.
+    Session(SessionId),
+    /// Anybody: a hello. The bytes are the same for all that come from what one sender cannot easily have many of: an IPv4
+    /// address, half an IPv6 address, a link address. Unless it was challenged, that address may be false.
+    Stranger([u8; 32]),
+}
+
 impl Handshake {
+    /// Who has sent the packet; `None` for what this side does by itself: opening, rekeying, deadlines, decisions.
+    ///
+    /// ```
+    /// use zssp_proto::{Handshake, Origin};
+    ///
+    /// /// Whether the work goes where hellos cannot take its place.
+    /// fn is_of_somebody_known(handshake: &Handshake) -> bool {
+    ///     !matches!(handshake.origin(), Some(Origin::Stranger(_)))
+    /// }
+    /// ```
+    pub fn origin(&self) -> Option<Origin> {
+        match &self.work {
+            Work::Challenge { packet, .. } => Some(Origin::Handshake(packet.kid.to_bytes())),
+            Work::Completion { packet, .. } | Work::Response { packet, .. } => {
+                Some(Origin::Handshake(packet.kid.to_bytes()))
+            }
+            Work::Control { cell, .. } => Some(Origin::Session(cell.id)),
+            Work::Decide { .. } | Work::Rekey { .. } | Work::Timer { .. } => None,
+            Work::Hello { from, .. } => Some(Origin::Stranger(from.source())),
+        }
+    }
+
     /// Does the work and puts what comes of it into `outbox`. `store` is called with nothing locked and may block.
     ///
     /// # Errors

@@ -31,7 +31,7 @@ use std::time::Instant;
 
 pub use authorize::Authorize;
 pub use builder::{BuildError, ContextBuilder, Limits};
-pub use handshake::Handshake;
+pub use handshake::{Handshake, Origin};
 pub(crate) use inner::Inner;
 pub use open::{Open, OpenError};
 pub use outbox::{EndReason, Event, Outbox, Transmit};

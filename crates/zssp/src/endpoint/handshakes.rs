@@ -1,14 +1,15 @@
 //! The dear path: handshakes run on the blocking pool, a bounded number at a time.
 //!
-//! Steps that the network asks for wait in a bounded queue and are dropped where that is full. What this side asks
-//! for (connecting, accepting, timers) waits for its turn instead.
+//! Steps that the network asks for wait where the [`Queue`](super::queue::Queue) has a place for them, and are dropped
+//! where it has none. What this side asks for (connecting, accepting, timers) waits for its turn instead. Turns come in
+//! the order in which they were asked for, so whoever has a place waits for no more than the places there are.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use zssp_proto::{EndReason, Event, Fault, Handshake, Outbox, Session, SessionId};
+use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, Session, SessionId};
 
 use super::Shared;
 use crate::clock;
@@ -18,25 +19,30 @@ use crate::error::{CloseReason, ConnectError};
 impl Shared {
     /// Runs a step the network asked for, or drops it.
     pub(super) fn try_submit(self: &Arc<Self>, handshake: Handshake) {
-        let Ok(queued) = self.queue.clone().try_acquire_owned() else {
+        let origin = handshake.origin();
+        let place = origin.and_then(|origin| self.queue.enter(origin));
+        if origin.is_some() && place.is_none() {
             self.counters.handshakes_dropped.add(1);
-            // From here on strangers prove themselves first, so that who is real gets through.
-            self.context.report_overload(clock::now());
+            if matches!(origin, Some(Origin::Stranger(_))) {
+                // From here on strangers prove themselves first, so that who is real gets through.
+                self.context.report_overload(clock::now());
+            }
             return;
-        };
+        }
         let shared = self.clone();
         self.runtime.spawn(async move {
             if let Some(worker) = shared.worker().await {
                 drop(shared.spawn(handshake, worker).await);
             }
-            drop(queued);
+            drop(place);
         });
     }
 
-    /// Runs a step of our own when its turn comes. Yields the connection it made, if it made one nobody else waits for.
-    pub(super) async fn submit(self: &Arc<Self>, handshake: Handshake) -> Option<Connection> {
-        let worker = self.worker().await?;
-        self.spawn(handshake, worker).await.ok().flatten()
+    /// Runs a step of our own when its turn comes. Yields the connection it made, if it made one nobody else waits for;
+    /// `None` as well when the endpoint has stopped.
+    pub(super) async fn submit(self: &Arc<Self>, handshake: Handshake) -> Result<Option<Connection>, Fault> {
+        let Some(worker) = self.worker().await else { return Ok(None) };
+        self.spawn(handshake, worker).await.unwrap_or(Ok(None))
     }
 
     /// Has a session agree on a new key.
@@ -55,7 +61,7 @@ impl Shared {
         self: &Arc<Self>,
         handshake: Handshake,
         worker: OwnedSemaphorePermit,
-    ) -> JoinHandle<Option<Connection>> {
+    ) -> JoinHandle<Result<Option<Connection>, Fault>> {
         let shared = self.clone();
         self.runtime.spawn_blocking(move || {
             let connection = shared.run(handshake);
@@ -65,9 +71,10 @@ impl Shared {
         })
     }
 
-    fn run(self: &Arc<Self>, handshake: Handshake) -> Option<Connection> {
+    fn run(self: &Arc<Self>, handshake: Handshake) -> Result<Option<Connection>, Fault> {
         let mut outbox = Outbox::default();
-        match handshake.run(clock::now(), &*self.store, &mut outbox) {
+        let result = handshake.run(clock::now(), &*self.store, &mut outbox);
+        match result {
             Ok(()) => {}
             Err(Fault::Unwelcome) => self.counters.unwelcome.add(1),
             Err(_) => self.counters.faults.add(1),
@@ -93,7 +100,7 @@ impl Shared {
                 self.counters.send_errors.add(u64::from(!sent));
             }
         }
-        accepted
+        result.map(|()| accepted)
     }
 
     /// Sends a challenge back; one that a full socket loses is as if the network had lost it.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use zssp_proto::{Authorize, PeerName, PublicKey, Suite};
+use zssp_proto::{Authorize, Fault, PeerName, PublicKey, Suite};
 
 use super::Shared;
 use crate::connection::Connection;
@@ -68,8 +68,13 @@ impl Incoming {
     /// Accepts the peer, known by its key. There is one connection per peer: this ends the one before it.
     ///
     /// # Errors
-    /// [`ConnectError::TimedOut`] when the decision came too late or the ratchet store failed, [`ConnectError::Replaced`]
-    /// when another connection with the same peer came first.
+    /// - [`ConnectError::EndpointClosed`];
+    /// - [`ConnectError::Refused`] when the policy refuses a peer that has lost its ratchet;
+    /// - [`ConnectError::Replaced`] when this side connects to the peer at the same time, and that connection lives;
+    /// - [`ConnectError::Store`] when the ratchet store failed;
+    /// - [`ConnectError::TooLate`] when the decision came too late.
+    ///
+    /// After the last two the peer, which repeats its packets, comes as another [`Incoming`] if it still waits.
     ///
     /// # Cancel safety
     /// Dropped before its turn on the handshake pool has come, the peer is ignored; dropped later, the connection is
@@ -95,7 +100,15 @@ impl Incoming {
         if endpoint.book.lock().is_closed() {
             return Err(ConnectError::EndpointClosed);
         }
-        endpoint.submit(peer.accept(name)).await.ok_or(ConnectError::TimedOut)
+        match endpoint.submit(peer.accept(name)).await {
+            Ok(Some(connection)) => Ok(connection),
+            Ok(None) if endpoint.book.lock().is_closed() => Err(ConnectError::EndpointClosed),
+            // The policy does not allow the peer to have lost its ratchet.
+            Ok(None) => Err(ConnectError::Refused),
+            Err(Fault::Superseded) => Err(ConnectError::Replaced),
+            Err(Fault::Store) => Err(ConnectError::Store),
+            Err(_) => Err(ConnectError::TooLate),
+        }
     }
 
     /// Refuses the peer and tells it so, in an authenticated packet.

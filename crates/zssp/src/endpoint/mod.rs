@@ -4,6 +4,7 @@ mod batches;
 mod book;
 mod handshakes;
 mod incoming;
+mod queue;
 mod receive;
 mod table;
 
@@ -20,6 +21,7 @@ use zssp_proto::{Address, Context, Open, OpenError, PublicKey, RatchetStore, Ses
 pub(crate) use batches::{Batches, SEND_BATCH};
 use book::Book;
 pub use incoming::Incoming;
+use queue::Queue;
 use table::Table;
 
 use crate::buffers::Buffers;
@@ -86,8 +88,8 @@ pub(crate) struct Shared {
     idle: Notify,
     /// Wakes the task that watches the context's deadlines.
     timer: Notify,
-    /// Steps of handshakes that may wait.
-    queue: Arc<Semaphore>,
+    /// Steps of handshakes that wait.
+    queue: Arc<Queue>,
     /// Steps of handshakes that may be computed. Closed when the endpoint stops.
     workers: Arc<Semaphore>,
     /// No handle is left, or it was closed: with the last connection everything stops.
@@ -138,7 +140,7 @@ impl Endpoint {
             arrivals: Notify::new(),
             idle: Notify::new(),
             timer: Notify::new(),
-            queue: Arc::new(Semaphore::new(config.handshake_queue)),
+            queue: Arc::new(Queue::new(config.handshake_queue)),
             workers: Arc::new(Semaphore::new(config.workers)),
             released: AtomicBool::new(false),
             stop: watch::Sender::new(false),

@@ -1,11 +1,14 @@
 //! Whole endpoints on a network in memory, and what becomes of them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use zssp::link::memory::{Conditions, Network};
-use zssp::{Builder, Connection, Endpoint, SecretKey};
+use zssp::proto::{Fingerprint, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap};
+use zssp::{Builder, Connection, Endpoint, MemoryStore, SecretKey};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -97,4 +100,34 @@ pub(crate) async fn transfer(here: Connection, there: Connection, bytes: Vec<u8>
         receive.read_to_end(len).await.unwrap()
     };
     tokio::join!(sending, receiving).1
+}
+
+/// Counts how often the ratchet moves, which it does with each new key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counting(Arc<(MemoryStore, AtomicUsize)>);
+
+impl Counting {
+    pub(crate) fn changes(&self) -> usize {
+        self.0.1.load(Ordering::Relaxed)
+    }
+}
+
+impl RatchetStore for Counting {
+    fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError> {
+        self.0.0.load(peer)
+    }
+
+    fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
+        self.0.0.find(fingerprint)
+    }
+
+    fn compare_and_swap(
+        &self,
+        peer: &PeerName,
+        old: &RatchetPair,
+        new: &RatchetPair,
+    ) -> Result<Swap, StoreError> {
+        self.0.1.fetch_add(1, Ordering::Relaxed);
+        self.0.0.compare_and_swap(peer, old, new)
+    }
 }
