@@ -248,7 +248,8 @@ proptest! {
             });
             let mut held = vec![];
             for (number, messages) in streams.into_iter().enumerate() {
-                let (mut send, receive) = here.open_stream().await.unwrap();
+                // What was said before may have been enough for the receiver to hang up.
+                let Ok((mut send, receive)) = here.open_stream().await else { break };
                 if number == 0 && greets {
                     let _ = send.write_chunk(message::prelude().to_vec()).await;
                 }

@@ -101,7 +101,7 @@ fn any_packet_may_be_delayed_past_the_next_rekeying() {
 /// Who sends the packet at `place`.
 fn sender(pair: &mut Pair, place: usize, alice_starts: bool) -> &mut Peer {
     let (x, y) = sides(pair, alice_starts);
-    if place % 2 == 0 { x } else { y }
+    if place.is_multiple_of(2) { x } else { y }
 }
 
 /// A copy of the packet at `place`, which is about to leave.
