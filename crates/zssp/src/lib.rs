@@ -78,17 +78,18 @@
 //! | open stream | 20 KiB | 256 of each side |
 //! | sent and not answered | up to 4 MiB | [`Builder::send_buffer`] |
 //! | received and not read | up to 4 MiB, without replies | [`Builder::receive_buffer`] |
-//! | replies to what was [sent](Channel::send), not yet received by the application | of each channel up to [`Channel::MAX_MESSAGES`], each with what it answers: some 16 MB where both are as large as can be | [`Builder::channels`] |
-//! | replies given, not yet taken by the peer | of each channel up to [`Channel::MAX_MESSAGES`]: some 8 MB where they are as large as can be | [`Builder::channels`] |
+//! | replies not yet received, with what they answer | up to 126 of a channel: 16 MB of the largest | [`Builder::channels`] |
+//! | replies given, not yet taken by the peer | up to 126 of a channel: 8 MB of the largest | [`Builder::channels`] |
 //! | datagrams that wait, each way | up to 2 MiB; of large ones that arrived, up to twice as much | [`Builder::datagram_buffer`] |
 //! | receive task | 1 MiB; where there are several, up to 3 more | [`Builder::receive_tasks`] |
 //! | endpoint | up to 12 MiB in buffers that were used once and will be again | |
 //!
 //! # What is promised
 //! - A message that was accepted for sending arrives exactly once, or the connection ends with an error that says why.
-//! - Every buffer is bounded, replies by their number only: where one is full, sending waits. What may be dropped (datagrams, strangers) is counted.
+//! - Every buffer is bounded, replies by their number only: where one is full, sending waits. What may be dropped
+//!   (datagrams, strangers) is counted.
 //! - Futures may be dropped at any time; each says what that means.
-//! - Nothing a peer or a stranger sends makes it panic, or take more memory than configured.
+//! - Nothing a peer or a stranger sends makes it panic, or take more memory than this table says.
 //!
 //! # Other roads than UDP
 //! An endpoint can be bound to any [`Link`](link::Link). [`link::memory`] has a network with faults, for tests that run on
