@@ -107,7 +107,8 @@ pub struct Config {
     pub first_seq: SeqNo,
     /// When packets are sent again.
     pub resend: Resend,
-    /// How long a transmitted packet may stay without an answer before the exchange reports failure.
+    /// How long a packet may stay without an answer, counted from when it was sent, before the exchange reports failure. That
+    /// it was never transmitted counts as well: a link that takes nothing for so long is as good as broken.
     pub give_up_after: Option<Duration>,
     /// Whether events are collected.
     pub feedback: Feedback,

@@ -187,7 +187,9 @@
 //! Both windows are allocated when the exchange is made: *C* slots each. The queues beside them are
 //! bounded by small multiples of *C* and grow with use, so in the steady state nothing is allocated (a
 //! request with a deadline may allocate, for the deadline).
-//! Each transmission, delivery and answer costs O(1), amortised, whatever *C* is.
+//! Each transmission, delivery and answer costs O(1), amortised, whatever *C* is; but where an application acknowledges, or
+//! a network delivers, thousands of packets in random order, finding the place in a queue costs O(*C*), some 200 ns with
+//! 2^12 slots and 2 us with 2^18.
 #![no_std]
 #![forbid(unsafe_code)]
 

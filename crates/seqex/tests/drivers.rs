@@ -129,6 +129,39 @@ fn silence_is_told_once_and_ends_nothing_by_itself() {
     assert_eq!((0..6).filter(|_| tick()).count(), 1);
 }
 
+/// A deadline counts from when it is set, though the request was polled before, and another one takes its place.
+#[test]
+fn a_deadline_may_be_set_while_the_request_waits() {
+    let (clock, a, _b) = ends_with(Config::default());
+    let task = Task::default();
+    for between in [None, Some(Duration::from_secs(10))] {
+        let mut request = a.exchange.request(Order::Unordered, Letter(1));
+        assert!(task.poll(&mut request).is_pending());
+        if let Some(longer) = between {
+            request = request.within(longer);
+            assert!(task.poll(&mut request).is_pending());
+        }
+        request = request.within(Duration::from_millis(10));
+        assert!(task.poll(&mut request).is_pending());
+        task.woken();
+        clock.advance(Duration::from_millis(11));
+        let _ = a.driver.handle_timeout();
+        assert!(task.woken() > 0, "the deadline has passed, {between:?} before");
+        assert!(task.poll(&mut request).is_ready());
+    }
+}
+
+/// Whoever waits for another deadline is told of the end, though there never was a deadline.
+#[test]
+fn closing_ends_the_wait_for_a_deadline() {
+    let (_clock, a, _b) = ends_with(Config::default());
+    let task = Task::default();
+    let mut moved = a.driver.deadline_moved(None);
+    assert!(task.poll(&mut moved).is_pending());
+    drop(a.exchange.close());
+    assert!(task.woken() > 0 && task.poll(&mut moved).is_ready());
+}
+
 /// One channel's packets all get lost, and its peer counts as silent: the other one's are sent again as before.
 //= ZSSP-SEQ-01  a silent channel holds up no other
 #[test]

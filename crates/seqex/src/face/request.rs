@@ -90,8 +90,9 @@ impl<S, R> Request<S, R> {
         Self { exchange, course: Course { stage, deadline: None, timer: None } }
     }
 
-    /// Has the request end with [`WhyUnanswered::TimedOut`] when this long from now there is no answer. Needs a
-    /// [`Driver`](crate::Driver) that handles time-outs, and no runtime.
+    /// Has the request end with [`WhyUnanswered::TimedOut`] when this long from now there is no answer, whether or not it
+    /// has been polled or had another deadline before. Needs a [`Driver`](crate::Driver) that handles time-outs, and no
+    /// runtime.
     pub fn within(mut self, time: Duration) -> Self {
         self.course.deadline = Some(self.exchange.shared.clock.now().saturating_add(time));
         self
@@ -151,8 +152,12 @@ impl<S> Course<S> {
         None
     }
 
-    /// Whether this waker will be called when there is something new.
+    /// Whether this waker will be called when there is something new, and when the deadline has passed.
     fn is_registered<R>(&self, state: &mut State<S, R>, waker: &Waker) -> bool {
+        // The deadline may have been set, or another, since the last time.
+        if self.timer.map(|(at, _)| at) != self.deadline {
+            return false;
+        }
         match &self.stage {
             Stage::Over => false,
             Stage::Sent(id) => state.requests.has(*id, waker),

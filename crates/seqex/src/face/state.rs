@@ -267,6 +267,9 @@ impl<S, R> State<S, R> {
 
     /// Has `waker` called when [`handle_timeout`](Self::handle_timeout) finds that it is `at`.
     pub(crate) fn set_timer(&mut self, timer: &mut Option<TimerKey>, at: Timestamp, waker: Waker) {
+        if timer.is_some_and(|(set_for, _)| set_for != at) {
+            self.cancel_timer(timer);
+        }
         let key = *timer.get_or_insert_with(|| {
             self.timers_made += 1;
             (at, self.timers_made)
