@@ -17,6 +17,7 @@ const REKEY_USES: u64 = 1 << 30;
 const REKEY_BLOCKS: u64 = 1 << 34;
 /// Replay windows need not go further ([`super::Window::LAST`]): a billion packets a second get here in 18 years.
 const MAX_COUNTER: u64 = 1 << 59;
+const _: () = assert!(MAX_COUNTER <= super::ReplayWindow::LAST);
 /// How often it is said again that a key's bounds are reached, in uses and in blocks. Once is not enough: a session that
 /// is just confirming its key cannot agree on another.
 const REMIND_USES: u64 = 1 << 20;
