@@ -135,6 +135,24 @@ fn a_dropped_writer_ends_the_stream_and_a_dropped_reader_stops_it() {
 }
 
 #[test]
+fn a_stream_that_the_peer_has_enough_of_can_still_be_finished() {
+    run(async {
+        let pair = pair().await;
+        let (mut send, mut answers) = pair.here.open_stream().await.unwrap();
+        send.write_all(b"the last question").await.unwrap();
+        let (mut reply, mut receive) = pair.there.accept_stream().await.unwrap();
+        receive.read_exact(&mut [0; 17]).await.unwrap();
+        drop(receive);
+        reply.write_all(b"the last answer").await.unwrap();
+        assert_eq!(answers.read_chunk().await.unwrap().unwrap(), "the last answer");
+        assert_eq!(send.stopped().await, Err(WriteError::Stopped(0)));
+        assert_eq!(send.finish(), Ok(()));
+        send.shutdown().await.unwrap();
+        assert_eq!(send.write_chunk("more").await, Err(WriteError::Stopped(0)));
+    });
+}
+
+#[test]
 fn too_long_a_stream_is_not_gathered() {
     run(async {
         let pair = pair().await;

@@ -15,7 +15,7 @@ use tokio::{
     task::{Id, JoinSet},
     time::timeout,
 };
-use zssp::{Connection, SendStream, WriteError};
+use zssp::{Connection, SendStream};
 
 use super::{
     message::{self, Answer, Digest, FileHeader, Mode, PRELUDE, Request, SMALL, VERSION},
@@ -407,11 +407,7 @@ impl<S: Source> Outgoing<S> {
         }
         let digest = Bytes::copy_from_slice(hasher.finalize().as_bytes());
         send.write_chunk(digest).await?;
-        match send.finish() {
-            // Refused, with an answer.
-            Ok(()) | Err(WriteError::Stopped(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        Ok(send.finish()?)
     }
 }
 

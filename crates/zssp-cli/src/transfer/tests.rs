@@ -16,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tokio::{runtime::Runtime, task::spawn_blocking};
+use tokio::{runtime::Runtime, task::spawn_blocking, time::sleep};
 use zssp::{
     Connection, Endpoint, PublicKey, SecretKey,
     link::memory::{Conditions, Network},
@@ -384,6 +384,31 @@ fn contents_that_do_not_match_their_digest_get_no_name() {
     assert_eq!(everything_below(inbox.path()), 0);
     assert_eq!(said(&road, folder(&inbox), header, vec!["good".into(), digest]), Answer::Done);
     assert_eq!(fs::read(inbox.path().join("a")).unwrap(), b"good");
+}
+
+#[test]
+fn a_sender_that_takes_its_time_to_end_its_stream_is_not_broken_off() {
+    let (road, inbox) = (Road::calm(), tempfile::tempdir().unwrap());
+    let sink = folder(&inbox);
+    let (here, there) = road.connect();
+    road.runtime.block_on(async {
+        let receiving = spawn_blocking(move || {
+            let runtime = tokio::runtime::Handle::current();
+            runtime.block_on(receiver::receive(&there, sink, never(), |_| {}))
+        });
+        let (mut control, receive) = here.open_stream().await.unwrap();
+        let mut answers = Input::new(receive);
+        control.write_chunk(message::prelude().to_vec()).await.unwrap();
+        answers.exact(&mut [0; message::PRELUDE]).await.unwrap();
+        ask(&mut control, &Request::Finish).await.unwrap();
+        // The receiver has heard all that it wants to hear, and lets go of the stream.
+        sleep(Duration::from_millis(200)).await;
+        control.finish().unwrap();
+        let frame = answers.frame().await.unwrap().unwrap();
+        assert_eq!(Answer::parse(frame).unwrap(), Answer::Done);
+        say_goodbye(&here, None).await;
+        receiving.await.unwrap().unwrap();
+    });
 }
 
 #[test]

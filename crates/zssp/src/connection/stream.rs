@@ -79,10 +79,12 @@ impl SendStream {
 
     /// Ends the stream: the peer sees its end after what was written. Nothing can be written any more.
     ///
-    /// It returns at once; [`stopped`](Self::stopped) waits until the peer has read everything.
+    /// It returns at once; [`stopped`](Self::stopped) waits until the peer has read everything. A stream that the peer has
+    /// stopped needs no end, and a peer may stop one as soon as it has what it wants of it: that is no error here, and
+    /// `stopped` tells it.
     ///
     /// # Errors
-    /// See [`WriteError`].
+    /// [`WriteError::Finished`] when it is finished or reset already; [`WriteError::ConnectionLost`].
     pub fn finish(&mut self) -> Result<(), WriteError> {
         self.space.release();
         self.shared().with(|state, effects| state.finish(self.id, effects))

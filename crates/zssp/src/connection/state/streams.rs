@@ -124,7 +124,12 @@ impl State {
         id: StreamId,
         effects: &mut Effects,
     ) -> Result<(), WriteError> {
-        self.writing(id)?.sending = SendHalf::Finishing;
+        match self.writing(id) {
+            Ok(stream) => stream.sending = SendHalf::Finishing,
+            // There is nothing to end.
+            Err(WriteError::Stopped(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         self.lanes.ready(LaneId::Stream(id), Turn::Last);
         effects.driver = true;
         Ok(())
