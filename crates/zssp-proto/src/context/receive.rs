@@ -244,10 +244,10 @@ impl Context {
         if let Some(route) = recent.route(kid, changes) {
             return self.fragment(route, arrival, datagram, room);
         }
-        let received = routes.with(kid, |route| {
-            let received = self.fragment(route, arrival, datagram, room);
+        let received = routes.with(kid, |entry| {
+            let received = self.fragment(&entry.route, arrival, datagram, room);
             if let Ok(Received::Nothing | Received::Payload { .. }) = received {
-                recent.remember(kid, changes, route);
+                recent.remember(kid, changes, entry);
             }
             received
         });
@@ -259,12 +259,14 @@ impl Context {
         while let Some(Incomplete { kid, from, assembly }) = room.desk.incomplete.pop() {
             let arrival = Arrival { now, from, kid };
             let spares = &mut room.desk.spares;
-            let joined =
-                self.0.routes.with(kid, |route| self.0.join_elsewhere(route, arrival, assembly, spares));
+            let joined = self
+                .0
+                .routes
+                .with(kid, |entry| self.0.join_elsewhere(&entry.route, arrival, assembly, spares));
             let joined = joined.unwrap_or(Err(Fault::UnknownKeyId))?;
             if let Some(assembly) = joined {
                 let packet = Whole::Joined(assembly);
-                let opened = self.0.routes.with(kid, |route| self.whole(route, arrival, packet, room));
+                let opened = self.0.routes.with(kid, |entry| self.whole(&entry.route, arrival, packet, room));
                 return opened.unwrap_or(Err(Fault::UnknownKeyId));
             }
         }
@@ -377,7 +379,7 @@ impl Context {
         if header.count != 1 {
             return Err(Fault::Malformed);
         }
-        let cell = self.0.routes.with(packet.kid, |route| match route {
+        let cell = self.0.routes.with(packet.kid, |entry| match &entry.route {
             Route::AwaitResponse { cell, .. } => Some(cell.clone()),
             _ => None,
         });
@@ -499,7 +501,7 @@ impl Inner {
                 shared.and_then(|shared| expire(&shared.ingress))
             }
             Owner::HandshakeFragments(kid) => {
-                self.routes.with(kid, |route| expire(route.ingress()?)).flatten()
+                self.routes.with(kid, |entry| expire(entry.route.ingress()?)).flatten()
             }
             Owner::Pending(_) | Owner::Session(_) => None,
         };

@@ -112,9 +112,24 @@ impl Route {
     }
 }
 
+/// A route in the table.
+pub(crate) struct Entry {
+    pub(crate) route: Route,
+    /// The same for threads that keep it for a while, if it is worth keeping. Its count is the only thing that they
+    /// write: a count beside a key would take the key out of the other threads' caches.
+    lasting: Option<Arc<Route>>,
+}
+
+impl Entry {
+    fn new(route: Route) -> Self {
+        let lasting = matches!(route, Route::Session(_)).then(|| Arc::new(route.clone()));
+        Self { route, lasting }
+    }
+}
+
 /// All key ids of a context.
 pub(crate) struct Routes {
-    map: HashMap<KeyId, Route, SpreadKeyIds>,
+    map: HashMap<KeyId, Entry, SpreadKeyIds>,
     /// See [`changes`](Self::changes).
     changes: AtomicU64,
 }
@@ -139,7 +154,7 @@ struct Remembered {
     kid: KeyId,
     /// [`Routes::changes`] before the route was looked up.
     changes: u64,
-    route: Route,
+    route: Arc<Route>,
 }
 
 impl Recent {
@@ -150,12 +165,14 @@ impl Recent {
     }
 
     /// Remembers where a datagram belonged, in the middle of a run of datagrams under one key id: to keep a route is to
-    /// touch counts that other threads share, which does not pay for less. Handshakes have no runs.
+    /// touch a count that other threads share, which does not pay for less. Handshakes have no runs.
     //= ZSSP-DEF-12  once for a run, not for a packet
-    pub(crate) fn remember(&mut self, kid: KeyId, changes: u64, route: &Route) {
+    pub(crate) fn remember(&mut self, kid: KeyId, changes: u64, entry: &Entry) {
         let before = self.looked_up.filter(|(last, _)| *last == kid).map_or(0, |(_, before)| before + 1);
         self.looked_up = Some((kid, before));
-        if before >= RUN && matches!(route, Route::Session(_)) {
+        if before >= RUN
+            && let Some(route) = &entry.lasting
+        {
             self.remembered = Some(Remembered { kid, changes, route: route.clone() });
             self.looked_up = None;
         }
@@ -179,9 +196,9 @@ impl Routes {
         Self { map: HashMap::with_hasher(SpreadKeyIds), changes: AtomicU64::new(0) }
     }
 
-    /// Calls `read` with the route of `kid`. Nothing is locked, and no count shared with other threads is touched.
+    /// Calls `read` with what there is of `kid`. Nothing is locked, and no count shared with other threads is touched.
     //= ZSSP-DEF-12  no lock and no shared count for a packet
-    pub(crate) fn with<T>(&self, kid: KeyId, read: impl FnOnce(&Route) -> T) -> Option<T> {
+    pub(crate) fn with<T>(&self, kid: KeyId, read: impl FnOnce(&Entry) -> T) -> Option<T> {
         self.map.pin().get(&kid).map(read)
     }
 
@@ -197,7 +214,7 @@ impl Routes {
             let mut bytes = [0; 4];
             provider.random(&mut bytes)?;
             let Some(kid) = KeyId::new(bytes) else { continue };
-            if self.map.pin().try_insert(kid, Route::Reserved).is_ok() {
+            if self.map.pin().try_insert(kid, Entry::new(Route::Reserved)).is_ok() {
                 return Ok(kid);
             }
         }
@@ -206,7 +223,7 @@ impl Routes {
     /// Leads `kid` to `route` from now on.
     pub(crate) fn set(&self, kid: KeyId, route: Route) {
         let guard = self.map.guard();
-        self.map.insert(kid, route, &guard);
+        self.map.insert(kid, Entry::new(route), &guard);
         self.changes.fetch_add(1, Ordering::Release);
         guard.flush();
     }

@@ -24,9 +24,9 @@ fn look_up(routes: &Routes, recent: &mut Recent, kid: KeyId) -> Option<*const Sh
     if let Some(route) = recent.route(kid, changes) {
         return shared(route);
     }
-    let found = routes.with(kid, |route| {
-        recent.remember(kid, changes, route);
-        shared(route)
+    let found = routes.with(kid, |entry| {
+        recent.remember(kid, changes, entry);
+        shared(&entry.route)
     });
     found.flatten()
 }
@@ -44,8 +44,8 @@ fn inbound() -> Inbound {
 /// Opens a packet of this epoch, as `Context::receive` does: `None` when its key id leads nowhere.
 fn open(routes: &Routes, number: u8, counter: u64) -> Option<Result<(), Fault>> {
     let (nonce, mut packet) = packet(number, counter);
-    let opened = routes.with(kid(number), |route| {
-        let Route::Session(Inbound { shared, open, .. }) = route else { return None };
+    let opened = routes.with(kid(number), |entry| {
+        let Route::Session(Inbound { shared, open, .. }) = &entry.route else { return None };
         shared.check_counter(nonce).err().map(Err).or_else(|| {
             Some(
                 shared
