@@ -18,7 +18,10 @@ pub(crate) fn run(node: &Node, queue: &Receiver<Handshake>) {
             work(node, &store, due);
         }
         match queue.recv_timeout(LOOK_AFTER) {
-            Ok(handshake) => work(node, &store, handshake),
+            Ok(handshake) => {
+                node.taken(&handshake);
+                work(node, &store, handshake);
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }

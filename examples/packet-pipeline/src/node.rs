@@ -1,7 +1,7 @@
 //! One end: what its threads share, and starting and stopping them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use seqex::{Capacity, ChannelLimits, Clock, Config, Exchange, Multiplexer, MultiplexerDriver, Resend};
 use zssp_ethernet::Waker;
 use zssp_proto::crypto::AwsLc;
-use zssp_proto::{Address, Context, Open, PublicKey, Session, StaticKey};
+use zssp_proto::{Address, Context, Handshake, Open, Origin, PublicKey, Session, StaticKey};
 
 use crate::content::{BULK, CONTROL, Pattern};
 use crate::counters::Counters;
@@ -51,13 +51,17 @@ pub(crate) struct Node {
     multiplexer: Multiplexer<Shared, Incoming>,
     session: Mutex<Option<(Session, Peer)>>,
     established: Condvar,
-    handshakes: SyncSender<zssp_proto::Handshake>,
+    handshakes: SyncSender<Handshake>,
+    /// Of those that wait, how many are hellos.
+    hellos: AtomicUsize,
     /// Until the thread that runs them takes it.
-    handshake_queue: Mutex<Option<std::sync::mpsc::Receiver<zssp_proto::Handshake>>>,
+    handshake_queue: Mutex<Option<Receiver<Handshake>>>,
 }
 
 /// Handshakes that may wait for their turn.
 const HANDSHAKES: usize = 64;
+/// Hellos among them at most: anybody can send any number, and the session's own steps need the other places.
+const HELLOS: usize = 32;
 /// Messages of a channel under way: the same on both ends. Rings drift apart by what is under way, and a packet that is
 /// more than the session's replay window of 2048 behind another is refused.
 const WINDOW: u32 = 1024;
@@ -98,6 +102,7 @@ impl Node {
             session: Mutex::default(),
             established: Condvar::new(),
             handshakes,
+            hellos: AtomicUsize::new(0),
             handshake_queue: Mutex::new(Some(queue)),
         })
     }
@@ -140,10 +145,23 @@ impl Node {
     }
 
     /// Hands work to the thread of handshakes. There is a bound to it: strangers make such work.
-    pub(crate) fn handshake(&self, handshake: zssp_proto::Handshake) {
-        if self.handshakes.try_send(handshake).is_err() {
-            self.counters.handshakes_dropped.add(1);
-            self.context.report_overload(Instant::now());
+    pub(crate) fn handshake(&self, handshake: Handshake) {
+        let hello = is_hello(&handshake);
+        let has_room = !hello || self.hellos.fetch_add(1, Ordering::Relaxed) < HELLOS;
+        if has_room && self.handshakes.try_send(handshake).is_ok() {
+            return;
+        }
+        if hello {
+            self.hellos.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.counters.handshakes_dropped.add(1);
+        self.context.report_overload(Instant::now());
+    }
+
+    /// Work was taken out of the queue: its place is free.
+    pub(crate) fn taken(&self, handshake: &Handshake) {
+        if is_hello(handshake) {
+            self.hellos.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -183,6 +201,10 @@ impl Node {
         self.multiplexer.close();
         self.in_flight.close();
     }
+}
+
+fn is_hello(handshake: &Handshake) -> bool {
+    matches!(handshake.origin(), Some(Origin::Stranger(_)))
 }
 
 /// Threads that run until this is dropped.
