@@ -113,6 +113,7 @@ impl Route {
 }
 
 /// A route in the table.
+#[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) route: Route,
     /// The same for threads that keep it for a while, if it is worth keeping. Its count is the only thing that they

@@ -48,7 +48,9 @@ pub(crate) fn session() -> Arc<Shared> {
         header: HeaderKeys::new(PROVIDERS[0], &header),
         context: Weak::new(),
     };
-    Arc::new(Shared::new(new, epoch(1, Used::none(Role::Initiator))))
+    let shared = Shared::new(new, epoch(1, Used::none(Role::Initiator)));
+    shared.usage.start_a_run();
+    Arc::new(shared)
 }
 
 /// A packet of the peer under this epoch, without its header.

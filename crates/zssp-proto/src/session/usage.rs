@@ -218,6 +218,15 @@ impl Usage {
         self.total.blocks.store(blocks, Relaxed);
     }
 
+    /// Has the threads of the models take the counters from 0 on out of one run. How runs are taken has models of its
+    /// own; here too, there would be more interleavings than can be tried.
+    #[cfg(loom)]
+    pub(crate) fn start_a_run(&self) {
+        let left = LONGEST - 1;
+        self.total.packets.store(left, Relaxed);
+        self.shares[own_share()].run.store(run(0, left), Relaxed);
+    }
+
     /// Has the next packet have this counter.
     pub(crate) fn advance(&self, counter: u64) {
         self.shares.iter().for_each(|share| share.run.store(0, Relaxed));
