@@ -25,14 +25,14 @@
 //! };
 //!
 //! /// A peer, its half of the network, and what it knows.
-//! struct Peer { context: Context, store: MemoryStore, session: Option<Session> }
+//! struct Peer { context: Context, scratch: Scratch, store: MemoryStore, session: Option<Session> }
 //!
 //! impl Peer {
 //!     fn new() -> Result<Self, Box<dyn std::error::Error>> {
 //!         let provider = Arc::new(AwsLc);
 //!         let key = StaticKey::generate(&*provider)?;
 //!         let context = Context::builder(key, provider).build()?;
-//!         Ok(Self { context, store: MemoryStore::new(), session: None })
+//!         Ok(Self { context, scratch: Scratch::new(), store: MemoryStore::new(), session: None })
 //!     }
 //!
 //!     /// Runs handshake work and returns the datagrams to send.
@@ -62,13 +62,13 @@
 //! let (_id, hello) = alice.context.open(Instant::now(), Open::to(bob.context.public_key(), address))?;
 //!
 //! // What one sends, the other receives, until nobody has anything to say.
-//! let mut scratch = Scratch::new();
 //! let mut wire = VecDeque::from(alice.run(hello));
 //! let (mut receiver, mut sender) = (&mut bob, &mut alice);
 //! while !wire.is_empty() {
 //!     let mut answers = Vec::new();
 //!     for mut datagram in wire.drain(..) {
-//!         let received = receiver.context.receive(Instant::now(), address, &mut datagram, &mut scratch);
+//!         let Peer { context, scratch, .. } = &mut *receiver;
+//!         let received = context.receive(Instant::now(), address, &mut datagram, scratch);
 //!         if let Ok(Received::Handshake(handshake)) = received {
 //!             answers.extend(receiver.run(handshake));
 //!         }
@@ -82,7 +82,7 @@
 //! let sealed = session.seal(b"hello", 1400, &mut buffer)?;
 //! for datagram in sealed.datagrams(&buffer) {
 //!     let mut datagram = datagram.to_vec();
-//!     match bob.context.receive(Instant::now(), address, &mut datagram, &mut scratch)? {
+//!     match bob.context.receive(Instant::now(), address, &mut datagram, &mut bob.scratch)? {
 //!         Received::Payload { bytes, .. } => assert_eq!(bytes, b"hello"),
 //!         other => panic!("{other:?}"),
 //!     }

@@ -9,7 +9,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use zssp_harness::pair::{Forgery, Happening, Pair, Peer, Pool, Setup, hostile};
-use zssp_proto::{Challenging, Fault, Stats};
+use zssp_proto::{Challenging, Fault, Received, Scratch, Stats};
 use zssp_sim::seeds;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -490,5 +490,30 @@ fn a_replay_of_what_waits_for_the_pool() {
         peer.pool = Pool::AtOnce;
         pair.drive_for(3 * SECOND);
         assert!(pair.talk());
+    }
+}
+
+/// A thread that serves several contexts has one place to work at.
+#[test]
+fn no_context_takes_a_datagram_for_one_of_another() {
+    let [mut one, two] = [1, 2].map(|seed| Pair::established(seed, &Setup::default()));
+    let mut scratch = Scratch::new();
+    for number in 0..20u8 {
+        one.alice.send(&[number; 20]);
+        let (_, mut datagram) = one.alice.take_outgoing().remove(0);
+        let (now, from) = (one.now(), one.alice.address());
+        let mut copy = datagram.clone();
+        let strange = two.bob.context.receive(now, from, &mut copy, &mut scratch);
+        assert!(matches!(strange, Err(Fault::UnknownKeyId)), "{number}");
+        let received = one.bob.context.receive(now, from, &mut datagram, &mut scratch);
+        assert!(matches!(received, Ok(Received::Payload { bytes, .. }) if *bytes == [number; 20]));
+    }
+    // It has a run of datagrams under one key id now only if nobody came in between.
+    for number in 0..20u8 {
+        one.alice.send(&[number; 20]);
+        let (_, mut datagram) = one.alice.take_outgoing().remove(0);
+        let context = if number < 10 { &one.bob.context } else { &two.bob.context };
+        let received = context.receive(one.now(), one.alice.address(), &mut datagram, &mut scratch);
+        assert_eq!(matches!(received, Ok(Received::Payload { .. })), number < 10, "{number}");
     }
 }

@@ -240,14 +240,14 @@ impl Context {
         room: Room<'a, '_>,
     ) -> Result<Received<'a>, Fault> {
         let (routes, kid) = (&self.0.routes, arrival.kid);
-        let changes = routes.changes();
-        if let Some(route) = recent.route(kid, changes) {
+        let version = routes.version();
+        if let Some(route) = recent.route(kid, version) {
             return self.fragment(route, arrival, datagram, room);
         }
         let received = routes.with(kid, |entry| {
             let received = self.fragment(&entry.route, arrival, datagram, room);
             if let Ok(Received::Nothing | Received::Payload { .. }) = received {
-                recent.remember(kid, changes, entry);
+                recent.remember(kid, version, entry);
             }
             received
         });

@@ -131,8 +131,16 @@ impl Entry {
 /// All key ids of a context.
 pub(crate) struct Routes {
     map: HashMap<KeyId, Entry, SpreadKeyIds>,
-    /// See [`changes`](Self::changes).
+    /// A number that no other table of the process has.
+    number: u64,
     changes: AtomicU64,
+}
+
+/// A table, and how often a key id was led elsewhere in it: as long as this is the same, so are all routes that were there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Version {
+    table: u64,
+    changes: u64,
 }
 
 /// The route of the session whose datagrams a thread is reading, so that it need not look it up for each of them: a
@@ -153,28 +161,28 @@ const RUN: u32 = 1;
 
 struct Remembered {
     kid: KeyId,
-    /// [`Routes::changes`] before the route was looked up.
-    changes: u64,
+    /// That of the table before the route was looked up.
+    version: Version,
     route: Arc<Route>,
 }
 
 impl Recent {
     /// The route of `kid`, if it is the one remembered and still right.
-    pub(crate) fn route(&self, kid: KeyId, changes: u64) -> Option<&Route> {
-        let remembered = self.remembered.as_ref().filter(|it| it.kid == kid && it.changes == changes)?;
+    pub(crate) fn route(&self, kid: KeyId, version: Version) -> Option<&Route> {
+        let remembered = self.remembered.as_ref().filter(|it| it.kid == kid && it.version == version)?;
         Some(&remembered.route)
     }
 
     /// Remembers where a datagram belonged, in the middle of a run of datagrams under one key id: to keep a route is to
     /// touch a count that other threads share, which does not pay for less. Handshakes have no runs.
     //= ZSSP-DEF-12  once for a run, not for a packet
-    pub(crate) fn remember(&mut self, kid: KeyId, changes: u64, entry: &Entry) {
+    pub(crate) fn remember(&mut self, kid: KeyId, version: Version, entry: &Entry) {
         let before = self.looked_up.filter(|(last, _)| *last == kid).map_or(0, |(_, before)| before + 1);
         self.looked_up = Some((kid, before));
         if before >= RUN
             && let Some(route) = &entry.lasting
         {
-            self.remembered = Some(Remembered { kid, changes, route: route.clone() });
+            self.remembered = Some(Remembered { kid, version, route: route.clone() });
             self.looked_up = None;
         }
     }
@@ -194,7 +202,10 @@ impl fmt::Debug for Recent {
 
 impl Routes {
     pub(crate) fn new() -> Self {
-        Self { map: HashMap::with_hasher(SpreadKeyIds), changes: AtomicU64::new(0) }
+        // Not one of the models' own: it decides nothing between threads.
+        static TABLES: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let number = TABLES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Self { map: HashMap::with_hasher(SpreadKeyIds), number, changes: AtomicU64::new(0) }
     }
 
     /// Calls `read` with what there is of `kid`. Nothing is locked, and no count shared with other threads is touched.
@@ -203,9 +214,9 @@ impl Routes {
         self.map.pin().get(&kid).map(read)
     }
 
-    /// How often a key id was led elsewhere: as long as this is the same, so are all routes that were there.
-    pub(crate) fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    /// Which version of which table this is.
+    pub(crate) fn version(&self) -> Version {
+        Version { table: self.number, changes: self.changes.load(Ordering::Acquire) }
     }
 
     /// Takes a key id that nothing else in the context has, neither a session nor a handshake.

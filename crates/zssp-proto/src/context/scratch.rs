@@ -7,6 +7,9 @@ use crate::zfp::{Assembly, Spares};
 
 /// What one receiving thread keeps between datagrams: the packets whose fragments are just coming in, and emptied
 /// buffers. One per thread; it allocates nothing in the steady state.
+///
+/// A thread that serves several contexts may use one for all of them, if it [flushes](crate::Context::flush) it with the
+/// one context before it hands it to the next: what is incomplete of a packet is of no use to another context, and is lost.
 #[derive(Default)]
 pub struct Scratch {
     pub(super) recent: Recent,

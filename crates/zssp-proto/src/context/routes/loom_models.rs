@@ -20,12 +20,12 @@ fn look_up(routes: &Routes, recent: &mut Recent, kid: KeyId) -> Option<*const Sh
         Route::Session(inbound) => Some(Arc::as_ptr(&inbound.shared)),
         _ => None,
     };
-    let changes = routes.changes();
-    if let Some(route) = recent.route(kid, changes) {
+    let version = routes.version();
+    if let Some(route) = recent.route(kid, version) {
         return shared(route);
     }
     let found = routes.with(kid, |entry| {
-        recent.remember(kid, changes, entry);
+        recent.remember(kid, version, entry);
         shared(&entry.route)
     });
     found.flatten()
