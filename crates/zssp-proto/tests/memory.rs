@@ -189,6 +189,10 @@ fn an_idle_session_is_small() {
                 let open = Open::to(pair.bob.public_key(), pair.bob.address()).name(name);
                 pair.alice.open_with(open.identity(identity.to_vec())).unwrap();
                 pair.settle();
+                // Only then it has all that it will have: the key before is kept for late packets.
+                pair.alice.rekey();
+                pair.settle();
+                (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
                 pair.wire.clear();
                 for peer in [&mut pair.alice, &mut pair.bob] {
                     peer.identities.clear();

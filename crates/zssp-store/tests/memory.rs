@@ -83,6 +83,10 @@ fn bytes_of_each(provider: ToyCurve, ratchets: Ratchets, sessions: u32) -> i64 {
             let open = Open::to(pair.bob.public_key(), pair.bob.address()).name(PeerName::new(&identity));
             pair.alice.open_with(open.identity(identity.to_vec())).unwrap();
             pair.settle();
+            // Only then it has all that it will have: the key before is kept for late packets.
+            pair.alice.rekey();
+            pair.settle();
+            (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
             pair.wire.clear();
             for peer in [&mut pair.alice, &mut pair.bob] {
                 peer.identities.clear();

@@ -16,7 +16,7 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
     let Opened { taken, epoch, .. } = opened;
     let established = taken.phase().established().ok_or(Fault::Stale)?.clone();
     let shared = established.shared.clone();
-    let current = shared.ring().is_some_and(|ring| ring.current.local_kid == epoch.local_kid);
+    let current = shared.ring().is_some_and(|ring| ring.current().local_kid == epoch.local_kid);
     match taken.phase() {
         //= ZSSP-ST-23  C1 in A3 moves to S2
         Phase::AwaitConfirm(_) => {
@@ -33,7 +33,7 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
                 return control::lost(task, cell, taken);
             };
             let ring = shared.ring().ok_or(Fault::Stale)?;
-            task.inner.free(shared.publish(ring.switched_to(epoch.clone())));
+            task.inner.free(shared.publish(ring.confirmed().ok_or(Fault::Stale)?));
             taken.commit(next)?;
         }
         //= ZSSP-ST-12  C1 read: S2
@@ -74,7 +74,7 @@ pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
     let shared = taken.phase().established().ok_or(Fault::Stale)?.shared.clone();
     taken.resent(task.now)?;
     let ring = shared.ring().ok_or(Fault::Stale)?;
-    send_confirmation(task, &shared, &ring.current)
+    send_confirmation(task, &shared, ring.current())
 }
 
 /// C1 under a key that the peer already has.

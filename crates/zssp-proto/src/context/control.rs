@@ -29,7 +29,7 @@ pub(super) fn read(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Re
     let ring = shared.ring().ok_or(Fault::Stale)?;
     let epoch = ring.by_local_kid(packet.kid).ok_or(Fault::Stale)?.clone();
 
-    let current = epoch.local_kid == ring.current.local_kid;
+    let current = epoch.local_kid == ring.current().local_kid;
     let expected = match (taken.phase(), packet_type) {
         (Phase::AwaitConfirm(_), T::Confirmation | T::Rejection) => true,
         //= ZSSP-ST-21  C1 is answered in S1 and S2

@@ -10,7 +10,7 @@ use super::{Inner, control};
 use crate::error::Fault;
 use crate::policy::Downgrade;
 use crate::ratchet::{Fingerprint, RatchetPair, RatchetState, Swap};
-use crate::session::{KeyEpoch, NewSession, Shared, Used};
+use crate::session::{NewSession, Sealing, Shared, Used};
 use crate::wire::{Challenge, ChallengePacket, Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zcp;
 use crate::zke::keys::Role;
@@ -201,9 +201,9 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         header: state.header.clone(),
         context: Arc::downgrade(inner),
     };
-    let epoch = KeyEpoch::new(provider, keys, (packet.kid, remote_kid), (Used::none(Role::Initiator), now));
-    let epoch = Arc::new(epoch);
-    let shared = Arc::new(Shared::new(new, epoch.clone()));
+    let sealing = Sealing::new(provider, keys, (packet.kid, remote_kid), (Used::none(Role::Initiator), now));
+    let epoch = sealing.epoch.clone();
+    let shared = Arc::new(Shared::new(new, sealing));
     let inbound = Inbound::new(&shared, &epoch, cell);
     //= ZSSP-ST-06  A3 is entered when Alice read X2
     let next = AwaitConfirm {

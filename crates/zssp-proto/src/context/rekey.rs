@@ -9,7 +9,7 @@ use super::outbox::EndReason;
 use super::routes::{Inbound, Route};
 use crate::error::Fault;
 use crate::ratchet::{RatchetPair, Swap};
-use crate::session::{KeyEpoch, KeyRing, Shared};
+use crate::session::{KeyRing, Sealing, Shared};
 use crate::wire::{KeyId, PacketType, RekeyBody};
 use crate::zke::keys::HandshakeKeys;
 use crate::zke::kk::{self, Peers};
@@ -34,7 +34,7 @@ pub(super) fn start(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Resul
     let is_superseded = false;
     let next = RekeyStarted { established, kk, kid, packet: packet.clone(), is_superseded, timers };
     taken.commit(Phase::RekeyStarted(Box::new(next)))?;
-    control::send(task, &shared, &ring.current, (PacketType::RekeyStart, &packet))
+    control::send(task, &shared, ring.current(), (PacketType::RekeyStart, &packet))
 }
 
 /// K1: sends K2 and enters R2.
@@ -75,7 +75,7 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
     let established = Established { shared: shared.clone(), pair: Arc::new(new) };
     let timers = Timers::start(task.now, CONFIRM);
     let next = RekeyAnswered { established, packet: packet.clone(), timers };
-    let next_epoch = Arc::new(new_epoch(task, &shared, keys, (kid, remote_kid)));
+    let next_epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     // Readable before K2 goes out, in use only when C1 has come.
     publish(task, cell, &shared, next_epoch, KeyRing::with_next)?;
     taken.commit(Phase::RekeyAnswered(Box::new(next)))?;
@@ -112,11 +112,11 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
 
     let established = Established { shared: shared.clone(), pair: Arc::new(new) };
     let timers = Timers::start(task.now, CONFIRM);
-    let epoch = Arc::new(new_epoch(task, &shared, keys, (kid, remote_kid)));
+    let epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     publish(task, cell, &shared, epoch.clone(), KeyRing::switched_to)?;
     taken.commit(Phase::Confirming(Confirming { established, timers }))?;
     inner.peers.lock().rekeyed(pair.first.fingerprint());
-    confirm::send_confirmation(task, &shared, &epoch)
+    confirm::send_confirmation(task, &shared, &epoch.epoch)
 }
 
 /// A K1 or a K2 that the peer has sealed, and whose inside is wrong: the two do not have the same ratchet. S2 finds out for
@@ -142,13 +142,13 @@ pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
     let (shared, packet) = (established.shared.clone(), packet.clone());
     taken.resent(task.now)?;
     let ring = shared.ring().ok_or(Fault::Stale)?;
-    control::send(task, &shared, &ring.current, (packet_type, &packet))
+    control::send(task, &shared, ring.current(), (packet_type, &packet))
 }
 
 /// The new keys, for the packets of the same session: its header keys stay.
 //= ZSSP-KK-06  header keys are kept
-fn new_epoch(task: &Task<'_>, shared: &Shared, keys: HandshakeKeys, kids: (KeyId, KeyId)) -> KeyEpoch {
-    KeyEpoch::new(task.inner.provider(), keys, kids, (shared.usage.epoch_start(), task.now))
+fn new_epoch(task: &Task<'_>, shared: &Shared, keys: HandshakeKeys, kids: (KeyId, KeyId)) -> Sealing {
+    Sealing::new(task.inner.provider(), keys, kids, (shared.usage.epoch_start(), task.now))
 }
 
 /// Publishes the ring that `change` makes with a new epoch, leads its key id to the session, and frees the key id of the
@@ -157,15 +157,15 @@ fn publish(
     task: &Task<'_>,
     cell: &Arc<Cell>,
     shared: &Arc<Shared>,
-    epoch: Arc<KeyEpoch>,
-    change: impl FnOnce(&KeyRing, Arc<KeyEpoch>) -> KeyRing,
+    epoch: Sealing,
+    change: impl FnOnce(&KeyRing, Sealing) -> KeyRing,
 ) -> Result<(), Fault> {
-    let kid = epoch.local_kid;
+    let kid = epoch.epoch.local_kid;
     let Some(ring) = shared.ring() else {
         task.inner.routes.remove(kid);
         return Err(Fault::Stale);
     };
-    let inbound = Inbound::new(shared, &epoch, cell);
+    let inbound = Inbound::new(shared, &epoch.epoch, cell);
     // The route first: whoever ends the session now finds the key id in one of the two rings, and frees it.
     task.inner.routes.set(kid, Route::Session(inbound));
     task.inner.free(shared.publish(change(&ring, epoch)));

@@ -13,7 +13,7 @@ use crate::address::Address;
 use crate::error::Fault;
 use crate::policy::{Downgrade, Hellos, Policy, Rejection};
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
-use crate::session::{KeyEpoch, NewSession, Session, Shared, Used};
+use crate::session::{NewSession, Sealing, Session, Shared, Used};
 use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
 use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
@@ -265,7 +265,8 @@ fn establish(
     let (peer, role, remote_kid) = (completion.initiator, Role::Responder, state.remote_kid);
     let begin = (Used::none(role), task.now);
     let kids = (pending.kid, remote_kid);
-    let epoch = Arc::new(KeyEpoch::new(inner.provider(), completion.keys, kids, begin));
+    let sealing = Sealing::new(inner.provider(), completion.keys, kids, begin);
+    let epoch = sealing.epoch.clone();
     let (suite, address, header) = (state.suite, state.address, state.header);
     let context = Arc::downgrade(inner);
     let pair = Arc::new(pair);
@@ -274,7 +275,7 @@ fn establish(
     let replaceable = inner.peers.lock().replaceable(&name);
     let cell = inner.add_session(replaceable, |id| {
         let new = NewSession { id, peer, role, suite, address, header, context };
-        let established = Established { shared: Arc::new(Shared::new(new, epoch.clone())), pair };
+        let established = Established { shared: Arc::new(Shared::new(new, sealing)), pair };
         shared = Some(established.shared.clone());
         let phase = Phase::Confirming(Confirming { established, timers });
         Cell::new(id, peer, name, phase)

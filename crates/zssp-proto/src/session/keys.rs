@@ -29,8 +29,6 @@ pub(crate) struct KeyEpoch {
     pub(crate) local_kid: KeyId,
     /// The key id under which we send to the peer.
     pub(crate) remote_kid: KeyId,
-    /// Seals payloads.
-    pub(crate) seal: Box<dyn SealKey>,
     /// Opens payloads. The route of the local key id has it too.
     pub(crate) open: Arc<dyn OpenKey>,
     /// For control packets, which are too rare to keep prepared keys for.
@@ -52,24 +50,29 @@ pub(crate) enum KeyUse {
     UsedUp,
 }
 
-impl KeyEpoch {
+/// An epoch that is sealed with, or will be: when another takes its place, what seals is dropped.
+#[derive(Clone)]
+pub(crate) struct Sealing {
+    pub(crate) epoch: Arc<KeyEpoch>,
+    /// Seals payloads.
+    pub(crate) key: Arc<dyn SealKey>,
+}
+
+impl Sealing {
     pub(crate) fn new(
         provider: &dyn Provider,
         keys: HandshakeKeys,
         (local_kid, remote_kid): (KeyId, KeyId),
         (before, since): (Used, Instant),
     ) -> Self {
-        Self {
-            local_kid,
-            remote_kid,
-            seal: provider.seal_key(&keys.transport.send),
-            open: provider.open_key(&keys.transport.receive).into(),
-            key_exchange: keys.key_exchange,
-            before,
-            since,
-        }
+        let key = provider.seal_key(&keys.transport.send).into();
+        let open = provider.open_key(&keys.transport.receive).into();
+        let key_exchange = keys.key_exchange;
+        Self { epoch: Arc::new(KeyEpoch { local_kid, remote_kid, open, key_exchange, before, since }), key }
     }
+}
 
+impl KeyEpoch {
     /// Whether another key was called for with this step of packets or of blocks, each given as the count before it
     /// and how many there are more.
     pub(crate) fn passes_a_bound(&self, packets: (u64, u64), blocks: (u64, u64)) -> bool {
@@ -106,29 +109,54 @@ const fn passes(value: u64, more: u64, (bound, interval): (u64, u64)) -> bool {
     after >= bound && value / interval != after / interval
 }
 
-/// The epochs in use: the one that seals, and one that only opens. That is the one before it, for late packets; or,
-/// between K1 and C1, the next one, until the peer has confirmed that it has it.
+/// The epochs in use: the one that seals, and one that only opens.
 pub(crate) struct KeyRing {
-    pub(crate) current: Arc<KeyEpoch>,
-    pub(crate) other: Option<Arc<KeyEpoch>>,
+    current: Sealing,
+    other: Option<Other>,
+}
+
+/// An epoch that only opens.
+enum Other {
+    /// The one before, for late packets.
+    Before(Arc<KeyEpoch>),
+    /// Between K1 and C1, the next one, until the peer has confirmed that it has it.
+    Next(Sealing),
 }
 
 impl KeyRing {
     /// The ring with one epoch.
-    pub(crate) fn new(epoch: Arc<KeyEpoch>) -> Self {
+    pub(crate) fn new(epoch: Sealing) -> Self {
         Self { current: epoch, other: None }
     }
 
     /// The next epoch can be read from now on.
     //= ZSSP-ST-27  the two newest keys stay readable
-    pub(crate) fn with_next(&self, next: Arc<KeyEpoch>) -> Self {
-        Self { current: self.current.clone(), other: Some(next) }
+    pub(crate) fn with_next(&self, next: Sealing) -> Self {
+        Self { current: self.current.clone(), other: Some(Other::Next(next)) }
     }
 
     /// The next epoch is in use from now on.
     //= ZSSP-ST-28  sending switches when the key is confirmed
-    pub(crate) fn switched_to(&self, next: Arc<KeyEpoch>) -> Self {
-        Self { current: next, other: Some(self.current.clone()) }
+    pub(crate) fn switched_to(&self, next: Sealing) -> Self {
+        Self { current: next, other: Some(Other::Before(self.current.epoch.clone())) }
+    }
+
+    /// The peer has confirmed the next epoch, so that is in use from now on; `None` when there is none.
+    pub(crate) fn confirmed(&self) -> Option<Self> {
+        match &self.other {
+            Some(Other::Next(next)) => Some(self.switched_to(next.clone())),
+            Some(Other::Before(_)) | None => None,
+        }
+    }
+
+    /// The epoch in use.
+    pub(crate) fn current(&self) -> &Arc<KeyEpoch> {
+        &self.current.epoch
+    }
+
+    /// What seals payloads.
+    pub(crate) fn seal_key(&self) -> &dyn SealKey {
+        &*self.current.key
     }
 
     /// The epoch whose packets carry `kid`.
@@ -138,7 +166,10 @@ impl KeyRing {
 
     /// Both epochs, the current one first.
     pub(crate) fn epochs(&self) -> impl Iterator<Item = &Arc<KeyEpoch>> {
-        core::iter::once(&self.current).chain(&self.other)
+        let other = self.other.as_ref().map(|other| match other {
+            Other::Before(epoch) | Other::Next(Sealing { epoch, .. }) => epoch,
+        });
+        core::iter::once(self.current()).chain(other)
     }
 
     /// The key ids of both.
@@ -166,17 +197,17 @@ mod tests {
     use crate::ratchet::RatchetState;
 
     /// An epoch that begins at this counter.
-    fn epoch(packets: u64) -> KeyEpoch {
+    fn sealing(packets: u64) -> Sealing {
         let directed = || Directed { send: Secret::zero(), receive: Secret::zero() };
         let keys =
             HandshakeKeys { ratchet: RatchetState::zero(), key_exchange: directed(), transport: directed() };
         let kids = [[1; 4], [2; 4]].map(|kid| KeyId::new(kid).expect("not zero"));
-        KeyEpoch::new(
-            PROVIDERS[0],
-            keys,
-            (kids[0], kids[1]),
-            (Used { packets, blocks: 7 }, Clock::new().now()),
-        )
+        let begin = (Used { packets, blocks: 7 }, Clock::new().now());
+        Sealing::new(PROVIDERS[0], keys, (kids[0], kids[1]), begin)
+    }
+
+    fn epoch(packets: u64) -> Arc<KeyEpoch> {
+        sealing(packets).epoch
     }
 
     //= ZSSP-ST-30  2^30 uses
@@ -229,16 +260,20 @@ mod tests {
     }
 
     #[test]
-    fn a_ring_keeps_the_two_newest() {
-        let ring = KeyRing::new(Arc::new(epoch(0)));
-        let first = Arc::as_ptr(&ring.current);
-        let ring = ring.with_next(Arc::new(epoch(5)));
-        assert_eq!(Arc::as_ptr(&ring.current), first, "the next one only opens");
-        let next = ring.other.clone().unwrap();
-        let ring = ring.switched_to(next.clone());
+    fn a_ring_keeps_the_two_newest_and_seals_with_one() {
+        let mut ring = KeyRing::new(sealing(0));
+        let (first, first_key) = (Arc::as_ptr(ring.current()), Arc::downgrade(&ring.current.key));
+        assert!(ring.confirmed().is_none());
+        let next = sealing(5);
+        ring = ring.with_next(next.clone());
+        assert_eq!(Arc::as_ptr(ring.current()), first, "the next one only opens");
+        ring = ring.confirmed().unwrap();
         let [current, other] = ring.epochs().map(Arc::as_ptr).collect::<Vec<_>>()[..] else {
             panic!("two epochs")
         };
-        assert_eq!((current, other), (Arc::as_ptr(&next), first));
+        assert_eq!((current, other), (Arc::as_ptr(&next.epoch), first));
+        assert!(core::ptr::addr_eq(ring.seal_key(), &raw const *next.key));
+        assert_eq!(first_key.strong_count(), 0, "nothing will be sealed with it");
+        assert!(ring.confirmed().is_none());
     }
 }

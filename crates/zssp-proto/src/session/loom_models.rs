@@ -29,11 +29,11 @@ pub(crate) fn kid(number: u8) -> KeyId {
 }
 
 /// The epoch of this number, whose keys and key ids are made of it.
-pub(crate) fn epoch(number: u8, before: Used) -> Arc<KeyEpoch> {
+pub(crate) fn epoch(number: u8, before: Used) -> Sealing {
     let directed = || Directed { send: transport(number), receive: transport(number) };
     let keys =
         HandshakeKeys { ratchet: RatchetState::zero(), key_exchange: directed(), transport: directed() };
-    Arc::new(KeyEpoch::new(PROVIDERS[0], keys, (kid(number), kid(number)), (before, Clock::new().now())))
+    Sealing::new(PROVIDERS[0], keys, (kid(number), kid(number)), (before, Clock::new().now()))
 }
 
 /// An initiator's session with its first epoch.

@@ -12,7 +12,7 @@ mod usage;
 use core::fmt;
 use std::sync::{Arc, Weak};
 
-pub(crate) use keys::{KeyEpoch, KeyRing, KeyUse};
+pub(crate) use keys::{KeyEpoch, KeyRing, KeyUse, Sealing};
 pub use seal::{SealError, Sealed};
 pub(crate) use usage::{Usage, Used};
 
@@ -134,7 +134,7 @@ pub(crate) struct NewSession {
 }
 
 impl Shared {
-    pub(crate) fn new(new: NewSession, epoch: Arc<KeyEpoch>) -> Self {
+    pub(crate) fn new(new: NewSession, epoch: Sealing) -> Self {
         Self {
             id: new.id,
             peer: new.peer,
@@ -186,7 +186,7 @@ impl Shared {
     #[cfg(test)]
     pub(crate) fn leave_blocks(&self, blocks: u64) {
         if let Some(ring) = self.ring() {
-            self.usage.set_blocks(ring.current.used_until(blocks));
+            self.usage.set_blocks(ring.current().used_until(blocks));
         }
     }
 
@@ -198,12 +198,12 @@ impl Shared {
 
     /// Whether the bounds of the key in use call for another one.
     pub(crate) fn is_rekey_due(&self) -> bool {
-        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_rekey_due(self.usage.so_far()))
+        self.keys.load().as_ref().is_some_and(|ring| ring.current().is_rekey_due(self.usage.so_far()))
     }
 
     /// Whether the key in use is used up.
     pub(crate) fn is_used_up(&self) -> bool {
-        self.keys.load().as_ref().is_some_and(|ring| ring.current.is_used_up(self.usage.so_far().packets))
+        self.keys.load().as_ref().is_some_and(|ring| ring.current().is_used_up(self.usage.so_far().packets))
     }
 
     /// Has the session's deadline come at once, for the bounds of its key are reached.

@@ -69,7 +69,7 @@ impl Session {
         let ring = self.0.keys.load();
         //= ZSSP-DEF-04  refused before a counter is taken
         let ring = ring.as_ref().ok_or(SealError::Closed)?;
-        let epoch = &ring.current;
+        let epoch = ring.current();
         let (counter, key_use) = self.0.usage.take(epoch, split.packet_len());
         match key_use {
             KeyUse::Good => {}
@@ -83,7 +83,7 @@ impl Session {
         let nonce = PacketNonce::new(PacketType::Payload, counter);
         //= ZSSP-SEC-01  nothing leaves unsealed
         //= ZSSP-DEF-11  the prepared key is shared, without a lock
-        write(&*epoch.seal, &nonce.aead(), &mut buffer[split.headers_len()..])?;
+        write(ring.seal_key(), &nonce.aead(), &mut buffer[split.headers_len()..])?;
         spread(buffer, &split, Some(epoch.remote_kid), nonce);
         //= ZSSP-DEF-10  the header cipher is shared, without a lock
         protect(&*self.0.ingress.header.protect, buffer, &split);

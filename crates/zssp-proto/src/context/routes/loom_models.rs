@@ -37,7 +37,7 @@ fn cell(shared: &Shared) -> Arc<Cell> {
 
 fn inbound() -> Inbound {
     let shared = session();
-    let epoch = shared.ring().expect("a ring").current.clone();
+    let epoch = shared.ring().expect("a ring").current().clone();
     Inbound::new(&shared, &epoch, &cell(&shared))
 }
 
@@ -100,7 +100,7 @@ fn loom_opening_while_the_key_changes() {
     loom::model(|| {
         let (shared, routes) = (session(), Arc::new(Routes::new()));
         let cell = cell(&shared);
-        let first = shared.ring().expect("a ring").current.clone();
+        let first = shared.ring().expect("a ring").current().clone();
         routes.set(kid(1), Route::Session(Inbound::new(&shared, &first, &cell)));
         let opening = {
             let routes = routes.clone();
@@ -110,7 +110,7 @@ fn loom_opening_while_the_key_changes() {
             let next = epoch(number, shared.usage.epoch_start());
             let ring = shared.ring().expect("a ring").with_next(next.clone());
             let dropped = shared.publish(ring);
-            routes.set(kid(number), Route::Session(Inbound::new(&shared, &next, &cell)));
+            routes.set(kid(number), Route::Session(Inbound::new(&shared, &next.epoch, &cell)));
             dropped.into_iter().for_each(|kid| routes.remove(kid));
             let ring = shared.ring().expect("a ring").switched_to(next);
             assert_eq!(shared.publish(ring), []);
@@ -133,7 +133,7 @@ fn loom_opening_while_the_key_changes() {
 fn loom_opening_while_the_session_ends() {
     loom::model(|| {
         let (shared, routes) = (session(), Arc::new(Routes::new()));
-        let first = shared.ring().expect("a ring").current.clone();
+        let first = shared.ring().expect("a ring").current().clone();
         routes.set(kid(1), Route::Session(Inbound::new(&shared, &first, &cell(&shared))));
         let opening = {
             let routes = routes.clone();
