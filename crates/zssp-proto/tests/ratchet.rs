@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use zssp_harness::pair::{Answer, Happening, Pair, Peer, Setup};
 use zssp_proto::crypto::Secret;
-use zssp_proto::{EndReason, Fault, Fingerprint, RatchetPair, RatchetState, Role};
+use zssp_proto::{Downgrade, EndReason, Fault, Fingerprint, Policy, RatchetPair, RatchetState, Role};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -199,6 +199,33 @@ fn the_store_may_fail_at_any_call() {
         pair.drive_for(4 * SECOND);
         assert!(pair.talk(), "alice {alice} call {call}");
         assert_eq!(pair.alice.sessions.len() + pair.bob.sessions.len(), 2);
+        assert_eq!(remembered(&pair.alice, &pair.bob), remembered(&pair.bob, &pair.alice));
+    }
+}
+
+/// A store does what it was asked to and says that it failed, at any call: nobody takes what it wrote for another
+/// session's, or for a history that the peer has lost.
+//= ZSSP-RAT-05  what is there all the same is found there
+#[test]
+fn the_store_may_doubt_at_any_call() {
+    for (alice, call) in [true, false].into_iter().flat_map(|alice| (0..6).map(move |call| (alice, call))) {
+        let mut policy = Policy::OPPORTUNISTIC;
+        policy.as_responder = Downgrade::Refuse;
+        let mut pair = Pair::with(1, &Setup { policy, ..Setup::default() });
+        let doubtful = if alice { &pair.alice } else { &pair.bob };
+        doubtful.store.doubt_after(call);
+        pair.alice.open(&pair.bob);
+        pair.drive_for(10 * SECOND);
+        pair.alice.rekey();
+        pair.drive_for(10 * SECOND);
+        assert!(pair.talk(), "alice {alice} call {call}");
+        for peer in [&mut pair.alice, &mut pair.bob] {
+            let happenings = peer.take_happenings();
+            let expected = |happening: &Happening| {
+                matches!(happening, Happening::Asked | Happening::Established(_) | Happening::StoreFailed)
+            };
+            assert!(happenings.iter().all(expected), "alice {alice} call {call}: {happenings:?}");
+        }
         assert_eq!(remembered(&pair.alice, &pair.bob), remembered(&pair.bob, &pair.alice));
     }
 }

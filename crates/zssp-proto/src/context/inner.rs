@@ -454,8 +454,17 @@ impl Task<'_> {
         if old.same(new) {
             return Ok(Swap::Stored);
         }
-        let result = self.store.compare_and_swap(peer, old, new);
-        self.told(result)
+        let failed = match self.store.compare_and_swap(peer, old, new) {
+            Ok(swap) => return Ok(swap),
+            Err(error) => error,
+        };
+        // It may be there all the same, and would look like another session's when the packet comes again. Written once
+        // more, it is as durable as any other.
+        let is_there = self.store.load(peer).is_ok_and(|stored| stored.same(new));
+        if is_there && let Ok(swap) = self.store.compare_and_swap(peer, new, new) {
+            return Ok(swap);
+        }
+        self.told(Err(failed))
     }
 
     fn told<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Fault> {

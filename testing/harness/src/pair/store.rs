@@ -14,6 +14,8 @@ pub struct FlakyStore {
     calls: AtomicU32,
     /// The numbers of the calls that fail.
     failing: Mutex<Vec<u32>>,
+    /// The numbers of the calls that do what they are to, and say that they failed.
+    doubtful: Mutex<Vec<u32>>,
     /// The number of the call whose answer nobody hears.
     last: Mutex<Option<u32>>,
     killed: AtomicBool,
@@ -40,6 +42,7 @@ impl FlakyStore {
             store,
             calls: AtomicU32::new(0),
             failing: Mutex::default(),
+            doubtful: Mutex::default(),
             last: Mutex::default(),
             killed: AtomicBool::new(false),
         }
@@ -48,6 +51,11 @@ impl FlakyStore {
     /// Has the call that comes after `calls` others fail.
     pub fn fail_after(&self, calls: u32) {
         lock(&self.failing).push(self.calls() + calls);
+    }
+
+    /// Has the call that comes after `calls` others say that it failed, when it has done all of it.
+    pub fn doubt_after(&self, calls: u32) {
+        lock(&self.doubtful).push(self.calls() + calls);
     }
 
     /// Has the process be killed when the call that comes after `calls` others is done, before it has the answer.
@@ -104,6 +112,9 @@ impl FlakyStore {
             return Err(StoreError::new("the disk is full"));
         }
         let answer = operation(&*self.store);
+        if lock(&self.doubtful).contains(&call) {
+            return Err(StoreError::new("the disk does not say whether it has it"));
+        }
         if lock(&self.last).is_some_and(|last| last <= call) {
             return self.hear(Err(StoreError::new("killed in the middle of it")));
         }
