@@ -6,9 +6,16 @@ mod common;
 use common::simulation::*;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{sleep, timeout};
-use zssp::{Connection, SendStream};
+use zssp::link::memory::Network;
+use zssp::{Connection, Endpoint, SecretKey, SendStream};
 
-/// A channel to send on, and one that sends on it for ever.
+/// One with channels enough.
+fn endpoint_of(network: &Network, number: u16) -> Endpoint {
+    let builder = builder(&SecretKey::generate().unwrap()).channels(256);
+    builder.bind_link(network.attach(address(number)).unwrap()).unwrap()
+}
+
+/// Sends on a channel for ever.
 fn fill_channel(connection: &Connection, id: u16) {
     let channel = connection.channel(id).unwrap();
     tokio::spawn(async move { while channel.send(vec![1; 60_000]).await.is_ok() {} });
@@ -49,7 +56,7 @@ async fn others_get_on(here: &Connection, there: &Connection, id: u16, len: usiz
 #[tokio::test(start_paused = true)]
 async fn channels_and_streams_that_nobody_reads_leave_room_for_all_others() {
     let network = network(1, GOOD);
-    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (client, server) = (endpoint_of(&network, 1), endpoint_of(&network, 2));
     let (here, there) = connect(&client, &server).await;
     for id in 0..4 {
         fill_channel(&here, id);
@@ -69,7 +76,7 @@ async fn channels_and_streams_that_nobody_reads_leave_room_for_all_others() {
 #[tokio::test(start_paused = true)]
 async fn many_that_compete_all_get_on() {
     let network = network(2, GOOD);
-    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (client, server) = (endpoint_of(&network, 1), endpoint_of(&network, 2));
     let (here, there) = connect(&client, &server).await;
     let mut tasks = Vec::new();
     for id in 0..120 {
@@ -100,7 +107,7 @@ async fn cancelled(here: &Connection) -> SendStream {
 #[tokio::test(start_paused = true)]
 async fn writes_that_were_cancelled_keep_nothing_from_others() {
     let network = network(3, GOOD);
-    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (client, server) = (endpoint_of(&network, 1), endpoint_of(&network, 2));
     let (here, there) = connect(&client, &server).await;
     let mut kept = Vec::new();
     for _ in 0..100 {
