@@ -219,7 +219,7 @@ impl Builder {
     }
 
     /// Bytes of messages and streams a connection accepts before they are answered or read; 4 MiB by default, of which
-    /// one stream gets half. It bounds the throughput to this much a round trip. More than 4 MiB is used only if the peer
+    /// one channel or stream gets half. It bounds the throughput to this much a round trip. More than 4 MiB is used only if the peer
     /// allows it by its [`receive_buffer`](Self::receive_buffer). A connection takes this much memory only when the
     /// application fills it.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
@@ -418,7 +418,6 @@ impl Config {
             idle_timeout: self.idle_timeout,
             keep_alive: self.keep_alive,
             send_buffer: self.send_buffer,
-            stream_buffer: (self.send_buffer / 2).max(Session::max_payload_len(self.mtu)),
             receive_buffer: self.receive_buffer,
             channels: self.channels,
         }

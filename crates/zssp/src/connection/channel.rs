@@ -1,16 +1,18 @@
 //! A reliable channel and its messages.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use seqex::encoding::{ChannelId, MESSAGE_OVERHEAD};
 use seqex::{Order, Token};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
+use super::Connection;
 use super::shared::Shared;
-use super::state::{Answering, Arrived, Sending};
-use super::{Connection, closed_reason};
+use super::state::{Answering, Arrived, Handles, Sending};
 use crate::clock;
 use crate::error::{CloseReason, RequestError, SendError};
 use crate::frame::LaneId;
@@ -38,7 +40,8 @@ const MESSAGE_COST: usize = 64;
 /// receiving while you send.
 ///
 /// Clones are handles of the same channel; each message goes to one of those that receive. Channels do not hold each
-/// other up: each has its own window and its own order.
+/// other up: each has its own window and its own order, and one has half of the send buffer at most, several what leaves
+/// room for others.
 ///
 /// ```
 /// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
@@ -54,16 +57,15 @@ const MESSAGE_COST: usize = 64;
 pub struct Channel {
     connection: Connection,
     id: ChannelId,
-    /// Wakes one who waits for a message.
-    arrival: Arc<Notify>,
+    handles: Handles,
 }
 
 impl Channel {
     /// Messages under way in one direction at most; both ends count on it.
     pub const MAX_MESSAGES: u32 = crate::config::WINDOW;
 
-    pub(super) fn new(connection: Connection, id: ChannelId, arrival: Arc<Notify>) -> Self {
-        Self { connection, id, arrival }
+    pub(super) fn new(connection: Connection, id: ChannelId, handles: Handles) -> Self {
+        Self { connection, id, handles }
     }
 
     /// The channel's number.
@@ -93,7 +95,7 @@ impl Channel {
     /// Sends `data`, which may overtake other messages and be overtaken.
     ///
     /// Resolves when the message was accepted; from then on it is sent, and repeated until it is answered, unless the
-    /// connection ends otherwise than by [`close`](Connection::close). Waits while the send buffer is full.
+    /// connection ends otherwise than by [`close`](Connection::close). Waits while the send buffer is full, or the channel has its share of it.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -161,12 +163,12 @@ impl Channel {
     /// Dropped before it resolves, no message was taken.
     pub async fn receive(&self) -> Option<Message> {
         let shared = self.shared();
-        let arrived = until(&self.arrival, || {
+        let arrived = until(&self.handles.arrival, || {
             let (arrived, more, ended) = shared.look(|state| {
                 (state.take_message(self.id), state.has_messages(self.id), state.ended().is_some())
             });
             if more {
-                self.arrival.notify_one();
+                self.handles.arrival.notify_one();
             }
             arrived.map(Some).or(ended.then_some(None))
         });
@@ -206,12 +208,20 @@ impl Channel {
         }
         let shared = self.shared();
         let cost = len + MESSAGE_COST;
-        match shared.send_space.acquire_many(u32::try_from(cost).unwrap_or(u32::MAX)).await {
-            Ok(permit) => permit.forget(),
-            Err(_) => return Err(SendError::Closed(closed_reason(shared))),
+        let mut message = Some(Sending { answer, ..Sending::new(data, cost) });
+        let mut attempt = |next: Option<&Waker>| {
+            shared.with(|state, effects| {
+                let admitted = state.admit(self.id, cost, next);
+                let message = message.take_if(|_| admitted)?;
+                Some(state.send(self.id, order, message, effects))
+            })
+        };
+        if let Some(sent) = attempt(None) {
+            return sent;
         }
-        let message = Sending { answer, ..Sending::new(data, cost) };
-        shared.with(|state, effects| state.send(self.id, order, message, effects))
+        // In turn, so that a large message is not overtaken by small ones for ever.
+        let _next = self.handles.door.lock().await;
+        poll_fn(|cx| attempt(Some(cx.waker())).map_or(Poll::Pending, Poll::Ready)).await
     }
 
     fn shared(&self) -> &Arc<Shared> {

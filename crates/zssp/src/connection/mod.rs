@@ -15,7 +15,6 @@ mod path;
 mod rtt;
 mod sending;
 mod shared;
-mod space;
 mod state;
 mod stream;
 
@@ -113,8 +112,8 @@ impl Connection {
     /// # Errors
     /// [`TooManyChannels`] when [`Builder::channels`](crate::Builder::channels) others are in use.
     pub fn channel(&self, id: u16) -> Result<Channel, TooManyChannels> {
-        let arrival = self.shared().look(|state| state.channel(id))?;
-        Ok(Channel::new(self.clone(), id, arrival))
+        let handles = self.shared().look(|state| state.channel(id))?;
+        Ok(Channel::new(self.clone(), id, handles))
     }
 
     /// Opens a byte stream, for both directions. The peer [accepts](Self::accept_stream) it when something was written,
@@ -284,7 +283,7 @@ fn datagram_cost(data: &Bytes) -> u32 {
     u32::try_from(datagrams::cost(data.len())).unwrap_or(u32::MAX)
 }
 
-/// Why a connection whose send buffer is closed has ended.
+/// Why a connection whose datagrams have ended has ended.
 fn closed_reason(shared: &Shared) -> CloseReason {
     shared.look(|state| state.ended().cloned()).unwrap_or(CloseReason::Local)
 }

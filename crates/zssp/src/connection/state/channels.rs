@@ -1,12 +1,13 @@
 //! Commands on channels.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
 
 use bytes::Bytes;
 use seqex::encoding::ChannelId;
 use seqex::{Order, Token};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::lane::{Channel, Content, Lane};
 use super::lanes::Turn;
@@ -15,23 +16,20 @@ use crate::error::{SendError, TooManyChannels};
 use crate::frame::LaneId;
 
 impl State {
-    /// What wakes those who wait for messages of a channel, which is made if it is not there.
-    pub(in crate::connection) fn channel(
-        &mut self,
-        channel: ChannelId,
-    ) -> Result<Arc<Notify>, TooManyChannels> {
+    /// What those who send and receive on a channel share. It is made if it is not there.
+    pub(in crate::connection) fn channel(&mut self, channel: ChannelId) -> Result<Handles, TooManyChannels> {
         let id = LaneId::Channel(channel);
         if let Some(channel) = self.find_channel(id) {
-            return Ok(channel.arrival.clone());
+            return Ok(Handles::of(channel));
         }
         if self.channels >= self.settings.channels {
             return Err(TooManyChannels);
         }
         self.channels += 1;
         let content = Channel::default();
-        let arrival = content.arrival.clone();
+        let handles = Handles::of(&content);
         self.add_lane(id, Content::Channel(content));
-        Ok(arrival)
+        Ok(handles)
     }
 
     pub(super) fn find_channel(&mut self, id: LaneId) -> Option<&mut Channel> {
@@ -41,7 +39,18 @@ impl State {
         }
     }
 
-    /// Queues a message. There is always room: whoever calls has taken its cost off the send buffer.
+    /// Takes room for a message, which must be sent at once; where there is none, the waker of the one who is next in turn
+    /// is told when to ask again. Once nothing can be sent any more nobody waits.
+    pub(in crate::connection) fn admit(
+        &mut self,
+        channel: ChannelId,
+        cost: usize,
+        next: Option<&Waker>,
+    ) -> bool {
+        self.may_send().is_err() || self.take_room(LaneId::Channel(channel), cost..=cost, next) > 0
+    }
+
+    /// Queues a message. There is always room: whoever calls has taken it.
     pub(in crate::connection) fn send(
         &mut self,
         channel: ChannelId,
@@ -61,7 +70,6 @@ impl State {
                 Ok(())
             }
             Err(reason) => {
-                effects.freed += message.cost;
                 effects.dropped.push(message);
                 Err(SendError::Closed(reason))
             }
@@ -149,4 +157,19 @@ pub(in crate::connection) struct Answering {
     pub(in crate::connection) token: Token,
     /// What it takes of the receive buffer.
     pub(in crate::connection) len: usize,
+}
+
+/// What all handles of a channel share.
+#[derive(Debug, Clone)]
+pub(in crate::connection) struct Handles {
+    /// Wakes one who waits for a message.
+    pub(in crate::connection) arrival: Arc<Notify>,
+    /// Held by the one who is next to get room, while the others wait in turn.
+    pub(in crate::connection) door: Arc<Mutex<()>>,
+}
+
+impl Handles {
+    fn of(channel: &Channel) -> Self {
+        Self { arrival: channel.arrival.clone(), door: channel.door.clone() }
+    }
 }

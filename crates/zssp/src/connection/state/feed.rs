@@ -342,7 +342,7 @@ impl State {
         while let Some(delivery) = self.lanes.get_mut(id).and_then(|lane| lane.exchange.poll_deliver()) {
             match delivery {
                 Delivery::Acknowledged { data: mut sent, .. } => {
-                    effects.freed += sent.cost;
+                    self.account_answered(id, sent.cost, effects);
                     effects.answers.extend(sent.answer.take().map(|answer| (answer, None)));
                     self.chunk_answered(id, &sent, effects);
                     effects.dropped.push(sent);
@@ -350,7 +350,7 @@ impl State {
                 }
                 Delivery::Payload { token, data } => self.deliver(id, now, (token, data), effects)?,
                 Delivery::Reply { token, data, mut sent, .. } => {
-                    effects.freed += sent.cost;
+                    self.account_answered(id, sent.cost, effects);
                     answered = true;
                     let channel = self.find_channel(id).ok_or(Malformed::Chunk)?;
                     match sent.answer.take() {
@@ -428,12 +428,17 @@ impl State {
         }
     }
 
+    /// The peer has answered something of ours: its room is free.
+    fn account_answered(&mut self, id: LaneId, cost: usize, effects: &mut Effects) {
+        if let Some(account) = self.lanes.get_mut(id).and_then(|lane| lane.content.account()) {
+            account.answered(cost, effects);
+        }
+    }
+
     /// The peer has answered a chunk of ours.
     fn chunk_answered(&mut self, id: LaneId, sent: &Sending, effects: &mut Effects) {
         let LaneId::Stream(id) = id else { return };
         let Some(stream) = self.stream(id) else { return };
-        stream.unanswered = stream.unanswered.saturating_sub(sent.data.len());
-        effects.wakers.extend(stream.writer.take());
         if sent.chunk == Some(Chunk::Last) && stream.sending == SendHalf::Finished {
             stream.sending = SendHalf::Read;
             effects.changed = true;

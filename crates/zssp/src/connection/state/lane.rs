@@ -7,8 +7,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use seqex::encoding::MessageHeader;
 use seqex::{Config, Event, Message, Order, SeqEx, SeqNo, Timestamp};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 
+use super::room::Account;
 use super::stream::Stream;
 use super::{Arrived, Effects};
 use crate::connection::outgoing::Outgoing;
@@ -66,6 +67,9 @@ pub(super) struct Channel {
     pub(super) inbox: VecDeque<Arrived>,
     /// Wakes one who waits for a message.
     pub(super) arrival: Arc<Notify>,
+    /// Held by the one who is next to get room, while the others wait in turn.
+    pub(super) door: Arc<Mutex<()>>,
+    pub(super) account: Account,
 }
 
 /// A message to be transmitted.
@@ -186,6 +190,7 @@ impl Lane {
             Content::Channel(channel) => {
                 effects.dropped.extend(channel.queue.drain(..).map(|(_, message)| message));
                 effects.closed.push(channel.arrival.clone());
+                effects.wakers.extend(channel.account.writer.take());
             }
             Content::Control(_) => {}
             Content::Stream(stream) => stream.close(effects),

@@ -10,6 +10,7 @@ mod drain;
 mod feed;
 mod lane;
 mod lanes;
+mod room;
 mod stream;
 mod streams;
 #[cfg(test)]
@@ -26,11 +27,12 @@ use tokio::sync::{Notify, oneshot};
 use zssp_proto::Role;
 
 use assemble::Assemblies;
-pub(in crate::connection) use channels::Answering;
+pub(in crate::connection) use channels::{Answering, Handles};
 pub(in crate::connection) use feed::{Body, Heard, Incoming};
 pub(in crate::connection) use lane::Sending;
 use lane::{Content, Lane};
 use lanes::Lanes;
+use room::Room;
 pub(in crate::connection) use stream::{GATHERED, Written};
 use streams::Streams;
 
@@ -96,8 +98,6 @@ pub(crate) struct Settings {
     pub(crate) keep_alive: Option<Duration>,
     /// Bytes of messages accepted that are not answered.
     pub(crate) send_buffer: usize,
-    /// The same, of one stream.
-    pub(crate) stream_buffer: usize,
     /// Bytes of messages that arrived and are not answered.
     pub(crate) receive_buffer: usize,
     /// Channels there may be.
@@ -125,7 +125,7 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) dropped: Vec<Sending>,
     /// The same, for bytes that nobody waits for.
     pub(in crate::connection) discarded: Vec<Bytes>,
-    /// Tasks that wait for a stream.
+    /// Tasks that wait for a stream, or for room to send.
     pub(in crate::connection) wakers: Vec<Waker>,
     /// Channels on which a message arrived.
     pub(in crate::connection) arrivals: Vec<Arc<Notify>>,
@@ -180,8 +180,8 @@ pub(in crate::connection) struct State {
     /// When the pace lets the next message out, if one waits for that.
     paced: Option<Instant>,
     acks: AckTimer,
-    /// Bytes of messages that the peer allows us to have unanswered.
-    credit: usize,
+    /// Bytes of messages that we may have unanswered.
+    room: Room,
     /// Bytes of messages that the peer has unanswered here.
     received: usize,
     assemblies: Assemblies,
@@ -221,7 +221,7 @@ impl State {
             flight: Flight::new(now, settings.mtu, controller),
             paced: None,
             acks: AckTimer::default(),
-            credit: CREDIT,
+            room: Room::new(&settings),
             received: 0,
             assemblies: Assemblies::default(),
             path: Path::new(remote),
@@ -262,11 +262,6 @@ impl State {
     /// Whether everything sent has been answered.
     pub(in crate::connection) fn is_drained(&self) -> bool {
         self.lanes.are_drained()
-    }
-
-    /// Bytes of messages that may be accepted and not yet answered, at first.
-    pub(in crate::connection) fn initial_room(settings: &Settings) -> usize {
-        settings.send_buffer.min(CREDIT)
     }
 
     pub(in crate::connection) fn stats(&self) -> ConnectionStats {

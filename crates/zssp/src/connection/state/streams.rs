@@ -10,7 +10,7 @@ use zssp_proto::Role;
 
 use super::lane::{Content, Lane};
 use super::lanes::Turn;
-use super::stream::{ReceiveHalf, SendHalf, Stream, Written};
+use super::stream::{GATHERED, ReceiveHalf, SendHalf, Stream, Written};
 use super::{Effects, State, urgency};
 use crate::connection::acks::Urgency;
 use crate::error::{CloseReason, ReadError, WriteError};
@@ -90,19 +90,17 @@ impl State {
         !self.streams.accepting.is_empty()
     }
 
-    /// How many of `wanted` bytes may be written now; where that is none, `waker` is told when to ask again.
+    /// Takes room for as many of `wanted` bytes as there may be now; where that is none, `waker` is told when to ask again.
+    /// They must be written at once.
     pub(in crate::connection) fn writable(
         &mut self,
         id: StreamId,
         wanted: usize,
         waker: &Waker,
     ) -> Result<usize, WriteError> {
-        let limit = self.settings.stream_buffer;
-        let stream = self.writing(id)?;
-        let room = limit.saturating_sub(stream.unanswered).min(wanted);
-        // Whoever waits for room in the connection's buffer must hear that the peer has stopped the stream.
-        stream.writer = (room < wanted || wanted == 0).then(|| waker.clone());
-        Ok(room)
+        self.writing(id)?;
+        // Small chunks for want of room would make it slow.
+        Ok(self.take_room(LaneId::Stream(id), wanted.min(GATHERED)..=wanted, Some(waker)))
     }
 
     /// Takes what was written, for which there is room.
@@ -112,7 +110,16 @@ impl State {
         data: Written<'_>,
         effects: &mut Effects,
     ) -> Result<(), WriteError> {
-        self.writing(id)?.push(data);
+        let len = data.len();
+        match self.writing(id) {
+            Ok(stream) => stream.push(data),
+            Err(error) => {
+                if let Some(stream) = self.stream(id) {
+                    stream.account.answered(len, effects);
+                }
+                return Err(error);
+            }
+        }
         self.lanes.ready(LaneId::Stream(id), Turn::Last);
         effects.driver = true;
         Ok(())
@@ -354,9 +361,7 @@ impl State {
     ) -> Result<(), Malformed> {
         match Control::parse(message)? {
             Control::Credit(bytes) => {
-                let before = self.settings.send_buffer.min(self.credit);
-                self.credit = self.credit.max(bytes as usize);
-                effects.freed += self.settings.send_buffer.min(self.credit) - before;
+                self.room.grow(self.settings.send_buffer.min(bytes as usize), &self.settings);
             }
             Control::Reset(id, code) => {
                 if self.place_of(id, effects)? != Place::Here {

@@ -70,6 +70,7 @@ impl End {
         let mut effects = Effects::default();
         let result = work(&mut self.state, &mut effects);
         self.freed += effects.freed;
+        self.state.reclaim_room(&mut effects);
         self.answers.extend(effects.answers);
         self.ended += usize::from(effects.ended);
         if effects.token {
@@ -84,7 +85,10 @@ impl End {
 
     fn send(&mut self, now: Instant, order: Order, data: &[u8]) -> Result<(), SendError> {
         let message = Sending::new(Bytes::copy_from_slice(data), data.len());
-        self.with(now, |state, effects| state.send(CHANNEL, order, message, effects))
+        self.with(now, |state, effects| {
+            assert!(state.admit(CHANNEL, message.cost, Some(Waker::noop())), "there is room");
+            state.send(CHANNEL, order, message, effects)
+        })
     }
 
     fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
@@ -123,7 +127,6 @@ fn settings() -> Settings {
         idle_timeout: None,
         keep_alive: None,
         send_buffer: CREDIT,
-        stream_buffer: CREDIT / 2,
         receive_buffer: CREDIT,
         channels: 2,
     }

@@ -1,0 +1,175 @@
+//! Who gets the room in the send buffer.
+//!
+//! What the peer's application does not take stays in the buffer, so none of the channels and streams may get all of it.
+//! Two rules see to that:
+//!
+//! - One that has something unanswered gets more only if as much stays free as it then has unanswered, and no less than
+//!   the reserve.
+//! - One that has nothing unanswered gets half of what is free at most; of an empty buffer, all.
+//!
+//! So some room is always left, however many are stuck: nothing takes more than half of it. One alone has half of the
+//! buffer. And since only first messages take of the reserve, a newcomer's largest message of m bytes finds its 2m bytes
+//! as long as those that are stuck with a first message taken of the reserve are no more than reserve / m - 2: with an MTU
+//! that the internet carries, some 13. Beyond that, what is small still gets on.
+//!
+//! Nothing is set aside for those who wait: one that is called and does not come, because its future was dropped, keeps
+//! nothing from others.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+use std::task::Waker;
+
+use super::lane::Content;
+use super::{CREDIT, Effects, Settings, State};
+use crate::frame::LaneId;
+
+/// One that wants no more than this part of what is free need not stand behind those who wait for more than there is.
+const SMALL: usize = 16;
+
+/// The connection's send buffer.
+#[derive(Debug)]
+pub(super) struct Room {
+    total: usize,
+    free: usize,
+    /// Left to those that have nothing unanswered.
+    reserve: usize,
+    /// Have nothing unanswered, and found too little. In turn.
+    waiting: VecDeque<LaneId>,
+}
+
+/// What one channel or stream has of it.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    /// Bytes accepted that are not answered.
+    pub(super) unanswered: usize,
+    /// What its writer waits for; 0 where none does.
+    wanted: usize,
+    turn: Turn,
+    /// Told when to ask again: after every answer, or when its turn has come.
+    pub(super) writer: Option<Waker>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    #[default]
+    None,
+    Waiting,
+    /// It may take before those who wait.
+    Called,
+}
+
+impl Account {
+    /// `len` bytes of it were answered.
+    pub(super) fn answered(&mut self, len: usize, effects: &mut Effects) {
+        self.unanswered = self.unanswered.saturating_sub(len);
+        effects.freed += len;
+        effects.wakers.extend(self.writer.take());
+    }
+}
+
+impl Room {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let total = settings.send_buffer.min(CREDIT);
+        Self { total, free: total, reserve: reserve(total, settings), waiting: VecDeque::new() }
+    }
+
+    /// The peer allows more.
+    pub(super) fn grow(&mut self, total: usize, settings: &Settings) {
+        let more = total.saturating_sub(self.total);
+        self.total += more;
+        self.free += more;
+        self.reserve = reserve(self.total, settings);
+    }
+
+    /// How much one may take that has so much unanswered.
+    fn share(&self, unanswered: usize) -> usize {
+        match unanswered {
+            0 if self.free == self.total => self.free,
+            0 => self.free / 2,
+            _ => (self.free.saturating_sub(unanswered) / 2).min(self.free.saturating_sub(self.reserve)),
+        }
+    }
+}
+
+/// A quarter, but room for two of the largest, where that leaves as much to others.
+fn reserve(total: usize, settings: &Settings) -> usize {
+    (total / 4).max(2 * settings.max_payload).min(total / 2)
+}
+
+impl State {
+    /// Takes as many of the bytes that are asked for as there is room for; 0 where that is too little. Then `waker` is told
+    /// when to ask again. Without one, whoever asks is not in front of those who wait on the same channel, and gets nothing
+    /// before them.
+    pub(super) fn take_room(
+        &mut self,
+        id: LaneId,
+        asked: RangeInclusive<usize>,
+        waker: Option<&Waker>,
+    ) -> usize {
+        let Some(account) = self.lanes.get_mut(id).and_then(|lane| lane.content.account()) else { return 0 };
+        if account.wanted > 0 && waker.is_none() {
+            return 0;
+        }
+        let room = &mut self.room;
+        let mut share = room.share(account.unanswered);
+        if account.unanswered == 0 && account.turn != Turn::Called && !room.waiting.is_empty() {
+            share = share.min(room.free / SMALL);
+        }
+        let taken = share.min(*asked.end());
+        if taken >= *asked.start() {
+            room.free -= taken;
+            (account.wanted, account.writer) = (0, None);
+            // In the queue it is skipped when its turn comes.
+            account.turn = if account.turn == Turn::Called { Turn::None } else { account.turn };
+            account.unanswered += taken;
+            return taken;
+        }
+        if let Some(waker) = waker {
+            account.wanted = *asked.start();
+            account.writer = Some(waker.clone());
+            if account.unanswered == 0 && account.turn != Turn::Waiting {
+                match account.turn {
+                    Turn::Called => room.waiting.push_front(id),
+                    _ => room.waiting.push_back(id),
+                }
+                account.turn = Turn::Waiting;
+            }
+        }
+        0
+    }
+
+    /// What was answered is free again, for those who wait for it.
+    pub(in crate::connection) fn reclaim_room(&mut self, effects: &mut Effects) {
+        self.room.free += std::mem::take(&mut effects.freed);
+        self.call_waiting(effects);
+    }
+
+    /// Calls those whose turn it is, as many as there is room for at once. One that does not come is made up for at the
+    /// next look, which follows within seconds: where there is too little room, something is under way.
+    pub(super) fn call_waiting(&mut self, effects: &mut Effects) {
+        let mut left = self.room.free;
+        while let Some(&id) = self.room.waiting.front() {
+            let account = self.lanes.get_mut(id).and_then(|lane| lane.content.account());
+            if let Some(account) = account {
+                if account.wanted > left / 2 && left < self.room.total {
+                    return;
+                }
+                left = left.saturating_sub(account.wanted);
+                account.turn = if account.wanted > 0 { Turn::Called } else { Turn::None };
+                effects.wakers.extend(account.writer.take());
+            }
+            self.room.waiting.pop_front();
+        }
+    }
+}
+
+impl Content {
+    /// Messages about streams take no room.
+    pub(super) fn account(&mut self) -> Option<&mut Account> {
+        match self {
+            Self::Channel(channel) => Some(&mut channel.account),
+            Self::Control(_) => None,
+            Self::Stream(stream) => Some(&mut stream.account),
+        }
+    }
+}
