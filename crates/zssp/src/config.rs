@@ -218,9 +218,9 @@ impl Builder {
         self
     }
 
-    /// Bytes of messages and streams a connection accepts before they are answered or read; 4 MiB by default, of which
-    /// one channel or stream gets half. It bounds the throughput to this much a round trip. More than 4 MiB is used only if the peer
-    /// allows it by its [`receive_buffer`](Self::receive_buffer). A connection takes this much memory only when the
+    /// Bytes of messages and streams a connection accepts before they are answered or read; 4 MiB by default, of which one
+    /// channel or stream gets half. It bounds the throughput to this much a round trip. More than 4 MiB is used only if the
+    /// peer allows it by its [`receive_buffer`](Self::receive_buffer). A connection takes this much memory only when the
     /// application fills it.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;

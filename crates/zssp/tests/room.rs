@@ -5,9 +5,10 @@ mod common;
 
 use common::simulation::*;
 use tokio::io::AsyncWriteExt;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use zssp::link::memory::Network;
-use zssp::{Connection, Endpoint, SecretKey, SendStream};
+use zssp::link::memory::{Bottleneck, Conditions, Network};
+use zssp::{Channel, Connection, Endpoint, Message, SecretKey, SendStream};
 
 /// One with channels enough.
 fn endpoint_of(network: &Network, number: u16) -> Endpoint {
@@ -16,9 +17,9 @@ fn endpoint_of(network: &Network, number: u16) -> Endpoint {
 }
 
 /// Sends on a channel for ever.
-fn fill_channel(connection: &Connection, id: u16) {
+fn fill_channel(connection: &Connection, id: u16) -> JoinHandle<()> {
     let channel = connection.channel(id).unwrap();
-    tokio::spawn(async move { while channel.send(vec![1; 60_000]).await.is_ok() {} });
+    tokio::spawn(async move { while channel.send(vec![1; 60_000]).await.is_ok() {} })
 }
 
 /// Writes to a stream for ever.
@@ -132,4 +133,65 @@ async fn writes_that_were_cancelled_keep_nothing_from_others() {
     })
     .await
     .unwrap();
+}
+
+/// A question that the peer takes and does not answer.
+async fn ask(here: &Connection, there: &Connection, id: u16, len: usize) -> (Channel, Message) {
+    let channel = here.channel(id).unwrap();
+    let asking = channel.clone();
+    tokio::spawn(async move { asking.request(vec![1; len]).await });
+    let question = there.channel(id).unwrap().receive().await.unwrap();
+    (channel, question)
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_an_open_question_one_gets_what_others_give_back() {
+    let network = network(4, GOOD);
+    let (client, server) = (endpoint_of(&network, 1), endpoint_of(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let (channel, question) = ask(&here, &there, 0, 60_000).await;
+    let filling: Vec<_> = (1..9).map(|id| fill_channel(&here, id)).collect();
+    sleep(5 * SECOND).await;
+    let sending = tokio::spawn(async move { channel.send(vec![2; 60_000]).await });
+    sleep(5 * SECOND).await;
+    assert!(!sending.is_finished(), "the others have taken the room");
+    for (id, filling) in (1..9).zip(filling) {
+        filling.abort();
+        let receiver = there.channel(id).unwrap();
+        while timeout(SECOND, receiver.receive()).await.is_ok() {}
+    }
+    timeout(SECOND, sending).await.expect("nobody called it").unwrap().unwrap();
+    drop(question);
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_get_on_beside_bulk() {
+    let road = Bottleneck { rate: 5_000_000, queue: 200_000 };
+    let network = network(5, Conditions { bottleneck: Some(road), ..GOOD });
+    let (client, server) = (endpoint_of(&network, 1), endpoint_of(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let (channel, question) = ask(&here, &there, 0, 1000).await;
+    for _ in 0..20 {
+        fill_stream(&here).await;
+    }
+    let reading = there.clone();
+    tokio::spawn(async move {
+        while let Ok((send, mut receive)) = reading.accept_stream().await {
+            tokio::spawn(async move {
+                let _send = send;
+                while let Ok(Some(_)) = receive.read_chunk().await {}
+            });
+        }
+    });
+    let answering = there.channel(0).unwrap();
+    tokio::spawn(async move {
+        while let Some(message) = answering.receive().await {
+            message.reply("").await.unwrap();
+        }
+    });
+    sleep(5 * SECOND).await;
+    for _ in 0..50 {
+        timeout(SECOND, channel.request(vec![2; 1000])).await.expect("it waits for bulk").unwrap();
+    }
+    drop(question);
 }

@@ -95,7 +95,8 @@ impl Channel {
     /// Sends `data`, which may overtake other messages and be overtaken.
     ///
     /// Resolves when the message was accepted; from then on it is sent, and repeated until it is answered, unless the
-    /// connection ends otherwise than by [`close`](Connection::close). Waits while the send buffer is full, or the channel has its share of it.
+    /// connection ends otherwise than by [`close`](Connection::close). Waits while the send buffer is full, or the channel
+    /// has its share of it.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -209,9 +210,9 @@ impl Channel {
         let shared = self.shared();
         let cost = len + MESSAGE_COST;
         let mut message = Some(Sending { answer, ..Sending::new(data, cost) });
-        let mut attempt = |next: Option<&Waker>| {
+        let mut attempt = |next: Option<Waker>| {
             shared.with(|state, effects| {
-                let admitted = state.admit(self.id, cost, next);
+                let admitted = state.admit(self.id, cost, next, effects);
                 let message = message.take_if(|_| admitted)?;
                 Some(state.send(self.id, order, message, effects))
             })
@@ -221,7 +222,7 @@ impl Channel {
         }
         // In turn, so that a large message is not overtaken by small ones for ever.
         let _next = self.handles.door.lock().await;
-        poll_fn(|cx| attempt(Some(cx.waker())).map_or(Poll::Pending, Poll::Ready)).await
+        poll_fn(|cx| attempt(Some(cx.waker().clone())).map_or(Poll::Pending, Poll::Ready)).await
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -104,6 +104,7 @@ impl Shared {
             dropped,
             discarded,
             wakers,
+            idle,
             arrivals,
             closed,
             driver,
@@ -120,7 +121,7 @@ impl Shared {
                 let _ = answer.send(reply);
             }
         }
-        drop((dropped, discarded));
+        drop((dropped, discarded, idle));
         let supplied = token && self.supply_token();
         if driver || supplied {
             self.driver.notify_one();

@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -115,7 +115,14 @@ impl SendStream {
     fn poll_room(&self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, WriteError>> {
         let shared = self.connection.shared();
         let wanted = wanted.min(shared.settings.max_payload - CHUNK_OVERHEAD);
-        let room = shared.look(|state| state.writable(self.id, wanted, cx.waker()))?;
+        let attempt = |waker: Option<Waker>| {
+            shared.with(|state, effects| state.writable(self.id, wanted, waker, effects))
+        };
+        let mut room = attempt(None)?;
+        if room == 0 {
+            // Whoever waits must hear of a stop, too.
+            room = attempt(Some(cx.waker().clone()))?;
+        }
         if room == 0 { Poll::Pending } else { Poll::Ready(Ok(room)) }
     }
 

@@ -45,9 +45,10 @@ impl State {
         &mut self,
         channel: ChannelId,
         cost: usize,
-        next: Option<&Waker>,
+        next: Option<Waker>,
+        effects: &mut Effects,
     ) -> bool {
-        self.may_send().is_err() || self.take_room(LaneId::Channel(channel), cost..=cost, next) > 0
+        self.may_send().is_err() || self.take_room(LaneId::Channel(channel), cost..=cost, next, effects) > 0
     }
 
     /// Queues a message. There is always room: whoever calls has taken it.

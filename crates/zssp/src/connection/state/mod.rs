@@ -127,6 +127,8 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) discarded: Vec<Bytes>,
     /// Tasks that wait for a stream, or for room to send.
     pub(in crate::connection) wakers: Vec<Waker>,
+    /// Those of tasks that wait no more.
+    pub(in crate::connection) idle: Vec<Waker>,
     /// Channels on which a message arrived.
     pub(in crate::connection) arrivals: Vec<Arc<Notify>>,
     /// Channels that ended.

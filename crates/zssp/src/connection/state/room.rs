@@ -1,21 +1,23 @@
 //! Who gets the room in the send buffer.
 //!
 //! What the peer's application does not take stays in the buffer, so none of the channels and streams may get all of it.
-//! Two rules see to that:
+//! Three rules see to that:
 //!
 //! - One that has something unanswered gets more only if as much stays free as it then has unanswered, and no less than
 //!   the reserve.
 //! - One that has nothing unanswered gets half of what is free at most; of an empty buffer, all.
+//! - One that then has no more than a small part of what is free unanswered gets it in any case, so that questions and
+//!   answers get on beside bulk.
 //!
 //! So some room is always left, however many are stuck: nothing takes more than half of it. One alone has half of the
-//! buffer. And since only first messages take of the reserve, a newcomer's largest message of m bytes finds its 2m bytes
-//! as long as those that are stuck with a first message taken of the reserve are no more than reserve / m - 2: with an MTU
-//! that the internet carries, some 13. Beyond that, what is small still gets on.
+//! buffer. And since only the little and the first take of the reserve, a newcomer's largest message of m bytes finds its
+//! 2m bytes as long as those that are stuck there are no more than reserve / m - 3: with an MTU that the internet
+//! carries, some 13. Beyond that, what is small still gets on.
 //!
 //! Nothing is set aside for those who wait: one that is called and does not come, because its future was dropped, keeps
 //! nothing from others.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::task::Waker;
 
@@ -23,7 +25,7 @@ use super::lane::Content;
 use super::{CREDIT, Effects, Settings, State};
 use crate::frame::LaneId;
 
-/// One that wants no more than this part of what is free need not stand behind those who wait for more than there is.
+/// One that wants no more than one in so many of the bytes that are free gets it, whoever else waits.
 const SMALL: usize = 16;
 
 /// The connection's send buffer.
@@ -35,6 +37,8 @@ pub(super) struct Room {
     reserve: usize,
     /// Have nothing unanswered, and found too little. In turn.
     waiting: VecDeque<LaneId>,
+    /// Have something unanswered, and found too little. By how much has to be free for what they want.
+    growing: BTreeSet<(usize, LaneId)>,
 }
 
 /// What one channel or stream has of it.
@@ -45,7 +49,7 @@ pub(super) struct Account {
     /// What its writer waits for; 0 where none does.
     wanted: usize,
     turn: Turn,
-    /// Told when to ask again: after every answer, or when its turn has come.
+    /// Told when to ask again: after every answer of its own, or when there is room.
     pub(super) writer: Option<Waker>,
 }
 
@@ -53,9 +57,12 @@ pub(super) struct Account {
 enum Turn {
     #[default]
     None,
-    Waiting,
     /// It may take before those who wait.
     Called,
+    /// It is among those who wait for more, where so much has to be free.
+    Growing(usize),
+    /// It is among those who wait for their first.
+    Waiting,
 }
 
 impl Account {
@@ -65,12 +72,24 @@ impl Account {
         effects.freed += len;
         effects.wakers.extend(self.writer.take());
     }
+
+    /// Nothing more will be sent: nobody waits.
+    pub(super) fn withdraw(&mut self, effects: &mut Effects) {
+        self.wanted = 0;
+        effects.wakers.extend(self.writer.take());
+    }
 }
 
 impl Room {
     pub(super) fn new(settings: &Settings) -> Self {
         let total = settings.send_buffer.min(CREDIT);
-        Self { total, free: total, reserve: reserve(total, settings), waiting: VecDeque::new() }
+        Self {
+            total,
+            free: total,
+            reserve: reserve(total, settings),
+            waiting: VecDeque::new(),
+            growing: BTreeSet::new(),
+        }
     }
 
     /// The peer allows more.
@@ -83,10 +102,33 @@ impl Room {
 
     /// How much one may take that has so much unanswered.
     fn share(&self, unanswered: usize) -> usize {
+        let small = (self.free / SMALL).saturating_sub(unanswered);
         match unanswered {
             0 if self.free == self.total => self.free,
             0 => self.free / 2,
-            _ => (self.free.saturating_sub(unanswered) / 2).min(self.free.saturating_sub(self.reserve)),
+            _ => (self.free.saturating_sub(unanswered) / 2)
+                .min(self.free.saturating_sub(self.reserve))
+                .max(small),
+        }
+    }
+
+    /// How much has to be free for one that has so much unanswered to take `wanted` bytes.
+    fn need(&self, unanswered: usize, wanted: usize) -> usize {
+        (unanswered + 2 * wanted).max(self.reserve + wanted).min(SMALL * (unanswered + wanted))
+    }
+
+    /// It waits for more no longer.
+    fn leave(&mut self, id: LaneId, account: &mut Account) {
+        if let Turn::Growing(need) = account.turn {
+            self.growing.remove(&(need, id));
+            account.turn = Turn::None;
+        }
+    }
+
+    /// One that is over. Among those who wait for their first it is skipped when its turn comes.
+    pub(super) fn forget(&mut self, id: LaneId, content: &mut Content) {
+        if let Some(account) = content.account() {
+            self.leave(id, account);
         }
     }
 }
@@ -104,7 +146,8 @@ impl State {
         &mut self,
         id: LaneId,
         asked: RangeInclusive<usize>,
-        waker: Option<&Waker>,
+        waker: Option<Waker>,
+        effects: &mut Effects,
     ) -> usize {
         let Some(account) = self.lanes.get_mut(id).and_then(|lane| lane.content.account()) else { return 0 };
         if account.wanted > 0 && waker.is_none() {
@@ -118,21 +161,34 @@ impl State {
         let taken = share.min(*asked.end());
         if taken >= *asked.start() {
             room.free -= taken;
-            (account.wanted, account.writer) = (0, None);
-            // In the queue it is skipped when its turn comes.
-            account.turn = if account.turn == Turn::Called { Turn::None } else { account.turn };
+            account.wanted = 0;
+            effects.idle.extend(account.writer.take());
+            room.leave(id, account);
+            if account.turn == Turn::Called {
+                account.turn = Turn::None;
+            }
             account.unanswered += taken;
             return taken;
         }
         if let Some(waker) = waker {
             account.wanted = *asked.start();
-            account.writer = Some(waker.clone());
-            if account.unanswered == 0 && account.turn != Turn::Waiting {
-                match account.turn {
-                    Turn::Called => room.waiting.push_front(id),
-                    _ => room.waiting.push_back(id),
+            effects.idle.extend(account.writer.replace(waker));
+            room.leave(id, account);
+            match account.turn {
+                Turn::Waiting => {}
+                _ if account.unanswered > 0 => {
+                    let need = room.need(account.unanswered, account.wanted);
+                    room.growing.insert((need, id));
+                    account.turn = Turn::Growing(need);
                 }
-                account.turn = Turn::Waiting;
+                Turn::Called => {
+                    room.waiting.push_front(id);
+                    account.turn = Turn::Waiting;
+                }
+                _ => {
+                    room.waiting.push_back(id);
+                    account.turn = Turn::Waiting;
+                }
             }
         }
         0
@@ -152,13 +208,24 @@ impl State {
             let account = self.lanes.get_mut(id).and_then(|lane| lane.content.account());
             if let Some(account) = account {
                 if account.wanted > left / 2 && left < self.room.total {
-                    return;
+                    break;
                 }
                 left = left.saturating_sub(account.wanted);
                 account.turn = if account.wanted > 0 { Turn::Called } else { Turn::None };
                 effects.wakers.extend(account.writer.take());
             }
             self.room.waiting.pop_front();
+        }
+        while let Some(&(need, id)) = self.room.growing.first()
+            && need <= left
+        {
+            self.room.growing.pop_first();
+            let account = self.lanes.get_mut(id).and_then(|lane| lane.content.account());
+            if let Some(account) = account {
+                left = left.saturating_sub(account.wanted);
+                account.turn = Turn::None;
+                effects.wakers.extend(account.writer.take());
+            }
         }
     }
 }

@@ -138,6 +138,7 @@ impl Stream {
         self.sending = why;
         let waiting = self.chunks.iter().map(Bytes::len).sum::<usize>() + self.gathered.len();
         self.account.answered(waiting, effects);
+        self.account.withdraw(effects);
         effects.discarded.extend(self.chunks.drain(..));
         self.gathered = Vec::new();
     }

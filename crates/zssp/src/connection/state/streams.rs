@@ -96,11 +96,12 @@ impl State {
         &mut self,
         id: StreamId,
         wanted: usize,
-        waker: &Waker,
+        waker: Option<Waker>,
+        effects: &mut Effects,
     ) -> Result<usize, WriteError> {
         self.writing(id)?;
         // Small chunks for want of room would make it slow.
-        Ok(self.take_room(LaneId::Stream(id), wanted.min(GATHERED)..=wanted, Some(waker)))
+        Ok(self.take_room(LaneId::Stream(id), wanted.min(GATHERED)..=wanted, waker, effects))
     }
 
     /// Takes what was written, for which there is room.
@@ -132,7 +133,10 @@ impl State {
         effects: &mut Effects,
     ) -> Result<(), WriteError> {
         match self.writing(id) {
-            Ok(stream) => stream.sending = SendHalf::Finishing,
+            Ok(stream) => {
+                stream.sending = SendHalf::Finishing;
+                stream.account.withdraw(effects);
+            }
             // There is nothing to end.
             Err(WriteError::Stopped(_)) => return Ok(()),
             Err(error) => return Err(error),
@@ -425,7 +429,9 @@ impl State {
         let Some(lane) = self.lanes.get(id) else { return };
         let Content::Stream(stream) = &lane.content else { return };
         if stream.is_over() && lane.is_drained() && lane.exchange.is_idle() && !lane.has_acks {
-            drop(self.lanes.remove(id));
+            if let Some(mut lane) = self.lanes.remove(id) {
+                self.room.forget(id, &mut lane.content);
+            }
             self.assemblies.forget_all(id);
             if self.streams.is_own(number) {
                 self.streams.own_open -= 1;

@@ -86,7 +86,7 @@ impl End {
     fn send(&mut self, now: Instant, order: Order, data: &[u8]) -> Result<(), SendError> {
         let message = Sending::new(Bytes::copy_from_slice(data), data.len());
         self.with(now, |state, effects| {
-            assert!(state.admit(CHANNEL, message.cost, Some(Waker::noop())), "there is room");
+            assert!(state.admit(CHANNEL, message.cost, None, effects), "there is room");
             state.send(CHANNEL, order, message, effects)
         })
     }

@@ -14,7 +14,9 @@ impl End {
 
     /// Writes as much of `data` as there is room for, and takes that off its front.
     fn write(&mut self, now: Instant, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
-        let room = self.state.writable(id, data.len().min(10_000), Waker::noop())?;
+        let wanted = data.len().min(10_000);
+        let waker = Some(Waker::noop().clone());
+        let room = self.with(now, |state, effects| state.writable(id, wanted, waker, effects))?;
         if room > 0 {
             let piece = data.split_to(room);
             self.with(now, |state, effects| state.write(id, Written::Copied(&piece), effects))?;
