@@ -220,15 +220,16 @@ impl Builder {
 
     /// Bytes of messages and streams a connection accepts before they are answered or read; 4 MiB by default, of which one
     /// channel or stream gets half. It bounds the throughput to this much a round trip. More than 4 MiB is used only if the
-    /// peer allows it by its [`receive_buffer`](Self::receive_buffer). A connection takes this much memory only when the
-    /// application fills it.
+    /// peer allows it by its [`receive_buffer`](Self::receive_buffer). Replies have a buffer of their own of the same size.
+    /// A connection takes this much memory only when the application fills it.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;
         self
     }
 
     /// Bytes of messages and streams that may have arrived and are not yet answered or read; 4 MiB by default, which is
-    /// also the least. A connection takes this much memory only when the peer sends it and the application does not read.
+    /// also the least. Replies to what was sent may take as much again. A connection takes this much memory only when the
+    /// peer sends it and the application does not read.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.config.receive_buffer = bytes;
         self

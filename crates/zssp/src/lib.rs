@@ -78,17 +78,18 @@
 //! | channel used | 35 KiB | [`Builder::channels`] |
 //! | open stream | 20 KiB | 256 of each side |
 //! | sent and not answered | up to 4 MiB, half of it on one channel or stream | [`Builder::send_buffer`] |
-//! | received and not read | up to 4 MiB, without replies | [`Builder::receive_buffer`] |
-//! | replies not yet received, with what they answer | up to 126 of a channel: 16 MB of the largest | [`Builder::channels`] |
-//! | replies given, not yet taken by the peer | up to 126 of a channel: 8 MB of the largest | [`Builder::channels`] |
+//! | replies given and not taken by the peer | up to 4 MiB, half of it on one channel | [`Builder::send_buffer`] |
+//! | received and not read | up to 4 MiB | [`Builder::receive_buffer`] |
+//! | replies to what was sent, not yet received | up to 4 MiB, and as much in parts; what they answer counts as sent | [`Builder::receive_buffer`] |
+//! | replies to replies | up to 126 of a channel, each way | [`Builder::channels`] |
 //! | datagrams that wait, each way | up to 2 MiB; of large ones that arrived, up to twice as much | [`Builder::datagram_buffer`] |
 //! | receive task | 1 MiB; where there are several, up to 3 more | [`Builder::receive_tasks`] |
 //! | endpoint | up to 12 MiB in buffers that were used once and will be again | |
 //!
 //! # What is promised
 //! - A message that was accepted for sending arrives exactly once, or the connection ends with an error that says why.
-//! - Every buffer is bounded, replies by their number only: where one is full, sending waits. What may be dropped
-//!   (datagrams, strangers) is counted.
+//! - Every buffer is bounded, replies to replies by their number only: where one is full, sending waits. What may be
+//!   dropped (datagrams, strangers) is counted.
 //! - Futures may be dropped at any time; each says what that means.
 //! - Nothing a peer or a stranger sends makes it panic, or take more memory than this table says.
 //!

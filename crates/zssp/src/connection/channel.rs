@@ -39,6 +39,10 @@ const MESSAGE_COST: usize = 64;
 /// window carries the answers: a side that holds all of the peer's messages unanswered cannot send either, so keep
 /// receiving while you send.
 ///
+/// What the peer replies to a [`request`](Self::request) is taken at once. What it replies to other messages is a message,
+/// too: until it was received and dropped, it fills the peer's buffer for replies, and what it answers fills the send
+/// buffer here.
+///
 /// Clones are handles of the same channel; each message goes to one of those that receive. Channels do not hold each
 /// other up: each has its own window and its own order, and one has half of the send buffer at most, several what leaves
 /// room for others.
@@ -243,7 +247,7 @@ pub struct Message {
     /// Taken when it is answered.
     token: Option<Token>,
     data: Bytes,
-    in_reply_to: Option<Bytes>,
+    in_reply_to: Option<Sending>,
 }
 
 impl Message {
@@ -260,7 +264,7 @@ impl Message {
     /// The message of ours that the peer replied to with this one, if it was not a [`request`](Channel::request):
     /// its bytes as they were sent.
     pub fn in_reply_to(&self) -> Option<&Bytes> {
-        self.in_reply_to.as_ref()
+        self.in_reply_to.as_ref().map(|asked| &asked.data)
     }
 
     /// Whether it was sent in order.
@@ -275,32 +279,53 @@ impl Message {
         }
     }
 
-    /// Answers with `data`. There is always room for a reply, so this does not wait for anything.
+    /// Answers with `data`.
+    ///
+    /// Waits while the buffer for replies is full, or the channel has its share of it: it is as large as the
+    /// [send buffer](crate::Builder::send_buffer), and has room again when the peer takes replies. Those to a
+    /// [`request`](Channel::request) it takes by itself, others when its application is done with them. A reply to a
+    /// reply does not wait.
+    ///
+    /// Where both sides reply to what the other has sent without a request, and with more than fits, neither may wait for
+    /// its reply in the task that receives: it would not take the replies that the other waits with. Reply in a task of its
+    /// own then, or use requests.
     ///
     /// # Errors
     /// See [`SendError`]; if the reply is too large, the message is answered without one.
     ///
     /// # Cancel safety
-    /// It resolves when polled for the first time; dropped before that, the message was answered without a reply.
+    /// Dropped before it resolves, the message was answered without a reply.
     pub async fn reply(mut self, data: impl Into<Bytes>) -> Result<(), SendError> {
-        let data = data.into();
-        let (len, max) = (data.len(), self.shared.settings.max_payload - MESSAGE_OVERHEAD);
+        let mut data = Some(data.into());
+        let len = data.as_ref().map_or(0, Bytes::len);
+        let max = self.shared.settings.max_payload - MESSAGE_OVERHEAD;
         if len > max {
             return Err(SendError::TooLarge { len, max });
         }
-        match self.take_answering() {
-            Some(answering) => {
-                self.shared.with(|state, effects| state.reply(clock::now(), answering, data, effects))
-            }
-            None => Ok(()),
+        let cost = if self.in_reply_to.is_some() { 0 } else { len + MESSAGE_COST };
+        let (shared, channel) = (self.shared.clone(), self.channel);
+        let mut attempt = |next: Option<Waker>| {
+            shared.with(|state, effects| {
+                let data = data.take_if(|_| state.admit_reply(channel, cost, next, effects))?;
+                let answering = self.take_answering()?;
+                Some(state.reply(clock::now(), answering, (data, cost), effects))
+            })
+        };
+        if let Some(replied) = attempt(None) {
+            return replied;
         }
+        let door = shared.look(|state| state.reply_door(channel));
+        let _next = match &door {
+            Some(door) => Some(door.lock().await),
+            None => None,
+        };
+        poll_fn(|cx| attempt(Some(cx.waker().clone())).map_or(Poll::Pending, Poll::Ready)).await
     }
 
     fn take_answering(&mut self) -> Option<Answering> {
         let token = self.token.take()?;
-        // What we asked for does not count.
-        let len = if self.in_reply_to.is_some() { 0 } else { self.data.len() };
-        Some(Answering { channel: self.channel, token, len })
+        let asked = self.in_reply_to.as_ref().map(|asked| (asked.kind, asked.cost));
+        Some(Answering { channel: self.channel, token, len: self.data.len(), asked })
     }
 }
 

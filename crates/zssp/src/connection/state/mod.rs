@@ -32,7 +32,8 @@ pub(in crate::connection) use feed::{Body, Heard, Incoming};
 pub(in crate::connection) use lane::Sending;
 use lane::{Content, Lane};
 use lanes::Lanes;
-use room::Room;
+pub(in crate::connection) use room::Kind;
+use room::{Freed, Rooms};
 pub(in crate::connection) use stream::{GATHERED, Written};
 use streams::Streams;
 
@@ -109,16 +110,16 @@ pub(crate) struct Settings {
 pub(in crate::connection) struct Arrived {
     pub(in crate::connection) token: Token,
     pub(in crate::connection) data: Bytes,
-    /// Our message that it replies to, if that was not a request.
-    pub(in crate::connection) answers: Option<Bytes>,
+    /// Our message that it replies to, if that was not a request. It keeps its room until this is answered.
+    pub(in crate::connection) answers: Option<Sending>,
 }
 
 /// What others must be told, once the lock is released.
 #[derive(Debug, Default)]
 #[must_use = "waiting tasks must be told"]
 pub(in crate::connection) struct Effects {
-    /// Bytes given back to the send buffer.
-    pub(in crate::connection) freed: usize,
+    /// Bytes given back to the send buffers.
+    pub(in crate::connection) freed: Freed,
     /// Replies, and requests that will have none.
     pub(in crate::connection) answers: Vec<(oneshot::Sender<Bytes>, Option<Bytes>)>,
     /// What is to be dropped outside of the lock: the application's bytes may run its code then.
@@ -182,10 +183,12 @@ pub(in crate::connection) struct State {
     /// When the pace lets the next message out, if one waits for that.
     paced: Option<Instant>,
     acks: AckTimer,
-    /// Bytes of messages that we may have unanswered.
-    room: Room,
+    /// Bytes that we may have unanswered.
+    rooms: Rooms,
     /// Bytes of messages that the peer has unanswered here.
     received: usize,
+    /// The same, of replies to our messages.
+    replies: usize,
     assemblies: Assemblies,
     path: Path,
     life: Life,
@@ -223,8 +226,9 @@ impl State {
             flight: Flight::new(now, settings.mtu, controller),
             paced: None,
             acks: AckTimer::default(),
-            room: Room::new(&settings),
+            rooms: Rooms::new(&settings),
             received: 0,
+            replies: 0,
             assemblies: Assemblies::default(),
             path: Path::new(remote),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
@@ -391,7 +395,7 @@ impl State {
             if let Content::Channel(channel) = &mut lane.content
                 && !matches!(reason, CloseReason::Peer { .. })
             {
-                effects.discarded.extend(channel.inbox.drain(..).filter_map(|arrived| arrived.answers));
+                effects.dropped.extend(channel.inbox.drain(..).filter_map(|arrived| arrived.answers));
             }
         }
         self.lanes.stop();

@@ -1,4 +1,7 @@
-//! Who gets the room in the send buffer.
+//! Who gets the room in the send buffer, and in that of replies, which is as large.
+//!
+//! Replies have their own, so that a message can always be answered: room for a reply comes back when the peer has taken
+//! it, which needs no room there. A reply to a reply would, so it takes none; the windows alone bound those.
 //!
 //! What the peer's application does not take stays in the buffer, so none of the channels and streams may get all of it.
 //! Three rules see to that:
@@ -22,15 +25,66 @@ use std::ops::RangeInclusive;
 use std::task::Waker;
 
 use super::lane::Content;
+use super::lanes::Lanes;
 use super::{CREDIT, Effects, Settings, State};
 use crate::frame::LaneId;
 
 /// One that wants no more than one in so many of the bytes that are free gets it, whoever else waits.
 const SMALL: usize = 16;
 
-/// The connection's send buffer.
+/// What takes room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::connection) enum Kind {
+    /// A message that answers nothing, or a chunk of a stream.
+    Message,
+    Reply,
+}
+
+/// What a connection may have unanswered.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Rooms {
+    messages: Room,
+    replies: Room,
+}
+
+impl Rooms {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self { messages: Room::new(settings), replies: Room::new(settings) }
+    }
+
+    /// The peer allows more.
+    pub(super) fn grow(&mut self, total: usize, settings: &Settings) {
+        self.messages.grow(total, settings);
+        self.replies.grow(total, settings);
+    }
+
+    /// An exchange that is over. Among those who wait for their first it is skipped when its turn comes.
+    pub(super) fn forget(&mut self, id: LaneId, content: &mut Content) {
+        for kind in [Kind::Message, Kind::Reply] {
+            if let Some(account) = content.account(kind) {
+                self.of(kind).leave(id, account);
+            }
+        }
+    }
+
+    fn of(&mut self, kind: Kind) -> &mut Room {
+        match kind {
+            Kind::Message => &mut self.messages,
+            Kind::Reply => &mut self.replies,
+        }
+    }
+}
+
+/// Room that was given back.
+#[derive(Debug, Default)]
+pub(in crate::connection) struct Freed {
+    pub(in crate::connection) messages: usize,
+    replies: usize,
+}
+
+/// One buffer.
+#[derive(Debug)]
+struct Room {
     total: usize,
     free: usize,
     /// Left to those that have nothing unanswered.
@@ -67,9 +121,12 @@ enum Turn {
 
 impl Account {
     /// `len` bytes of it were answered.
-    pub(super) fn answered(&mut self, len: usize, effects: &mut Effects) {
+    pub(super) fn answered(&mut self, kind: Kind, len: usize, effects: &mut Effects) {
         self.unanswered = self.unanswered.saturating_sub(len);
-        effects.freed += len;
+        match kind {
+            Kind::Message => effects.freed.messages += len,
+            Kind::Reply => effects.freed.replies += len,
+        }
         effects.wakers.extend(self.writer.take());
     }
 
@@ -81,7 +138,7 @@ impl Account {
 }
 
 impl Room {
-    pub(super) fn new(settings: &Settings) -> Self {
+    fn new(settings: &Settings) -> Self {
         let total = settings.send_buffer.min(CREDIT);
         Self {
             total,
@@ -92,8 +149,7 @@ impl Room {
         }
     }
 
-    /// The peer allows more.
-    pub(super) fn grow(&mut self, total: usize, settings: &Settings) {
+    fn grow(&mut self, total: usize, settings: &Settings) {
         let more = total.saturating_sub(self.total);
         self.total += more;
         self.free += more;
@@ -124,13 +180,6 @@ impl Room {
             account.turn = Turn::None;
         }
     }
-
-    /// One that is over. Among those who wait for their first it is skipped when its turn comes.
-    pub(super) fn forget(&mut self, id: LaneId, content: &mut Content) {
-        if let Some(account) = content.account() {
-            self.leave(id, account);
-        }
-    }
 }
 
 /// A quarter, but room for two of the largest, where that leaves as much to others.
@@ -144,16 +193,18 @@ impl State {
     /// before them.
     pub(super) fn take_room(
         &mut self,
-        id: LaneId,
+        (id, kind): (LaneId, Kind),
         asked: RangeInclusive<usize>,
         waker: Option<Waker>,
         effects: &mut Effects,
     ) -> usize {
-        let Some(account) = self.lanes.get_mut(id).and_then(|lane| lane.content.account()) else { return 0 };
+        let Some(account) = self.lanes.account(id, kind) else {
+            return 0;
+        };
         if account.wanted > 0 && waker.is_none() {
             return 0;
         }
-        let room = &mut self.room;
+        let room = self.rooms.of(kind);
         let mut share = room.share(account.unanswered);
         if account.unanswered == 0 && account.turn != Turn::Called && !room.waiting.is_empty() {
             share = share.min(room.free / SMALL);
@@ -196,32 +247,40 @@ impl State {
 
     /// What was answered is free again, for those who wait for it.
     pub(in crate::connection) fn reclaim_room(&mut self, effects: &mut Effects) {
-        self.room.free += std::mem::take(&mut effects.freed);
+        let freed = std::mem::take(&mut effects.freed);
+        self.rooms.messages.free += freed.messages;
+        self.rooms.replies.free += freed.replies;
         self.call_waiting(effects);
     }
 
     /// Calls those whose turn it is, as many as there is room for at once. One that does not come is made up for at the
     /// next look, which follows within seconds: where there is too little room, something is under way.
     pub(super) fn call_waiting(&mut self, effects: &mut Effects) {
-        let mut left = self.room.free;
-        while let Some(&id) = self.room.waiting.front() {
-            let account = self.lanes.get_mut(id).and_then(|lane| lane.content.account());
-            if let Some(account) = account {
-                if account.wanted > left / 2 && left < self.room.total {
+        for kind in [Kind::Message, Kind::Reply] {
+            self.rooms.of(kind).call_waiting(kind, &mut self.lanes, effects);
+        }
+    }
+}
+
+impl Room {
+    fn call_waiting(&mut self, kind: Kind, lanes: &mut Lanes, effects: &mut Effects) {
+        let mut left = self.free;
+        while let Some(&id) = self.waiting.front() {
+            if let Some(account) = lanes.account(id, kind) {
+                if account.wanted > left / 2 && left < self.total {
                     break;
                 }
                 left = left.saturating_sub(account.wanted);
                 account.turn = if account.wanted > 0 { Turn::Called } else { Turn::None };
                 effects.wakers.extend(account.writer.take());
             }
-            self.room.waiting.pop_front();
+            self.waiting.pop_front();
         }
-        while let Some(&(need, id)) = self.room.growing.first()
+        while let Some(&(need, id)) = self.growing.first()
             && need <= left
         {
-            self.room.growing.pop_first();
-            let account = self.lanes.get_mut(id).and_then(|lane| lane.content.account());
-            if let Some(account) = account {
+            self.growing.pop_first();
+            if let Some(account) = lanes.account(id, kind) {
                 left = left.saturating_sub(account.wanted);
                 account.turn = Turn::None;
                 effects.wakers.extend(account.writer.take());
@@ -230,13 +289,20 @@ impl State {
     }
 }
 
+impl Lanes {
+    pub(super) fn account(&mut self, id: LaneId, kind: Kind) -> Option<&mut Account> {
+        self.get_mut(id)?.content.account(kind)
+    }
+}
+
 impl Content {
-    /// Messages about streams take no room.
-    pub(super) fn account(&mut self) -> Option<&mut Account> {
-        match self {
-            Self::Channel(channel) => Some(&mut channel.account),
-            Self::Control(_) => None,
-            Self::Stream(stream) => Some(&mut stream.account),
+    /// Messages about streams take no room, and streams know no replies.
+    fn account(&mut self, kind: Kind) -> Option<&mut Account> {
+        match (self, kind) {
+            (Self::Channel(channel), Kind::Message) => Some(&mut channel.account),
+            (Self::Channel(channel), Kind::Reply) => Some(&mut channel.replies),
+            (Self::Stream(stream), Kind::Message) => Some(&mut stream.account),
+            (Self::Control(_), _) | (Self::Stream(_), Kind::Reply) => None,
         }
     }
 }

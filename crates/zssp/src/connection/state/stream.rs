@@ -8,7 +8,7 @@ use bytes::Bytes;
 use seqex::{SeqEx, Token};
 
 use super::room::Account;
-use super::{Effects, Sending};
+use super::{Effects, Kind, Sending};
 use crate::frame::Chunk;
 
 /// Chunks taken out of the exchange before they are read: one is read, one is ready. Each takes a place of the window
@@ -121,7 +121,7 @@ impl Stream {
             self.sending = SendHalf::Finished;
         }
         let cost = data.len();
-        Some(Sending { data, cost, answer: None, chunk: Some(chunk) })
+        Some(Sending { chunk: Some(chunk), ..Sending::new(data, cost) })
     }
 
     fn is_drained_of_data(&self) -> bool {
@@ -137,7 +137,7 @@ impl Stream {
     pub(super) fn stop_sending(&mut self, why: SendHalf, effects: &mut Effects) {
         self.sending = why;
         let waiting = self.chunks.iter().map(Bytes::len).sum::<usize>() + self.gathered.len();
-        self.account.answered(waiting, effects);
+        self.account.answered(Kind::Message, waiting, effects);
         self.account.withdraw(effects);
         effects.discarded.extend(self.chunks.drain(..));
         self.gathered = Vec::new();

@@ -11,7 +11,7 @@ use zssp_proto::Role;
 use super::lane::{Content, Lane};
 use super::lanes::Turn;
 use super::stream::{GATHERED, ReceiveHalf, SendHalf, Stream, Written};
-use super::{Effects, State, urgency};
+use super::{Effects, Kind, State, urgency};
 use crate::connection::acks::Urgency;
 use crate::error::{CloseReason, ReadError, WriteError};
 use crate::frame::{Control, LaneId, Malformed, StreamId};
@@ -101,7 +101,7 @@ impl State {
     ) -> Result<usize, WriteError> {
         self.writing(id)?;
         // Small chunks for want of room would make it slow.
-        Ok(self.take_room(LaneId::Stream(id), wanted.min(GATHERED)..=wanted, waker, effects))
+        Ok(self.take_room((LaneId::Stream(id), Kind::Message), wanted.min(GATHERED)..=wanted, waker, effects))
     }
 
     /// Takes what was written, for which there is room.
@@ -116,7 +116,7 @@ impl State {
             Ok(stream) => stream.push(data),
             Err(error) => {
                 if let Some(stream) = self.stream(id) {
-                    stream.account.answered(len, effects);
+                    stream.account.answered(Kind::Message, len, effects);
                 }
                 return Err(error);
             }
@@ -365,7 +365,7 @@ impl State {
     ) -> Result<(), Malformed> {
         match Control::parse(message)? {
             Control::Credit(bytes) => {
-                self.room.grow(self.settings.send_buffer.min(bytes as usize), &self.settings);
+                self.rooms.grow(self.settings.send_buffer.min(bytes as usize), &self.settings);
             }
             Control::Reset(id, code) => {
                 if self.place_of(id, effects)? != Place::Here {
@@ -430,7 +430,7 @@ impl State {
         let Content::Stream(stream) = &lane.content else { return };
         if stream.is_over() && lane.is_drained() && lane.exchange.is_idle() && !lane.has_acks {
             if let Some(mut lane) = self.lanes.remove(id) {
-                self.room.forget(id, &mut lane.content);
+                self.rooms.forget(id, &mut lane.content);
             }
             self.assemblies.forget_all(id);
             if self.streams.is_own(number) {
