@@ -198,7 +198,7 @@ impl Builder {
 
     /// How long a peer may be silent at all, until the connection ends with [`TimedOut`](crate::CloseReason::TimedOut); for
     /// ever by default. A peer that is there but has nothing to say is silent, too: use it with
-    /// [`keep_alive`](Self::keep_alive), of less than half of this.
+    /// [`keep_alive`](Self::keep_alive), of less than half of this. Zero is no time at all: every connection ends at once.
     pub fn idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.config.idle_timeout = time.into();
         self
@@ -235,8 +235,8 @@ impl Builder {
         self
     }
 
-    /// Channels a connection may have in use, 64 by default, at about 35 KiB each once used. A peer that uses more ends
-    /// the connection.
+    /// Channels a connection may have in use, 64 by default, at about 35 KiB each once used. One that was used stays until
+    /// the connection ends: number a few, and use them again. A peer that uses more ends the connection.
     pub fn channels(mut self, count: usize) -> Self {
         self.config.channels = count;
         self

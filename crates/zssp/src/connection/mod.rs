@@ -107,7 +107,8 @@ impl Connection {
     }
 
     /// The reliable channel of that number; every call with it gives a handle of the same. Both ends just use it:
-    /// nothing goes over the wire before the first message, and nothing is allocated for those not used.
+    /// nothing goes over the wire before the first message, and nothing is allocated for those not used. What is allocated
+    /// for one stays until the connection ends.
     ///
     /// # Errors
     /// [`TooManyChannels`] when [`Builder::channels`](crate::Builder::channels) others are in use.
