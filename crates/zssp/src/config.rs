@@ -198,7 +198,7 @@ impl Builder {
 
     /// How long a peer may be silent at all, until the connection ends with [`TimedOut`](crate::CloseReason::TimedOut); for
     /// ever by default. A peer that is there but has nothing to say is silent, too: use it with
-    /// [`keep_alive`](Self::keep_alive), of less than half of this.
+    /// [`keep_alive`](Self::keep_alive), of less than half of this. Zero is no time at all: every connection ends at once.
     pub fn idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.config.idle_timeout = time.into();
         self
@@ -218,24 +218,25 @@ impl Builder {
         self
     }
 
-    /// Bytes of messages and streams a connection accepts before they are answered or read; 4 MiB by default, of which
-    /// one stream gets half. It bounds the throughput to this much a round trip. More than 4 MiB is used only if the peer
-    /// allows it by its [`receive_buffer`](Self::receive_buffer). A connection takes this much memory only when the
-    /// application fills it.
+    /// Bytes of messages and streams a connection accepts before they are answered or read; 4 MiB by default, of which one
+    /// channel or stream gets half. It bounds the throughput to this much a round trip. More than 4 MiB is used only if the
+    /// peer allows it by its [`receive_buffer`](Self::receive_buffer). Replies have a buffer of their own of the same size.
+    /// A connection takes this much memory only when the application fills it.
     pub fn send_buffer(mut self, bytes: usize) -> Self {
         self.config.send_buffer = bytes;
         self
     }
 
     /// Bytes of messages and streams that may have arrived and are not yet answered or read; 4 MiB by default, which is
-    /// also the least. A connection takes this much memory only when the peer sends it and the application does not read.
+    /// also the least. Replies to what was sent may take as much again. A connection takes this much memory only when the
+    /// peer sends it and the application does not read.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.config.receive_buffer = bytes;
         self
     }
 
-    /// Channels a connection may have in use, 64 by default, at about 35 KiB each once used. A peer that uses more ends
-    /// the connection.
+    /// Channels a connection may have in use, 64 by default, at about 35 KiB each once used. One that was used stays until
+    /// the connection ends: number a few, and use them again. A peer that uses more ends the connection.
     pub fn channels(mut self, count: usize) -> Self {
         self.config.channels = count;
         self
@@ -418,7 +419,6 @@ impl Config {
             idle_timeout: self.idle_timeout,
             keep_alive: self.keep_alive,
             send_buffer: self.send_buffer,
-            stream_buffer: (self.send_buffer / 2).max(Session::max_payload_len(self.mtu)),
             receive_buffer: self.receive_buffer,
             channels: self.channels,
         }

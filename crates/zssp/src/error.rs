@@ -187,7 +187,8 @@ pub enum RequestError {
     /// The reply did not come in the time given.
     #[error("no reply in time")]
     TimedOut,
-    /// It was not accepted, or the connection ended before the reply came.
+    /// It was not accepted, or the connection ended before the reply came. With [`SendError::Closed`] the peer may have
+    /// taken it: the two cannot be told apart from here when the reply is lost.
     #[error(transparent)]
     Send(#[from] SendError),
 }

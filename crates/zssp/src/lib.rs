@@ -65,9 +65,10 @@
 //! Streams cost the least per byte and messages the least each: a message is one sealed payload and a place in a window
 //! of [`Channel::MAX_MESSAGES`], a stream has two windows of its own, some 20 KiB while it is open.
 //!
-//! Both ends share one budget of unanswered bytes in each direction, 4 MiB by default. A side that stops reading one stream
-//! or channel while it waits to write on another can therefore wait for ever, if the peer does the same: keep reading, or
-//! give the two ends a larger [`receive_buffer`](Builder::receive_buffer).
+//! Both ends share one budget of unanswered bytes in each direction, 4 MiB by default. One stream or channel that is not
+//! read takes half of it at most, each further one half of what is left, and a quarter is kept for those that have little
+//! unanswered: so the others get on. Only where more than a dozen are stuck at a time, the largest messages wait; then keep
+//! reading, or give the two ends larger buffers.
 //!
 //! # What it costs in memory
 //!
@@ -76,18 +77,19 @@
 //! | connection | a few KiB, nothing of what follows until it is used | [`Builder::limits`] for their number |
 //! | channel used | 35 KiB | [`Builder::channels`] |
 //! | open stream | 20 KiB | 256 of each side |
-//! | sent and not answered | up to 4 MiB | [`Builder::send_buffer`] |
-//! | received and not read | up to 4 MiB, without replies | [`Builder::receive_buffer`] |
-//! | replies not yet received, with what they answer | up to 126 of a channel: 16 MB of the largest | [`Builder::channels`] |
-//! | replies given, not yet taken by the peer | up to 126 of a channel: 8 MB of the largest | [`Builder::channels`] |
+//! | sent and not answered | up to 4 MiB, half of it on one channel or stream | [`Builder::send_buffer`] |
+//! | replies given and not taken by the peer | up to 4 MiB, half of it on one channel | [`Builder::send_buffer`] |
+//! | received and not read | up to 4 MiB | [`Builder::receive_buffer`] |
+//! | replies to what was sent, not yet received | up to 4 MiB, and as much in parts; what they answer counts as sent | [`Builder::receive_buffer`] |
+//! | replies to replies | up to 126 of a channel, each way | [`Builder::channels`] |
 //! | datagrams that wait, each way | up to 2 MiB; of large ones that arrived, up to twice as much | [`Builder::datagram_buffer`] |
 //! | receive task | 1 MiB; where there are several, up to 3 more | [`Builder::receive_tasks`] |
 //! | endpoint | up to 12 MiB in buffers that were used once and will be again | |
 //!
 //! # What is promised
 //! - A message that was accepted for sending arrives exactly once, or the connection ends with an error that says why.
-//! - Every buffer is bounded, replies by their number only: where one is full, sending waits. What may be dropped
-//!   (datagrams, strangers) is counted.
+//! - Every buffer is bounded, replies to replies by their number only: where one is full, sending waits. What may be
+//!   dropped (datagrams, strangers) is counted.
 //! - Futures may be dropped at any time; each says what that means.
 //! - Nothing a peer or a stranger sends makes it panic, or take more memory than this table says.
 //!

@@ -23,7 +23,8 @@ pub struct ConnectionStats {
     pub bytes_sent: u64,
     /// Bytes in the payloads received.
     pub bytes_received: u64,
-    /// Messages of channels transmitted, repetitions included.
+    /// Messages transmitted, repetitions included: those of channels, the chunks of streams, and what the two sides tell
+    /// each other about streams.
     pub messages_sent: u64,
     /// Messages transmitted again.
     pub messages_resent: u64,

@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use common::{connect, content};
@@ -57,4 +59,40 @@ async fn a_short_queue_is_enough() {
     );
     assert!(share > 0.75, "{:.1} % of the rate", share * 100.0);
     assert!(lost * 200 < after.sent - before.sent, "{lost} of {} lost", after.sent - before.sent);
+}
+
+/// What is urgent waits for what is under way, and not for what was accepted before it.
+#[tokio::test(start_paused = true)]
+async fn a_channel_of_higher_priority_overtakes_a_full_one() {
+    // A message goes out in one piece, so the queue has to hold some.
+    let road = Bottleneck { rate: 1_250_000, queue: 200_000 };
+    let network = Network::new(2, Conditions { bottleneck: Some(road), ..ROAD });
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let (bulk, urgent) = (here.channel(1).unwrap(), here.channel(2).unwrap());
+    urgent.set_priority(1);
+    let (slow, fast) = (there.channel(1).unwrap(), there.channel(2).unwrap());
+    let slow_arrived = Arc::new(AtomicUsize::new(0));
+    let counting = slow_arrived.clone();
+    let receiving = tokio::spawn(async move {
+        while slow.receive().await.is_some() {
+            counting.fetch_add(1, Relaxed);
+        }
+    });
+    // More than a second of the road.
+    for _ in 0..30 {
+        bulk.send(vec![1; 50_000]).await.unwrap();
+    }
+    for _ in 0..30 {
+        urgent.send(vec![2; 10_000]).await.unwrap();
+    }
+    for _ in 0..30 {
+        drop(fast.receive().await.unwrap());
+    }
+    let before = slow_arrived.load(Relaxed);
+    assert!(before <= 10, "{before} of 30 large ones came before the last urgent one");
+    bulk.flush().await.unwrap();
+    assert_eq!(slow_arrived.load(Relaxed), 30);
+    here.close(0, b"").await;
+    receiving.await.unwrap();
 }

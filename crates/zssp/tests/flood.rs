@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use common::content;
-use common::simulation::{Counting, GOOD, SECOND, address, builder, connect, leaves_nothing, network};
+use common::simulation::{
+    Counting, GOOD, SECOND, address, builder, connect, endpoint, leaves_nothing, network,
+};
 use tokio::time::{Instant, sleep};
 use zssp::link::memory::MemoryLink;
 use zssp::link::{Link, ReceiveBatch};
@@ -104,4 +106,31 @@ async fn sessions_rekey_and_others_connect_while_one_address_floods_with_hellos(
     flood.store(false, Ordering::Relaxed);
     drop((here, there, theirs, ours));
     leaves_nothing([client, other, server], &network).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_is_challenged_and_honest_peers_connect_and_it_ends_by_itself() {
+    let (network, flood) = (network(2, GOOD), Arc::new(AtomicBool::new(false)));
+    let server = builder(&SecretKey::generate().unwrap())
+        .challenging(Challenging::Automatic { hellos_per_second: 50 })
+        .bind_link(Flooded::new(network.attach(address(1)).unwrap(), &flood))
+        .unwrap();
+    let [before, during, after] = [2, 3, 4].map(|number| endpoint(&network, number));
+    let first = connect(&before, &server).await;
+    assert_eq!(server.stats().challenges, 0, "nobody is challenged in quiet times");
+
+    flood.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    let second = connect(&during, &server).await;
+    assert!(begun.elapsed() < 5 * SECOND, "connected after {:?}", begun.elapsed());
+    let challenges = server.stats().challenges;
+    assert!(challenges >= HELLOS as u64 - 50, "{challenges} challenges");
+
+    flood.store(false, Ordering::Relaxed);
+    sleep(60 * SECOND).await;
+    let challenges = server.stats().challenges;
+    let third = connect(&after, &server).await;
+    assert_eq!(server.stats().challenges, challenges, "the flood is long over");
+    drop((first, second, third));
+    leaves_nothing([before, during, after, server], &network).await;
 }

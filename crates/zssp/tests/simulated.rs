@@ -364,3 +364,42 @@ async fn a_silent_peer_is_given_up_in_time() {
     drop((here, there));
     leaves_nothing([client, server], &network).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn new_keys_under_heavy_load_lose_nothing() {
+    let network = network(11, GOOD);
+    let store = Counting::default();
+    let link = network.attach(address(1)).unwrap();
+    let client = builder(&SecretKey::generate().unwrap()).store(store.clone()).bind_link(link).unwrap();
+    let server = endpoint(&network, 2);
+    let (here, there) = connect(&client, &server).await;
+    let before = store.changes();
+    let loads: Vec<_> = [(&here, &there), (&there, &here)]
+        .into_iter()
+        .enumerate()
+        .map(|(seed, (from, to))| {
+            let bytes = content(seed as u64, 10_000_000);
+            let moving = transfer(from.clone(), to.clone(), bytes.clone());
+            tokio::spawn(async move { assert!(moving.await == bytes, "every byte once and in order") })
+        })
+        .collect();
+    let mut requested = 0;
+    while loads.iter().any(|load| !load.is_finished()) {
+        let end = if requested % 2 == 0 { &here } else { &there };
+        end.rekey().await;
+        requested += 1;
+        sleep(SECOND / 10).await;
+    }
+    for load in loads {
+        load.await.unwrap();
+    }
+    let changes = store.changes() - before;
+    println!("{requested} requests, {changes} changes of the ratchet, {:?}", here.stats());
+    assert!(changes >= 3, "{changes} changes of the ratchet");
+    for stats in [here.stats(), there.stats()] {
+        assert_eq!((stats.messages_lost, stats.timeouts), (0, 0));
+    }
+    assert_eq!((client.stats().faults, server.stats().faults), (0, 0), "nothing failed to open");
+    drop((here, there));
+    leaves_nothing([client, server], &network).await;
+}

@@ -1,16 +1,18 @@
 //! A reliable channel and its messages.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
 use seqex::encoding::{ChannelId, MESSAGE_OVERHEAD};
 use seqex::{Order, Token};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
+use super::Connection;
 use super::shared::Shared;
-use super::state::{Answering, Arrived, Sending};
-use super::{Connection, closed_reason};
+use super::state::{Answering, Arrived, Handles, Sending};
 use crate::clock;
 use crate::error::{CloseReason, RequestError, SendError};
 use crate::frame::LaneId;
@@ -37,8 +39,13 @@ const MESSAGE_COST: usize = 64;
 /// window carries the answers: a side that holds all of the peer's messages unanswered cannot send either, so keep
 /// receiving while you send.
 ///
+/// What the peer replies to a [`request`](Self::request) is taken at once. What it replies to other messages is a message,
+/// too: until it was received and dropped, it fills the peer's buffer for replies, and what it answers fills the send
+/// buffer here.
+///
 /// Clones are handles of the same channel; each message goes to one of those that receive. Channels do not hold each
-/// other up: each has its own window and its own order.
+/// other up: each has its own window and its own order, and one has half of the send buffer at most, several what leaves
+/// room for others.
 ///
 /// ```
 /// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
@@ -54,16 +61,15 @@ const MESSAGE_COST: usize = 64;
 pub struct Channel {
     connection: Connection,
     id: ChannelId,
-    /// Wakes one who waits for a message.
-    arrival: Arc<Notify>,
+    handles: Handles,
 }
 
 impl Channel {
     /// Messages under way in one direction at most; both ends count on it.
     pub const MAX_MESSAGES: u32 = crate::config::WINDOW;
 
-    pub(super) fn new(connection: Connection, id: ChannelId, arrival: Arc<Notify>) -> Self {
-        Self { connection, id, arrival }
+    pub(super) fn new(connection: Connection, id: ChannelId, handles: Handles) -> Self {
+        Self { connection, id, handles }
     }
 
     /// The channel's number.
@@ -93,7 +99,8 @@ impl Channel {
     /// Sends `data`, which may overtake other messages and be overtaken.
     ///
     /// Resolves when the message was accepted; from then on it is sent, and repeated until it is answered, unless the
-    /// connection ends otherwise than by [`close`](Connection::close). Waits while the send buffer is full.
+    /// connection ends otherwise than by [`close`](Connection::close). Waits while the send buffer is full, or the channel
+    /// has its share of it.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -161,12 +168,12 @@ impl Channel {
     /// Dropped before it resolves, no message was taken.
     pub async fn receive(&self) -> Option<Message> {
         let shared = self.shared();
-        let arrived = until(&self.arrival, || {
+        let arrived = until(&self.handles.arrival, || {
             let (arrived, more, ended) = shared.look(|state| {
                 (state.take_message(self.id), state.has_messages(self.id), state.ended().is_some())
             });
             if more {
-                self.arrival.notify_one();
+                self.handles.arrival.notify_one();
             }
             arrived.map(Some).or(ended.then_some(None))
         });
@@ -206,12 +213,20 @@ impl Channel {
         }
         let shared = self.shared();
         let cost = len + MESSAGE_COST;
-        match shared.send_space.acquire_many(u32::try_from(cost).unwrap_or(u32::MAX)).await {
-            Ok(permit) => permit.forget(),
-            Err(_) => return Err(SendError::Closed(closed_reason(shared))),
+        let mut message = Some(Sending { answer, ..Sending::new(data, cost) });
+        let mut attempt = |next: Option<Waker>| {
+            shared.with(|state, effects| {
+                let admitted = state.admit(self.id, cost, next, effects);
+                let message = message.take_if(|_| admitted)?;
+                Some(state.send(self.id, order, message, effects))
+            })
+        };
+        if let Some(sent) = attempt(None) {
+            return sent;
         }
-        let message = Sending { answer, ..Sending::new(data, cost) };
-        shared.with(|state, effects| state.send(self.id, order, message, effects))
+        // In turn, so that a large message is not overtaken by small ones for ever.
+        let _next = self.handles.door.lock().await;
+        poll_fn(|cx| attempt(Some(cx.waker().clone())).map_or(Poll::Pending, Poll::Ready)).await
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -232,7 +247,7 @@ pub struct Message {
     /// Taken when it is answered.
     token: Option<Token>,
     data: Bytes,
-    in_reply_to: Option<Bytes>,
+    in_reply_to: Option<Sending>,
 }
 
 impl Message {
@@ -249,7 +264,7 @@ impl Message {
     /// The message of ours that the peer replied to with this one, if it was not a [`request`](Channel::request):
     /// its bytes as they were sent.
     pub fn in_reply_to(&self) -> Option<&Bytes> {
-        self.in_reply_to.as_ref()
+        self.in_reply_to.as_ref().map(|asked| &asked.data)
     }
 
     /// Whether it was sent in order.
@@ -264,32 +279,53 @@ impl Message {
         }
     }
 
-    /// Answers with `data`. There is always room for a reply, so this does not wait for anything.
+    /// Answers with `data`.
+    ///
+    /// Waits while the buffer for replies is full, or the channel has its share of it: it is as large as the
+    /// [send buffer](crate::Builder::send_buffer), and has room again when the peer takes replies. Those to a
+    /// [`request`](Channel::request) it takes by itself, others when its application is done with them. A reply to a
+    /// reply does not wait.
+    ///
+    /// Where both sides reply to what the other has sent without a request, and with more than fits, neither may wait for
+    /// its reply in the task that receives: it would not take the replies that the other waits with. Reply in a task of its
+    /// own then, or use requests.
     ///
     /// # Errors
     /// See [`SendError`]; if the reply is too large, the message is answered without one.
     ///
     /// # Cancel safety
-    /// It resolves when polled for the first time; dropped before that, the message was answered without a reply.
+    /// Dropped before it resolves, the message was answered without a reply.
     pub async fn reply(mut self, data: impl Into<Bytes>) -> Result<(), SendError> {
-        let data = data.into();
-        let (len, max) = (data.len(), self.shared.settings.max_payload - MESSAGE_OVERHEAD);
+        let mut data = Some(data.into());
+        let len = data.as_ref().map_or(0, Bytes::len);
+        let max = self.shared.settings.max_payload - MESSAGE_OVERHEAD;
         if len > max {
             return Err(SendError::TooLarge { len, max });
         }
-        match self.take_answering() {
-            Some(answering) => {
-                self.shared.with(|state, effects| state.reply(clock::now(), answering, data, effects))
-            }
-            None => Ok(()),
+        let cost = if self.in_reply_to.is_some() { 0 } else { len + MESSAGE_COST };
+        let (shared, channel) = (self.shared.clone(), self.channel);
+        let mut attempt = |next: Option<Waker>| {
+            shared.with(|state, effects| {
+                let data = data.take_if(|_| state.admit_reply(channel, cost, next, effects))?;
+                let answering = self.take_answering()?;
+                Some(state.reply(clock::now(), answering, (data, cost), effects))
+            })
+        };
+        if let Some(replied) = attempt(None) {
+            return replied;
         }
+        let door = shared.look(|state| state.reply_door(channel));
+        let _next = match &door {
+            Some(door) => Some(door.lock().await),
+            None => None,
+        };
+        poll_fn(|cx| attempt(Some(cx.waker().clone())).map_or(Poll::Pending, Poll::Ready)).await
     }
 
     fn take_answering(&mut self) -> Option<Answering> {
         let token = self.token.take()?;
-        // What we asked for does not count.
-        let len = if self.in_reply_to.is_some() { 0 } else { self.data.len() };
-        Some(Answering { channel: self.channel, token, len })
+        let asked = self.in_reply_to.as_ref().map(|asked| (asked.kind, asked.cost));
+        Some(Answering { channel: self.channel, token, len: self.data.len(), asked })
     }
 }
 

@@ -15,7 +15,6 @@ mod path;
 mod rtt;
 mod sending;
 mod shared;
-mod space;
 mod state;
 mod stream;
 
@@ -108,13 +107,14 @@ impl Connection {
     }
 
     /// The reliable channel of that number; every call with it gives a handle of the same. Both ends just use it:
-    /// nothing goes over the wire before the first message, and nothing is allocated for those not used.
+    /// nothing goes over the wire before the first message, and nothing is allocated for those not used. What is allocated
+    /// for one stays until the connection ends.
     ///
     /// # Errors
     /// [`TooManyChannels`] when [`Builder::channels`](crate::Builder::channels) others are in use.
     pub fn channel(&self, id: u16) -> Result<Channel, TooManyChannels> {
-        let arrival = self.shared().look(|state| state.channel(id))?;
-        Ok(Channel::new(self.clone(), id, arrival))
+        let handles = self.shared().look(|state| state.channel(id))?;
+        Ok(Channel::new(self.clone(), id, handles))
     }
 
     /// Opens a byte stream, for both directions. The peer [accepts](Self::accept_stream) it when something was written,
@@ -284,7 +284,7 @@ fn datagram_cost(data: &Bytes) -> u32 {
     u32::try_from(datagrams::cost(data.len())).unwrap_or(u32::MAX)
 }
 
-/// Why a connection whose send buffer is closed has ended.
+/// Why a connection whose datagrams have ended has ended.
 fn closed_reason(shared: &Shared) -> CloseReason {
     shared.look(|state| state.ended().cloned()).unwrap_or(CloseReason::Local)
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use zssp_proto::{Address, Session, SessionId};
 
 use super::datagrams::Datagrams;
@@ -36,8 +36,6 @@ pub(crate) struct Shared {
     pub(super) openings: Notify,
     /// Wakes all who wait for the end, or for everything to be answered.
     pub(super) changed: Notify,
-    /// Bytes of messages that may yet be accepted. Closed when the connection ends.
-    pub(super) send_space: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -54,7 +52,6 @@ impl Shared {
             streams: Notify::new(),
             openings: Notify::new(),
             changed: Notify::new(),
-            send_space: Arc::new(Semaphore::new(State::initial_room(&settings))),
             endpoint,
         }
     }
@@ -62,7 +59,12 @@ impl Shared {
     /// Works on the state, then tells those who wait for what has changed.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut State, &mut Effects) -> T) -> T {
         let mut effects = Effects::default();
-        let result = work(&mut self.state.lock(), &mut effects);
+        let result = {
+            let mut state = self.state.lock();
+            let result = work(&mut state, &mut effects);
+            state.reclaim_room(&mut effects);
+            result
+        };
         self.tell(effects);
         result
     }
@@ -96,11 +98,13 @@ impl Shared {
 
     fn tell(&self, effects: Effects) {
         let Effects {
-            freed,
+            // Reclaimed under the lock.
+            freed: _,
             answers,
             dropped,
             discarded,
             wakers,
+            idle,
             arrivals,
             closed,
             driver,
@@ -111,16 +115,13 @@ impl Shared {
             changed,
             ended,
         } = effects;
-        if freed > 0 {
-            self.send_space.add_permits(freed);
-        }
         for (answer, reply) in answers {
             if let Some(reply) = reply {
                 // Whoever asked may have stopped waiting; the reply is acknowledged already.
                 let _ = answer.send(reply);
             }
         }
-        drop((dropped, discarded));
+        drop((dropped, discarded, idle));
         let supplied = token && self.supply_token();
         if driver || supplied {
             self.driver.notify_one();
@@ -142,7 +143,6 @@ impl Shared {
         }
         //= ZSSP-SEQ-20  every waiter hears of the end
         if ended {
-            self.send_space.close();
             self.datagrams.end();
             self.streams.notify_waiters();
             self.openings.notify_waiters();
@@ -185,7 +185,9 @@ impl Inbound {
                 self.datagrams |= self.shared.datagrams.arrive(data);
             }
             Incoming::Parsed(payload) => {
-                self.shared.state.lock().handle_payload(now, payload, &mut self.effects);
+                let mut state = self.shared.state.lock();
+                state.handle_payload(now, payload, &mut self.effects);
+                state.reclaim_room(&mut self.effects);
             }
         }
     }

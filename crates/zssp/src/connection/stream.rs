@@ -3,16 +3,14 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
-use super::closed_reason;
 use super::shared::Shared;
-use super::space::Space;
 use super::state::{GATHERED, Written};
 use crate::error::{ReadError, ReadToEndError, WriteError};
 use crate::frame::{CHUNK_OVERHEAD, LaneId, StreamId};
@@ -20,9 +18,8 @@ use crate::wait::until;
 
 /// The two halves of a stream.
 pub(super) fn halves(connection: Connection, id: StreamId) -> (SendStream, ReceiveStream) {
-    let space = Space::new(connection.shared().send_space.clone());
     let receive = ReceiveStream { connection: connection.clone(), id, chunk: Bytes::new() };
-    (SendStream { connection, id, space }, receive)
+    (SendStream { connection, id }, receive)
 }
 
 /// The half of a byte stream that is written to.
@@ -46,7 +43,6 @@ pub(super) fn halves(connection: Connection, id: StreamId) -> (SendStream, Recei
 pub struct SendStream {
     connection: Connection,
     id: StreamId,
-    space: Space,
 }
 
 impl SendStream {
@@ -86,7 +82,6 @@ impl SendStream {
     /// # Errors
     /// [`WriteError::Finished`] when it is finished or reset already; [`WriteError::ConnectionLost`].
     pub fn finish(&mut self) -> Result<(), WriteError> {
-        self.space.release();
         self.shared().with(|state, effects| state.finish(self.id, effects))
     }
 
@@ -97,7 +92,6 @@ impl SendStream {
     /// [`WriteError::Finished`] when it is finished and read, or reset; [`WriteError::Stopped`] when the peer has
     /// stopped it.
     pub fn reset(&mut self, code: u32) -> Result<(), WriteError> {
-        self.space.release();
         self.shared().with(|state, effects| state.reset(self.id, code, effects))
     }
 
@@ -113,30 +107,22 @@ impl SendStream {
         until(&shared.changed, || shared.look(|state| state.written(self.id))).await
     }
 
-    fn put(&mut self, data: Written<'_>) -> Result<(), WriteError> {
-        let len = match &data {
-            Written::Copied(data) => data.len(),
-            Written::Whole(data) => data.len(),
-        };
-        self.shared().with(|state, effects| state.write(self.id, data, effects))?;
-        self.space.spend(len);
-        Ok(())
+    fn put(&self, data: Written<'_>) -> Result<(), WriteError> {
+        self.shared().with(|state, effects| state.write(self.id, data, effects))
     }
 
-    /// How many bytes, of `wanted`, may be written now: there is room for them in both buffers.
-    fn poll_room(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, WriteError>> {
+    /// How many bytes, of `wanted`, are to be written now, before anything is waited for: room for them was taken.
+    fn poll_room(&self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, WriteError>> {
         let shared = self.connection.shared();
         let wanted = wanted.min(shared.settings.max_payload - CHUNK_OVERHEAD);
-        let held = match self.space.poll_take(cx, wanted) {
-            Poll::Ready(Ok(held)) => held,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(closed_reason(shared).into())),
-            // To be told of a stop in the meantime.
-            Poll::Pending => {
-                shared.look(|state| state.writable(self.id, 0, cx.waker()))?;
-                return Poll::Pending;
-            }
+        let attempt = |waker: Option<Waker>| {
+            shared.with(|state, effects| state.writable(self.id, wanted, waker, effects))
         };
-        let room = shared.look(|state| state.writable(self.id, held.min(wanted), cx.waker()))?;
+        let mut room = attempt(None)?;
+        if room == 0 {
+            // Whoever waits must hear of a stop, too.
+            room = attempt(Some(cx.waker().clone()))?;
+        }
         if room == 0 { Poll::Pending } else { Poll::Ready(Ok(room)) }
     }
 

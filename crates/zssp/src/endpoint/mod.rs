@@ -246,7 +246,8 @@ impl Endpoint {
     }
 
     /// Waits until there is no connection any more. Call it after [`close`](Self::close) and before the process ends, so
-    /// that what was promised still goes out and peers are told.
+    /// that what was promised still goes out and peers are told. Without a close it resolves at the first moment without
+    /// connections; attempts under way do not count.
     ///
     /// # Cancel safety
     /// Cancel safe: it only waits.

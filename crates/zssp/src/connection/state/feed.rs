@@ -11,7 +11,7 @@ use super::lane::{Content, Lane, Sending};
 use super::lanes::Turn;
 use super::stream::{ReceiveHalf, SendHalf};
 use super::streams::Place;
-use super::{Arrived, Effects, PONGS, State, urgency};
+use super::{Arrived, Effects, Kind, PONGS, State, urgency};
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase};
 use crate::connection::mtu::Mtu;
@@ -299,20 +299,28 @@ impl State {
         if message.seq.since(lane.expected) < lane.capacity() {
             lane.expected = message.seq.next();
         }
-        let len = match (&lane.content, message.reply_to) {
-            // What was asked for is limited by how much was asked.
-            (Content::Control(_), _) | (_, Some(_)) => 0,
-            (Content::Channel(_), None) => message.data.len(),
-            (Content::Stream(_), None) => message.data.len().saturating_sub(1),
-        };
+        let (mut len, mut reply) = (0, 0);
+        match (&lane.content, message.reply_to) {
+            (Content::Control(_), None) => {}
+            (Content::Channel(_), None) => len = message.data.len(),
+            (Content::Stream(_), None) => len = message.data.len().saturating_sub(1),
+            (Content::Channel(_), Some(asked)) => {
+                // To a reply of ours it does not count: whoever replies to replies has asked for it.
+                if lane.exchange.sent(asked).is_some_and(|asked| asked.kind == Kind::Message) {
+                    reply = message.data.len();
+                }
+            }
+            (Content::Control(_) | Content::Stream(_), Some(_)) => return Err(Malformed::Chunk),
+        }
         effects.driver |= message.reply_to.is_some();
         let received = lane.exchange.receive(time, Packet::Message(message));
         let taken = matches!(received, Received::Taken);
         if taken {
             self.received += len;
+            self.replies += reply;
             self.assemblies.forget(id, seq);
             //= ZSSP-STR-06  more than was allowed ends the connection
-            if self.received + self.assemblies.bytes() > limit {
+            if self.received + self.assemblies.bytes() > limit || self.replies > limit {
                 return Err(Malformed::Credit);
             }
         }
@@ -342,7 +350,7 @@ impl State {
         while let Some(delivery) = self.lanes.get_mut(id).and_then(|lane| lane.exchange.poll_deliver()) {
             match delivery {
                 Delivery::Acknowledged { data: mut sent, .. } => {
-                    effects.freed += sent.cost;
+                    self.give_back(id, sent.kind, sent.cost, effects);
                     effects.answers.extend(sent.answer.take().map(|answer| (answer, None)));
                     self.chunk_answered(id, &sent, effects);
                     effects.dropped.push(sent);
@@ -350,11 +358,12 @@ impl State {
                 }
                 Delivery::Payload { token, data } => self.deliver(id, now, (token, data), effects)?,
                 Delivery::Reply { token, data, mut sent, .. } => {
-                    effects.freed += sent.cost;
                     answered = true;
                     let channel = self.find_channel(id).ok_or(Malformed::Chunk)?;
                     match sent.answer.take() {
                         Some(answer) => {
+                            self.replies -= data.len();
+                            self.give_back(id, sent.kind, sent.cost, effects);
                             if let Some(lane) = self.lanes.get_mut(id) {
                                 lane.exchange.acknowledge(token);
                             }
@@ -363,8 +372,7 @@ impl State {
                             effects.dropped.push(sent);
                         }
                         None => {
-                            let answers = Some(sent.data);
-                            channel.inbox.push_back(Arrived { token, data, answers });
+                            channel.inbox.push_back(Arrived { token, data, answers: Some(sent) });
                             effects.notify(&channel.arrival);
                         }
                     }
@@ -432,8 +440,6 @@ impl State {
     fn chunk_answered(&mut self, id: LaneId, sent: &Sending, effects: &mut Effects) {
         let LaneId::Stream(id) = id else { return };
         let Some(stream) = self.stream(id) else { return };
-        stream.unanswered = stream.unanswered.saturating_sub(sent.data.len());
-        effects.wakers.extend(stream.writer.take());
         if sent.chunk == Some(Chunk::Last) && stream.sending == SendHalf::Finished {
             stream.sending = SendHalf::Read;
             effects.changed = true;

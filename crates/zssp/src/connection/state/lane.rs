@@ -7,10 +7,11 @@ use std::time::Instant;
 use bytes::Bytes;
 use seqex::encoding::MessageHeader;
 use seqex::{Config, Event, Message, Order, SeqEx, SeqNo, Timestamp};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Mutex, Notify, oneshot};
 
+use super::room::Account;
 use super::stream::Stream;
-use super::{Arrived, Effects};
+use super::{Arrived, Effects, Kind};
 use crate::connection::outgoing::Outgoing;
 use crate::frame::{Chunk, LaneId};
 
@@ -18,8 +19,9 @@ use crate::frame::{Chunk, LaneId};
 #[derive(Debug)]
 pub(in crate::connection) struct Sending {
     pub(in crate::connection) data: Bytes,
-    /// What it took of the send buffer.
+    /// What it took of the send buffer, or of that of replies.
     pub(in crate::connection) cost: usize,
+    pub(in crate::connection) kind: Kind,
     /// Who waits for the reply.
     pub(in crate::connection) answer: Option<oneshot::Sender<Bytes>>,
     /// Set if it is a chunk of a stream.
@@ -29,7 +31,7 @@ pub(in crate::connection) struct Sending {
 impl Sending {
     /// One whose answer nobody but the connection waits for.
     pub(in crate::connection) fn new(data: Bytes, cost: usize) -> Self {
-        Self { data, cost, answer: None, chunk: None }
+        Self { data, cost, kind: Kind::Message, answer: None, chunk: None }
     }
 }
 
@@ -66,6 +68,12 @@ pub(super) struct Channel {
     pub(super) inbox: VecDeque<Arrived>,
     /// Wakes one who waits for a message.
     pub(super) arrival: Arc<Notify>,
+    /// Held by the one who is next to get room, while the others wait in turn.
+    pub(super) door: Arc<Mutex<()>>,
+    /// The same, of replies.
+    pub(super) reply_door: Arc<Mutex<()>>,
+    pub(super) account: Account,
+    pub(super) replies: Account,
 }
 
 /// A message to be transmitted.
@@ -186,6 +194,8 @@ impl Lane {
             Content::Channel(channel) => {
                 effects.dropped.extend(channel.queue.drain(..).map(|(_, message)| message));
                 effects.closed.push(channel.arrival.clone());
+                effects.wakers.extend(channel.account.writer.take());
+                effects.wakers.extend(channel.replies.writer.take());
             }
             Content::Control(_) => {}
             Content::Stream(stream) => stream.close(effects),

@@ -10,6 +10,7 @@ mod drain;
 mod feed;
 mod lane;
 mod lanes;
+mod room;
 mod stream;
 mod streams;
 #[cfg(test)]
@@ -26,11 +27,13 @@ use tokio::sync::{Notify, oneshot};
 use zssp_proto::Role;
 
 use assemble::Assemblies;
-pub(in crate::connection) use channels::Answering;
+pub(in crate::connection) use channels::{Answering, Handles};
 pub(in crate::connection) use feed::{Body, Heard, Incoming};
 pub(in crate::connection) use lane::Sending;
 use lane::{Content, Lane};
 use lanes::Lanes;
+pub(in crate::connection) use room::Kind;
+use room::{Freed, Rooms};
 pub(in crate::connection) use stream::{GATHERED, Written};
 use streams::Streams;
 
@@ -96,8 +99,6 @@ pub(crate) struct Settings {
     pub(crate) keep_alive: Option<Duration>,
     /// Bytes of messages accepted that are not answered.
     pub(crate) send_buffer: usize,
-    /// The same, of one stream.
-    pub(crate) stream_buffer: usize,
     /// Bytes of messages that arrived and are not answered.
     pub(crate) receive_buffer: usize,
     /// Channels there may be.
@@ -109,24 +110,26 @@ pub(crate) struct Settings {
 pub(in crate::connection) struct Arrived {
     pub(in crate::connection) token: Token,
     pub(in crate::connection) data: Bytes,
-    /// Our message that it replies to, if that was not a request.
-    pub(in crate::connection) answers: Option<Bytes>,
+    /// Our message that it replies to, if that was not a request. It keeps its room until this is answered.
+    pub(in crate::connection) answers: Option<Sending>,
 }
 
 /// What others must be told, once the lock is released.
 #[derive(Debug, Default)]
 #[must_use = "waiting tasks must be told"]
 pub(in crate::connection) struct Effects {
-    /// Bytes given back to the send buffer.
-    pub(in crate::connection) freed: usize,
+    /// Bytes given back to the send buffers.
+    pub(in crate::connection) freed: Freed,
     /// Replies, and requests that will have none.
     pub(in crate::connection) answers: Vec<(oneshot::Sender<Bytes>, Option<Bytes>)>,
     /// What is to be dropped outside of the lock: the application's bytes may run its code then.
     pub(in crate::connection) dropped: Vec<Sending>,
     /// The same, for bytes that nobody waits for.
     pub(in crate::connection) discarded: Vec<Bytes>,
-    /// Tasks that wait for a stream.
+    /// Tasks that wait for a stream, or for room to send.
     pub(in crate::connection) wakers: Vec<Waker>,
+    /// Those of tasks that wait no more.
+    pub(in crate::connection) idle: Vec<Waker>,
     /// Channels on which a message arrived.
     pub(in crate::connection) arrivals: Vec<Arc<Notify>>,
     /// Channels that ended.
@@ -180,10 +183,12 @@ pub(in crate::connection) struct State {
     /// When the pace lets the next message out, if one waits for that.
     paced: Option<Instant>,
     acks: AckTimer,
-    /// Bytes of messages that the peer allows us to have unanswered.
-    credit: usize,
+    /// Bytes that we may have unanswered.
+    rooms: Rooms,
     /// Bytes of messages that the peer has unanswered here.
     received: usize,
+    /// The same, of replies to our messages.
+    replies: usize,
     assemblies: Assemblies,
     path: Path,
     life: Life,
@@ -221,8 +226,9 @@ impl State {
             flight: Flight::new(now, settings.mtu, controller),
             paced: None,
             acks: AckTimer::default(),
-            credit: CREDIT,
+            rooms: Rooms::new(&settings),
             received: 0,
+            replies: 0,
             assemblies: Assemblies::default(),
             path: Path::new(remote),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
@@ -262,11 +268,6 @@ impl State {
     /// Whether everything sent has been answered.
     pub(in crate::connection) fn is_drained(&self) -> bool {
         self.lanes.are_drained()
-    }
-
-    /// Bytes of messages that may be accepted and not yet answered, at first.
-    pub(in crate::connection) fn initial_room(settings: &Settings) -> usize {
-        settings.send_buffer.min(CREDIT)
     }
 
     pub(in crate::connection) fn stats(&self) -> ConnectionStats {
@@ -394,7 +395,7 @@ impl State {
             if let Content::Channel(channel) = &mut lane.content
                 && !matches!(reason, CloseReason::Peer { .. })
             {
-                effects.discarded.extend(channel.inbox.drain(..).filter_map(|arrived| arrived.answers));
+                effects.dropped.extend(channel.inbox.drain(..).filter_map(|arrived| arrived.answers));
             }
         }
         self.lanes.stop();

@@ -7,7 +7,8 @@ use std::task::Waker;
 use bytes::Bytes;
 use seqex::{SeqEx, Token};
 
-use super::{Effects, Sending};
+use super::room::Account;
+use super::{Effects, Kind, Sending};
 use crate::frame::Chunk;
 
 /// Chunks taken out of the exchange before they are read: one is read, one is ready. Each takes a place of the window
@@ -24,10 +25,7 @@ pub(super) struct Stream {
     chunks: VecDeque<Bytes>,
     /// Small writes, after all of `chunks`.
     gathered: Vec<u8>,
-    /// Bytes accepted that are not answered.
-    pub(super) unanswered: usize,
-    /// Waits for that to be less.
-    pub(super) writer: Option<Waker>,
+    pub(super) account: Account,
     pub(super) receiving: ReceiveHalf,
     inbox: VecDeque<(Token, Bytes, Chunk)>,
     /// The chunk that is being read.
@@ -74,8 +72,7 @@ impl Stream {
             sending: SendHalf::Open,
             chunks: VecDeque::new(),
             gathered: Vec::new(),
-            unanswered: 0,
-            writer: None,
+            account: Account::default(),
             receiving: ReceiveHalf::Open,
             inbox: VecDeque::new(),
             reading: None,
@@ -89,14 +86,12 @@ impl Stream {
     pub(super) fn push(&mut self, data: Written<'_>) {
         match data {
             Written::Copied(data) => {
-                self.unanswered += data.len();
                 self.gathered.extend_from_slice(data);
                 if self.gathered.len() >= GATHERED {
                     self.end_gathering();
                 }
             }
             Written::Whole(data) => {
-                self.unanswered += data.len();
                 self.end_gathering();
                 self.chunks.push_back(data);
             }
@@ -126,7 +121,7 @@ impl Stream {
             self.sending = SendHalf::Finished;
         }
         let cost = data.len();
-        Some(Sending { data, cost, answer: None, chunk: Some(chunk) })
+        Some(Sending { chunk: Some(chunk), ..Sending::new(data, cost) })
     }
 
     fn is_drained_of_data(&self) -> bool {
@@ -142,11 +137,10 @@ impl Stream {
     pub(super) fn stop_sending(&mut self, why: SendHalf, effects: &mut Effects) {
         self.sending = why;
         let waiting = self.chunks.iter().map(Bytes::len).sum::<usize>() + self.gathered.len();
-        self.unanswered -= waiting;
-        effects.freed += waiting;
+        self.account.answered(Kind::Message, waiting, effects);
+        self.account.withdraw(effects);
         effects.discarded.extend(self.chunks.drain(..));
         self.gathered = Vec::new();
-        effects.wakers.extend(self.writer.take());
     }
 
     /// Lets the exchange hand out the next chunk, unless enough wait to be read: until then the newest of them is the one
@@ -194,7 +188,7 @@ impl Stream {
     /// The connection is over.
     pub(super) fn close(&mut self, effects: &mut Effects) {
         effects.discarded.extend(self.chunks.drain(..));
-        effects.wakers.extend(self.writer.take());
+        effects.wakers.extend(self.account.writer.take());
         effects.wakers.extend(self.reader.take());
     }
 
@@ -219,4 +213,13 @@ impl Stream {
 pub(in crate::connection) enum Written<'a> {
     Copied(&'a [u8]),
     Whole(Bytes),
+}
+
+impl Written<'_> {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Copied(data) => data.len(),
+            Self::Whole(data) => data.len(),
+        }
+    }
 }

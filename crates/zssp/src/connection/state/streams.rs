@@ -10,8 +10,8 @@ use zssp_proto::Role;
 
 use super::lane::{Content, Lane};
 use super::lanes::Turn;
-use super::stream::{ReceiveHalf, SendHalf, Stream, Written};
-use super::{Effects, State, urgency};
+use super::stream::{GATHERED, ReceiveHalf, SendHalf, Stream, Written};
+use super::{Effects, Kind, State, urgency};
 use crate::connection::acks::Urgency;
 use crate::error::{CloseReason, ReadError, WriteError};
 use crate::frame::{Control, LaneId, Malformed, StreamId};
@@ -90,19 +90,18 @@ impl State {
         !self.streams.accepting.is_empty()
     }
 
-    /// How many of `wanted` bytes may be written now; where that is none, `waker` is told when to ask again.
+    /// Takes room for as many of `wanted` bytes as there may be now; where that is none, `waker` is told when to ask again.
+    /// They must be written at once.
     pub(in crate::connection) fn writable(
         &mut self,
         id: StreamId,
         wanted: usize,
-        waker: &Waker,
+        waker: Option<Waker>,
+        effects: &mut Effects,
     ) -> Result<usize, WriteError> {
-        let limit = self.settings.stream_buffer;
-        let stream = self.writing(id)?;
-        let room = limit.saturating_sub(stream.unanswered).min(wanted);
-        // Whoever waits for room in the connection's buffer must hear that the peer has stopped the stream.
-        stream.writer = (room < wanted || wanted == 0).then(|| waker.clone());
-        Ok(room)
+        self.writing(id)?;
+        // Small chunks for want of room would make it slow.
+        Ok(self.take_room((LaneId::Stream(id), Kind::Message), wanted.min(GATHERED)..=wanted, waker, effects))
     }
 
     /// Takes what was written, for which there is room.
@@ -112,7 +111,16 @@ impl State {
         data: Written<'_>,
         effects: &mut Effects,
     ) -> Result<(), WriteError> {
-        self.writing(id)?.push(data);
+        let len = data.len();
+        match self.writing(id) {
+            Ok(stream) => stream.push(data),
+            Err(error) => {
+                if let Some(stream) = self.stream(id) {
+                    stream.account.answered(Kind::Message, len, effects);
+                }
+                return Err(error);
+            }
+        }
         self.lanes.ready(LaneId::Stream(id), Turn::Last);
         effects.driver = true;
         Ok(())
@@ -125,7 +133,10 @@ impl State {
         effects: &mut Effects,
     ) -> Result<(), WriteError> {
         match self.writing(id) {
-            Ok(stream) => stream.sending = SendHalf::Finishing,
+            Ok(stream) => {
+                stream.sending = SendHalf::Finishing;
+                stream.account.withdraw(effects);
+            }
             // There is nothing to end.
             Err(WriteError::Stopped(_)) => return Ok(()),
             Err(error) => return Err(error),
@@ -354,9 +365,7 @@ impl State {
     ) -> Result<(), Malformed> {
         match Control::parse(message)? {
             Control::Credit(bytes) => {
-                let before = self.settings.send_buffer.min(self.credit);
-                self.credit = self.credit.max(bytes as usize);
-                effects.freed += self.settings.send_buffer.min(self.credit) - before;
+                self.rooms.grow(self.settings.send_buffer.min(bytes as usize), &self.settings);
             }
             Control::Reset(id, code) => {
                 if self.place_of(id, effects)? != Place::Here {
@@ -420,7 +429,9 @@ impl State {
         let Some(lane) = self.lanes.get(id) else { return };
         let Content::Stream(stream) = &lane.content else { return };
         if stream.is_over() && lane.is_drained() && lane.exchange.is_idle() && !lane.has_acks {
-            drop(self.lanes.remove(id));
+            if let Some(mut lane) = self.lanes.remove(id) {
+                self.rooms.forget(id, &mut lane.content);
+            }
             self.assemblies.forget_all(id);
             if self.streams.is_own(number) {
                 self.streams.own_open -= 1;

@@ -24,6 +24,7 @@ mod memory;
 mod parts;
 mod perfect_road;
 mod probes;
+mod replies;
 mod streams;
 
 /// The channel that most tests use.
@@ -69,7 +70,8 @@ impl End {
     fn with<T>(&mut self, now: Instant, work: impl FnOnce(&mut State, &mut Effects) -> T) -> T {
         let mut effects = Effects::default();
         let result = work(&mut self.state, &mut effects);
-        self.freed += effects.freed;
+        self.freed += effects.freed.messages;
+        self.state.reclaim_room(&mut effects);
         self.answers.extend(effects.answers);
         self.ended += usize::from(effects.ended);
         if effects.token {
@@ -84,7 +86,10 @@ impl End {
 
     fn send(&mut self, now: Instant, order: Order, data: &[u8]) -> Result<(), SendError> {
         let message = Sending::new(Bytes::copy_from_slice(data), data.len());
-        self.with(now, |state, effects| state.send(CHANNEL, order, message, effects))
+        self.with(now, |state, effects| {
+            assert!(state.admit(CHANNEL, message.cost, None, effects), "there is room");
+            state.send(CHANNEL, order, message, effects)
+        })
     }
 
     fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
@@ -96,11 +101,17 @@ impl End {
 
     /// Takes and acknowledges the next message.
     fn receive(&mut self, now: Instant) -> Option<Bytes> {
-        let Arrived { token, data, .. } = self.state.take_message(CHANNEL)?;
-        let answering = Answering { channel: CHANNEL, token, len: data.len() };
+        let Arrived { token, data, answers } = self.state.take_message(CHANNEL)?;
+        let answering = answering(token, &data, answers.as_ref());
         self.with(now, |state, effects| state.acknowledge(now, answering, effects));
         Some(data)
     }
+}
+
+/// What is answered where `data` has arrived.
+fn answering(token: Token, data: &Bytes, answers: Option<&Sending>) -> Answering {
+    let asked = answers.map(|asked| (asked.kind, asked.cost));
+    Answering { channel: CHANNEL, token, len: data.len(), asked }
 }
 
 struct Pair {
@@ -123,7 +134,6 @@ fn settings() -> Settings {
         idle_timeout: None,
         keep_alive: None,
         send_buffer: CREDIT,
-        stream_buffer: CREDIT / 2,
         receive_buffer: CREDIT,
         channels: 2,
     }
@@ -472,13 +482,13 @@ fn no_bytes_of_the_application_are_dropped_under_the_lock() {
     pair.drive(Duration::from_secs(1), [false, true], &mut [Vec::new(), Vec::new()]);
     let state = &mut pair.ends[0].state;
     let token = state.take_message(CHANNEL).unwrap().token;
-    let answering = Answering { channel: CHANNEL, token, len: 16 };
+    let answering = Answering { channel: CHANNEL, token, len: 16, asked: None };
 
     let mut effects = Effects::default();
     state.send(CHANNEL, Order::Unordered, message(), &mut effects).unwrap();
     state.handle_session_end(CloseReason::TimedOut, &mut effects);
     assert!(state.send(CHANNEL, Order::Unordered, message(), &mut effects).is_err());
-    assert!(state.reply(now, answering, watched(), &mut effects).is_err());
+    assert!(state.reply(now, answering, (watched(), 0), &mut effects).is_err());
     assert_eq!(Arc::strong_count(&alive), 1 + 3, "all three wait for the lock to be released");
     drop(effects);
     assert_eq!(Arc::strong_count(&alive), 1);

@@ -35,15 +35,12 @@ fn nothing_is_lost(seed: u64, count: usize, len: usize, (held, replied): (usize,
             while at_work[side].len() > hold[side] {
                 let index = random.below(at_work[side].len());
                 let Arrived { token, data, answers } = at_work[side].swap_remove(index);
-                let answering = Answering {
-                    channel: CHANNEL,
-                    token,
-                    len: if answers.is_some() { 0 } else { data.len() },
-                };
+                let answering = answering(token, &data, answers.as_ref());
                 let reply = answers.is_none() && random.below(100) < replied;
                 pair.ends[side].with(now, |state, effects| {
-                    if reply {
-                        state.reply(now, answering, data, effects).unwrap();
+                    let cost = data.len().max(1);
+                    if reply && state.admit_reply(CHANNEL, cost, None, effects) {
+                        state.reply(now, answering, (data, cost), effects).unwrap();
                     } else {
                         state.acknowledge(now, answering, effects);
                     }

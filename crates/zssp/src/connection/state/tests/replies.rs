@@ -1,0 +1,98 @@
+//! What replies take, and what the peer may make of that.
+
+use super::*;
+
+/// So large that a window of them is more than the credit.
+const LEN: usize = 80_000;
+
+/// A reply of the peer's to the message `asked` of ours, with `len` bytes.
+fn reply(seq: u32, asked: u32, len: usize) -> Vec<u8> {
+    let message =
+        seqex::Message { seq: seq.into(), reply_to: Some(asked.into()), order: Order::Unordered, data: () };
+    let header = seqex::encoding::MessageHeader::new(CHANNEL, &message);
+    [&header[..], &vec![1; len]].concat()
+}
+
+/// An end that has sent so many messages of one byte, and of which the peer has seen all.
+fn asking(count: usize) -> Pair {
+    let mut pair = Pair::new();
+    for _ in 0..count {
+        let now = pair.now;
+        pair.ends[0].send(now, Order::Unordered, &[0]).unwrap();
+    }
+    pair.drive(10 * MS, [false, false], &mut [Vec::new(), Vec::new()]);
+    pair
+}
+
+//= ZSSP-STR-06  replies count by themselves
+#[test]
+fn a_peer_that_replies_more_than_it_may_ends_the_connection() {
+    let count = CREDIT / LEN;
+    let mut pair = asking(count + 1);
+    let now = pair.now;
+    for seq in 0..count as u32 {
+        pair.ends[0].handle_payload(now, &reply(seq, seq, LEN));
+    }
+    assert_eq!(pair.ends[0].state.ended(), None);
+    let rest = CREDIT - count * LEN;
+    pair.ends[0].handle_payload(now, &reply(count as u32, count as u32, rest + 1));
+    assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
+}
+
+//= ZSSP-STR-06  those to requests are taken at once, those to others when the application is done
+#[test]
+fn what_was_replied_and_what_it_answers_count_until_they_are_dealt_with() {
+    let mut pair = asking(2);
+    let now = pair.now;
+    pair.ends[0].handle_payload(now, &reply(0, 0, LEN));
+    assert_eq!((pair.ends[0].state.replies, pair.ends[0].freed), (LEN, 0));
+    assert_eq!(pair.ends[0].receive(now).unwrap().len(), LEN);
+    assert_eq!((pair.ends[0].state.replies, pair.ends[0].freed), (0, 1));
+
+    let (answer, mut answered) = oneshot::channel();
+    let request = Sending { answer: Some(answer), ..Sending::new(Bytes::from_static(b"?"), 0) };
+    pair.ends[0].with(now, |state, effects| state.send(CHANNEL, Order::Unordered, request, effects)).unwrap();
+    pair.drive(10 * MS, [false, false], &mut [Vec::new(), Vec::new()]);
+    pair.ends[0].handle_payload(pair.now, &reply(1, 2, LEN));
+    assert_eq!(pair.ends[0].state.replies, 0);
+    let (answer, data) = pair.ends[0].answers.pop().unwrap();
+    answer.send(data.unwrap()).unwrap();
+    assert_eq!(answered.try_recv().unwrap().len(), LEN);
+}
+
+//= ZSSP-STR-06  whoever replies to replies has asked for it
+#[test]
+fn a_reply_to_a_reply_does_not_count() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    pair.ends[1].send(now, Order::Unordered, &[0]).unwrap();
+    pair.drive(10 * MS, [false, false], &mut [Vec::new(), Vec::new()]);
+    let now = pair.now;
+    let Arrived { token, data, .. } = pair.ends[0].state.take_message(CHANNEL).unwrap();
+    let answering = answering(token, &data, None);
+    pair.ends[0]
+        .with(now, |state, effects| {
+            assert!(state.admit_reply(CHANNEL, 1, None, effects));
+            state.reply(now, answering, (Bytes::from_static(b"!"), 1), effects)
+        })
+        .unwrap();
+    pair.drive(10 * MS, [false, false], &mut [Vec::new(), Vec::new()]);
+    pair.ends[0].handle_payload(pair.now, &reply(1, 0, LEN));
+    assert_eq!(pair.ends[0].state.replies, 0);
+    assert_eq!(pair.ends[0].receive(pair.now).unwrap().len(), LEN);
+}
+
+//= ZSSP-STR-06  a stream knows none, so none has to be kept
+#[test]
+fn a_reply_to_a_chunk_ends_the_connection() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let id = pair.ends[0].state.open_stream().unwrap().unwrap();
+    assert!(pair.ends[0].state.lanes.get(LaneId::Stream(id)).is_some());
+    let prefix = LaneId::Stream(id).group().prefix().unwrap();
+    let channel = LaneId::Stream(id).channel();
+    let message = seqex::Message { seq: 5.into(), reply_to: Some(0.into()), order: Order::Ordered, data: () };
+    let header = seqex::encoding::MessageHeader::new(channel, &message);
+    pair.ends[0].handle_payload(now, &[&prefix[..], &header[..], b"\0x"].concat());
+    assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
+}
