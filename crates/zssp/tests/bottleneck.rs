@@ -96,3 +96,29 @@ async fn a_channel_of_higher_priority_overtakes_a_full_one() {
     here.close(0, b"").await;
     receiving.await.unwrap();
 }
+
+/// A message is first sent as one payload, whose fragments are a burst that the queue does not hold.
+#[tokio::test(start_paused = true)]
+async fn messages_larger_than_the_queue_get_through() {
+    let network = Network::new(3, ROAD);
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let (bulk, received) = (here.channel(1).unwrap(), there.channel(1).unwrap());
+    let receiving = tokio::spawn(async move {
+        let mut arrived = 0;
+        while received.receive().await.is_some() {
+            arrived += 1;
+        }
+        arrived
+    });
+    let start = Instant::now();
+    for _ in 0..200 {
+        bulk.send(vec![1; 50_000]).await.unwrap();
+    }
+    bulk.flush().await.unwrap();
+    let share = 10_000_000.0 / 1_250_000.0 / start.elapsed().as_secs_f64();
+    println!("{:.1} % of the rate, {:?}", share * 100.0, here.stats());
+    here.close(0, b"").await;
+    assert_eq!(receiving.await.unwrap(), 200);
+    assert!(share > 0.3, "{:.1} % of the rate", share * 100.0);
+}

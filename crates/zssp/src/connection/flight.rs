@@ -12,6 +12,12 @@ use crate::congestion::{Acknowledged, Controller, Usage};
 /// Timeouts in a row after which the road counts as collapsed: one may be chance.
 const COLLAPSE_AFTER: u32 = 2;
 
+/// The round trip where none was measured (RFC 9002 section 6.2.2).
+const INITIAL_RTT: Duration = Duration::from_millis(333);
+
+/// Datagrams of the initial window (RFC 9002 section 7.2).
+const INITIAL_DATAGRAMS: u64 = 10;
+
 /// How many payloads of the largest size fit the window at the least: exchanges have places for more.
 const WINDOW_PAYLOADS: u64 = 32;
 
@@ -69,19 +75,46 @@ impl Flight {
 
     /// A message of `len` bytes goes out, of which `before` bytes were under way already.
     pub(super) fn sent(&mut self, now: Instant, before: u32, len: u32) {
-        self.bytes = self.bytes - u64::from(before) + u64::from(len);
-        self.probe = false;
+        self.divided(before, len);
         if let Some(rate) = self.rate() {
             self.pacer.sent(now, rate, u64::from(len));
         }
     }
 
+    /// A message of `len` bytes goes out in parts, of which `before` bytes were under way already.
+    pub(super) fn divided(&mut self, before: u32, len: u32) {
+        self.bytes = self.bytes - u64::from(before) + u64::from(len);
+        self.probe = false;
+    }
+
+    /// When the next part may go; `None`: now. What all of the message was lost to, such as a short queue, would take most
+    /// of the parts too if they went at once.
+    pub(super) fn next_part(&self, now: Instant) -> Option<Instant> {
+        self.pacer.next(self.rate_of_parts(), self.mtu).filter(|&at| at > now)
+    }
+
+    /// A part of so many bytes goes out.
+    pub(super) fn part_sent(&mut self, now: Instant, len: usize) {
+        self.pacer.sent(now, self.rate_of_parts(), len as u64);
+    }
+
     /// How fast messages may go: somewhat faster than the window a round trip, so that it is filled. Unknown as long as
     /// the round trip is.
     fn rate(&self) -> Option<Rate> {
-        let window = self.controller.window();
+        Some(self.rate_of(self.controller.window(), self.rtt.smoothed()?))
+    }
+
+    /// Parts are spread also where no round trip is known, since all that was sent so far was lost: then as fast as the
+    /// initial window goes out, since what the timeouts made of it says nothing about the road.
+    fn rate_of_parts(&self) -> Rate {
+        let unknown =
+            || self.rate_of(self.controller.window().max(INITIAL_DATAGRAMS * self.mtu), INITIAL_RTT);
+        self.rate().unwrap_or_else(unknown)
+    }
+
+    fn rate_of(&self, window: u64, time: Duration) -> Rate {
         let more = if self.controller.is_in_slow_start() { window } else { window / 4 };
-        Some(Rate { bytes: window.saturating_add(more), time: self.rtt.smoothed()? })
+        Rate { bytes: window.saturating_add(more), time }
     }
 
     /// Takes in what an exchange found out about a message, of which `len` bytes were under way until now. `now` is the
@@ -141,6 +174,11 @@ impl Flight {
         let burst = self.rate().map_or(u64::MAX, |rate| rate.payload(self.mtu).max(window / WINDOW_PAYLOADS));
         let limit = fragments.saturating_mul(fragment).min(window / 2).min(burst).max(fragment);
         max.min(usize::try_from(limit.saturating_sub(PAYLOAD_OVERHEAD)).unwrap_or(usize::MAX))
+    }
+
+    /// Whether enough was lost of late that it does not pay to try with payloads above the limit.
+    pub(super) fn is_lossy(&self) -> bool {
+        self.loss.is_noticeable()
     }
 
     /// Bytes of a payload that takes a single datagram.

@@ -6,6 +6,9 @@ const MEMORY: f64 = 0.98;
 /// The share of payloads that may be lost for their size.
 const WASTE: f64 = 0.125;
 
+/// Losses that count as some: one payload of the last hundred.
+const NOTICEABLE: f64 = 0.13;
+
 /// How often fragments are lost.
 #[derive(Debug, Default)]
 pub(super) struct Loss {
@@ -27,6 +30,11 @@ impl Loss {
     fn add(&mut self, fragments: u64, losses: f64) {
         self.fragments = self.fragments * MEMORY + fragments as f64;
         self.losses = self.losses * MEMORY + losses;
+    }
+
+    /// Whether some payload was lost of late.
+    pub(super) fn is_noticeable(&self) -> bool {
+        self.losses > NOTICEABLE
     }
 
     /// The fragments that a payload should have, at most `max`.

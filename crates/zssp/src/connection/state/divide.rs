@@ -1,5 +1,6 @@
-//! Resends in parts: what is lost for one fragment of many is sent again in payloads of one fragment each, of which those
-//! that arrive have arrived for good.
+//! Messages in parts: what is lost for one fragment of many is sent again in payloads of one fragment each, of which those
+//! that arrive have arrived for good. Where payloads are lost, large messages are sent in parts from the first. Parts go
+//! out at the pace of the road: all at once, most of them would be lost to what all fragments at once were lost to.
 
 use super::lane::Transmission;
 use crate::connection::outgoing::Outgoing;

@@ -150,6 +150,20 @@ impl State {
         let limit = payload_limit.saturating_sub(CHUNK_OVERHEAD).max(1);
         self.paced = None;
         loop {
+            if let Some(part) = self.parts.front() {
+                // The window has room for it: its message counts as under way.
+                self.paced = self.flight.next_part(now);
+                if self.paced.is_some() {
+                    return false;
+                }
+                if budget.is_spent() {
+                    return true;
+                }
+                self.flight.part_sent(now, part.len());
+                budget.spend(part.len());
+                out.extend(self.parts.pop_front());
+                continue;
+            }
             match self.flight.room(now) {
                 Room::Full => return false,
                 Room::Later(at) => {
@@ -167,18 +181,16 @@ impl State {
             let Some(message) = lane.poll_message(id, time, limit) else { continue };
             let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
             let before = lane.departed(message.seq, len);
-            self.flight.sent(now, before, len);
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(message.again);
-            if message.again && message.len() > payload_limit {
+            if message.len() > payload_limit && (message.again || self.flight.is_lossy()) {
                 if message.is_reply && self.acks.due().is_some() {
                     self.put_acks(out, effects);
                 }
-                for part in parts(id.group(), &message, self.flight.fragment()) {
-                    budget.spend(part.len());
-                    out.push(part);
-                }
+                self.flight.divided(before, len);
+                self.parts.extend(parts(id.group(), &message, self.flight.fragment()));
             } else {
+                self.flight.sent(now, before, len);
                 let payload = self.payload_of(id, message, out, effects);
                 budget.spend(payload.len());
                 out.push(payload);

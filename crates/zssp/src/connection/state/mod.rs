@@ -16,6 +16,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -42,7 +43,7 @@ use super::close::Phase;
 use super::flight::Flight;
 use super::life::Life;
 use super::mtu::Mtu;
-use super::outgoing::is_fragmented;
+use super::outgoing::{Outgoing, is_fragmented};
 use super::path::Path;
 use crate::congestion::Controller;
 use crate::error::CloseReason;
@@ -180,8 +181,10 @@ pub(in crate::connection) struct State {
     channels: usize,
     streams: Streams,
     flight: Flight,
-    /// When the pace lets the next message out, if one waits for that.
+    /// When the pace lets the next message or part out, if one waits for that.
     paced: Option<Instant>,
+    /// What is left of a message that is sent again in parts.
+    parts: VecDeque<Outgoing>,
     acks: AckTimer,
     /// Bytes that we may have unanswered.
     rooms: Rooms,
@@ -225,6 +228,7 @@ impl State {
             streams: Streams::new(role),
             flight: Flight::new(now, settings.mtu, controller),
             paced: None,
+            parts: VecDeque::new(),
             acks: AckTimer::default(),
             rooms: Rooms::new(&settings),
             received: 0,
@@ -402,6 +406,7 @@ impl State {
         self.acks.clear();
         self.assemblies = Assemblies::default();
         self.paced = None;
+        self.parts = VecDeque::new();
         self.ended = Some(reason);
         (effects.ended, effects.changed) = (true, true);
     }
