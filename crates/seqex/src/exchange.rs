@@ -282,6 +282,13 @@ impl<S, R> SeqEx<S, R> {
         self.incoming.answer(token.seq, None);
     }
 
+    /// Has [`poll_acks`](Self::poll_acks) tell of all that arrived and is not answered that it is held, once. For when
+    /// answers take longer than acknowledgements are held back: what the peer hears nothing of for a time-out, it
+    /// transmits again.
+    pub fn tell_held(&mut self) {
+        self.incoming.tell_held();
+    }
+
     /// Ends the critical section of an ordered packet ahead of its answer, so that the next ordered
     /// packet can be handed out. Without effect on others, and the second time.
     pub fn release(&mut self, token: &Token) {

@@ -35,6 +35,9 @@ impl State {
             out[before..].iter().for_each(|payload| budget.spend(payload.len()));
             full = self.put_messages(now, budget, out, effects);
             if self.acks.due().is_some_and(|due| due <= now) {
+                if self.acks.only_arrivals() {
+                    self.lanes.tell_held();
+                }
                 self.put_acks(out, effects);
             }
         }
