@@ -15,8 +15,11 @@ use crate::{
     send_window::{Cause, Journey, SendWindow, Slot, Status},
 };
 
-/// How many held packets are asked about at a time.
+/// How many held packets are asked about at a time, as long as that is worth it.
 const HELD_PROBES: u32 = 16;
+
+/// How often that number is halved, at most, when nothing comes of it.
+const HELD_PROBES_HALVED: u32 = 2;
 
 /// Events kept per slot of the window, should nobody drain them.
 const EVENTS_PER_SLOT: usize = 4;
@@ -67,6 +70,9 @@ pub(crate) struct Recovery {
     /// The time-out runs from here, or from the oldest transmission if that is later.
     timer_from: Nanos,
     held_timer_from: Nanos,
+    /// How often held packets were asked about since the last answer that was not one to a first transmission. As long as
+    /// the application answers nothing, hardly any answer can have been lost.
+    fruitless: u32,
     /// On a quiet link the answers to what is asked about held packets are all that is heard of the peer.
     longest_held_timeout: Option<Nanos>,
     /// The first transmission after the last time-out. Of those before, the first answer may have been lost.
@@ -105,6 +111,7 @@ impl Recovery {
             sample: None,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
+            fruitless: 0,
             longest_held_timeout: give_up_after.map(|after| after.part(3)),
             measurable_from: 0,
             early: 0,
@@ -156,6 +163,9 @@ impl Recovery {
         let measures = self.measure(journey);
         if in_flight {
             self.in_flight -= 1;
+        }
+        if !journey.is_direct() {
+            self.fruitless = 0;
         }
         self.on_arrival(now, journey);
         self.emit(|| Event::Acked {
@@ -422,8 +432,10 @@ impl Recovery {
             return;
         }
         self.held_timer_from = now;
+        let limit = HELD_PROBES >> self.fruitless.min(HELD_PROBES_HALVED);
+        self.fruitless = self.fruitless.saturating_add(1);
         let mut probes = 0;
-        while probes < HELD_PROBES
+        while probes < limit
             && self.held.front().is_some_and(|probe| probe.at <= now)
             && let Some(probe) = self.held.pop_front()
         {
@@ -469,7 +481,7 @@ impl Recovery {
     }
 
     fn held_deadline(&self, held: &Transmission) -> Nanos {
-        held.at.max(self.held_timer_from.plus(self.held_timeout(0)))
+        held.at.max(self.held_timer_from.plus(self.held_timeout(self.fruitless.saturating_sub(1))))
     }
 
     fn held_timeout(&self, n: u32) -> Nanos {
