@@ -68,7 +68,9 @@ impl Road {
 
     fn step(&mut self, side: usize) {
         let (now, end) = (self.now, &mut self.ends[side]);
-        while let Some((_, packet)) = self.inbound[side].pop_front_if(|(at, _)| *at <= now) {
+        while self.inbound[side].front().is_some_and(|&(at, _)| at <= now)
+            && let Some((_, packet)) = self.inbound[side].pop_front()
+        {
             end.receive(now, packet);
         }
         end.handle_timeout(now);
