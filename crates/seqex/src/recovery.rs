@@ -81,7 +81,7 @@ pub(crate) struct Recovery {
     /// Whether a packet transmitted once was heard of since. Then a time-out was only too short, and what arrived is what
     /// it had given up (as in RFC 5682).
     firsts_arrived: bool,
-    /// Whether anything was heard, or time passed, since the last conclusions.
+    /// Whether anything was heard since the last conclusions.
     has_news: bool,
     /// The newest transmission that gives a measurement in the feed call at work: its number, and when it was made.
     sample: Option<(u64, Nanos)>,
@@ -256,7 +256,6 @@ impl Recovery {
         self.detect_losses(window, now);
         self.detect_timeouts(window, now);
         self.probe_held(window, now);
-        self.has_news = true;
     }
 
     /// The next packet to transmit again, if it still waits for that.
