@@ -140,6 +140,25 @@ impl<S, R> SeqEx<S, R> {
         if self.outgoing.contains(seq) { self.outgoing.slot(seq).data() } else { None }
     }
 
+    /// Whether the peer has said that it [holds](AckKind::Holding) a packet, and has not answered it. Transmitting such a
+    /// packet again only asks for the answer, which its number does: the peer takes its data no more, so that an encoding
+    /// with a way to do so may leave it out.
+    ///
+    /// ```
+    /// # use seqex::{Ack, AckKind, Config, Order, Packet, SeqEx};
+    /// # let now = core::time::Duration::ZERO;
+    /// let mut exchange: SeqEx<&str> = SeqEx::new(Config::default());
+    /// let seq = exchange.send(now, Order::Unordered, "a long message")?;
+    /// exchange.poll_transmit(now);
+    /// assert!(!exchange.has_arrived(seq));
+    /// exchange.receive(now, Packet::Ack(Ack { kind: AckKind::Holding, first: seq, count: 1 }));
+    /// assert!(exchange.has_arrived(seq));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn has_arrived(&self, seq: SeqNo) -> bool {
+        self.outgoing.contains(seq) && self.outgoing.slot(seq).holds > 0
+    }
+
     /// Set when the peer has been silent for [`Config::give_up_after`] while a packet waits for its answer,
     /// until it is heard again. The exchange goes on as before; it is for the user to [`close`](Self::close) it.
     pub fn failure(&self) -> Option<GaveUp> {
@@ -261,6 +280,13 @@ impl<S, R> SeqEx<S, R> {
     /// [`close`](Self::close).
     pub fn acknowledge(&mut self, token: Token) {
         self.incoming.answer(token.seq, None);
+    }
+
+    /// Has [`poll_acks`](Self::poll_acks) tell of all that arrived and is not answered that it is held, once. For when
+    /// answers take longer than acknowledgements are held back: what the peer hears nothing of for a time-out, it
+    /// transmits again.
+    pub fn tell_held(&mut self) {
+        self.incoming.tell_held();
     }
 
     /// Ends the critical section of an ordered packet ahead of its answer, so that the next ordered

@@ -183,6 +183,11 @@ impl<S, R> ReceiveWindow<S, R> {
         }
     }
 
+    /// Tells the sender of everything that is held and was not told of.
+    pub(crate) fn tell_held(&mut self) {
+        self.hint_up_to(self.beyond);
+    }
+
     /// Hands out the next packet for `taker` there is room for.
     #[inline]
     pub(crate) fn deliver(&mut self, room: u32, taker: Taker) -> Option<(SeqNo, Stored<S, R>)> {

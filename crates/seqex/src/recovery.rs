@@ -15,8 +15,11 @@ use crate::{
     send_window::{Cause, Journey, SendWindow, Slot, Status},
 };
 
-/// How many held packets are asked about at a time.
-const HELD_PROBES: u32 = 16;
+/// How many held packets are asked about at a time, until all were once.
+const HELD_PROBES: usize = 16;
+
+/// The same, when nothing came of that.
+const FEW_HELD_PROBES: usize = 4;
 
 /// Events kept per slot of the window, should nobody drain them.
 const EVENTS_PER_SLOT: usize = 4;
@@ -34,6 +37,24 @@ struct Transmission {
     seq: SeqNo,
     number: u64,
     at: Nanos,
+}
+
+/// How eagerly held packets are asked about.
+#[derive(Clone, Copy, Debug)]
+enum Asking {
+    /// More answers may have been lost: about all that are due, a lot of them in each round trip.
+    Eagerly {
+        /// How many were asked about since an answer came.
+        asked: usize,
+        /// Whether the peer reacted to the last lot. If not, the link may have broken.
+        heard: bool,
+    },
+    /// All were asked about, and none was answered. As long as the application answers nothing, hardly any answer can have
+    /// been lost.
+    Rarely {
+        /// How often, since then.
+        times: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -60,13 +81,14 @@ pub(crate) struct Recovery {
     /// Whether a packet transmitted once was heard of since. Then a time-out was only too short, and what arrived is what
     /// it had given up (as in RFC 5682).
     firsts_arrived: bool,
-    /// Whether anything was heard, or time passed, since the last conclusions.
+    /// Whether anything was heard since the last conclusions.
     has_news: bool,
     /// The newest transmission that gives a measurement in the feed call at work: its number, and when it was made.
     sample: Option<(u64, Nanos)>,
     /// The time-out runs from here, or from the oldest transmission if that is later.
     timer_from: Nanos,
     held_timer_from: Nanos,
+    asking: Asking,
     /// On a quiet link the answers to what is asked about held packets are all that is heard of the peer.
     longest_held_timeout: Option<Nanos>,
     /// The first transmission after the last time-out. Of those before, the first answer may have been lost.
@@ -105,6 +127,7 @@ impl Recovery {
             sample: None,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
+            asking: Asking::Eagerly { asked: 0, heard: false },
             longest_held_timeout: give_up_after.map(|after| after.part(3)),
             measurable_from: 0,
             early: 0,
@@ -157,6 +180,9 @@ impl Recovery {
         if in_flight {
             self.in_flight -= 1;
         }
+        if !journey.is_direct() {
+            self.asking = Asking::Eagerly { asked: 0, heard: true };
+        }
         self.on_arrival(now, journey);
         self.emit(|| Event::Acked {
             seq,
@@ -186,6 +212,9 @@ impl Recovery {
         // What was held for long is behind, and there is not much of it.
         let place = self.held.partition_point(|held| held.at <= due);
         self.held.insert(place, Transmission { seq, number: journey.number, at: due });
+        if let Asking::Eagerly { heard, .. } = &mut self.asking {
+            *heard |= !journey.is_direct();
+        }
         // Where much is held, as behind a gap, hardly anything else measures.
         self.measure(journey);
         if journey.status == Status::InFlight {
@@ -227,7 +256,6 @@ impl Recovery {
         self.detect_losses(window, now);
         self.detect_timeouts(window, now);
         self.probe_held(window, now);
-        self.has_news = true;
     }
 
     /// The next packet to transmit again, if it still waits for that.
@@ -422,18 +450,42 @@ impl Recovery {
             return;
         }
         self.held_timer_from = now;
+        let limit = match self.asking {
+            Asking::Eagerly { .. } => HELD_PROBES,
+            Asking::Rarely { .. } => FEW_HELD_PROBES,
+        };
         let mut probes = 0;
-        while probes < HELD_PROBES
+        // The oldest holds up the window: it is one of them, whenever it was asked about.
+        if let Some((seq, slot)) = window.oldest()
+            && slot.status == Status::Held
+        {
+            let probe = Transmission { seq, number: slot.number, at: now };
+            self.probe(window, probe);
+            probes += 1;
+        }
+        while probes < limit
             && self.held.front().is_some_and(|probe| probe.at <= now)
             && let Some(probe) = self.held.pop_front()
         {
             if is_current(window, &probe, Status::Held) {
-                window.slot_mut(probe.seq).status = Status::Queued;
-                self.queue.push_back(probe);
+                self.probe(window, probe);
                 probes += 1;
             }
         }
         self.drop_stale(window);
+        self.asking = match self.asking {
+            Asking::Eagerly { asked, .. } if asked < self.held.len() => {
+                Asking::Eagerly { asked: asked + probes, heard: false }
+            }
+            Asking::Eagerly { .. } => Asking::Rarely { times: 0 },
+            Asking::Rarely { times } => Asking::Rarely { times: times.saturating_add(1) },
+        };
+    }
+
+    /// Asks about a packet by transmitting it again.
+    fn probe<S>(&mut self, window: &mut SendWindow<S>, probe: Transmission) {
+        window.slot_mut(probe.seq).status = Status::Queued;
+        self.queue.push_back(probe);
     }
 
     /// Takes the oldest transmission out of flight, for it to be repeated.
@@ -469,7 +521,12 @@ impl Recovery {
     }
 
     fn held_deadline(&self, held: &Transmission) -> Nanos {
-        held.at.max(self.held_timer_from.plus(self.held_timeout(0)))
+        let pause = match self.asking {
+            Asking::Eagerly { heard: true, .. } => self.rtt.expected(),
+            Asking::Eagerly { heard: false, .. } => self.held_timeout(0),
+            Asking::Rarely { times } => self.held_timeout(times),
+        };
+        held.at.max(self.held_timer_from.plus(pause))
     }
 
     fn held_timeout(&self, n: u32) -> Nanos {

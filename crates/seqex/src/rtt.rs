@@ -106,6 +106,11 @@ impl RoundTrip {
         }
     }
 
+    /// How long a round trip takes, as far as is known.
+    pub(crate) fn expected(&self) -> Nanos {
+        self.estimate.map_or(self.assumed(), |e| e.smoothed).max(GRANULARITY)
+    }
+
     /// How old a packet may be, after a later one arrived, before it counts as lost: a round trip and some eighths of
     /// one (RFC 9002, 6.1.2).
     pub(crate) fn reordering_delay(&self, eighths: u64) -> Nanos {

@@ -212,26 +212,61 @@ fn whoever_goes_away_after_being_called_leaves_its_turn_to_the_next() {
     assert_eq!(a.transmit().len(), 1, "the request was sent, and what was dropped was not");
 }
 
-//= ZSSP-DEF-24  threads and tasks, whatever they wait for
+//= ZSSP-DEF-24  whatever they wait for
 //= ZSSP-SEQ-20  with an error
 #[test]
 fn closing_ends_all_waiting() {
     let (_, a, _b) = ends(2);
-    let mut under_way = a.exchange.request(Order::Unordered, Letter(1));
-    let task = Task::default();
-    assert!(is_pending(&task.poll(&mut under_way)));
-    let mut waiting = a.exchange.request(Order::Unordered, Letter(2)).within(Duration::from_secs(1));
-    assert!(is_pending(&task.poll(&mut waiting)));
+    let tasks: [Task; 8] = std::array::from_fn(|_| Task::default());
+    let [under_way, unsent, receiver, other_receiver, sender, other_sender, transmitter, timer] = &tasks;
+
+    let mut request = a.exchange.request(Order::Unordered, Letter(1));
+    assert!(is_pending(&under_way.poll(&mut request)));
     a.transmit();
+    let mut waiting = a.exchange.request(Order::Unordered, Letter(2)).within(Duration::from_secs(1));
+    assert!(is_pending(&unsent.poll(&mut waiting)));
+    let mut receiving = [receiver, other_receiver].map(|task| (task, a.exchange.receive()));
+    let mut sending = [sender, other_sender].map(|task| (task, a.exchange.send(Order::Ordered, Letter(3))));
+    let (mut transmittable, mut moved) =
+        (a.driver.transmittable(), a.driver.deadline_moved(a.driver.next_deadline()));
+    assert!(receiving.iter_mut().all(|(task, future)| is_pending(&task.poll(future))));
+    assert!(sending.iter_mut().all(|(task, future)| is_pending(&task.poll(future))));
+    assert!(is_pending(&transmitter.poll(&mut transmittable)) && is_pending(&timer.poll(&mut moved)));
+    for task in &tasks {
+        task.woken();
+    }
+
+    let remains = a.exchange.close();
+    assert_eq!(Vec::from_iter(remains.unanswered.into_iter().map(|(_, letter)| letter)), [Letter(1)]);
+    assert!(tasks.iter().all(|task| task.woken() > 0));
+    for (request, data) in [(&mut request, None), (&mut waiting, Some(Letter(2)))] {
+        let Poll::Ready(Err(unanswered)) = unsent.poll(request) else { panic!("still waiting") };
+        assert_eq!((unanswered.why, unanswered.unsent), (WhyUnanswered::Closed, data));
+    }
+    for (task, future) in &mut receiving {
+        assert!(matches!(task.poll(future), Poll::Ready(Err(Closed))));
+    }
+    for (task, future) in &mut sending {
+        let Poll::Ready(Err(refused)) = task.poll(future) else { panic!("still waiting") };
+        assert_eq!((refused.reason, refused.data), (Refusal::Closed, Letter(3)));
+    }
+    assert_eq!(transmitter.poll(&mut transmittable), Poll::Ready(Err(Ended::Closed)));
+    assert_eq!(timer.poll(&mut moved), Poll::Ready(Err(Ended::Closed)));
+}
+
+/// Threads, whether they began to wait before that or after.
+#[test]
+fn closing_ends_the_waits_of_threads() {
+    let (_, a, _b) = ends(2);
+    a.exchange.try_send(Order::Unordered, Letter(1)).expect("room");
     std::thread::scope(|scope| {
         let receivers = [(); 3].map(|()| scope.spawn(|| a.exchange.receive().wait().map(drop)));
         let senders =
             [(); 3].map(|()| scope.spawn(|| a.exchange.send(Order::Ordered, Letter(3)).wait().map(drop)));
         let requester = scope.spawn(|| a.exchange.request(Order::Ordered, Letter(4)).wait().map(drop));
+        a.transmit();
         let driver = scope.spawn(|| a.driver.wait());
-        let remains = a.exchange.close();
-        assert_eq!(remains.unanswered.len(), 1);
-        assert_eq!(remains.unanswered[0].1, Letter(1));
+        drop(a.exchange.close());
         for receiver in receivers {
             assert_eq!(receiver.join().unwrap(), Err(Closed));
         }
@@ -243,11 +278,6 @@ fn closing_ends_all_waiting() {
         assert_eq!((unanswered.why, unanswered.unsent), (WhyUnanswered::Closed, Some(Letter(4))));
         assert_eq!(driver.join().unwrap(), Err(Ended::Closed));
     });
-    assert!(task.woken() >= 2);
-    for (mut request, unsent) in [(under_way, None), (waiting, Some(Letter(2)))] {
-        let Poll::Ready(Err(unanswered)) = task.poll(&mut request) else { panic!("still waiting") };
-        assert_eq!((unanswered.why, unanswered.unsent), (WhyUnanswered::Closed, unsent));
-    }
     assert!(matches!(a.exchange.try_receive(), Err(Closed)));
     assert_eq!(a.driver.handle_timeout(), Err(Ended::Closed));
 }

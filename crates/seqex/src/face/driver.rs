@@ -43,7 +43,8 @@ use crate::{
 /// A task does the same with [`transmittable`](Link::transmittable), beside one that keeps the time, for instance
 /// `seqex::tokio::keep_time` (feature `tokio`).
 ///
-/// Dropping the driver closes the exchange, for without it nobody could get an answer any more.
+/// Dropping the driver closes the exchange, for without it nobody could get an answer any more. What was not answered or
+/// delivered is dropped with it; [`Exchange::close`], called before, hands it back.
 pub struct Driver<S, R = S> {
     exchange: Exchange<S, R>,
 }

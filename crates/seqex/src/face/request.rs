@@ -26,9 +26,10 @@ use crate::{
 /// other ordered packets in the same task.
 ///
 /// # Cancel safety
-/// Dropped before it resolves, it leaves nothing behind. If the packet was not sent yet, it never will be, and its
-/// data is dropped. If it was sent, the peer still gets it; its answer, whether it has arrived already or arrives
-/// later, is acknowledged and dropped, so that it keeps neither its room nor the critical section of an ordered reply.
+/// Dropped before it resolves, it leaves nothing behind for anybody to take care of. If the packet was not sent yet, it
+/// never will be, and its data is dropped. If it was sent, the peer still gets it, and it keeps its place in the window until
+/// the answer arrives, as any packet does. The answer, whether it has arrived already or arrives later, is acknowledged
+/// and dropped, so that it keeps neither its room nor the critical section of an ordered reply.
 ///
 /// # Panics
 /// When it is polled after it has resolved.

@@ -27,6 +27,11 @@ impl AckTimer {
         self.due = Some(self.due.map_or(due, |earlier| earlier.min(due)));
     }
 
+    /// Whether messages arrived and none was answered since.
+    pub(super) fn only_arrivals(&self) -> bool {
+        self.due.is_some() && self.waiting == 0
+    }
+
     /// When acknowledgements are to be sent.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
@@ -64,6 +69,16 @@ mod tests {
         assert_eq!(timer.due(), Some(later));
         timer.clear();
         assert_eq!(timer.due(), None);
+    }
+
+    #[test]
+    fn what_arrived_is_told_apart_from_what_is_answered() {
+        let (mut timer, now) = (AckTimer::default(), Instant::now());
+        assert!(!timer.only_arrivals());
+        timer.add(now, Urgency::Arrived);
+        assert!(timer.only_arrivals());
+        timer.add(now, Urgency::Answered);
+        assert!(!timer.only_arrivals());
     }
 
     #[test]

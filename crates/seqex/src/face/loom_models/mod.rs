@@ -3,6 +3,7 @@
 //!
 //! A lost wake-up shows as a thread that parks for ever, which loom reports as a deadlock.
 
+mod dropped;
 mod multiplexer;
 mod vanished;
 
@@ -16,8 +17,8 @@ use std::vec::Vec;
 use loom::thread;
 
 use crate::{
-    Ack, AckKind, Answer, Capacity, Clock, Closed, Config, Delivery, Driver, Ended, Exchange, Link, Message,
-    Order, Packet, Refusal, SeqNo, WhyUnanswered,
+    Ack, AckKind, Answer, Capacity, Clock, Closed, Config, Delivery, Driver, Ended, Exchange, Guard, Link,
+    Message, Order, Packet, Refusal, SeqNo, WhyUnanswered,
 };
 
 type Ends = (Exchange<u8>, Arc<Driver<u8>>);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::divide::parts;
+use super::divide::{parts, question};
 use super::lane::Transmission;
 use super::lanes::Turn;
 use super::{Effects, GRANULARITY, State, Step};
@@ -36,6 +36,9 @@ impl State {
             out[before..].iter().for_each(|payload| budget.spend(payload.len()));
             full = self.put_messages(now, budget, out, effects);
             if self.acks.due().is_some_and(|due| due <= now) {
+                if self.acks.only_arrivals() {
+                    self.lanes.tell_held();
+                }
                 self.put_acks(out, effects);
             }
         }
@@ -179,11 +182,17 @@ impl State {
             }
             let Some(lane) = self.lanes.get_mut(id) else { continue };
             let Some(message) = lane.poll_message(id, time, limit) else { continue };
-            let len = u32::try_from(message.len()).unwrap_or(u32::MAX);
+            let question = message.asks_only().then(|| question(id.group(), &message));
+            let len = question.as_ref().map_or(message.len(), Outgoing::len);
+            let len = u32::try_from(len).unwrap_or(u32::MAX);
             let before = lane.departed(message.seq, len);
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(message.again);
-            if message.len() > payload_limit && (message.again || self.flight.is_lossy()) {
+            if let Some(question) = question {
+                self.flight.sent(now, before, len);
+                budget.spend(question.len());
+                out.push(question);
+            } else if message.len() > payload_limit && (message.again || self.flight.is_lossy()) {
                 if message.is_reply && self.acks.due().is_some() {
                     self.put_acks(out, effects);
                 }

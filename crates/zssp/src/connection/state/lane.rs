@@ -13,7 +13,7 @@ use super::room::Account;
 use super::stream::Stream;
 use super::{Arrived, Effects, Kind};
 use crate::connection::outgoing::Outgoing;
-use crate::frame::{Chunk, LaneId};
+use crate::frame::{Chunk, LaneId, PART_OVERHEAD};
 
 /// A message on its way out.
 #[derive(Debug)]
@@ -85,6 +85,8 @@ pub(super) struct Transmission {
     /// It answers a message of the peer.
     pub(super) is_reply: bool,
     pub(super) again: bool,
+    /// The peer has said that it has it.
+    pub(super) is_held: bool,
 }
 
 impl Transmission {
@@ -96,7 +98,13 @@ impl Transmission {
             seq: message.seq,
             is_reply: message.reply_to.is_some(),
             again,
+            is_held: false,
         }
+    }
+
+    /// Whether it only asks what became of the message, and a part of that does it with fewer bytes.
+    pub(super) fn asks_only(&self) -> bool {
+        self.is_held && self.body.len() > PART_OVERHEAD
     }
 
     /// The bytes of its frame.
@@ -137,7 +145,8 @@ impl Lane {
     /// Streams are cut into chunks of up to `limit` bytes.
     pub(super) fn poll_message(&mut self, id: LaneId, time: Timestamp, limit: usize) -> Option<Transmission> {
         if let Some(message) = self.exchange.poll_resend(time) {
-            return Some(Transmission::new(id, &message, true));
+            let again = Transmission::new(id, &message, true);
+            return Some(Transmission { is_held: self.exchange.has_arrived(again.seq), ..again });
         }
         if let Some(message) = self.exchange.poll_fresh(time) {
             return Some(Transmission::new(id, &message, false));

@@ -94,6 +94,15 @@ impl Lanes {
         }
     }
 
+    /// Those that may have acknowledgements to transmit tell what their application has not answered.
+    pub(super) fn tell_held(&mut self) {
+        for id in &self.acks {
+            if let Some(lane) = self.all.get_mut(id) {
+                lane.exchange.tell_held();
+            }
+        }
+    }
+
     /// Whose acknowledgements are next.
     pub(super) fn next_acks(&mut self) -> Option<LaneId> {
         while let Some(&id) = self.acks.front() {

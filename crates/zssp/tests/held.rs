@@ -1,0 +1,81 @@
+//! What the peer has received and its application does not take costs next to nothing, however large it is.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::simulation::*;
+use tokio::time::{sleep, timeout};
+use zssp::Connection;
+
+const CHANNELS: u16 = 8;
+const LEN: usize = 60_000;
+
+/// All replies at once fit what the network lets be under way to one address, so that it loses none of them.
+const REPLY_LEN: usize = 16_000;
+
+/// Bytes that `connection`, which has nothing new to send, sends in a minute.
+async fn bytes_in_a_minute(connection: &Connection) -> u64 {
+    let before = connection.stats().bytes_sent;
+    sleep(60 * SECOND).await;
+    assert!(connection.close_reason().is_none());
+    connection.stats().bytes_sent - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn unread_messages_are_not_sent_again_whole() {
+    let network = network(1, GOOD);
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    for id in 0..CHANNELS {
+        let channel = here.channel(id).unwrap();
+        for _ in 0..8 {
+            channel.send(vec![1; LEN]).await.unwrap();
+        }
+    }
+    sleep(10 * SECOND).await;
+    let bytes = bytes_in_a_minute(&here).await;
+    let stats = here.stats();
+    assert!(bytes < 64 << 10, "{bytes} bytes: {stats:?}");
+    assert_eq!(stats.messages_lost, 0);
+    // And then they are there.
+    for id in 0..CHANNELS {
+        let channel = there.channel(id).unwrap();
+        for _ in 0..8 {
+            assert_eq!(channel.receive().await.unwrap().data().len(), LEN);
+        }
+        timeout(10 * SECOND, here.channel(id).unwrap().flush()).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unread_replies_are_not_sent_again_whole() {
+    let network = network(1, GOOD);
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let replied = Arc::new(AtomicUsize::new(0));
+    for id in 0..CHANNELS {
+        let channel = there.channel(id).unwrap();
+        let replied = replied.clone();
+        tokio::spawn(async move {
+            while let Some(message) = channel.receive().await {
+                message.reply(vec![2; REPLY_LEN]).await.unwrap();
+                replied.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let channel = here.channel(id).unwrap();
+        for _ in 0..100 {
+            channel.send("a question").await.unwrap();
+        }
+    }
+    sleep(Duration::from_secs(60)).await;
+    let replies = replied.load(Ordering::Relaxed);
+    assert_eq!(replies, 800);
+    let (bytes, stats) = (bytes_in_a_minute(&there).await, there.stats());
+    assert!(bytes < 64 << 10, "{bytes} bytes: {stats:?}");
+    assert_eq!(network.stats().lost, 0);
+    assert_eq!((stats.messages_lost, stats.timeouts), (0, 0), "{stats:?}");
+}
