@@ -290,8 +290,8 @@ impl Builder {
         self
     }
 
-    /// Proven peers that may wait for [`Endpoint::accept`], 128 by default, at about 10 KiB each. Those beyond are
-    /// ignored and counted; they try again.
+    /// Proven peers that may wait for [`Endpoint::accept`], 128 by default, at about 10 KiB each; from one IP address (of
+    /// IPv6: from one /64) as many as places stay free. Those beyond are ignored and counted; they try again.
     pub fn incoming_queue(mut self, count: usize) -> Self {
         self.config.incoming_queue = count;
         self

@@ -203,6 +203,24 @@ fn peers_beyond_the_queue_are_ignored_and_counted() {
 }
 
 #[test]
+fn peers_of_one_address_leave_room_for_others() {
+    run(async {
+        // One may take half of the places: the third of these is ignored.
+        let server = builder().incoming_queue(4).bind("127.0.0.1:0").await.unwrap();
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let (address, key) = (server.local_addr(), server.public_key());
+                tokio::spawn(async move { endpoint().await.connect(address, key).await })
+            })
+            .collect();
+        while server.stats().incoming_dropped == 0 {
+            tokio::task::yield_now().await;
+        }
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
+    });
+}
+
+#[test]
 fn ipv6_and_both_families_on_one_socket() {
     run(async {
         let Ok(server) = builder().bind("[::]:0").await else {

@@ -119,8 +119,12 @@ impl Shared {
     }
 
     fn announce(&self, peer: zssp_proto::Authorize) {
-        let refused = self.book.lock().announce(peer, self.config.incoming_queue);
-        match refused {
+        let (gone, announced) = {
+            let mut book = self.book.lock();
+            (book.take_gone(clock::now()), book.announce(peer, self.config.incoming_queue))
+        };
+        drop(gone);
+        match announced {
             Ok(()) => self.arrivals.notify_one(),
             Err(peer) => {
                 peer.ignore();
