@@ -46,10 +46,25 @@ impl Address {
         }
     }
 
-    /// What one sender cannot easily have many of: the IP address, of IPv6 the half that is routed to a site, on one link.
+    /// What one sender cannot have without end: the IP address, of IPv6 the half that names a subnet, on one link. Most
+    /// hosts have one such half; a site has 256 (of a /56) to 65536 (of a /48) and is as many sources if it likes, as is
+    /// whoever has many IPv4 addresses. A shorter part would put strangers together whose providers give a /64 to each.
     /// Of other links it is the whole address, as nobody but the link knows better: who can invent addresses there is as
     /// many senders.
-    pub(crate) fn source(self) -> [u8; 32] {
+    ///
+    /// The bytes are the same for all addresses of one source: for whoever bounds what one source may take.
+    ///
+    /// ```
+    /// use std::net::SocketAddr;
+    /// use zssp_proto::Address;
+    ///
+    /// let source = |text: &str| text.parse::<SocketAddr>().map(|socket| Address::from(socket).source());
+    /// assert_eq!(source("192.0.2.1:1")?, source("192.0.2.1:2")?);
+    /// assert_ne!(source("192.0.2.1:1")?, source("192.0.2.2:1")?);
+    /// assert_eq!(source("[2001:db8::1]:1")?, source("[2001:db8::2]:1")?);
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
+    pub fn source(self) -> [u8; 32] {
         match self {
             Self::Link(_) => self.to_hash_input(),
             Self::Socket(socket) => {

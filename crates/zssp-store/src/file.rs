@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use redb::backends::FileBackend;
 use redb::{Builder, StorageBackend};
 
-use crate::name;
+use crate::name::{self, Given};
 use crate::tables::{Foreign, Tables};
 
 /// Bytes of pages that are kept in memory. Small: a page holds the keys of a dozen peers, and is not wiped when it
@@ -117,20 +117,19 @@ pub(crate) fn tables(backend: impl StorageBackend) -> Result<Tables, Foreign> {
 /// leave half of one. Does nothing if somebody else was faster.
 pub(crate) fn create(path: &Path, fill: impl FnOnce(File) -> Result<(), Foreign>) -> Result<(), OpenError> {
     let io = |reason| OpenError::Io { file: shown(path), reason };
-    let (unfinished, file) = loop {
+    let (file, unfinished) = loop {
         let name = unfinished_name(path);
         match new_private_file(&name) {
             // What a process left that died here and had the same number, as all have that are alone in a container.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => break (Unfinished(name), made.map_err(io)?),
+            made => break (made.map_err(io)?, Unfinished { name, is_ours: true }),
         }
     };
     fill(file).map_err(|foreign| failed(path, foreign))?;
-    match name::give(&unfinished.0, path) {
+    match name::give(&unfinished.name, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        given => given.map_err(io)?,
+        given => unfinished.finish(given.map_err(io)?),
     }
-    drop(unfinished);
     sync_folder(path).map_err(io)
 }
 
@@ -140,13 +139,26 @@ fn fill(file: File) -> Result<(), Foreign> {
     Ok(())
 }
 
-/// A file that goes away with this value.
-struct Unfinished(PathBuf);
+/// A name that goes away with this value, and with it the file unless that has another.
+struct Unfinished {
+    name: PathBuf,
+    is_ours: bool,
+}
+
+impl Unfinished {
+    /// The file has its own name.
+    fn finish(mut self, given: Given) {
+        // What was renamed left a free name, and a process of the same number in another container may have taken it.
+        self.is_ours = given == Given::Linked;
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // If it stays, it is an empty store that nobody asks for.
-        let _ = fs::remove_file(&self.0);
+        if self.is_ours {
+            // If it stays, it is an empty store that nobody asks for.
+            let _ = fs::remove_file(&self.name);
+        }
     }
 }
 
@@ -217,4 +229,20 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_process_made_after_a_rename_stays() {
+        for (given, stays) in [(Given::Linked, false), (Given::Renamed, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let name = folder.path().join("unfinished");
+            fs::write(&name, b"ours after a link, another's after a rename").unwrap();
+            Unfinished { name: name.clone(), is_ours: true }.finish(given);
+            assert_eq!(name.exists(), stays, "{given:?}");
+        }
+    }
 }

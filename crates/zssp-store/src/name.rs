@@ -4,19 +4,28 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+/// How a file got its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// It has both names now.
+    Linked,
+    /// It has only the new one.
+    Renamed,
+}
+
 /// Gives the file called `unfinished` the name `path` too, or instead.
 ///
 /// # Errors
 /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if something has that name, which is left as it is.
-pub(crate) fn give(unfinished: &Path, path: &Path) -> io::Result<()> {
+pub(crate) fn give(unfinished: &Path, path: &Path) -> io::Result<Given> {
     // Unlike a rename, a link never replaces what another process has made meanwhile.
     after_link(fs::hard_link(unfinished, path), unfinished, path)
 }
 
-fn after_link(linked: io::Result<()>, unfinished: &Path, path: &Path) -> io::Result<()> {
+fn after_link(linked: io::Result<()>, unfinished: &Path, path: &Path) -> io::Result<Given> {
     match linked {
-        Err(error) if has_no_links(&error) => rename(unfinished, path),
-        linked => linked,
+        Err(error) if has_no_links(&error) => rename(unfinished, path).map(|()| Given::Renamed),
+        linked => linked.map(|()| Given::Linked),
     }
 }
 
@@ -74,11 +83,11 @@ mod tests {
 
     /// Every way to give a name, the file system's limits included.
     const WAYS: [fn(&Path, &Path) -> io::Result<()>; 5] = [
-        give,
+        |from, to| give(from, to).map(drop),
         rename,
         rename_if_free,
-        |from, to| after_link(Err(io::ErrorKind::PermissionDenied.into()), from, to),
-        |from, to| after_link(Err(io::ErrorKind::Unsupported.into()), from, to),
+        |from, to| after_link(Err(io::ErrorKind::PermissionDenied.into()), from, to).map(drop),
+        |from, to| after_link(Err(io::ErrorKind::Unsupported.into()), from, to).map(drop),
     ];
 
     fn place() -> (TempDir, PathBuf, PathBuf) {
@@ -94,6 +103,17 @@ mod tests {
             let (_folder, unfinished, path) = place();
             way(&unfinished, &path).unwrap();
             assert_eq!(fs::read(path).unwrap(), b"mine", "way {number}");
+        }
+    }
+
+    #[test]
+    fn whether_the_old_name_is_left_is_told() {
+        for (linked, given) in
+            [(Ok(()), Given::Linked), (Err(io::ErrorKind::Unsupported.into()), Given::Renamed)]
+        {
+            let (_folder, unfinished, path) = place();
+            assert_eq!(after_link(linked, &unfinished, &path).unwrap(), given);
+            assert_eq!(unfinished.exists(), given == Given::Linked);
         }
     }
 

@@ -280,18 +280,19 @@ impl Builder {
 
     /// Handshakes computed at the same time, by default as many as there are cores, and how many steps of handshakes
     /// may wait for that, 128 by default: so many each of strangers' hellos, of answers within handshakes, and of packets by
-    /// which sessions agree on keys, so that none of them takes the places of another. Steps beyond are dropped and
+    /// which sessions agree on keys, so that none of them takes the places of another. They take turns as well, so that
+    /// hellos are computed when nothing else waits, and at the least every fourth time. Steps beyond are dropped and
     /// counted; their senders repeat them.
     ///
-    /// Hellos from one IP address (of IPv6: from one /64) may take as many of their places as stay free. Where very many peers
-    /// connect from one address at once, raise the number.
+    /// Hellos from one IP address (of IPv6: from one /64) may take as many of their places as stay free, and make room when
+    /// none is left for another address. Where very many peers connect from one address at once, raise the number.
     pub fn handshakes(mut self, at_once: usize, waiting: usize) -> Self {
         (self.config.workers, self.config.handshake_queue) = (at_once, waiting);
         self
     }
 
-    /// Proven peers that may wait for [`Endpoint::accept`], 128 by default, at about 10 KiB each. Those beyond are
-    /// ignored and counted; they try again.
+    /// Proven peers that may wait for [`Endpoint::accept`], 128 by default, at about 10 KiB each; from one IP address (of
+    /// IPv6: from one /64) as many as places stay free. Those beyond are ignored and counted; they try again.
     pub fn incoming_queue(mut self, count: usize) -> Self {
         self.config.incoming_queue = count;
         self

@@ -54,6 +54,9 @@ pub enum ConnectError {
     /// This side cannot even begin: the key is this endpoint's own, for example.
     #[error("cannot connect: {0}")]
     Local(Box<str>),
+    /// The peer was accepted under another name than the one its ratchet is stored under, so it is not believed.
+    #[error("the peer shares its ratchet with this side under another name")]
+    OtherName,
     /// The peer answered, and does not want this endpoint: it does not know its key, or is full. To the side that accepts:
     /// the policy refused the peer.
     #[error("the peer refused: does it know this endpoint's public key?")]
@@ -76,6 +79,13 @@ pub enum ConnectError {
     /// As many attempts as the endpoint allows are under way.
     #[error("too many attempts to connect are under way")]
     TooManyAttempts,
+    /// There are as many sessions as the limits of the endpoint allow.
+    #[error("there are as many sessions as this endpoint allows")]
+    TooManySessions,
+    /// An attempt of this side to connect to the peer was cut off, and the peer may still bring it to its end. The two can
+    /// connect a few seconds later; the peer tries again by itself.
+    #[error("an earlier attempt to connect to the peer may still come to its end")]
+    Unsettled,
 }
 
 /// A message was not accepted for sending. What had been accepted before is not affected.

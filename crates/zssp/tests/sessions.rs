@@ -163,6 +163,25 @@ fn a_store_that_fails_is_the_reason_given() {
     });
 }
 
+/// A ratchet belongs to a name, so a peer cannot become somebody else with that of another.
+#[test]
+fn a_peer_with_the_ratchet_of_another_name_is_told_apart_from_one_that_is_late() {
+    run(async {
+        let (client, server) = (endpoint().await, endpoint().await);
+        let accept_as =
+            async |name: &[u8]| server.accept().await.unwrap().accept_as(PeerName::new(name)).await;
+        let (here, there) =
+            tokio::join!(client.connect(server.local_addr(), server.public_key()), accept_as(b"alice"));
+        let (here, there) = (here.unwrap(), there.unwrap());
+        here.close(0, b"").await;
+        there.closed().await;
+        tokio::select! {
+            connected = client.connect(server.local_addr(), server.public_key()) => panic!("{connected:?}"),
+            accepted = accept_as(b"bob") => assert_eq!(accepted.unwrap_err(), ConnectError::OtherName),
+        }
+    });
+}
+
 /// Two that never met but were given one password, that trust nothing else, and that remember each other over restarts;
 /// until one remembers what was, for its file was restored: then it is left without an answer, and that is counted.
 //= ZSSP-RAT-02  durable

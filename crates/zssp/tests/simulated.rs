@@ -158,6 +158,25 @@ async fn two_that_open_at_once_have_one_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_waits_no_longer_takes_nobodys_place() {
+    let network = network(30, GOOD);
+    let link = network.attach(address(1)).unwrap();
+    let server = builder(&SecretKey::generate().unwrap()).incoming_queue(1).bind_link(link).unwrap();
+    let [gone, client] = [endpoint(&network, 2), endpoint(&network, 3)];
+    let attempt = gone.connect(server.local_addr(), server.public_key());
+    assert!(tokio::time::timeout(3 * SECOND, attempt).await.is_err(), "nobody accepts it");
+    sleep(10 * SECOND).await;
+    let accept = async {
+        sleep(3 * SECOND).await;
+        server.accept().await.unwrap()
+    };
+    tokio::select! {
+        connected = client.connect(server.local_addr(), server.public_key()) => panic!("{connected:?}"),
+        incoming = accept => assert_eq!(incoming.peer_key(), client.public_key()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_side_restarts_again_and_again() {
     let network = network(4, BAD);
     let (server, key) = (endpoint(&network, 1), SecretKey::generate().unwrap());

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::handshake::{Handshake, Work};
 use super::pending::{AwaitCompletion, Pending};
@@ -55,6 +56,12 @@ impl Authorize {
     /// Where its packets come from.
     pub fn address(&self) -> Address {
         self.request.state.address
+    }
+
+    /// Whether the peer still waits, as far as this side can know: an answer leads nowhere once ten seconds have passed, or
+    /// the handshake had to make room for others.
+    pub fn is_waiting(&self, now: Instant) -> bool {
+        !self.request.pending.is_over(now)
     }
 
     /// What it opened with.

@@ -1,5 +1,5 @@
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 /// `N` secret bytes: wiped when dropped, never printed, never compared with `==`, never cloned in passing.
 ///
@@ -12,18 +12,19 @@ use zeroize::Zeroize;
 /// # use zssp_proto::crypto::Secret;
 /// println!("{:?}", Secret::new([7u8; 32]));
 /// ```
+//= ZSSP-SEC-07  `Zeroizing` writes zeros over all bytes when it is dropped
 //= ZSSP-SEC-09  no `Debug`
-pub struct Secret<const N: usize>([u8; N]);
+pub struct Secret<const N: usize>(Zeroizing<[u8; N]>);
 
 impl<const N: usize> Secret<N> {
     /// Takes ownership of `bytes`. Wipe any copy you keep.
-    pub const fn new(bytes: [u8; N]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; N]) -> Self {
+        Self(Zeroizing::new(bytes))
     }
 
     /// All zero bytes, to be filled.
-    pub const fn zero() -> Self {
-        Self([0; N])
+    pub fn zero() -> Self {
+        Self::new([0; N])
     }
 
     /// A copy of `bytes`, if there are `N` of them: for taking over what a library keeps in a buffer of its own.
@@ -34,29 +35,23 @@ impl<const N: usize> Secret<N> {
     }
 
     /// The bytes, for as long as somebody computes with them.
-    pub const fn expose(&self) -> &[u8; N] {
+    pub fn expose(&self) -> &[u8; N] {
         &self.0
     }
 
     /// The bytes, to be written.
-    pub const fn expose_mut(&mut self) -> &mut [u8; N] {
+    pub fn expose_mut(&mut self) -> &mut [u8; N] {
         &mut self.0
     }
 
     /// A second copy, where the protocol really needs one: a key that is both stored and used.
-    pub const fn duplicate(&self) -> Self {
-        Self(self.0)
+    pub fn duplicate(&self) -> Self {
+        Self(self.0.clone())
     }
 
     /// Whether both hold the same bytes, in constant time.
     pub fn ct_eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
-    }
-}
-
-impl<const N: usize> Drop for Secret<N> {
-    fn drop(&mut self) {
-        self.0.zeroize();
+        self.expose().ct_eq(other.expose()).into()
     }
 }
 
@@ -85,11 +80,13 @@ mod tests {
         }
     }
 
-    /// That it wipes cannot be seen without unsafe code; that something is done when it goes can.
+    /// What was freed cannot be looked at without unsafe code; that the bytes are where wiping is somebody's purpose can.
     //= ZSSP-SEC-07  secrets are zeroed when dropped
     #[test]
-    fn dropping_does_something() {
-        assert!(core::mem::needs_drop::<Secret<32>>());
+    fn the_bytes_are_where_they_are_wiped() {
+        let Secret(bytes): Secret<32> = Secret::new([7; 32]);
+        let bytes: Zeroizing<[u8; 32]> = bytes;
+        assert_eq!(*bytes, [7; 32]);
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl RatchetState {
 
     /// No shared history: zero key, zero fingerprint, chain length 0.
     //= ZSSP-XK-12  the zero fingerprint stands for the zero key
-    pub const fn zero() -> Self {
+    pub fn zero() -> Self {
         Self::new(Secret::zero(), Fingerprint::ZERO, 0)
     }
 
@@ -149,7 +149,7 @@ pub struct RatchetPair {
 impl RatchetPair {
     /// What is remembered of a peer never met.
     //= ZSSP-RAT-07  zero, none
-    pub const fn never_met() -> Self {
+    pub fn never_met() -> Self {
         Self { first: RatchetState::zero(), second: None }
     }
 

@@ -4,15 +4,18 @@
 
 mod flood;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use zssp_harness::pair::{Answer, Happening, Pair, Peer, Pool, Setup};
 use zssp_proto::crypto::PROVIDERS;
-use zssp_proto::{Challenging, EndReason, Fault, Hellos, Limits, Open, PeerName, Policy, RatchetStore, Role};
+use zssp_proto::{
+    Challenging, EndReason, Fault, Hellos, Limits, Open, Outbox, PeerName, Policy, RatchetStore, Received,
+    Role, Scratch,
+};
 use zssp_sim::{Conditions, seeds};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -254,6 +257,34 @@ fn a_search_holds_no_lock() {
     assert!(hashes.load(Ordering::Relaxed) > 5);
     assert_eq!(pair.alice.take_faults(), [Fault::Stale]);
     pair.assert_nothing_left();
+}
+
+/// A hello that the network repeats is challenged twice.
+//= ZSSP-ZCP-16  a second genuine challenge begins no second search
+#[test]
+fn a_challenge_during_a_search_begins_no_other() {
+    let (mut pair, hello, challenge) = challenged();
+    pair.bob.receive(1, hello);
+    let second = take_one(&mut pair.bob);
+    assert_ne!(challenge, second);
+    let outcomes = Arc::new(Mutex::new(Vec::new()));
+    let (context, store, kept) = (pair.alice.context.clone(), pair.alice.store.clone(), outcomes.clone());
+    let (now, bob, hashes) = (pair.now(), pair.bob.address(), AtomicU64::new(0));
+    pair.alice.keys.on_hash(move || {
+        if hashes.fetch_add(1, Ordering::Relaxed) != 5 {
+            return;
+        }
+        let (mut datagram, mut scratch) = (second.clone(), Scratch::new());
+        let received = context.receive(now, bob, &mut datagram, &mut scratch);
+        let Ok(Received::Handshake(handshake)) = received else { panic!("{received:?}") };
+        let outcome = handshake.run(now, &*store, &mut Outbox::default());
+        kept.lock().unwrap().push(outcome);
+    });
+    pair.alice.receive(2, challenge);
+    assert_eq!(*outcomes.lock().unwrap(), [Err(Fault::Stale)]);
+    assert_eq!(pair.alice.take_faults(), [], "the first search goes on");
+    pair.drive_for(SECOND);
+    pair.assert_steady("with the answer to the first");
 }
 
 /// Few hellos, but more than Bob can wait for.

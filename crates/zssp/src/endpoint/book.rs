@@ -1,6 +1,8 @@
 //! What the endpoint waits for: answers to its attempts, and the application's decisions.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 use zssp_proto::{Authorize, SessionId};
@@ -55,13 +57,25 @@ impl Book {
         Early::Kept
     }
 
-    /// Queues a peer for the application; gives it back where `limit` of them wait.
+    /// Queues a peer for the application; gives it back where `limit` of them wait, or as many from its source as there
+    /// are places free. A context's pending handshakes are shared among sources too, but a share of those can be more than
+    /// all that may wait here.
     pub(crate) fn announce(&mut self, peer: Authorize, limit: usize) -> Result<(), Authorize> {
-        if self.closed || self.incoming.len() >= limit {
+        let source = peer.address().source();
+        let own = self.incoming.iter().filter(|other| other.address().source() == source).count();
+        if self.closed || own >= limit.saturating_sub(self.incoming.len()) {
             return Err(peer);
         }
         self.incoming.push_back(peer);
         Ok(())
+    }
+
+    /// Takes those out of the queue who wait no longer.
+    pub(crate) fn take_gone(&mut self, now: Instant) -> VecDeque<Authorize> {
+        let (waiting, gone) =
+            mem::take(&mut self.incoming).into_iter().partition(|peer| peer.is_waiting(now));
+        self.incoming = waiting;
+        gone
     }
 
     pub(crate) fn next_incoming(&mut self) -> Option<Authorize> {
@@ -79,7 +93,7 @@ impl Book {
     /// Takes nobody any more, and hands out everybody who waits.
     pub(crate) fn close(&mut self) -> (HashMap<SessionId, Attempt>, VecDeque<Authorize>) {
         self.closed = true;
-        (std::mem::take(&mut self.attempts), std::mem::take(&mut self.incoming))
+        (mem::take(&mut self.attempts), mem::take(&mut self.incoming))
     }
 }
 

@@ -1,17 +1,16 @@
 //! The dear path: handshakes run on the blocking pool, a bounded number at a time.
 //!
-//! Steps that the network asks for wait where the [`Queue`](super::queue::Queue) has a place for them, and are dropped
-//! where it has none. What this side asks for (connecting, accepting, timers) waits for its turn instead. Turns come in
-//! the order in which they were asked for, so whoever has a place waits for no more than the places there are.
+//! Steps wait for their turn in the [`Queue`](super::queue::Queue). Those that the network asks for are dropped where it
+//! has no place for them; what this side asks for (connecting, accepting, timers) always waits.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, Session, SessionId};
 
 use super::Shared;
+use super::queue::Worker;
 use crate::clock;
 use crate::connection::{self, Connection, Inbound};
 use crate::error::{CloseReason, ConnectError};
@@ -20,22 +19,26 @@ impl Shared {
     /// Runs a step the network asked for, or drops it.
     pub(super) fn try_submit(self: &Arc<Self>, handshake: Handshake) {
         let origin = handshake.origin();
-        let place = origin.and_then(|origin| self.queue.enter(origin));
-        if origin.is_some() && place.is_none() {
-            self.counters.handshakes_dropped.add(1);
-            if matches!(origin, Some(Origin::Stranger(_))) {
-                // From here on strangers prove themselves first, so that who is real gets through.
-                self.context.report_overload(clock::now());
-            }
+        let Some(turn) = self.queue.enter(origin) else {
+            self.handle_dropped(origin);
             return;
-        }
+        };
         let shared = self.clone();
         self.runtime.spawn(async move {
-            if let Some(worker) = shared.worker().await {
-                drop(shared.spawn(handshake, worker).await);
+            match turn.await {
+                Ok(worker) => drop(shared.spawn(handshake, worker)),
+                Err(_) => shared.handle_dropped(origin),
             }
-            drop(place);
         });
+    }
+
+    /// A step had no place in the queue.
+    fn handle_dropped(&self, origin: Option<Origin>) {
+        self.counters.handshakes_dropped.add(1);
+        if matches!(origin, Some(Origin::Stranger(_))) {
+            // From here on strangers prove themselves first, so that who is real gets through.
+            self.context.report_overload(clock::now());
+        }
     }
 
     /// Runs a step of our own when its turn comes. Yields the connection it made, if it made one nobody else waits for;
@@ -53,14 +56,14 @@ impl Shared {
     }
 
     /// `None` when the endpoint has stopped.
-    pub(super) async fn worker(&self) -> Option<OwnedSemaphorePermit> {
-        self.workers.clone().acquire_owned().await.ok()
+    async fn worker(&self) -> Option<Worker> {
+        self.queue.enter(None)?.await.ok()
     }
 
-    pub(super) fn spawn(
+    fn spawn(
         self: &Arc<Self>,
         handshake: Handshake,
-        worker: OwnedSemaphorePermit,
+        worker: Worker,
     ) -> JoinHandle<Result<Option<Connection>, Fault>> {
         let shared = self.clone();
         self.runtime.spawn_blocking(move || {
@@ -116,8 +119,12 @@ impl Shared {
     }
 
     fn announce(&self, peer: zssp_proto::Authorize) {
-        let refused = self.book.lock().announce(peer, self.config.incoming_queue);
-        match refused {
+        let (gone, announced) = {
+            let mut book = self.book.lock();
+            (book.take_gone(clock::now()), book.announce(peer, self.config.incoming_queue))
+        };
+        drop(gone);
+        match announced {
             Ok(()) => self.arrivals.notify_one(),
             Err(peer) => {
                 peer.ignore();
@@ -187,16 +194,17 @@ impl Shared {
 
     /// Runs what is due in the context, when it is due, until the endpoint stops.
     pub(super) async fn watch_deadlines(self: Arc<Self>) {
-        // Room first: so what is due waits in the context, and not in a queue of ours.
-        while let Some(worker) = self.worker().await {
-            if let Some(handshake) = self.context.expired(clock::now()) {
-                drop(self.spawn(handshake, worker));
-                continue;
-            }
-            drop(worker);
+        while !*self.stop.borrow() {
             let changed = self.timer.notified();
             match self.context.next_deadline() {
                 None => changed.await,
+                Some(deadline) if deadline <= clock::now() => {
+                    // Room first: so what is due waits in the context, and not in a queue of ours.
+                    let Some(worker) = self.worker().await else { return };
+                    if let Some(handshake) = self.context.expired(clock::now()) {
+                        drop(self.spawn(handshake, worker));
+                    }
+                }
                 Some(deadline) => {
                     tokio::select! {
                         () = changed => {}

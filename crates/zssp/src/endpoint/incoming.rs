@@ -71,10 +71,14 @@ impl Incoming {
     /// - [`ConnectError::EndpointClosed`];
     /// - [`ConnectError::Refused`] when the policy refuses a peer that has lost its ratchet;
     /// - [`ConnectError::Replaced`] when this side connects to the peer at the same time, and that connection lives;
+    /// - [`ConnectError::OtherName`] when the peer's ratchet is that of another name;
+    /// - [`ConnectError::TooManySessions`] when there are as many as the [limits](crate::Limits) allow;
+    /// - [`ConnectError::Local`] when the cryptographic library failed;
+    /// - [`ConnectError::Unsettled`] when an attempt of this side that was cut off may still come to its end;
     /// - [`ConnectError::Store`] when the ratchet store failed;
     /// - [`ConnectError::TooLate`] when the decision came too late.
     ///
-    /// After the last two the peer, which repeats its packets, comes as another [`Incoming`] if it still waits.
+    /// After the last three the peer, which repeats its packets, comes as another [`Incoming`] if it still waits.
     ///
     /// # Cancel safety
     /// Dropped before its turn on the handshake pool has come, the peer is ignored; dropped later, the connection is
@@ -105,8 +109,13 @@ impl Incoming {
             Ok(None) if endpoint.book.lock().is_closed() => Err(ConnectError::EndpointClosed),
             // The policy does not allow the peer to have lost its ratchet.
             Ok(None) => Err(ConnectError::Refused),
-            Err(Fault::Superseded) => Err(ConnectError::Replaced),
+            Err(Fault::Forged) => Err(ConnectError::OtherName),
+            Err(Fault::Full) => Err(ConnectError::TooManySessions),
+            Err(fault @ Fault::Provider) => Err(ConnectError::Local(fault.to_string().into())),
             Err(Fault::Store) => Err(ConnectError::Store),
+            Err(Fault::Superseded) => Err(ConnectError::Replaced),
+            Err(Fault::Unsettled) => Err(ConnectError::Unsettled),
+            // What else a decision can end in: its handshake is over.
             Err(_) => Err(ConnectError::TooLate),
         }
     }

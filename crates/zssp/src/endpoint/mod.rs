@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::ToSocketAddrs;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use zssp_proto::{Address, Context, Open, OpenError, PublicKey, RatchetStore, SessionId};
 
 pub(crate) use batches::{Batches, SEND_BATCH};
@@ -88,10 +88,8 @@ pub(crate) struct Shared {
     idle: Notify,
     /// Wakes the task that watches the context's deadlines.
     timer: Notify,
-    /// Steps of handshakes that wait.
+    /// Steps of handshakes that wait until they may be computed. Closed when the endpoint stops.
     queue: Arc<Queue>,
-    /// Steps of handshakes that may be computed. Closed when the endpoint stops.
-    workers: Arc<Semaphore>,
     /// No handle is left, or it was closed: with the last connection everything stops.
     released: AtomicBool,
     stop: watch::Sender<bool>,
@@ -140,8 +138,7 @@ impl Endpoint {
             arrivals: Notify::new(),
             idle: Notify::new(),
             timer: Notify::new(),
-            queue: Arc::new(Queue::new(config.handshake_queue)),
-            workers: Arc::new(Semaphore::new(config.workers)),
+            queue: Arc::new(Queue::new(config.workers, config.handshake_queue)),
             released: AtomicBool::new(false),
             stop: watch::Sender::new(false),
             runtime: Handle::current(),
@@ -297,7 +294,7 @@ impl Shared {
     /// Ends the endpoint's tasks.
     fn halt(&self) {
         self.stop.send_replace(true);
-        self.workers.close();
+        self.queue.close();
         self.timer.notify_one();
     }
 }
