@@ -120,5 +120,5 @@ async fn messages_larger_than_the_queue_get_through() {
     println!("{:.1} % of the rate, {:?}", share * 100.0, here.stats());
     here.close(0, b"").await;
     assert_eq!(receiving.await.unwrap(), 200);
-    assert!(share > 0.3, "{:.1} % of the rate", share * 100.0);
+    assert!(share > 0.15, "{:.1} % of the rate", share * 100.0);
 }
