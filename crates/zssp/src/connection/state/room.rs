@@ -58,6 +58,11 @@ impl Rooms {
         self.replies.grow(total, settings);
     }
 
+    /// What a stream that wants more takes at a time at the least: enough for full payloads, and little beside the buffer.
+    pub(super) fn piece(&self) -> usize {
+        self.messages.total / 64
+    }
+
     /// An exchange that is over. Among those who wait for their first it is skipped when its turn comes.
     pub(super) fn forget(&mut self, id: LaneId, content: &mut Content) {
         for kind in [Kind::Message, Kind::Reply] {

@@ -100,8 +100,10 @@ impl State {
         effects: &mut Effects,
     ) -> Result<usize, WriteError> {
         self.writing(id)?;
-        // Small chunks for want of room would make it slow.
-        Ok(self.take_room((LaneId::Stream(id), Kind::Message), wanted.min(GATHERED)..=wanted, waker, effects))
+        // What is taken is not joined with what is taken next: whoever took as little as was just answered would send the
+        // same small chunks for ever (RFC 1122 section 4.2.3.4).
+        let least = wanted.min(GATHERED.max(self.rooms.piece()));
+        Ok(self.take_room((LaneId::Stream(id), Kind::Message), least..=wanted, waker, effects))
     }
 
     /// Takes what was written, for which there is room.
