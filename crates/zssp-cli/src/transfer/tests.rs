@@ -16,9 +16,9 @@ use std::{
 use bytes::Bytes;
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tokio::{runtime::Runtime, task::spawn_blocking, time::sleep};
+use tokio::{runtime::Runtime, task::spawn_blocking};
 use zssp::{
-    Connection, Endpoint, PublicKey, SecretKey,
+    Connection, Endpoint, PublicKey, SecretKey, WriteError,
     link::memory::{Conditions, Network},
 };
 
@@ -402,7 +402,7 @@ fn a_sender_that_takes_its_time_to_end_its_stream_is_not_broken_off() {
         answers.exact(&mut [0; message::PRELUDE]).await.unwrap();
         ask(&mut control, &Request::Finish).await.unwrap();
         // The receiver has heard all that it wants to hear, and lets go of the stream.
-        sleep(Duration::from_millis(200)).await;
+        assert_eq!(control.stopped().await, Err(WriteError::Stopped(0)));
         control.finish().unwrap();
         let frame = answers.frame().await.unwrap().unwrap();
         assert_eq!(Answer::parse(frame).unwrap(), Answer::Done);
