@@ -38,7 +38,7 @@ pub use cubic::Cubic;
 pub use new_reno::NewReno;
 
 /// The initial window, in datagrams (RFC 9002 section 7.2).
-const INITIAL_DATAGRAMS: u64 = 10;
+pub(crate) const INITIAL_DATAGRAMS: u64 = 10;
 
 /// The window never falls below this many datagrams.
 const MINIMUM_DATAGRAMS: u64 = 2;

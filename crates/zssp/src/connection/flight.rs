@@ -7,16 +7,13 @@ use seqex::{Event, Timestamp};
 use super::loss::Loss;
 use super::pacer::{Pacer, Rate};
 use super::rtt::Rtt;
-use crate::congestion::{Acknowledged, Controller, Usage};
+use crate::congestion::{Acknowledged, Controller, INITIAL_DATAGRAMS, Usage};
 
 /// Timeouts in a row after which the road counts as collapsed: one may be chance.
 const COLLAPSE_AFTER: u32 = 2;
 
 /// The round trip where none was measured (RFC 9002 section 6.2.2).
 const INITIAL_RTT: Duration = Duration::from_millis(333);
-
-/// Datagrams of the initial window (RFC 9002 section 7.2).
-const INITIAL_DATAGRAMS: u64 = 10;
 
 /// How many payloads of the largest size fit the window at the least: exchanges have places for more.
 const WINDOW_PAYLOADS: u64 = 32;
@@ -322,6 +319,22 @@ mod tests {
         assert_eq!(flight.room(later), Room::Open);
         flight.on_event(300 * MS, timed_out(102 * MS), 1000);
         assert_eq!(flight.room(now), Room::Open, "a probe does not wait");
+    }
+
+    #[test]
+    fn parts_are_spread_also_before_a_round_trip_is_known() {
+        let (mut flight, now) = (flight(), Instant::now());
+        flight.divided(0, 60_000);
+        assert_eq!(flight.bytes(), 60_000);
+        let mut sent = 0;
+        while flight.next_part(now).is_none() {
+            flight.part_sent(now, 1000);
+            sent += 1;
+        }
+        assert_eq!(sent, 11, "an initial window, and the one that is owed");
+        let later = flight.next_part(now).unwrap();
+        assert!(later <= now + INITIAL_RTT / 10, "{:?}", later - now);
+        assert_eq!(flight.next_part(later), None);
     }
 
     /// For a road that is known to carry everything.

@@ -57,8 +57,17 @@ mod tests {
         for _ in 0..100 {
             loss.arrived(48);
         }
+        assert!(!loss.is_noticeable());
         loss.lost(48);
         assert_eq!(loss.best_fragments(48), 48, "one is chance");
+        for _ in 0..100 {
+            assert!(loss.is_noticeable());
+            loss.arrived(48);
+        }
+        for _ in 0..2 {
+            loss.arrived(48);
+        }
+        assert!(!loss.is_noticeable(), "it is long ago");
         // A fifth of all fragments: hardly a payload of two gets through.
         for round in 0..300 {
             if round % 5 == 0 { loss.lost(1) } else { loss.arrived(1) }

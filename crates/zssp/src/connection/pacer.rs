@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-/// What may go at once, in datagrams, at the least: the initial window (RFC 9002 section 7.7).
-const BURST_DATAGRAMS: u64 = 10;
+use crate::congestion::INITIAL_DATAGRAMS;
+
+/// What may go at once, in datagrams, at the least (RFC 9002 section 7.7).
+const BURST_DATAGRAMS: u64 = INITIAL_DATAGRAMS;
 
 /// What may always be one payload, in datagrams.
 const PAYLOAD_DATAGRAMS: u64 = 2;

@@ -183,7 +183,7 @@ pub(in crate::connection) struct State {
     flight: Flight,
     /// When the pace lets the next message or part out, if one waits for that.
     paced: Option<Instant>,
-    /// What is left of a message that is sent again in parts.
+    /// What is left of a message that is sent in parts.
     parts: VecDeque<Outgoing>,
     acks: AckTimer,
     /// Bytes that we may have unanswered.
