@@ -23,14 +23,12 @@ use crate::{
 
 /// Peers at the same time at most; more are refused.
 const MAX_PEERS: usize = 64;
-/// After so long a silence a peer is asked whether it is there, and after three times that it is not.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, Failure> {
     let key = key_file::load(&args.key)?;
     let mut interrupt = Interrupt::install()?;
     let public = PublicKeyText(key.public_key());
-    let builder = Endpoint::builder(key).keep_alive(KEEP_ALIVE).idle_timeout(KEEP_ALIVE * 3);
+    let builder = Endpoint::builder(key);
     let ratchets = Ratchets::open(&args.remember, console)?;
     let builder = kept(builder, ratchets.as_ref());
     let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;

@@ -84,7 +84,7 @@ impl Builder {
                 provider: default_provider(),
                 identity: Vec::new(),
                 suite: Suite::MlKem1024,
-                mtu: 1400,
+                mtu: HANDSHAKE_MTU,
                 max_mtu: None,
                 connect_timeout: Duration::from_secs(30),
                 give_up_after: Duration::from_secs(30),
@@ -100,8 +100,8 @@ impl Builder {
                 handshake_queue: 128,
                 incoming_queue: 128,
                 attempts: 1024,
-                idle_timeout: None,
-                keep_alive: None,
+                idle_timeout: Some(Duration::from_secs(30)),
+                keep_alive: Some(Duration::from_secs(10)),
                 congestion: Factory(Arc::new(|datagram| Box::new(Cubic::new(datagram)))),
             },
         }
@@ -155,11 +155,13 @@ impl Builder {
         self
     }
 
-    /// Bytes of UDP payload in each datagram, 1400 by default: that fits Ethernet with room for a tunnel.
+    /// Bytes of UDP payload that every road to a peer is taken to carry, 1232 by default: IPv6 requires it of all, and so do
+    /// tunnels over IPv4.
     ///
-    /// Every address on the path must carry it, IP and UDP headers on top; where one does not, everything larger than
-    /// one smaller datagram is lost. 1232 is safe on any IPv6 path. Up to 65,000 works over loopback and jumbo frames
-    /// carry about 8900.
+    /// It is never doubted: where a road carries less, everything larger than one smaller datagram is lost. What a road
+    /// carries beyond it is found out, up to [`max_mtu`](Self::max_mtu). It decides how large messages and datagrams may
+    /// be, 48 of these: raise it where both ends know their network, for messages of more than 57 KiB. Up to 65,000 works
+    /// over loopback, and jumbo frames carry about 8900.
     pub fn mtu(mut self, mtu: usize) -> Self {
         self.config.mtu = mtu;
         self
@@ -196,16 +198,21 @@ impl Builder {
         self
     }
 
-    /// How long a peer may be silent at all, until the connection ends with [`TimedOut`](crate::CloseReason::TimedOut); for
-    /// ever by default. A peer that is there but has nothing to say is silent, too: use it with
+    /// How long a peer may be silent at all, until the connection ends with [`TimedOut`](crate::CloseReason::TimedOut);
+    /// 30 s by default, `None` is for ever. A peer that is there but has nothing to say is silent, too: use it with
     /// [`keep_alive`](Self::keep_alive), of less than half of this. Zero is no time at all: every connection ends at once.
+    ///
+    /// Without it, one who only waits for the peer's messages does not notice that the peer is gone until keys have to be
+    /// agreed on again, after about an hour.
     pub fn idle_timeout(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.config.idle_timeout = time.into();
         self
     }
 
-    /// After how long a silence the peer is asked for a sign of life; never by default. It keeps the translations of
-    /// routers on the way (NAT) from forgetting the connection: many do so after 30 seconds. Only one side needs it.
+    /// After how long a silence the peer is asked for a sign of life; 10 s by default, `None` is never. It keeps idle
+    /// connections from ending by the [idle time-out](Self::idle_timeout), and the translations of routers on the way (NAT)
+    /// from forgetting them: many do so after 30 seconds. Only one side needs it; it costs a small datagram each way. Where no
+    /// sign comes, the rest of the idle time-out has 32 more such questions.
     pub fn keep_alive(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.config.keep_alive = time.into();
         self
@@ -352,7 +359,7 @@ impl Builder {
     }
 }
 
-/// The largest datagram of a handshake: what every IPv6 path carries.
+/// The largest datagram of a handshake, and of all else until the road is known: what every IPv6 path carries.
 const HANDSHAKE_MTU: usize = 1232;
 
 /// As good as forever, and never too much to add to the time.
@@ -370,7 +377,7 @@ impl Config {
         }
         if Session::sealed_len(1, self.mtu).is_err() {
             return refuse(format!(
-                "an MTU of {} is too small: use 1232, which every IPv6 path carries",
+                "an MTU of {} is too small: use {HANDSHAKE_MTU}, which every IPv6 path carries",
                 self.mtu
             ));
         }

@@ -17,7 +17,7 @@ fn bulk_arrives_whole_in_order_and_once() {
         let mut rest = sent.clone();
         let sending = tokio::spawn(async move {
             while !rest.is_empty() {
-                let chunk = rest.split_to(rest.len().min(60_000));
+                let chunk = rest.split_to(rest.len().min(58_000));
                 sender.send_ordered(chunk).await.unwrap();
             }
             sender.flush().await.unwrap();
@@ -247,7 +247,7 @@ fn a_message_of_the_largest_size_fits_and_one_byte_more_does_not() {
         let pair = pair().await;
         let (sender, receiver) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
         let max = sender.max_message_size();
-        assert!(max > 60_000, "{max}");
+        assert!(max > 58_000, "{max}");
         let largest = Bytes::from(content(3, max));
         sender.send(largest.clone()).await.unwrap();
         assert!(receiver.receive().await.unwrap().into_data() == largest);
@@ -327,7 +327,7 @@ fn channels_do_not_hold_each_other_up() {
     run(async {
         let pair = pair().await;
         let full = pair.here.channel(1).unwrap();
-        let large = |number: u32| Bytes::from([&number.to_be_bytes()[..], &[0; 60_000]].concat());
+        let large = |number: u32| Bytes::from([&number.to_be_bytes()[..], &[0; 58_000]].concat());
         // More than there is room for, of the window and of the send buffer.
         let filling = tokio::spawn(async move {
             for number in 0..2 * Channel::MAX_MESSAGES {

@@ -63,10 +63,10 @@ fn dropping_the_last_handle_closes_and_drains() {
     run(async {
         let pair = pair().await;
         let sender = pair.here.channel(0).unwrap();
-        sender.send(content(6, 60_000)).await.unwrap();
+        sender.send(content(6, 58_000)).await.unwrap();
         drop((pair.here, sender));
         let receiver = pair.there.channel(0).unwrap();
-        assert!(receiver.receive().await.unwrap().data() == &content(6, 60_000)[..]);
+        assert!(receiver.receive().await.unwrap().data() == &content(6, 58_000)[..]);
         assert!(receiver.receive().await.is_none());
         assert_eq!(pair.there.closed().await, CloseReason::Peer { code: 0, reason: [].into() });
     });

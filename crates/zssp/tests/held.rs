@@ -14,7 +14,7 @@ use zssp::Connection;
 const CHANNELS: u16 = 8;
 /// What one channel sends, and what all of them do, is accepted without anybody taking it.
 const MESSAGES: usize = 4;
-const LEN: usize = 60_000;
+const LEN: usize = 58_000;
 const REPLY_LEN: usize = 3000;
 
 /// Bytes that `connection`, which has nothing new to send, sends in a minute.

@@ -21,7 +21,7 @@ const ROAD: Conditions = Conditions {
 
 fn endpoint(network: &Network, number: u8, set: impl Fn(Builder) -> Builder) -> Endpoint {
     let link = network.attach(([10, 0, 0, number], 1).into()).unwrap();
-    let builder = Endpoint::builder(SecretKey::generate().unwrap()).handshakes(1, 128).mtu(1232);
+    let builder = Endpoint::builder(SecretKey::generate().unwrap()).handshakes(1, 128);
     set(builder.connect_timeout(Duration::from_secs(120))).bind_link(link).unwrap()
 }
 
@@ -75,6 +75,22 @@ async fn the_largest_datagram_is_found() {
         assert!((at_least..=width).contains(&stats.mtu), "{stats:?}");
         assert_eq!((stats.mtu_fallbacks, stats.timeouts), (0, 0));
         assert_eq!(there.stats().mtu, 1232, "who sends nothing large does not ask");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_tunnels_leave_of_ethernet_is_enough() {
+    // The IPv6 minimum; WireGuard and a mobile network over IPv4.
+    for width in [1232, 1392, 1344] {
+        let road = Conditions { mtu: Some(width), ..ROAD };
+        let network = Network::new(1, road);
+        let (client, server) = (endpoint(&network, 1, |b| b), endpoint(&network, 2, |b| b));
+        let (here, there) = connect(&client, &server).await;
+        let channel = there.channel(0).unwrap();
+        let message = content(1, channel.max_message_size());
+        here.channel(0).unwrap().send(message.clone()).await.unwrap();
+        assert!(channel.receive().await.unwrap().data() == &message[..]);
+        transfer_over(&network, (&here, &there), 1 << 20, road).await;
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use zssp::link::memory::{Conditions, Network};
 use zssp::{Channel, Connection, Endpoint, SecretKey};
 
-const LEN: usize = 60_000;
+const LEN: usize = 58_000;
 const SEND_BUFFER: usize = 4 << 20;
 
 fn endpoint_of(network: &Network, number: u16) -> Endpoint {

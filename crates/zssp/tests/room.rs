@@ -19,7 +19,7 @@ fn endpoint_of(network: &Network, number: u16) -> Endpoint {
 /// Sends on a channel for ever.
 fn fill_channel(connection: &Connection, id: u16) -> JoinHandle<()> {
     let channel = connection.channel(id).unwrap();
-    tokio::spawn(async move { while channel.send(vec![1; 60_000]).await.is_ok() {} })
+    tokio::spawn(async move { while channel.send(vec![1; 58_000]).await.is_ok() {} })
 }
 
 /// Writes to a stream for ever.
@@ -27,7 +27,7 @@ async fn fill_stream(connection: &Connection) {
     let (mut send, receive) = connection.open_stream().await.unwrap();
     tokio::spawn(async move {
         let _receive = receive;
-        while send.write_chunk(vec![1; 60_000]).await.is_ok() {}
+        while send.write_chunk(vec![1; 58_000]).await.is_ok() {}
     });
 }
 
@@ -63,7 +63,7 @@ async fn channels_and_streams_that_nobody_reads_leave_room_for_all_others() {
         fill_channel(&here, id);
         fill_stream(&here).await;
         sleep(5 * SECOND).await;
-        others_get_on(&here, &there, 100 + id, 60_000).await;
+        others_get_on(&here, &there, 100 + id, 58_000).await;
     }
     // Beyond what is promised for the largest, small ones get on.
     for id in 4..60 {
@@ -83,7 +83,7 @@ async fn many_that_compete_all_get_on() {
     for id in 0..120 {
         let (sender, receiver) = (here.channel(id).unwrap(), there.channel(id).unwrap());
         // Every tenth has small ones, which must not starve the others, nor be starved.
-        let len = if id % 10 == 0 { 100 } else { 60_000 };
+        let len = if id % 10 == 0 { 100 } else { 58_000 };
         tasks.push(tokio::spawn(async move {
             for _ in 0..10 {
                 sender.send(vec![1; len]).await.unwrap();
@@ -124,11 +124,11 @@ async fn writes_that_were_cancelled_keep_nothing_from_others() {
         });
     }
     sleep(10 * SECOND).await;
-    others_get_on(&here, &there, 1, 60_000).await;
+    others_get_on(&here, &there, 1, 58_000).await;
     let channel = here.channel(2).unwrap();
     timeout(SECOND, async {
         for _ in 0..30 {
-            channel.send(vec![1; 60_000]).await.unwrap()
+            channel.send(vec![1; 58_000]).await.unwrap()
         }
     })
     .await
@@ -149,10 +149,10 @@ async fn beside_an_open_question_one_gets_what_others_give_back() {
     let network = network(4, GOOD);
     let (client, server) = (endpoint_of(&network, 1), endpoint_of(&network, 2));
     let (here, there) = connect(&client, &server).await;
-    let (channel, question) = ask(&here, &there, 0, 60_000).await;
+    let (channel, question) = ask(&here, &there, 0, 58_000).await;
     let filling: Vec<_> = (1..9).map(|id| fill_channel(&here, id)).collect();
     sleep(5 * SECOND).await;
-    let sending = tokio::spawn(async move { channel.send(vec![2; 60_000]).await });
+    let sending = tokio::spawn(async move { channel.send(vec![2; 58_000]).await });
     sleep(5 * SECOND).await;
     assert!(!sending.is_finished(), "the others have taken the room");
     for (id, filling) in (1..9).zip(filling) {
