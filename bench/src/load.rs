@@ -5,8 +5,9 @@
 //! ```
 //! A connection is named by the keys of its ends, so each of the servers is connected with each of as many clients as it
 //! takes: a hundred of both, unless told otherwise. Each connection sends its share of the messages once a second, each at
-//! another moment of it, and has them answered by the application of the other end before the next. The road is a network in
-//! memory, or UDP on the loopback interface.
+//! another moment of it, and has them answered by the application of the other end before the next. What an hour brings
+//! comes in the time there is: each connection agrees on a new key once, and one in twenty is closed and made anew. The road
+//! is a network in memory, or UDP on the loopback interface.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 use zssp::link::memory::{Conditions, Network};
-use zssp::{Bytes, Connection, Endpoint, SecretKey};
+use zssp::{Bytes, Connection, Endpoint, PublicKey, SecretKey};
 
 use crate::measure::{Failure, cpu_time};
 
@@ -29,6 +30,10 @@ const AT_ONCE: usize = 32;
 const MESSAGE: usize = 64;
 /// Between two lines of the table.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// One connection in so many is made anew.
+const LEAVES: usize = 20;
+/// What must come through of the rate that was asked for.
+const RATE: f64 = 0.95;
 /// How long the last answers may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What memory may grow by, from the end of the first quarter to the end: a share of it and some pages.
@@ -72,6 +77,8 @@ impl Settings {
 struct Counts {
     sent: AtomicU64,
     answered: AtomicU64,
+    rekeyed: AtomicU64,
+    reconnected: AtomicU64,
     /// Bursts that began later than a second after their time: this machine is too slow for the rate.
     late: AtomicU64,
 }
@@ -80,7 +87,7 @@ struct Counts {
 pub(crate) async fn run(args: impl Iterator<Item = String>) -> Result<(), Failure> {
     let settings = Settings::parse(args)?;
     let world = World::new(settings.udp);
-    let before = rss();
+    let before = rss().ok_or("this system does not tell how much memory a process has")?;
     let started = Instant::now();
     let mut servers = Vec::new();
     for number in 0..settings.servers {
@@ -90,7 +97,7 @@ pub(crate) async fn run(args: impl Iterator<Item = String>) -> Result<(), Failur
     }
     let connections = connect(&world, &servers, settings.connections).await?;
     let (made, ramp) = (connections.len(), started.elapsed());
-    let each = rss().saturating_sub(before) / made as u64;
+    let each = rss().unwrap_or(0).saturating_sub(before) / made as u64;
     println!(
         "{made} connections in {:.1} s, {:.0} handshakes/s; {:.1} KiB for both ends of each, endpoints included\n",
         ramp.as_secs_f64(),
@@ -102,14 +109,19 @@ pub(crate) async fn run(args: impl Iterator<Item = String>) -> Result<(), Failur
     let begin = Instant::now();
     let end = begin + Duration::from_secs(settings.seconds);
     let mut senders = JoinSet::new();
-    for (number, connection) in connections.iter().enumerate() {
-        let (connection, counts) = (connection.clone(), counts.clone());
-        let first = begin + Duration::from_secs(1).mul_f64(number as f64 / made as f64);
-        // Whatever the division leaves over goes to the first ones.
-        let burst = settings.rate / made + usize::from(number < settings.rate % made);
-        senders.spawn(send(connection, burst, (first, end), counts));
+    for (number, member) in connections.into_iter().enumerate() {
+        let place = number as f64 / made as f64;
+        let plan = Plan {
+            first: begin + Duration::from_secs(1).mul_f64(place),
+            end,
+            // Whatever the division leaves over goes to the first ones.
+            burst: settings.rate / made + usize::from(number < settings.rate % made),
+            rekey: begin + (end - begin).mul_f64(place),
+            leave: number.is_multiple_of(LEAVES).then(|| begin + (end - begin).mul_f64(1.0 - place)),
+        };
+        senders.spawn(send(member, plan, counts.clone()));
     }
-    let flat = watch(&counts, &connections, (begin, end)).await;
+    let flat = watch(&counts, (begin, end)).await;
     let mut broken = None;
     let all = async {
         while let Some(ended) = senders.join_next().await {
@@ -118,11 +130,14 @@ pub(crate) async fn run(args: impl Iterator<Item = String>) -> Result<(), Failur
     };
     let in_time = timeout(PATIENCE, all).await.is_ok();
     let (sent, answered) = (counts.sent.load(Relaxed), counts.answered.load(Relaxed));
-    let rate = answered as f64 / begin.elapsed().as_secs_f64();
+    let rate = answered as f64 / settings.seconds as f64;
     println!(
-        "\n{sent} messages sent, {answered} answered, {rate:.0}/s of {}/s asked for; {} bursts began late",
+        "\n{sent} messages sent, {answered} answered, {rate:.0}/s of {}/s asked for; {} bursts began late; {} new keys, {} \
+         connections made anew",
         settings.rate,
-        counts.late.load(Relaxed)
+        counts.late.load(Relaxed),
+        counts.rekeyed.load(Relaxed),
+        counts.reconnected.load(Relaxed)
     );
     let (first, last) =
         flat.ok_or("too short to tell whether memory stays what it is: take more --seconds")?;
@@ -142,27 +157,29 @@ pub(crate) async fn run(args: impl Iterator<Item = String>) -> Result<(), Failur
     if last > first + bound {
         return Err("memory grew".into());
     }
+    if rate < RATE * settings.rate as f64 {
+        return Err("this machine is too slow for the rate: ask for less".into());
+    }
     Ok(())
 }
 
 /// Prints a line now and then until the end. Yields the memory after a quarter of the time and at the end.
-async fn watch(
-    counts: &Counts,
-    connections: &[Connection],
-    (begin, end): (Instant, Instant),
-) -> Option<(u64, u64)> {
-    println!("| s | connections | messages/s | MiB resident | CPU cores |\n|---:|---:|---:|---:|---:|");
+async fn watch(counts: &Counts, (begin, end): (Instant, Instant)) -> Option<(u64, u64)> {
+    println!(
+        "| s | new keys | made anew | messages/s | MiB resident | CPU cores |\n|---:|---:|---:|---:|---:|---:|"
+    );
     let quarter = begin + (end - begin) / 4;
     let (mut first, mut last) = (None, None);
     let (mut time, mut answered, mut cpu) = (begin, 0, cpu_time());
     while time < end {
         sleep(REPORT_EVERY.min(end - time)).await;
         let (now, total, used) = (Instant::now(), counts.answered.load(Relaxed), cpu_time());
-        let (seconds, memory) = ((now - time).as_secs_f64(), rss());
-        let open = connections.iter().filter(|connection| connection.close_reason().is_none()).count();
+        let (seconds, memory) = ((now - time).as_secs_f64(), rss()?);
         println!(
-            "| {:.0} | {open} | {:.0} | {:.1} | {:.2} |",
+            "| {:.0} | {} | {} | {:.0} | {:.1} | {:.2} |",
             (now - begin).as_secs_f64(),
+            counts.rekeyed.load(Relaxed),
+            counts.reconnected.load(Relaxed),
             (total - answered) as f64 / seconds,
             memory as f64 / MIB,
             (used - cpu).as_secs_f64() / seconds
@@ -176,14 +193,28 @@ async fn watch(
     first.zip(last)
 }
 
-/// Sends a burst each second and waits until it is answered.
-async fn send(
+/// One connection, and how it is made anew.
+struct Member {
+    client: Endpoint,
+    server: (SocketAddr, PublicKey),
     connection: Connection,
+}
+
+/// What one connection does, and when.
+struct Plan {
+    first: Instant,
+    end: Instant,
+    /// Messages a second.
     burst: usize,
-    (first, end): (Instant, Instant),
-    counts: Arc<Counts>,
-) -> Result<(), Failure> {
-    let channel = connection.channel(0)?;
+    rekey: Instant,
+    leave: Option<Instant>,
+}
+
+/// Sends a burst each second and waits until it is answered.
+async fn send(mut member: Member, plan: Plan, counts: Arc<Counts>) -> Result<(), Failure> {
+    let Plan { first, end, burst, rekey, leave } = plan;
+    let (mut rekey, mut leave) = (Some(rekey), leave);
+    let mut channel = member.connection.channel(0)?;
     let message = Bytes::from_static(&[7; MESSAGE]);
     let mut ticks = interval_at(first.into(), Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -193,6 +224,17 @@ async fn send(
             return Ok(());
         }
         counts.late.fetch_add(u64::from(due.elapsed() > Duration::from_secs(1)), Relaxed);
+        if rekey.take_if(|rekey| *rekey <= due).is_some() {
+            member.connection.rekey().await;
+            counts.rekeyed.fetch_add(1, Relaxed);
+        }
+        if leave.take_if(|leave| *leave <= due).is_some() {
+            member.connection.close(0, b"").await;
+            let (address, key) = member.server;
+            member.connection = member.client.connect(address, key).await?;
+            channel = member.connection.channel(0)?;
+            counts.reconnected.fetch_add(1, Relaxed);
+        }
         for _ in 0..burst {
             channel.send(message.clone()).await?;
         }
@@ -215,7 +257,7 @@ async fn serve(server: Endpoint) {
 }
 
 /// Makes the connections, each client to every server.
-async fn connect(world: &World, servers: &[Endpoint], count: usize) -> Result<Vec<Connection>, Failure> {
+async fn connect(world: &World, servers: &[Endpoint], count: usize) -> Result<Vec<Member>, Failure> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut attempts = JoinSet::new();
     for number in 0..count.div_ceil(servers.len()) {
@@ -226,7 +268,7 @@ async fn connect(world: &World, servers: &[Endpoint], count: usize) -> Result<Ve
             attempts.spawn(async move {
                 let connection = client.connect(address, key).await;
                 drop(place);
-                connection
+                Ok::<_, Failure>(Member { connection: connection?, client, server: (address, key) })
             });
         }
     }
@@ -260,9 +302,9 @@ impl World {
     }
 }
 
-/// Bytes of memory this process has resident; zero where the system does not tell.
-fn rss() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
-    pages * 4096
+/// Bytes of memory this process has resident, where the system tells.
+fn rss() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * 4096)
 }
