@@ -195,17 +195,23 @@ impl<S, R> SeqEx<S, R> {
     /// Feed all packets of one datagram before the next drain. That is when it is decided what they prove to be lost; and
     /// what one of them seems to prove, the next may disprove.
     pub fn receive(&mut self, now: Timestamp, packet: Packet<R>) -> Received<R> {
+        self.heard(now);
         let now = now.into();
-        if !self.closed {
-            self.last_heard = self.last_heard.max(now);
-            self.failure = None;
-        }
         match packet {
             Packet::Ack(ack) => {
                 self.receive_ack(now, ack);
                 Received::Taken
             }
             Packet::Message(message) => self.receive_message(now, message),
+        }
+    }
+
+    /// The peer has given a sign of life that is none of the exchange's packets: it is not silent, as [`failure`](Self::failure)
+    /// has it.
+    pub fn heard(&mut self, now: Timestamp) {
+        if !self.closed {
+            self.last_heard = self.last_heard.max(now.into());
+            self.failure = None;
         }
     }
 
@@ -287,6 +293,29 @@ impl<S, R> SeqEx<S, R> {
     /// transmits again.
     pub fn tell_held(&mut self) {
         self.incoming.tell_held();
+    }
+
+    /// Leaves it to the caller to bring a packet to the peer that was just drained, in pieces for example that it repeats one by
+    /// one: the packet is not in flight any more, no time-out runs for it, and it is never taken for lost. When all of it has
+    /// arrived, feed [`receive`](Self::receive) an acknowledgement of the kind [`Holding`](AckKind::Holding); if the peer's own
+    /// is not lost, its answer may come first. Returns `false`, without effect, if the packet is not in flight.
+    ///
+    /// ```
+    /// # use core::time::Duration;
+    /// # use seqex::{Ack, AckKind, Config, Order, Packet, SeqEx};
+    /// # let now = Duration::ZERO;
+    /// let mut exchange: SeqEx<&str> = SeqEx::new(Config::default());
+    /// let seq = exchange.send(now, Order::Unordered, "too large for one datagram")?;
+    /// exchange.poll_transmit(now);
+    /// assert!(exchange.entrust(seq));
+    /// assert_eq!(exchange.next_deadline(), None);
+    /// // Its pieces travel, and then the last of them is known to have arrived.
+    /// exchange.receive(now, Packet::Ack(Ack { kind: AckKind::Holding, first: seq, count: 1 }));
+    /// assert!(exchange.next_deadline().is_some(), "the peer is asked for its answer some time");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn entrust(&mut self, seq: SeqNo) -> bool {
+        self.recovery.entrust(&mut self.outgoing, seq)
     }
 
     /// Ends the critical section of an ordered packet ahead of its answer, so that the next ordered

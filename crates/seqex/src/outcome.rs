@@ -135,7 +135,8 @@ impl DropReason {
 }
 
 /// What congestion control wants to know. A transmission counts as in flight until one of
-/// `Acked`, `Held`, `Lost` and `TimedOut` says that it no longer does.
+/// `Acked`, `Held`, `Lost` and `TimedOut` says that it no longer does, or until it is
+/// [entrusted](crate::SeqEx::entrust) to somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A packet was answered.

@@ -173,6 +173,17 @@ impl Recovery {
         self.log.push_back(Transmission { seq, number, at: now });
     }
 
+    /// Takes a packet out of flight that somebody else sees to; `false` if it is not in flight.
+    pub(crate) fn entrust<S>(&mut self, window: &mut SendWindow<S>, seq: SeqNo) -> bool {
+        if !window.contains(seq) || window.slot(seq).status != Status::InFlight {
+            return false;
+        }
+        window.slot_mut(seq).status = Status::Entrusted;
+        self.in_flight -= 1;
+        self.drop_stale(window);
+        true
+    }
+
     /// Records that a packet was answered. [`after_news`](Self::after_news) must follow.
     pub(crate) fn on_answer(&mut self, now: Nanos, seq: SeqNo, journey: Journey) {
         let in_flight = journey.status == Status::InFlight;
@@ -201,7 +212,7 @@ impl Recovery {
             return false;
         }
         let slot = window.slot_mut(seq);
-        if !matches!(slot.status, Status::InFlight | Status::Queued) {
+        if !matches!(slot.status, Status::InFlight | Status::Queued | Status::Entrusted) {
             return false;
         }
         let journey = slot.journey();
@@ -217,8 +228,8 @@ impl Recovery {
         }
         // Where much is held, as behind a gap, hardly anything else measures.
         self.measure(journey);
-        if journey.status == Status::InFlight {
-            self.in_flight -= 1;
+        self.in_flight -= u32::from(journey.status == Status::InFlight);
+        if journey.status != Status::Queued {
             self.emit(|| Event::Held { seq, sent_at: journey.sent_at.duration() });
         }
         self.on_arrival(now, journey);

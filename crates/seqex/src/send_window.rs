@@ -15,6 +15,8 @@ pub(crate) enum Status {
     InFlight,
     /// To be transmitted again.
     Queued,
+    /// Somebody else sees to it that it arrives.
+    Entrusted,
     /// The peer has it and will answer.
     Held,
 }

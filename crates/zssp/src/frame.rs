@@ -12,7 +12,8 @@
 //! | `0xD4` | ping: a token of 8 bytes, which the answer repeats |
 //! | `0xD5` | pong: the token of the ping or probe |
 //! | `0xD6` | probe: a token of 8 bytes, then anything up to the size that is tried |
-//! | `0xD7` | part of a message: `offset: u32`, `total: u32`, then what a payload with that message would begin with, then bytes of its `total` bytes of data from `offset` on |
+//! | `0xD7` | part of a message: its `number: u64`, `offset: u32`, `total: u32`, then what a payload with that message would begin with, then bytes of its `total` bytes of data from `offset` on |
+//! | `0xD8` | parts have arrived: ranges of their numbers, each as `last: u64`, `count: u32` |
 //!
 //! Stream 0 is none: its messages are about the other streams. Each message of another stream is a chunk:
 //! one byte of flags, of which only the lowest is used (the stream ends with this chunk), then content.
@@ -25,8 +26,8 @@ mod part;
 
 use seqex::encoding::{self, ChannelId, Frames, MESSAGE_OVERHEAD};
 
-use part::PART;
-pub(crate) use part::{PART_OVERHEAD, Part, part};
+use part::{ARRIVALS, PART};
+pub(crate) use part::{Arrivals, MAX_RANGES, PART_OVERHEAD, Part, arrivals, part};
 
 /// Bytes a close reason may have.
 pub const MAX_REASON: usize = 1024;
@@ -224,6 +225,7 @@ impl Control {
 /// A payload, read.
 #[derive(Debug)]
 pub(crate) enum Payload<'a> {
+    Arrivals(Arrivals<'a>),
     Close { code: u32, reason: &'a [u8] },
     CloseRead,
     Datagram(&'a [u8]),
@@ -236,6 +238,7 @@ pub(crate) enum Payload<'a> {
 /// Why a payload was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Malformed {
+    Arrivals,
     Channel,
     Chunk,
     Close,
@@ -253,6 +256,7 @@ impl Malformed {
     /// For the application, and for the peer in the close frame.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::Arrivals => "news of parts that cannot have arrived",
             Self::Channel => "messages on more channels than this side allows",
             Self::Chunk => "a stream's chunk that is empty or has unknown flags",
             Self::Close => "a close frame of the wrong length",
@@ -294,6 +298,7 @@ impl<'a> Payload<'a> {
             PROBE => Ok(Self::Ping(*rest.first_chunk().ok_or(Malformed::Ping)?)),
             PONG => Ok(Self::Pong(rest.try_into().map_err(|_| Malformed::Ping)?)),
             PART => Ok(Self::Part(Part::parse(rest)?)),
+            ARRIVALS => Ok(Self::Arrivals(Arrivals::parse(rest)?)),
             _ => exchange(payload).map(|(group, frames)| Self::Exchange(group, frames)),
         }
     }
@@ -437,10 +442,10 @@ mod tests {
     proptest! {
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            if let Ok(Payload::Exchange(_, frames)) = Payload::parse(&bytes) {
-                for frame in frames {
-                    let _ = frame;
-                }
+            match Payload::parse(&bytes) {
+                Ok(Payload::Exchange(_, frames)) => drop(frames.map(drop).count()),
+                Ok(Payload::Arrivals(arrivals)) => drop(arrivals.ranges().count()),
+                _ => {}
             }
         }
     }

@@ -30,6 +30,8 @@ pub struct ConnectionStats {
     pub messages_resent: u64,
     /// Transmissions of messages taken for lost.
     pub messages_lost: u64,
+    /// Parts taken for lost: where a message is sent in parts, they alone are sent again.
+    pub parts_lost: u64,
     /// Times that nothing at all came back for a whole time-out.
     pub timeouts: u64,
     /// Datagrams that arrived while as many as the buffer holds waited for the application, and were dropped.

@@ -97,7 +97,8 @@ async fn a_channel_of_higher_priority_overtakes_a_full_one() {
     receiving.await.unwrap();
 }
 
-/// A message is first sent as one payload, whose fragments are a burst that the queue does not hold.
+/// A message is first sent as one payload, whose fragments are a burst that the queue does not hold. In parts it is no worse
+/// than a stream.
 #[tokio::test(start_paused = true)]
 async fn messages_larger_than_the_queue_get_through() {
     let network = Network::new(3, ROAD);
@@ -120,5 +121,41 @@ async fn messages_larger_than_the_queue_get_through() {
     println!("{:.1} % of the rate, {:?}", share * 100.0, here.stats());
     here.close(0, b"").await;
     assert_eq!(receiving.await.unwrap(), 200);
-    assert!(share > 0.15, "{:.1} % of the rate", share * 100.0);
+    assert!(share > 0.75, "{:.1} % of the rate", share * 100.0);
+}
+
+/// Both fill the queue, and each finds out by itself how much it may.
+#[tokio::test(start_paused = true)]
+async fn two_senders_of_large_messages_share_a_short_queue() {
+    const MEASURED: Duration = Duration::from_secs(30);
+    let network = Network::new(4, ROAD);
+    let server = endpoint(&network, 3);
+    let mut counts = Vec::new();
+    for number in 1..=2 {
+        let client = endpoint(&network, number);
+        let (here, there) = connect(&client, &server).await;
+        let count = Arc::new(AtomicUsize::new(0));
+        counts.push(count.clone());
+        tokio::spawn(async move {
+            let bulk = here.channel(1).unwrap();
+            while bulk.send(vec![1; 50_000]).await.is_ok() {}
+            drop(client);
+        });
+        tokio::spawn(async move {
+            let received = there.channel(1).unwrap();
+            while let Some(message) = received.receive().await {
+                count.fetch_add(message.data().len(), Relaxed);
+            }
+        });
+    }
+    let read = || [0, 1].map(|flow| counts[flow].load(Relaxed) as f64);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = read();
+    tokio::time::sleep(MEASURED).await;
+    let after = read();
+    let [a, b] = [0, 1].map(|flow| (after[flow] - before[flow]) / MEASURED.as_secs_f64() / 1_250_000.0);
+    let index = (a + b).powi(2) / (2.0 * (a * a + b * b));
+    println!("{:.1} % and {:.1} % of the rate, Jain's index {index:.3}", a * 100.0, b * 100.0);
+    assert!(a + b > 0.75, "{a} and {b} of the rate");
+    assert!(index > 0.9, "{a} and {b} of the rate");
 }

@@ -142,7 +142,7 @@ fn bulk_survives_a_tenth_lost() {
         assert!(received == sent, "the content differs");
         let (reason, stats) = closing.await.unwrap();
         assert_eq!(reason, CloseReason::Local);
-        assert!(stats.messages_resent > 100, "the road was too good: {stats:?}");
+        assert!(stats.messages_lost + stats.parts_lost > 100, "the road was too good: {stats:?}");
         assert_eq!(there.closed().await, CloseReason::Peer { code: 3, reason: b"sent"[..].into() });
     });
 }

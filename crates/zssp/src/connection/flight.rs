@@ -7,13 +7,10 @@ use seqex::{Event, Timestamp};
 use super::loss::Loss;
 use super::pacer::{Pacer, Rate};
 use super::rtt::Rtt;
-use crate::congestion::{Acknowledged, Controller, INITIAL_DATAGRAMS, Usage};
+use crate::congestion::{Acknowledged, Controller, Usage};
 
 /// Timeouts in a row after which the road counts as collapsed: one may be chance.
 const COLLAPSE_AFTER: u32 = 2;
-
-/// The round trip where none was measured (RFC 9002 section 6.2.2).
-const INITIAL_RTT: Duration = Duration::from_millis(333);
 
 /// How many payloads of the largest size fit the window at the least: exchanges have places for more.
 const WINDOW_PAYLOADS: u64 = 32;
@@ -39,7 +36,7 @@ pub(super) struct Flight {
     probe: bool,
     timeouts: u32,
     /// When the last of the timeouts was counted: what was sent before belongs to it.
-    timed_out: Timestamp,
+    timed_out: Instant,
 }
 
 impl Flight {
@@ -54,7 +51,7 @@ impl Flight {
             bytes: 0,
             probe: false,
             timeouts: 0,
-            timed_out: Timestamp::ZERO,
+            timed_out: epoch,
         }
     }
 
@@ -70,56 +67,34 @@ impl Flight {
         paced.filter(|&at| at > now).map_or(Room::Open, Room::Later)
     }
 
-    /// A message of `len` bytes goes out, of which `before` bytes were under way already.
+    /// A message of `len` bytes goes out, of which `before` bytes were under way already, or a part of one.
     pub(super) fn sent(&mut self, now: Instant, before: u32, len: u32) {
-        self.divided(before, len);
+        self.forget(u64::from(before));
+        self.bytes += u64::from(len);
+        self.probe = false;
         if let Some(rate) = self.rate() {
             self.pacer.sent(now, rate, u64::from(len));
         }
     }
 
-    /// A message of `len` bytes goes out in parts, of which `before` bytes were under way already.
-    pub(super) fn divided(&mut self, before: u32, len: u32) {
-        self.bytes = self.bytes - u64::from(before) + u64::from(len);
-        self.probe = false;
-    }
-
-    /// When the next part may go; `None`: now. What all of the message was lost to, such as a short queue, would take most
-    /// of the parts too if they went at once.
-    pub(super) fn next_part(&self, now: Instant) -> Option<Instant> {
-        self.pacer.next(self.rate_of_parts(), self.mtu).filter(|&at| at > now)
-    }
-
-    /// A part of so many bytes goes out.
-    pub(super) fn part_sent(&mut self, now: Instant, len: usize) {
-        self.pacer.sent(now, self.rate_of_parts(), len as u64);
+    /// So many bytes are not under way any more; what became of them is known, or does not matter.
+    pub(super) fn forget(&mut self, bytes: u64) {
+        self.bytes -= bytes;
     }
 
     /// How fast messages may go: somewhat faster than the window a round trip, so that it is filled. Unknown as long as
     /// the round trip is.
     fn rate(&self) -> Option<Rate> {
-        Some(self.rate_of(self.controller.window(), self.rtt.smoothed()?))
-    }
-
-    /// Parts are spread also where no round trip is known, since all that was sent so far was lost: then as fast as the
-    /// initial window goes out, since what the timeouts made of it says nothing about the road.
-    fn rate_of_parts(&self) -> Rate {
-        let unknown =
-            || self.rate_of(self.controller.window().max(INITIAL_DATAGRAMS * self.mtu), INITIAL_RTT);
-        self.rate().unwrap_or_else(unknown)
-    }
-
-    fn rate_of(&self, window: u64, time: Duration) -> Rate {
+        let window = self.controller.window();
         let more = if self.controller.is_in_slow_start() { window } else { window / 4 };
-        Rate { bytes: window.saturating_add(more), time }
+        Some(Rate { bytes: window.saturating_add(more), time: self.rtt.smoothed()? })
     }
 
     /// Takes in what an exchange found out about a message, of which `len` bytes were under way until now. `now` is the
     /// exchange's clock.
     pub(super) fn on_event(&mut self, now: Timestamp, event: Event, len: u32) {
-        let bytes = u64::from(len);
-        let usage = if self.bytes * 2 >= self.controller.window() { Usage::Full } else { Usage::Slack };
-        self.bytes -= bytes;
+        let (now, bytes) = (self.instant(now), u64::from(len));
+        let usage = self.landed(bytes);
         if bytes > 0 {
             let fragments = bytes.div_ceil(self.mtu);
             match event {
@@ -129,34 +104,68 @@ impl Flight {
         }
         match event {
             Event::Acked { sent_at, in_flight: true, rtt, .. } => {
-                self.timeouts = 0;
                 if let Some(rtt) = rtt {
                     self.rtt.sample(rtt);
                 }
-                self.arrived(now, sent_at, bytes, usage);
+                self.arrived(now, self.instant(sent_at), bytes, usage);
             }
-            Event::Held { sent_at, .. } => {
-                self.timeouts = 0;
-                self.arrived(now, sent_at, bytes, usage);
-            }
+            Event::Held { sent_at, .. } => self.arrived(now, self.instant(sent_at), bytes, usage),
             // It had landed before: the peer held it, or it was taken for lost and was only late.
             Event::Acked { .. } => self.timeouts = 0,
-            Event::Lost { sent_at, .. } => self.controller.lost(self.instant(now), self.instant(sent_at)),
-            Event::TimedOut { sent_at, .. } => {
-                self.probe = true;
-                // Every exchange has a timer of its own: what was sent before the last timeout says nothing new.
-                if self.timeouts == 0 || sent_at > self.timed_out {
-                    self.timed_out = now;
-                    self.timeouts += 1;
-                    if self.timeouts >= COLLAPSE_AFTER {
-                        self.controller.collapsed();
-                    }
-                }
+            Event::Lost { sent_at, .. } => self.controller.lost(now, self.instant(sent_at)),
+            Event::TimedOut { sent_at, .. } => self.timed_out(now, self.instant(sent_at)),
+        }
+    }
+
+    /// Takes in what became of a part of `len` bytes that was sent at `sent`.
+    pub(super) fn on_part(&mut self, now: Instant, outcome: Outcome, sent: Instant, len: usize) {
+        let bytes = len as u64;
+        let usage = self.landed(bytes);
+        match outcome {
+            Outcome::Arrived => self.arrived(now, sent, bytes, usage),
+            Outcome::Lost => {
+                self.loss.lost(1);
+                self.controller.lost(now, sent);
+            }
+            Outcome::TimedOut => {
+                self.loss.lost(1);
+                self.timed_out(now, sent);
             }
         }
     }
 
-    /// A round trip was measured without a message.
+    /// A message has arrived in so many parts. It counts as one payload: whether a large one would arrive at once is not
+    /// learned sooner by sending it in parts.
+    pub(super) fn arrived_in_parts(&mut self, parts: u64) {
+        self.loss.arrived(parts);
+    }
+
+    /// So many bytes are not under way any more. Yields how much was.
+    fn landed(&mut self, bytes: u64) -> Usage {
+        let usage = if self.bytes * 2 >= self.controller.window() { Usage::Full } else { Usage::Slack };
+        self.forget(bytes);
+        usage
+    }
+
+    fn arrived(&mut self, now: Instant, sent: Instant, bytes: u64, usage: Usage) {
+        self.timeouts = 0;
+        let rtt = self.rtt.smoothed().unwrap_or_else(|| now.saturating_duration_since(sent));
+        self.controller.acknowledged(Acknowledged { now, sent, bytes, rtt, usage });
+    }
+
+    fn timed_out(&mut self, now: Instant, sent: Instant) {
+        self.probe = true;
+        // Every exchange has a timer of its own: what was sent before the last timeout says nothing new.
+        if self.timeouts == 0 || sent > self.timed_out {
+            self.timed_out = now;
+            self.timeouts += 1;
+            if self.timeouts >= COLLAPSE_AFTER {
+                self.controller.collapsed();
+            }
+        }
+    }
+
+    /// A round trip was measured otherwise than with a whole message.
     pub(super) fn measured(&mut self, rtt: Duration) {
         self.rtt.sample(rtt);
     }
@@ -197,12 +206,6 @@ impl Flight {
         self.pacer.forgive();
     }
 
-    fn arrived(&mut self, now: Timestamp, sent_at: Timestamp, bytes: u64, usage: Usage) {
-        let (now, sent, rtt) = (self.instant(now), self.instant(sent_at), self.rtt.smoothed());
-        let rtt = rtt.unwrap_or_else(|| now.saturating_duration_since(sent));
-        self.controller.acknowledged(Acknowledged { now, sent, bytes, rtt, usage });
-    }
-
     pub(super) fn rtt(&self) -> &Rtt {
         &self.rtt
     }
@@ -230,6 +233,16 @@ pub(super) enum Room {
     /// Not before then.
     Later(Instant),
     Open,
+}
+
+/// What became of a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Arrived,
+    /// Later ones have arrived.
+    Lost,
+    /// None has, for a whole time-out.
+    TimedOut,
 }
 
 #[cfg(test)]
@@ -319,22 +332,6 @@ mod tests {
         assert_eq!(flight.room(later), Room::Open);
         flight.on_event(300 * MS, timed_out(102 * MS), 1000);
         assert_eq!(flight.room(now), Room::Open, "a probe does not wait");
-    }
-
-    #[test]
-    fn parts_are_spread_also_before_a_round_trip_is_known() {
-        let (mut flight, now) = (flight(), Instant::now());
-        flight.divided(0, 60_000);
-        assert_eq!(flight.bytes(), 60_000);
-        let mut sent = 0;
-        while flight.next_part(now).is_none() {
-            flight.part_sent(now, 1000);
-            sent += 1;
-        }
-        assert_eq!(sent, 11, "an initial window, and the one that is owed");
-        let later = flight.next_part(now).unwrap();
-        assert!(later <= now + INITIAL_RTT / 10, "{:?}", later - now);
-        assert_eq!(flight.next_part(later), None);
     }
 
     /// For a road that is known to carry everything.

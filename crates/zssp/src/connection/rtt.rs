@@ -5,6 +5,9 @@ use std::time::Duration;
 /// The time-out before there was a measurement.
 const INITIAL: Duration = Duration::from_millis(250);
 
+/// What timers can tell apart.
+const GRANULARITY: Duration = Duration::from_millis(1);
+
 /// The shortest time-out.
 const SHORTEST: Duration = Duration::from_millis(10);
 
@@ -13,12 +16,14 @@ const SHORTEST: Duration = Duration::from_millis(10);
 pub(super) struct Rtt {
     smoothed: Option<Duration>,
     variation: Duration,
+    latest: Duration,
     min: Option<Duration>,
 }
 
 impl Rtt {
     /// Takes in a measurement.
     pub(super) fn sample(&mut self, rtt: Duration) {
+        self.latest = rtt;
         self.min = Some(self.min.map_or(rtt, |min| min.min(rtt)));
         match self.smoothed {
             None => {
@@ -40,6 +45,11 @@ impl Rtt {
         self.min
     }
 
+    /// How old something may be, after something later arrived, before it counts as lost (RFC 9002, 6.1.2).
+    pub(super) fn reordering_delay(&self) -> Duration {
+        self.smoothed.map_or(INITIAL, |smoothed| smoothed.max(self.latest) * 9 / 8).max(GRANULARITY)
+    }
+
     /// After how long an answer is late.
     pub(super) fn timeout(&self) -> Duration {
         self.smoothed.map_or(INITIAL, |smoothed| (smoothed + self.variation * 4).max(SHORTEST))
@@ -55,9 +65,11 @@ mod tests {
     #[test]
     fn the_estimate_follows_the_road() {
         let mut rtt = Rtt::default();
-        assert_eq!((rtt.smoothed(), rtt.timeout()), (None, INITIAL));
+        assert_eq!((rtt.smoothed(), rtt.timeout(), rtt.reordering_delay()), (None, INITIAL, INITIAL));
         rtt.sample(100 * MS);
         assert_eq!((rtt.smoothed(), rtt.timeout()), (Some(100 * MS), 300 * MS));
+        rtt.sample(200 * MS);
+        assert_eq!(rtt.reordering_delay(), 225 * MS, "it has just become longer");
         for _ in 0..100 {
             rtt.sample(40 * MS);
         }
@@ -67,6 +79,6 @@ mod tests {
         for _ in 0..100 {
             rtt.sample(MS / 10);
         }
-        assert_eq!(rtt.timeout(), SHORTEST);
+        assert_eq!((rtt.timeout(), rtt.reordering_delay()), (SHORTEST, GRANULARITY));
     }
 }

@@ -17,6 +17,16 @@ const GAPS: usize = 256;
 /// Bytes of a chunk's data that are its flags.
 const CHUNK_FLAGS: usize = 1;
 
+/// What has become of a part.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// There is no room for it.
+    Dropped,
+    Kept,
+    /// It was the last that was missing.
+    Whole(Message<Bytes>),
+}
+
 /// Messages of which parts have come, none of them yet received as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Assemblies {
@@ -42,14 +52,9 @@ impl Assemblies {
         self.bytes
     }
 
-    /// Takes in a part of a message that has not arrived. Yields the message when it is whole. There may be `room` bytes
-    /// of messages, and `replies` of replies to what was asked.
-    pub(super) fn add(
-        &mut self,
-        part: &Part<'_>,
-        room: usize,
-        replies: usize,
-    ) -> Result<Option<Message<Bytes>>, Malformed> {
+    /// Takes in a part of a message that has not arrived. There may be `room` bytes of messages, and `replies` of replies
+    /// to what was asked.
+    pub(super) fn add(&mut self, part: &Part<'_>, room: usize, replies: usize) -> Result<Taken, Malformed> {
         let Message { seq, reply_to, order, data: piece } = part.message;
         let key = (part.lane, seq.to_u32());
         if let Some(assembly) = self.all.get_mut(&key) {
@@ -62,8 +67,8 @@ impl Assemblies {
             let bytes = match reply_to {
                 //= ZSSP-PRT-04  a message counts as a whole as soon as a part of it is there
                 None if self.bytes + cost > room => return Err(Malformed::Credit),
-                Some(_) if self.reply_bytes + cost > replies => return Ok(None),
-                _ if self.all.len() >= MESSAGES => return Ok(None),
+                Some(_) if self.reply_bytes + cost > replies => return Ok(Taken::Dropped),
+                _ if self.all.len() >= MESSAGES => return Ok(Taken::Dropped),
                 None => &mut self.bytes,
                 Some(_) => &mut self.reply_bytes,
             };
@@ -71,9 +76,15 @@ impl Assemblies {
             let gaps = vec![Range { start: 0, end: part.total }];
             self.all.insert(key, Assembly { reply_to, order, data: vec![0; part.total], gaps });
         }
-        let whole = self.all.get_mut(&key).is_some_and(|assembly| assembly.fill(part.offset, piece));
-        let assembly = if whole { self.remove(part.lane, seq) } else { None };
-        Ok(assembly.map(|assembly| Message { seq, reply_to, order, data: assembly.data.into() }))
+        let Some(assembly) = self.all.get_mut(&key) else { return Ok(Taken::Dropped) };
+        if !assembly.fill(part.offset, piece) {
+            return Ok(Taken::Dropped);
+        }
+        if !assembly.gaps.is_empty() {
+            return Ok(Taken::Kept);
+        }
+        let data = self.remove(part.lane, seq).map(|assembly| assembly.data.into()).unwrap_or_default();
+        Ok(Taken::Whole(Message { seq, reply_to, order, data }))
     }
 
     /// The message has arrived by itself.
@@ -108,8 +119,8 @@ fn cost(lane: LaneId, total: usize) -> usize {
 }
 
 impl Assembly {
-    /// Puts a piece into its place, which is inside; says whether that was the last that was missing. What came before
-    /// stays: parts overlap where a message was divided in another way the second time.
+    /// Puts a piece into its place, which is inside, unless that makes too many gaps. What came before stays: parts overlap
+    /// where a message was divided in another way the second time.
     fn fill(&mut self, offset: usize, piece: &[u8]) -> bool {
         let (start, end) = (offset, offset + piece.len());
         let first = self.gaps.partition_point(|gap| gap.end <= start);
@@ -131,7 +142,7 @@ impl Assembly {
             self.data[from..to].copy_from_slice(&piece[from - start..to - start]);
         }
         self.gaps.splice(first..last.max(first), left);
-        self.gaps.is_empty()
+        true
     }
 }
 
@@ -145,7 +156,7 @@ mod tests {
 
     fn part(seq: u32, offset: usize, total: usize, data: &[u8]) -> Part<'_> {
         let message = Message { seq: seq.into(), reply_to: None, order: Order::Ordered, data };
-        Part { lane: LANE, offset, total, message }
+        Part { number: 0, lane: LANE, offset, total, message }
     }
 
     fn reply(part: Part<'_>) -> Part<'_> {
@@ -167,11 +178,14 @@ mod tests {
                 seen[offset..end].fill(true);
                 let whole = assemblies.add(&part(5, offset, total, &data[offset..end]), 1000, 0).unwrap();
                 let is_whole = seen.iter().all(|&seen| seen);
-                prop_assert_eq!(whole.is_some(), is_whole);
                 prop_assert_eq!(assemblies.bytes(), if is_whole { 0 } else { total });
-                if let Some(whole) = whole {
-                    prop_assert_eq!(&whole.data[..], &data[..]);
-                    break;
+                match whole {
+                    Taken::Whole(whole) => {
+                        prop_assert!(is_whole);
+                        prop_assert_eq!(&whole.data[..], &data[..]);
+                        break;
+                    }
+                    taken => prop_assert_eq!((taken, is_whole), (Taken::Kept, false)),
                 }
             }
         }
@@ -181,7 +195,7 @@ mod tests {
     #[test]
     fn parts_that_contradict_each_other_are_refused() {
         let mut assemblies = Assemblies::default();
-        assert!(assemblies.add(&part(5, 0, 10, b"some"), 100, 100).unwrap().is_none());
+        assert_eq!(assemblies.add(&part(5, 0, 10, b"some"), 100, 100), Ok(Taken::Kept));
         assert_eq!(assemblies.add(&part(5, 4, 11, b"some"), 100, 100).unwrap_err(), Malformed::Part);
         assert_eq!(assemblies.add(&reply(part(5, 4, 10, b"some")), 100, 100).unwrap_err(), Malformed::Part);
     }
@@ -190,17 +204,18 @@ mod tests {
     #[test]
     fn memory_is_bounded() {
         let mut assemblies = Assemblies::default();
-        assert!(assemblies.add(&part(1, 0, 60, b"x"), 100, 100).is_ok());
+        assert_eq!(assemblies.add(&part(1, 0, 60, b"x"), 100, 100), Ok(Taken::Kept));
         assert_eq!(assemblies.add(&part(2, 0, 60, b"x"), 100, 100).unwrap_err(), Malformed::Credit);
-        assert!(assemblies.add(&reply(part(3, 0, 60, b"x")), 100, 100).unwrap().is_none());
-        assert!(assemblies.add(&reply(part(4, 0, 60, b"x")), 100, 100).unwrap().is_none());
+        assert_eq!(assemblies.add(&reply(part(3, 0, 60, b"x")), 100, 100), Ok(Taken::Kept));
+        assert_eq!(assemblies.add(&reply(part(4, 0, 60, b"x")), 100, 100), Ok(Taken::Dropped));
         assert_eq!((assemblies.bytes, assemblies.reply_bytes, assemblies.all.len()), (60, 60, 2));
         assemblies.forget(LANE, 1.into());
         assert_eq!((assemblies.bytes, assemblies.all.len()), (0, 1));
         assemblies.forget_all(LANE);
         assert_eq!((assemblies.reply_bytes, assemblies.all.len()), (0, 0));
         for seq in 0..2 * MESSAGES as u32 {
-            assert!(assemblies.add(&part(seq, 0, 2, b"x"), 10_000, 0).unwrap().is_none());
+            let taken = if seq < MESSAGES as u32 { Taken::Kept } else { Taken::Dropped };
+            assert_eq!(assemblies.add(&part(seq, 0, 2, b"x"), 10_000, 0), Ok(taken));
         }
         assert_eq!((assemblies.bytes, assemblies.all.len()), (2 * MESSAGES, MESSAGES));
     }
@@ -209,10 +224,12 @@ mod tests {
     fn a_message_full_of_holes_is_bounded_and_still_comes_together() {
         let (mut assemblies, total) = (Assemblies::default(), 4 * GAPS);
         for offset in (0..total).step_by(2) {
-            assert!(assemblies.add(&part(1, offset, total, b"x"), total, 0).unwrap().is_none());
+            let taken = if offset < 2 * GAPS { Taken::Kept } else { Taken::Dropped };
+            assert_eq!(assemblies.add(&part(1, offset, total, b"x"), total, 0), Ok(taken), "{offset}");
         }
         assert!(assemblies.all[&(LANE, 1)].gaps.len() <= GAPS);
-        let whole = assemblies.add(&part(1, 0, total, &vec![b'x'; total]), total, 0).unwrap();
-        assert_eq!(whole.unwrap().data, vec![b'x'; total]);
+        let taken = assemblies.add(&part(1, 0, total, &vec![b'x'; total]), total, 0);
+        let Ok(Taken::Whole(whole)) = taken else { panic!("{taken:?}") };
+        assert_eq!(whole.data, vec![b'x'; total]);
     }
 }

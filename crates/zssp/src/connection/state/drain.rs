@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::divide::{parts, question};
 use super::lane::Transmission;
 use super::lanes::Turn;
 use super::{Effects, GRANULARITY, State, Step};
@@ -33,6 +32,7 @@ impl State {
         let mut full = false;
         if self.ended.is_none() {
             self.put_signs_of_life(now, out);
+            out.extend(self.arrivals.poll(now));
             out[before..].iter().for_each(|payload| budget.spend(payload.len()));
             full = self.put_messages(now, budget, out, effects);
             if self.acks.due().is_some_and(|due| due <= now) {
@@ -84,6 +84,7 @@ impl State {
             self.lanes.ready(id, Turn::Next);
             self.lanes.arm(id, self.epoch);
         }
+        self.handle_time_of_parts(now);
         if self.ended.is_none() && self.life.is_over(now) {
             self.end(CloseReason::TimedOut, effects);
             self.phase = Phase::Over;
@@ -153,27 +154,23 @@ impl State {
         let limit = payload_limit.saturating_sub(CHUNK_OVERHEAD).max(1);
         self.paced = None;
         loop {
-            if let Some(part) = self.parts.front() {
-                // The window has room for it: its message counts as under way.
-                self.paced = self.flight.next_part(now);
-                if self.paced.is_some() {
-                    return false;
-                }
-                if budget.is_spent() {
-                    return true;
-                }
-                self.flight.part_sent(now, part.len());
-                budget.spend(part.len());
-                out.extend(self.parts.pop_front());
-                continue;
-            }
+            let ready = self.lanes.ready_priority();
             match self.flight.room(now) {
                 Room::Full => return false,
                 Room::Later(at) => {
-                    self.paced = self.lanes.has_ready().then_some(at);
+                    self.paced = (ready.is_some() || self.transfers.wait()).then_some(at);
                     return false;
                 }
                 Room::Open => {}
+            }
+            if self.transfers.are_next(ready) {
+                if budget.is_spent() {
+                    return true;
+                }
+                let Some(part) = self.next_part(now) else { return false };
+                budget.spend(part.len());
+                out.push(part);
+                continue;
             }
             let Some(id) = self.lanes.next_ready() else { return false };
             if budget.is_spent() {
@@ -182,25 +179,23 @@ impl State {
             }
             let Some(lane) = self.lanes.get_mut(id) else { continue };
             let Some(message) = lane.poll_message(id, time, limit) else { continue };
-            let question = message.asks_only().then(|| question(id.group(), &message));
+            let question = message.asks_only().then(|| self.transfers.ask(id, &message));
             let len = question.as_ref().map_or(message.len(), Outgoing::len);
             let len = u32::try_from(len).unwrap_or(u32::MAX);
-            let before = lane.departed(message.seq, len);
             self.stats.messages_sent += 1;
             self.stats.messages_resent += u64::from(message.again);
-            if let Some(question) = question {
-                self.flight.sent(now, before, len);
-                budget.spend(question.len());
-                out.push(question);
-            } else if message.len() > payload_limit && (message.again || self.flight.is_lossy()) {
+            let is_divided = question.is_none()
+                && message.len() > payload_limit
+                && (message.again || self.flight.is_lossy());
+            if is_divided {
                 if message.is_reply && self.acks.due().is_some() {
                     self.put_acks(out, effects);
                 }
-                self.flight.divided(before, len);
-                self.parts.extend(parts(id.group(), &message, self.flight.fragment()));
+                self.divide(id, message);
             } else {
+                let before = lane.departed(message.seq, len);
                 self.flight.sent(now, before, len);
-                let payload = self.payload_of(id, message, out, effects);
+                let payload = question.unwrap_or_else(|| self.payload_of(id, message, out, effects));
                 budget.spend(payload.len());
                 out.push(payload);
             }

@@ -17,7 +17,7 @@ use crate::connection::close::{Closing, Phase};
 use crate::connection::mtu::Mtu;
 use crate::connection::path::Moved;
 use crate::error::CloseReason;
-use crate::frame::{self, Chunk, Group, LaneId, Malformed, Part, Payload, Token as Token8};
+use crate::frame::{self, Arrivals, Chunk, Group, LaneId, Malformed, Part, Payload, Token as Token8};
 
 /// A payload that was read, and its content copied.
 #[derive(Debug)]
@@ -47,6 +47,7 @@ pub(in crate::connection) struct Parsed<'a> {
 
 #[derive(Debug)]
 enum Parts<'a> {
+    Arrivals(Arrivals<'a>),
     Close {
         code: u32,
         reason: &'a [u8],
@@ -80,6 +81,7 @@ impl<'a> Incoming<'a> {
     pub(in crate::connection) fn read(payload: Body<'a>, from: Option<SocketAddr>) -> Self {
         let content = match Payload::parse(payload.bytes) {
             Ok(Payload::Datagram(data)) => return Self::Datagram(payload.keep(data)),
+            Ok(Payload::Arrivals(arrivals)) => Ok(Parts::Arrivals(arrivals)),
             Ok(Payload::Close { code, reason }) => Ok(Parts::Close { code, reason }),
             Ok(Payload::CloseRead) => Ok(Parts::CloseRead),
             Ok(Payload::Part(part)) => Ok(Parts::Part(part)),
@@ -168,7 +170,7 @@ impl State {
                     effects.driver = true;
                 }
             }
-            Parts::Exchange(..) | Parts::Part(_) | Parts::Ping(_) | Parts::Pong(_)
+            Parts::Arrivals(_) | Parts::Exchange(..) | Parts::Part(_) | Parts::Ping(_) | Parts::Pong(_)
                 if self.ended.is_some() => {}
             Parts::Pong(token) => {
                 if let Some(moved) = self.path.answered(token) {
@@ -191,6 +193,7 @@ impl State {
                 }
                 effects.driver = true;
             }
+            Parts::Arrivals(arrivals) => self.take_arrivals(now, arrivals, effects)?,
             Parts::Part(part) => {
                 if let Some(id) = self.take_part(now, &part, effects)? {
                     self.settle_fed(id, now, effects)?;
@@ -231,7 +234,7 @@ impl State {
     }
 
     /// Makes the exchange that a message belongs to, where it is not there. Yields whether the message may be taken.
-    fn locate(
+    pub(super) fn locate(
         &mut self,
         now: Instant,
         id: LaneId,
@@ -255,35 +258,7 @@ impl State {
         Ok(true)
     }
 
-    //= ZSSP-PRT-05  kept only where the message itself would be
-    /// Takes in a part of a message, and the message when it is whole.
-    fn take_part(
-        &mut self,
-        now: Instant,
-        part: &Part<'_>,
-        effects: &mut Effects,
-    ) -> Result<Option<LaneId>, Malformed> {
-        let Message { seq, reply_to, .. } = part.message;
-        if !self.locate(now, part.lane, seq, effects)? {
-            return Ok(None);
-        }
-        let Some(lane) = self.lanes.get(part.lane) else { return Ok(None) };
-        if !lane.exchange.expects(seq) {
-            // It has arrived, or lies beyond the window: the exchange knows what that calls for, and takes no data.
-            let message = with_data(&part.message, Bytes::new());
-            return self.take_message_frame(now, part.lane, message, effects);
-        }
-        if reply_to.is_some_and(|asked| lane.exchange.sent(asked).is_none()) {
-            return Ok(None);
-        }
-        let limit = self.settings.receive_buffer;
-        match self.assemblies.add(part, limit.saturating_sub(self.received), limit)? {
-            Some(message) => self.take_message_frame(now, part.lane, message, effects),
-            None => Ok(None),
-        }
-    }
-
-    fn take_message_frame(
+    pub(super) fn take_message_frame(
         &mut self,
         now: Instant,
         id: LaneId,
@@ -329,7 +304,12 @@ impl State {
     }
 
     /// Draws the conclusions of whatever an exchange was fed by the peer.
-    fn settle_fed(&mut self, id: LaneId, now: Instant, effects: &mut Effects) -> Result<(), Malformed> {
+    pub(super) fn settle_fed(
+        &mut self,
+        id: LaneId,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<(), Malformed> {
         self.settle(id, now, effects)?;
         // An answer may have made room in the window, or shown that something is lost.
         self.lanes.ready(id, Turn::Last);
@@ -448,14 +428,15 @@ impl State {
 
     pub(super) fn drain_events(&mut self, id: LaneId, now: Instant) {
         let time = self.time(now);
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        while let Some(event) = lane.exchange.poll_event() {
+        while let Some(lane) = self.lanes.get_mut(id)
+            && let Some(event) = lane.exchange.poll_event()
+        {
+            let landed = lane.landed(&event);
             match event {
+                Event::Acked { seq, .. } | Event::Held { seq, .. } => self.end_transfer(id, seq),
                 Event::Lost { .. } => self.stats.messages_lost += 1,
                 Event::TimedOut { .. } => self.stats.timeouts += 1,
-                _ => {}
             }
-            let landed = lane.landed(&event);
             if landed > 0 {
                 note_size(&mut self.mtu, (now, self.epoch), &event, landed as usize);
             }
@@ -479,10 +460,4 @@ fn note_size(mtu: &mut Mtu, (now, epoch): (Instant, Instant), event: &Event, len
         Event::Lost { sent_at, .. } => mtu.lost(at(*sent_at), len),
         Event::TimedOut { sent_at, .. } => mtu.timed_out(at(*sent_at), len),
     }
-}
-
-/// The same message with other data.
-fn with_data<A, B>(message: &Message<A>, data: B) -> Message<B> {
-    let &Message { seq, reply_to, order, .. } = message;
-    Message { seq, reply_to, order, data }
 }

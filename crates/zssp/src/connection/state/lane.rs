@@ -77,6 +77,7 @@ pub(super) struct Channel {
 }
 
 /// A message to be transmitted.
+#[derive(Debug)]
 pub(super) struct Transmission {
     pub(super) header: MessageHeader,
     pub(super) chunk: Option<Chunk>,
@@ -171,6 +172,14 @@ impl Lane {
     pub(super) fn departed(&mut self, seq: SeqNo, len: u32) -> u32 {
         let place = self.place(seq);
         std::mem::replace(&mut self.sizes[place], len.max(1))
+    }
+
+    /// Somebody else brings a message to the peer. Yields how many bytes of it were under way.
+    pub(super) fn entrust(&mut self, seq: SeqNo) -> u32 {
+        let entrusted = self.exchange.entrust(seq);
+        debug_assert!(entrusted, "it was just drained");
+        let place = self.place(seq);
+        std::mem::take(&mut self.sizes[place])
     }
 
     /// What an event is about is not under way any more; how many bytes it had there.

@@ -62,9 +62,10 @@ impl Lanes {
         }
     }
 
-    /// Whether it may be anybody's turn to transmit.
-    pub(super) fn has_ready(&self) -> bool {
-        self.ready.values().any(|queue| !queue.is_empty())
+    /// The highest priority of those whose turn to transmit it may be.
+    pub(super) fn ready_priority(&self) -> Option<i32> {
+        let mut ready = self.ready.iter().filter(|(_, queue)| !queue.is_empty());
+        ready.next().map(|(&Reverse(priority), _)| priority)
     }
 
     /// Takes out whose turn it is to transmit.

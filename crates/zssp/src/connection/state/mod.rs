@@ -3,6 +3,7 @@
 //! Methods are of four kinds: look, feed (`handle_*`), command, drain (`poll_transmit`). What others must be told
 //! of a change is collected in [`Effects`] and told after the lock is released.
 
+mod arrivals;
 mod assemble;
 mod channels;
 mod divide;
@@ -10,13 +11,14 @@ mod drain;
 mod feed;
 mod lane;
 mod lanes;
+mod parts;
 mod room;
 mod stream;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -27,6 +29,7 @@ use seqex::{Adaptive, Capacity, Config, Feedback, Resend, Token};
 use tokio::sync::{Notify, oneshot};
 use zssp_proto::Role;
 
+use arrivals::Arrivals;
 use assemble::Assemblies;
 pub(in crate::connection) use channels::{Answering, Handles};
 pub(in crate::connection) use feed::{Body, Heard, Incoming};
@@ -37,13 +40,14 @@ pub(in crate::connection) use room::Kind;
 use room::{Freed, Rooms};
 pub(in crate::connection) use stream::{GATHERED, Written};
 use streams::Streams;
+use transfers::Transfers;
 
 use super::acks::{AckTimer, Urgency};
 use super::close::Phase;
 use super::flight::Flight;
 use super::life::Life;
 use super::mtu::Mtu;
-use super::outgoing::{Outgoing, is_fragmented};
+use super::outgoing::is_fragmented;
 use super::path::Path;
 use crate::congestion::Controller;
 use crate::error::CloseReason;
@@ -183,8 +187,8 @@ pub(in crate::connection) struct State {
     flight: Flight,
     /// When the pace lets the next message or part out, if one waits for that.
     paced: Option<Instant>,
-    /// What is left of a message that is sent in parts.
-    parts: VecDeque<Outgoing>,
+    /// Messages that are sent in parts.
+    transfers: Transfers,
     acks: AckTimer,
     /// Bytes that we may have unanswered.
     rooms: Rooms,
@@ -193,6 +197,7 @@ pub(in crate::connection) struct State {
     /// The same, of replies to our messages.
     replies: usize,
     assemblies: Assemblies,
+    arrivals: Arrivals,
     path: Path,
     life: Life,
     mtu: Mtu,
@@ -228,12 +233,13 @@ impl State {
             streams: Streams::new(role),
             flight: Flight::new(now, settings.mtu, controller),
             paced: None,
-            parts: VecDeque::new(),
+            transfers: Transfers::default(),
             acks: AckTimer::default(),
             rooms: Rooms::new(&settings),
             received: 0,
             replies: 0,
             assemblies: Assemblies::default(),
+            arrivals: Arrivals::default(),
             path: Path::new(remote),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
             mtu: Mtu::new(settings.mtu, settings.max_mtu),
@@ -311,10 +317,9 @@ impl State {
             Some(_) => [None, None],
         };
         let mtu = if self.probes() { self.mtu.deadline() } else { None };
-        [life, path, mtu, self.paced, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let parts = [self.transfers.deadline(self.flight.rtt()), self.arrivals.due()];
+        let others = [self.paced, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()];
+        [life, path, mtu].into_iter().chain(parts).chain(others).flatten().min()
     }
 }
 
@@ -387,7 +392,12 @@ impl State {
 
     fn schedule_acks(&mut self, now: Instant, urgency: Urgency, effects: &mut Effects) {
         self.acks.add(now, urgency);
-        effects.driver |= self.acks.due().is_some_and(|due| self.armed.is_none_or(|armed| due < armed));
+        effects.driver |= self.is_early(self.acks.due());
+    }
+
+    /// Whether something is due before the driver looks again by itself.
+    fn is_early(&self, due: Option<Instant>) -> bool {
+        due.is_some_and(|due| self.armed.is_none_or(|armed| due < armed))
     }
 
     fn end(&mut self, reason: CloseReason, effects: &mut Effects) {
@@ -405,8 +415,9 @@ impl State {
         self.lanes.stop();
         self.acks.clear();
         self.assemblies = Assemblies::default();
+        self.arrivals = Arrivals::default();
         self.paced = None;
-        self.parts = VecDeque::new();
+        self.transfers = Transfers::default();
         self.ended = Some(reason);
         (effects.ended, effects.changed) = (true, true);
     }

@@ -114,13 +114,15 @@ fn answering(token: Token, data: &Bytes, answers: Option<&Sending>) -> Answering
     Answering { channel: CHANNEL, token, len: data.len(), asked }
 }
 
+type ByContent = Box<dyn FnMut(&[u8]) -> bool>;
+
 struct Pair {
     now: Instant,
     ends: [End; 2],
     /// Whether the payload of that number, from that side, is lost.
     lost: Box<dyn FnMut(usize, usize) -> bool>,
-    /// The same for payloads of that length.
-    lost_by_len: Option<Box<dyn FnMut(usize) -> bool>>,
+    /// The same for payloads with that content.
+    lost_by_content: Option<ByContent>,
     sent: [usize; 2],
 }
 
@@ -147,7 +149,7 @@ impl Pair {
     fn with(settings: Settings) -> Self {
         let now = Instant::now();
         let ends = [Role::Initiator, Role::Responder].map(|role| End::new(now, settings, role));
-        Self { now, ends, lost: Box::new(|_, _| false), lost_by_len: None, sent: [0; 2] }
+        Self { now, ends, lost: Box::new(|_, _| false), lost_by_content: None, sent: [0; 2] }
     }
 
     /// Lets things happen until nothing is left to happen, or `limit` has passed. `eager` sides receive what comes.
@@ -200,11 +202,12 @@ impl Pair {
             for payload in out {
                 let turn = self.sent[side];
                 self.sent[side] += 1;
-                let by_len = self.lost_by_len.as_mut().is_some_and(|lost| lost(payload.len()));
-                if (self.lost)(side, turn) || by_len {
+                let payload = payload.parts().concat();
+                let by_content = self.lost_by_content.as_mut().is_some_and(|lost| lost(&payload));
+                if (self.lost)(side, turn) || by_content {
                     continue;
                 }
-                self.ends[1 - side].inbound.push_back((now + LATENCY, payload.parts().concat()));
+                self.ends[1 - side].inbound.push_back((now + LATENCY, payload));
             }
         }
     }

@@ -1,12 +1,16 @@
 //! Messages that are sent again in parts.
 
 use super::*;
+use crate::frame::PART_OVERHEAD;
+
+/// The start of the first part of all, and of its message.
+const PREFIX: [u8; 13] = [0xD7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// Loses so many fragments of a hundred, in payloads as in acknowledgements; a payload has as many as its length says.
 fn lose(pair: &mut Pair, percent: u64, seed: u64) {
     let mut random = seed;
-    pair.lost_by_len = Some(Box::new(move |len| {
-        (0..len.div_ceil(1368)).fold(false, |lost, _| {
+    pair.lost_by_content = Some(Box::new(move |payload| {
+        (0..payload.len().div_ceil(1368)).fold(false, |lost, _| {
             // A linear congruential step (Knuth's MMIX); its high bits are random enough.
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             lost | ((random >> 33) % 100 < percent)
@@ -47,7 +51,8 @@ fn a_part_of_what_has_arrived_is_acknowledged_again() {
     pair.drive(Duration::from_secs(1), [false, false], &mut [Vec::new(), Vec::new()]);
     let sent = pair.sent[0];
     let now = pair.now;
-    pair.ends[0].handle_payload(now, b"\xD7\0\0\0\0\0\0\0\x05\x10\x00\x00\x00\x00\x00\x00who");
+    pair.ends[0]
+        .handle_payload(now, b"\xD7\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x10\x00\x00\x00\x00\x00\x00who");
     pair.drive(Duration::from_secs(1), [false, false], &mut [Vec::new(), Vec::new()]);
     assert_eq!(pair.sent[0], sent + 1, "the acknowledgement was lost, it seems");
     assert_eq!(pair.ends[0].state.assemblies.bytes(), 0);
@@ -59,13 +64,14 @@ fn parts_of_what_would_not_be_taken_are_dropped() {
     let mut pair = Pair::new();
     let now = pair.now;
     for payload in [
-        &b"\xD7\0\0\0\0\0\0\0\x05\x10\x00\x00\x00\x00\x00\xFFfar"[..],
-        b"\xD7\0\0\0\0\0\0\0\x05\x11\x00\x00\x00\x00\x00\x00\0\0\0\x07unasked"[..23].as_ref(),
+        &b"\xD7\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x10\x00\x00\x00\x00\x00\xFFfar"[..],
+        b"\xD7\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x11\x00\x00\x00\x00\x00\x00\0\0\0\x07unasked"[..31].as_ref(),
     ] {
         pair.ends[0].handle_payload(now, payload);
         assert_eq!(pair.ends[0].state.ended(), None);
     }
-    pair.ends[0].handle_payload(now, b"\xD7\0\0\0\0\0\0\0\x05\x10\x00\x00\x00\x00\x00\x00who");
+    pair.ends[0]
+        .handle_payload(now, b"\xD7\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x05\x10\x00\x00\x00\x00\x00\x00who");
     assert_eq!(pair.ends[0].state.assemblies.bytes(), 5);
     pair.ends[0].handle_payload(now, b"\x10\x00\x00\x00\x00\x00\x00whole");
     assert_eq!(pair.ends[0].state.assemblies.bytes(), 0, "it has arrived by itself");
@@ -80,7 +86,7 @@ fn parts_of_more_than_was_allowed_end_the_connection() {
     let half = (CREDIT as u32 / 2 + 1).to_be_bytes();
     for seq in 0..2 {
         assert_eq!(pair.ends[0].state.ended(), None);
-        let header = [&[0xD7, 0, 0, 0, 0][..], &half, &[0x10, 0, 0, 0, 0, 0, seq], b"x"].concat();
+        let header = [&PREFIX[..], &half, &[0x10, 0, 0, 0, 0, 0, seq], b"x"].concat();
         pair.ends[0].handle_payload(now, &header);
     }
     assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
@@ -93,8 +99,7 @@ fn parts_of_all_that_was_allowed_are_taken() {
         let mut pair = Pair::new();
         let now = pair.now;
         let total = (CREDIT as u32 + 1 + more).to_be_bytes();
-        let chunk =
-            [&[0xD7, 0, 0, 0, 0][..], &total, &[0xD3, 0, 0, 0, 0, 0x12, 0, 2, 0, 0, 0, 0], &[0; 9]].concat();
+        let chunk = [&PREFIX[..], &total, &[0xD3, 0, 0, 0, 0, 0x12, 0, 2, 0, 0, 0, 0], &[0; 9]].concat();
         // The even streams are the initiator's.
         pair.ends[1].handle_payload(now, &chunk);
         assert_eq!(pair.ends[1].state.ended().is_none(), may, "{more} more");
@@ -102,4 +107,102 @@ fn parts_of_all_that_was_allowed_are_taken() {
             assert_eq!(pair.ends[1].state.assemblies.bytes(), CREDIT);
         }
     }
+}
+
+/// Makes whole messages of 20 kB and more not arrive, nor the parts with these numbers.
+fn lose_parts(pair: &mut Pair, numbers: &'static [u64]) {
+    pair.lost_by_content = Some(Box::new(move |payload| {
+        let number = payload.strip_prefix(&[0xD7]).and_then(|rest| rest.first_chunk());
+        payload.len() > 20_000 || number.is_some_and(|number| numbers.contains(&u64::from_be_bytes(*number)))
+    }));
+}
+
+//= ZSSP-PRT-06  and all others are told of
+#[test]
+fn only_the_parts_that_are_lost_are_sent_again() {
+    let mut pair = Pair::new();
+    lose_parts(&mut pair, &[0, 7, 8, 20]);
+    let start = pair.now;
+    pair.ends[0].send(start, Order::Ordered, &[1; 50_000]).unwrap();
+    let mut arrived = None;
+    pair.drive_with(Duration::from_secs(60), |pair, side| {
+        if let Some(data) = pair.ends[side].receive(pair.now) {
+            assert!(data == vec![1; 50_000]);
+            arrived = Some(pair.now);
+        }
+    });
+    let parts = 50_000usize.div_ceil(1368 - 16 - PART_OVERHEAD);
+    assert_eq!(pair.sent[0], 1 + parts + 4, "the whole, each part once, and four again");
+    let stats = pair.ends[0].state.stats();
+    assert_eq!((stats.timeouts, stats.parts_lost), (1, 4), "time is lost only for the whole: {stats:?}");
+    assert_eq!((stats.bytes_in_flight, pair.ends[0].freed), (0, 50_000));
+    // The time-out before anything is known, then some round trips in which the window grows.
+    let time = arrived.unwrap() - start;
+    assert!(time < 250 * MS + 10 * 2 * LATENCY, "{time:?}");
+}
+
+/// Each news tells of what those before it told of; and what the exchange says of the whole message is as good as them.
+#[test]
+fn news_of_parts_may_be_lost() {
+    let mut pair = Pair::new();
+    let mut news = 0;
+    pair.lost_by_content = Some(Box::new(move |payload| {
+        news += usize::from(payload[0] == 0xD8);
+        payload.len() > 20_000 || (payload[0] == 0xD8 && news % 4 != 1)
+    }));
+    let start = pair.now;
+    for number in 0..5 {
+        pair.ends[0].send(start, Order::Ordered, &[number; 30_000]).unwrap();
+    }
+    let [_, there] = pair.settle();
+    assert!(there.iter().map(|data| data[0]).eq(0..5));
+    let state = &pair.ends[0].state;
+    assert_eq!((state.flight.bytes(), pair.ends[0].freed), (0, 5 * 30_000));
+    assert_eq!(state.stats().parts_lost, 0, "{:?}", state.stats());
+    assert_eq!(pair.ends[0].deadline, None, "a timer is left");
+}
+
+//= ZSSP-PRT-06  of a part that was never sent
+#[test]
+fn news_of_what_was_never_sent_end_the_connection() {
+    for last in [0, u64::MAX] {
+        let mut pair = Pair::new();
+        let now = pair.now;
+        pair.ends[0].handle_payload(now, &[&[0xD8], &last.to_be_bytes()[..], &[0, 0, 0, 1]].concat());
+        assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
+    }
+}
+
+/// While parts wait for their turn, what is more urgent does not.
+#[test]
+fn a_message_of_higher_priority_overtakes_the_parts_of_another() {
+    let mut pair = Pair::new();
+    lose_parts(&mut pair, &[]);
+    let urgent = LaneId::Channel(1);
+    for end in &mut pair.ends {
+        end.state.channel(1).unwrap();
+    }
+    pair.ends[0].state.set_priority(urgent, 1);
+    let start = pair.now;
+    pair.ends[0].send(start, Order::Ordered, &[1; 59_000]).unwrap();
+    // Until the first parts are out, and the window is full of them.
+    pair.drive(250 * MS, [true; 2], &mut [Vec::new(), Vec::new()]);
+    assert!(pair.ends[0].state.transfers.wait());
+    let asked = pair.now;
+    pair.ends[0]
+        .with(asked, |state, effects| {
+            state.send(1, Order::Ordered, Sending::new(Bytes::from_static(b"now"), 0), effects)
+        })
+        .unwrap();
+    let (mut overtook, mut rest) = (None, Vec::new());
+    pair.drive_with(Duration::from_secs(10), |pair, side| {
+        if side == 1 {
+            overtook = overtook.or(pair.ends[1].state.take_message(1).map(|_| pair.now));
+            rest.extend(pair.ends[1].receive(pair.now).map(|_| pair.now));
+        }
+    });
+    let [large] = rest[..] else { panic!("{} large messages arrived", rest.len()) };
+    let overtook = overtook.unwrap();
+    assert!(overtook <= asked + 3 * LATENCY, "as soon as there was room: {:?}", overtook - asked);
+    assert!(large > overtook + LATENCY, "{:?} later", large - overtook);
 }

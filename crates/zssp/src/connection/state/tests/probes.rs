@@ -7,7 +7,7 @@ use super::*;
 fn lost_probes_are_no_congestion() {
     let mut pair = Pair::with(Settings { mtu: 1232, max_mtu: 1472, ..settings() });
     // Messages are larger than any probe, and acknowledgements smaller.
-    pair.lost_by_len = Some(Box::new(|len| (1233 - 32..3000).contains(&len)));
+    pair.lost_by_content = Some(Box::new(|payload| (1233 - 32..3000).contains(&payload.len())));
     let window = pair.ends[0].state.flight.window();
     let now = pair.now;
     for number in 0..50u8 {
