@@ -43,7 +43,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let open = &attempt.open;
     let (inner, now) = (task.inner, task.now);
     let provider = inner.provider();
-    let pair = task.load(&cell.name)?;
+    let pair = task.load_own(cell)?;
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
     //= ZSSP-XK-11  a missing second fingerprint is sent as zeros
@@ -188,7 +188,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         &body,
     )
     .map_err(|_| Fault::Malformed)?;
-    if task.compare_and_swap(&cell.name, &state.pair, &pair)? == Swap::Conflict {
+    if task.replace(cell, &state.pair, &pair)? == Swap::Conflict {
         return control::lost(task, cell, taken);
     }
 

@@ -30,7 +30,7 @@ pub trait RatchetStore: Send + Sync {
     /// # Errors
     /// When the store could not be read or written. Nothing has changed then, unless the medium failed while it made
     /// the change durable: then all of it may be there after all, which the next [`load`](Self::load) tells. The protocol
-    /// asks for it at once, and writes `new` in its own place if it is there.
+    /// asks before it writes again, and does not take its own write for a conflict.
     fn compare_and_swap(
         &self,
         peer: &PeerName,
