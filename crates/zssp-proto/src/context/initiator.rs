@@ -43,7 +43,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let open = &attempt.open;
     let (inner, now) = (task.inner, task.now);
     let provider = inner.provider();
-    let pair = task.load_own(cell)?;
+    let pair = task.load(&cell.name)?;
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
     //= ZSSP-XK-11  a missing second fingerprint is sent as zeros
@@ -77,6 +77,8 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let attempt = attempt.clone();
     let next = AwaitResponse { attempt, xk, kid, header, pair, hello, made: now, timers };
     let transmit = inner.hello_transmit(&next);
+    // What the old state has tried to write does not matter any more: this one's own copy is what is there.
+    *cell.doubt.lock() = None;
     //= ZSSP-ST-02  A1 is entered
     taken.commit(Phase::AwaitResponse(Box::new(next)))?;
     inner.free(old_kid);

@@ -41,13 +41,6 @@ impl Task<'_> {
         self.told(result)
     }
 
-    /// The pair of a session's peer, which becomes its own copy.
-    pub(super) fn load_own(&mut self, cell: &Cell) -> Result<RatchetPair, Fault> {
-        let pair = self.load(&cell.name)?;
-        *cell.doubt.lock() = None;
-        Ok(pair)
-    }
-
     /// Writes `new` in the place of a session's own copy; nothing when they are the same.
     pub(super) fn replace(
         &mut self,
