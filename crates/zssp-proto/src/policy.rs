@@ -64,6 +64,12 @@ pub enum Hellos {
     FromAnybody,
     /// A hello that does not name a ratchet state of ours gets no answer, not even a challenge: the port looks closed
     /// to strangers. First contact then needs a one-time password on both sides.
+    ///
+    /// # Security
+    /// Nobody is challenged, so whoever sends hellos without end costs this side an agreement of keys for each that it
+    /// takes on, 0.2 ms, and takes the places of honest ones: while ten times as many come as it can do, peers wait ten
+    /// seconds for a session, on average, and so on. Sessions that are open, and memory, are not affected. The other flags
+    /// do not need this one.
     WithKnownRatchet,
 }
 

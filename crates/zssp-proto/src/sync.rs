@@ -36,6 +36,8 @@ pub(crate) mod rank {
     pub(crate) const PENDING: u8 = 10;
     /// One session's state.
     pub(crate) const PHASE: u8 = 20;
+    /// What one session has tried to store.
+    pub(crate) const DOUBT: u8 = 21;
     /// The table of responder handshakes.
     pub(crate) const PENDING_TABLE: u8 = 30;
     /// Who has which session with whom.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use zssp_harness::pair::{Answer, Happening, Pair, Peer, Setup};
+use zssp_harness::pair::{Answer, Happening, Pair, Peer, Setup, ToyCurve};
 use zssp_proto::crypto::Secret;
 use zssp_proto::{Downgrade, EndReason, Fault, Fingerprint, Policy, RatchetPair, RatchetState, Role};
 
@@ -203,30 +203,45 @@ fn the_store_may_fail_at_any_call() {
     }
 }
 
-/// A store does what it was asked to and says that it failed, at any call: nobody takes what it wrote for another
-/// session's, or for a history that the peer has lost.
-//= ZSSP-RAT-05  what is there all the same is found there
+/// A store does what it was asked to and says that it failed, at any call, and whatever becomes of the calls after it:
+/// nobody takes what it wrote for another session's, or for a history that the peer has lost.
+//= ZSSP-RAT-05  what is there all the same is found there, as soon as the store can be read
 #[test]
 fn the_store_may_doubt_at_any_call() {
+    /// What becomes of a call, by the digits of a number to the base of three.
+    const OUTCOMES: u32 = 3;
     for (alice, call) in [true, false].into_iter().flat_map(|alice| (0..6).map(move |call| (alice, call))) {
-        let mut policy = Policy::OPPORTUNISTIC;
-        policy.as_responder = Downgrade::Refuse;
-        let mut pair = Pair::with(1, &Setup { policy, ..Setup::default() });
-        let doubtful = if alice { &pair.alice } else { &pair.bob };
-        doubtful.store.doubt_after(call);
-        pair.alice.open(&pair.bob);
-        pair.drive_for(10 * SECOND);
-        pair.alice.rekey();
-        pair.drive_for(10 * SECOND);
-        assert!(pair.talk(), "alice {alice} call {call}");
-        for peer in [&mut pair.alice, &mut pair.bob] {
-            let happenings = peer.take_happenings();
-            let expected = |happening: &Happening| {
-                matches!(happening, Happening::Asked | Happening::Established(_) | Happening::StoreFailed)
-            };
-            assert!(happenings.iter().all(expected), "alice {alice} call {call}: {happenings:?}");
+        for after in 0..OUTCOMES.pow(3) {
+            let what = format!("alice {alice} call {call} and then {after}");
+            let mut policy = Policy::OPPORTUNISTIC;
+            policy.as_responder = Downgrade::Refuse;
+            let setup = Setup { policy, beneath: Some(ToyCurve::fastest()), ..Setup::default() };
+            let mut pair = Pair::with(1, &setup);
+            let store = if alice { &pair.alice.store } else { &pair.bob.store };
+            store.doubt_after(call);
+            for later in 0..3 {
+                match after / OUTCOMES.pow(later) % OUTCOMES {
+                    0 => {}
+                    1 => store.fail_after(call + 1 + later),
+                    _ => store.doubt_after(call + 1 + later),
+                }
+            }
+            pair.alice.open(&pair.bob);
+            pair.drive_for(9 * SECOND);
+            assert!(pair.talk(), "{what}: in the first attempt");
+            pair.alice.rekey();
+            pair.drive_for(10 * SECOND);
+            assert!(pair.talk(), "{what}");
+            for peer in [&mut pair.alice, &mut pair.bob] {
+                let happenings = peer.take_happenings();
+                let expected = |happening: &Happening| {
+                    matches!(happening, Happening::Asked | Happening::Established(_) | Happening::StoreFailed)
+                };
+                assert!(happenings.iter().all(expected), "{what}: {happenings:?}");
+            }
+            let [alice, bob] = [remembered(&pair.alice, &pair.bob), remembered(&pair.bob, &pair.alice)];
+            assert!(alice == bob && alice.len() == 1 && alice[0].0 == 2, "{what}: {alice:?} {bob:?}");
         }
-        assert_eq!(remembered(&pair.alice, &pair.bob), remembered(&pair.bob, &pair.alice));
     }
 }
 
@@ -258,6 +273,17 @@ fn who_finds_another_pair_in_the_store_ends() {
     assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::Conflict)]);
     assert_eq!(remembered(&pair.alice, &pair.bob)[0].0, 9);
     assert_eq!(pair.alice.stats().key_ids, 0);
+
+    // Alice reads X2, and what her store said of an earlier write is no reason to take this one for hers.
+    let mut pair = pair_that_remembers(&[5], &[5]);
+    pair.alice.store.doubt_after(1);
+    pair.alice.open(&pair.bob);
+    pair.settle();
+    assert_eq!(pair.alice.take_happenings(), [Happening::StoreFailed]);
+    pair.alice.store.preset(pair.bob.public_key(), states(&[9]));
+    pair.drive_for(2 * SECOND);
+    assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::Conflict)]);
+    assert_eq!(remembered(&pair.alice, &pair.bob)[0].0, 9);
 
     // Alice reads C1.
     let mut pair = pair_that_remembers(&[5], &[5]);

@@ -6,7 +6,7 @@
 //! - [`side`]: one peer, whose every doing is noted in the words of the recorded sessions.
 //! - [`mod@replay`]: a recorded session against one of our own sides, byte for byte.
 //! - [`mod@record`]: sessions between two of our own sides, in the same format.
-//! - [`store_suite`]: what every ratchet store must do.
+//! - [`store_suite`]: what every ratchet store must do, and [`store_kills`] when its process is killed.
 //!
 //! A replay needs a side that draws the recorded keys: [`tap`] is a provider that draws from a [`script`] and tells
 //! what it is asked for, [`store`] tells what is written to it, and both tell it to a [`trace`].
@@ -19,6 +19,7 @@ pub mod replay;
 pub mod script;
 pub mod side;
 pub mod store;
+pub mod store_kills;
 pub mod store_suite;
 pub mod tap;
 pub mod trace;

@@ -1,7 +1,7 @@
 //! What every ratchet store must do (PROTOCOL 5.5), whatever it keeps the pairs in.
 //!
 //! A store's own tests run [`EVERY_STORE`] over a fresh one each, and, where pairs outlive the store,
-//! [`survives_reopening`].
+//! [`survives_reopening`] and what is in [`store_kills`](crate::store_kills).
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::sync::Barrier;

@@ -58,7 +58,7 @@ pub(crate) fn strangers(report: &mut Report) {
 }
 
 /// A fragment of a hello that nobody sent.
-fn forged_fragment(number: u8, count: u8, len: usize) -> Vec<u8> {
+pub(crate) fn forged_fragment(number: u8, count: u8, len: usize) -> Vec<u8> {
     let mut fragment = vec![0x5a; 16 + len];
     fragment[..8].copy_from_slice(&[0, 0, 0, 0, number, count, 0, 0]);
     fragment

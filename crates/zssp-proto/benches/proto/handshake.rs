@@ -12,7 +12,7 @@ use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_1024
 use aws_lc_rs::{digest, hmac};
 use zssp_proto::crypto::AwsLc;
 
-use crate::measure::{Case, Report, timed};
+use crate::measure::{Case, FLOOR, Report, timed};
 use crate::peers::{Peer, meet};
 
 /// Both sides, each beside its floor.
@@ -22,12 +22,12 @@ pub(crate) fn sides(report: &mut Report) {
     let mut bob = Peer::new(b"bob", Arc::new(AwsLc));
     let name = "handshake/initiator";
     if report.wants(name) {
-        let case = Case { name, batch: 1, bytes: 0 };
+        let case = Case { name, batch: 1, bytes: 0, base: FLOOR };
         report.compare(&case, || timed(|| peers.initiator()), || run(&mut alice, &mut bob).0);
     }
     let name = "handshake/responder";
     if report.wants(name) {
-        let case = Case { name, batch: 1, bytes: 0 };
+        let case = Case { name, batch: 1, bytes: 0, base: FLOOR };
         report.compare(&case, || timed(|| peers.responder()), || run(&mut alice, &mut bob).1);
     }
 }

@@ -21,6 +21,7 @@ mod measure;
 mod packets;
 mod peers;
 mod sessions;
+mod silent;
 mod threads;
 
 fn main() {
@@ -39,4 +40,6 @@ fn main() {
         "a hello from a stranger, and what its sender pays for a challenge (with the making of its hello)",
     );
     flood::strangers(&mut report);
+    report.section("the same where only known peers are answered, and nobody is challenged");
+    silent::strangers(&mut report);
 }

@@ -8,7 +8,7 @@ use zssp_proto::crypto::AwsLc;
 use zssp_proto::{Received, Session};
 
 use crate::floor::{Layout, RawKeys};
-use crate::measure::{Case, Report, timed};
+use crate::measure::{Case, FLOOR, Report, timed};
 use crate::peers::{Peer, meet};
 
 pub(crate) const MTU: usize = 1500;
@@ -45,7 +45,7 @@ pub(crate) fn seal(report: &mut Report) {
                 }
             })
         };
-        report.compare(&Case { name, batch, bytes }, floor, ours);
+        report.compare(&Case { name, batch, bytes, base: FLOOR }, floor, ours);
     }
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn open(report: &mut Report) {
                 }
             })
         };
-        report.compare(&Case { name, batch, bytes }, floor, ours);
+        report.compare(&Case { name, batch, bytes, base: FLOOR }, floor, ours);
     }
 }
 

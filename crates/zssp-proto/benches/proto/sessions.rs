@@ -1,9 +1,10 @@
 //! Packets to one of many sessions: what finding a session costs when nothing of it is in the cache, and when ten of
-//! them have all the traffic. The floor has as many keys, and is told which to use.
+//! them have all the traffic. The floor has as many keys, and is told which to use; a second line compares with ten
+//! sessions in all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zssp_proto::crypto::{
     AwsLc, Encapsulation, InvalidKey, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair,
@@ -12,7 +13,7 @@ use zssp_proto::crypto::{
 use zssp_proto::{Limits, Session};
 
 use crate::floor::{Layout, RawKeys};
-use crate::measure::{Case, Report, timed};
+use crate::measure::{Case, Dice, FLOOR, Report, timed};
 use crate::packets::MTU;
 use crate::peers::{Peer, meet};
 
@@ -25,26 +26,24 @@ pub(crate) fn many(report: &mut Report) {
         let name = &format!("sessions/{count}");
         if report.named(name) || usual && report.wants(name) {
             let mut crowd = crowd(count);
-            rotate(report, &format!("{name}/ten busy"), &mut crowd, 10);
-            rotate(report, name, &mut crowd, count);
+            for (name, busy) in [(format!("{name}/ten busy"), 10), (name.clone(), count)] {
+                beside_the_library(report, &name, &mut crowd, busy);
+                beside_ten(report, &name, &mut crowd, busy);
+            }
         }
     }
 }
 
-/// Opens packets of `busy` sessions in any order.
-fn rotate(report: &mut Report, name: &str, (sessions, bob, from): &mut Crowd, busy: usize) {
-    let count = sessions.len();
-    // Far apart from each other, not the neighbours that were made first.
-    let chosen = |dice: &mut Dice| dice.below(busy) * (count / busy);
+/// Against the library with as many keys: what the protocol adds. What many keys cost by themselves is on both sides.
+fn beside_the_library(report: &mut Report, name: &str, crowd: &mut Crowd, busy: usize) {
     let layout = Layout::new(BYTES, MTU);
     let payload = [0x5a; BYTES];
-    let mut packets = vec![vec![0; layout.buffer_len()]; BATCH as usize];
-    let mut raw = packets.clone();
+    let mut raw = vec![vec![0; layout.buffer_len()]; BATCH as usize];
     // All hold the same key, so the one that seals leaves those that open out of the cache.
     let sealing = RawKeys::new();
+    let count = crowd.sessions.len();
     let opening: Vec<_> = (0..count).map(|_| RawKeys::new()).collect();
-    let mut joined = Vec::new();
-    let (mut counter, mut floor_dice, mut dice) = (0, Dice(1), Dice(2));
+    let (mut counter, mut joined, mut floor_dice, mut dice) = (0, Vec::new(), Dice(1), Dice(2));
     let floor = || {
         let first = counter;
         for packet in &mut raw {
@@ -53,36 +52,55 @@ fn rotate(report: &mut Report, name: &str, (sessions, bob, from): &mut Crowd, bu
         }
         timed(|| {
             for (packet, counter) in raw.iter_mut().zip(first + 1..) {
-                opening[chosen(&mut floor_dice)].open(counter, &layout, packet, &mut joined);
+                opening[chosen(&mut floor_dice, busy, count)].open(counter, &layout, packet, &mut joined);
             }
         })
     };
-    let ours = || {
-        for packet in &mut packets {
-            sessions[chosen(&mut dice)].seal(&payload, MTU, packet).unwrap();
-        }
-        let now = Instant::now();
-        timed(|| {
-            for packet in &mut packets {
-                bob.context.receive(now, *from, packet, &mut bob.scratch).unwrap();
-            }
-        })
-    };
-    report.compare(&Case { name, batch: BATCH, bytes: BYTES }, floor, ours);
+    let case = Case { name, batch: BATCH, bytes: BYTES, base: FLOOR };
+    report.compare(&case, floor, || crowd.open_batch(&mut dice, busy));
 }
 
-/// Random enough that no cache foresees it.
-struct Dice(u64);
+/// Against the same with ten sessions in all: how it grows, and with it what the caches of the machine no longer hold.
+fn beside_ten(report: &mut Report, name: &str, crowd: &mut Crowd, busy: usize) {
+    let (mut ten, mut ten_dice, mut dice) = (self::crowd(10), Dice(1), Dice(2));
+    // Twice, the first time to have what the other has driven out of the caches back where it would be.
+    let twice = |crowd: &mut Crowd, dice: &mut Dice, busy| {
+        crowd.open_batch(dice, busy);
+        crowd.open_batch(dice, busy)
+    };
+    let case = Case { name, batch: BATCH, bytes: BYTES, base: "ten  " };
+    report.compare(&case, || twice(&mut ten, &mut ten_dice, 10), || twice(crowd, &mut dice, busy));
+}
 
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
-    }
+/// One of those of `count` that are busy: far apart from each other, not the neighbours that were made first.
+fn chosen(dice: &mut Dice, busy: usize, count: usize) -> usize {
+    dice.below(busy) * (count / busy)
 }
 
 /// Bob, the other ends of his sessions, each of another peer, and the address they have in common.
-type Crowd = (Vec<Session>, Peer, zssp_proto::Address);
+struct Crowd {
+    sessions: Vec<Session>,
+    bob: Peer,
+    from: zssp_proto::Address,
+    packets: Vec<Vec<u8>>,
+}
+
+impl Crowd {
+    /// How long it takes to open a batch of packets of `busy` sessions in any order.
+    fn open_batch(&mut self, dice: &mut Dice, busy: usize) -> Duration {
+        let Self { sessions, bob, from, packets } = self;
+        let payload = [0x5a; BYTES];
+        for packet in &mut *packets {
+            sessions[chosen(dice, busy, sessions.len())].seal(&payload, MTU, packet).unwrap();
+        }
+        let now = Instant::now();
+        timed(|| {
+            for packet in packets {
+                bob.context.receive(now, *from, packet, &mut bob.scratch).unwrap();
+            }
+        })
+    }
+}
 
 fn crowd(count: usize) -> Crowd {
     let now = Instant::now();
@@ -98,7 +116,8 @@ fn crowd(count: usize) -> Crowd {
             meet(now, &mut alice, &mut bob).0
         })
         .collect();
-    (sessions, bob, from)
+    let packets = vec![vec![0; Layout::new(BYTES, MTU).buffer_len()]; BATCH as usize];
+    Crowd { sessions, bob, from, packets }
 }
 
 /// AWS-LC without the public-key operations, which would take most of the time of setting up: every secret is the

@@ -77,6 +77,8 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let attempt = attempt.clone();
     let next = AwaitResponse { attempt, xk, kid, header, pair, hello, made: now, timers };
     let transmit = inner.hello_transmit(&next);
+    // What the old state has tried to write does not matter any more: this one's own copy is what is there.
+    *cell.doubt.lock() = None;
     //= ZSSP-ST-02  A1 is entered
     taken.commit(Phase::AwaitResponse(Box::new(next)))?;
     inner.free(old_kid);
@@ -188,7 +190,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         &body,
     )
     .map_err(|_| Fault::Malformed)?;
-    if task.compare_and_swap(&cell.name, &state.pair, &pair)? == Swap::Conflict {
+    if task.replace(cell, &state.pair, &pair)? == Swap::Conflict {
         return control::lost(task, cell, taken);
     }
 

@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::builder::ContextBuilder;
-use super::handshake::Task;
 use super::load::Load;
 use super::open::{Open, OpenError};
 use super::outbox::{EndReason, Event, Outbox};
@@ -17,7 +16,7 @@ use crate::crypto::{Provider, ProviderError, Secret};
 use crate::error::Fault;
 use crate::identity::{PublicKey, StaticKey};
 use crate::policy::{Hellos, Policy};
-use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, StoreError, Swap};
+use crate::ratchet::{Fingerprint, PeerName};
 use crate::session::{Session, SessionId};
 use crate::suite::Suite;
 use crate::sync::{RankedMutex, rank};
@@ -427,50 +426,3 @@ const MAX_INCOMPLETE_PACKETS: usize = 64;
 /// Bytes that an incomplete X2 or X3 may take. Whoever sent the hello knows the header keys of B2, so this is what a
 /// stranger can fill.
 const MAX_HANDSHAKE_BYTES: usize = Completion::MAX_LEN + MAX_FRAGMENTS;
-
-impl Task<'_> {
-    /// The pair of `peer`. A failure is told, and is as if the packet had been lost.
-    //= ZSSP-RAT-05  a storage error drops the packet with nothing changed
-    pub(super) fn load(&mut self, peer: &PeerName) -> Result<RatchetPair, Fault> {
-        let result = self.store.load(peer);
-        self.told(result)
-    }
-
-    /// The state of this fingerprint.
-    pub(super) fn find(&mut self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, Fault> {
-        let result = self.store.find(fingerprint);
-        self.told(result)
-    }
-
-    /// Writes `new` in the place of `old`; nothing when they are the same.
-    //= ZSSP-RAT-03  every write is a compare-and-swap against the session's own copy
-    pub(super) fn compare_and_swap(
-        &mut self,
-        peer: &PeerName,
-        old: &RatchetPair,
-        new: &RatchetPair,
-    ) -> Result<Swap, Fault> {
-        // C1 after a downgrade finds no state 2 to drop: a durable write that changes nothing is spared.
-        if old.same(new) {
-            return Ok(Swap::Stored);
-        }
-        let failed = match self.store.compare_and_swap(peer, old, new) {
-            Ok(swap) => return Ok(swap),
-            Err(error) => error,
-        };
-        // It may be there all the same, and would look like another session's when the packet comes again. Written once
-        // more, it is as durable as any other.
-        let is_there = self.store.load(peer).is_ok_and(|stored| stored.same(new));
-        if is_there && let Ok(swap) = self.store.compare_and_swap(peer, new, new) {
-            return Ok(swap);
-        }
-        self.told(Err(failed))
-    }
-
-    fn told<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Fault> {
-        result.map_err(|error| {
-            self.outbox.events.push(Event::StoreFailed { error });
-            Fault::Store
-        })
-    }
-}

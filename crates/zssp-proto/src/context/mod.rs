@@ -25,6 +25,7 @@ mod routes;
 mod scratch;
 mod sessions;
 mod stats;
+mod storage;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -39,6 +40,7 @@ pub use receive::{Datagram, Received};
 pub(crate) use routes::Ingress;
 pub use scratch::Scratch;
 pub use stats::Stats;
+pub(crate) use storage::Doubt;
 
 use crate::crypto::Provider;
 use crate::identity::{PublicKey, StaticKey};

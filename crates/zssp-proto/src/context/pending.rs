@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::peers::Moment;
 use super::routes::Ingress;
+use super::storage::Doubt;
 use crate::address::Address;
 use crate::suite::Suite;
 use crate::sync::{RankedMutex, rank};
@@ -35,6 +36,8 @@ pub(crate) struct AwaitCompletion {
     /// Where X2 went.
     pub(crate) address: Address,
     pub(crate) header: HeaderKeys,
+    /// What a write of this handshake that failed has left open.
+    pub(crate) doubt: Option<Box<Doubt>>,
 }
 
 enum State {

@@ -69,7 +69,7 @@ fn respond(
     };
     task.outbox.transmits.push(Transmit::new(&envelope, &packet).map_err(|_| Fault::Malformed)?);
     let since = inner.peers.lock().moment();
-    let state = AwaitCompletion { xk, remote_kid, suite, address: from, header };
+    let state = AwaitCompletion { xk, remote_kid, suite, address: from, header, doubt: None };
     Ok(Pending::new(kid, (since, task.now), state))
 }
 
@@ -209,15 +209,20 @@ fn judge(
 }
 
 /// Checks and writes the ratchet, enters S1 and sends C1.
-fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy) -> Result<(), Fault> {
+fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Policy) -> Result<(), Fault> {
     let inner = task.inner;
-    let old = match task.load(&name) {
-        Ok(old) => old,
+    let stored = match task.load(&name) {
+        Ok(stored) => stored,
         // The next copy of X3 asks the application again.
         Err(fault) => {
             request.pending.put_back(request.state);
             return Err(fault);
         }
+    };
+    // An earlier copy of X3 may have been accepted, and its write have failed.
+    let old = match &request.state.doubt {
+        Some(doubt) => doubt.undo(stored),
+        None => stored,
     };
     let downgraded = match judge(task, &request, &old, (&name, policy)) {
         Verdict::Forget(fault) => {
@@ -233,7 +238,7 @@ fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy)
 
     //= ZSSP-RAT-10  state 1 is the new one, state 2 none
     let new = RatchetPair { first: request.completion.keys.ratchet.duplicate(), second: None };
-    match task.compare_and_swap(&name, &old, &new) {
+    match task.compare_and_swap(&name, (&old, &mut request.state.doubt), &new) {
         Ok(Swap::Stored) => {}
         Ok(Swap::Conflict) => {
             inner.forget(&request.pending);

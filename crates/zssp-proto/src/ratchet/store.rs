@@ -7,7 +7,8 @@ use super::{Fingerprint, PeerName, RatchetPair, RatchetState};
 ///
 /// The protocol calls it while it runs a [`Handshake`](crate::Handshake), with nothing locked: it may block.
 /// Every write is one atomic compare-and-swap, and must be durable when it returns. After a crash the pair found
-/// must be the old or the new one, never a mixture, never nothing.
+/// must be the old or the new one, never a mixture, never nothing. In the repository, `testing/harness` has what every
+/// store is tested with, those that outlive the process by killing it in the middle of everything.
 ///
 /// # Security
 /// The keys in here decide whether an attacker who stole a static key can impersonate a peer. Wipe what is
@@ -30,7 +31,7 @@ pub trait RatchetStore: Send + Sync {
     /// # Errors
     /// When the store could not be read or written. Nothing has changed then, unless the medium failed while it made
     /// the change durable: then all of it may be there after all, which the next [`load`](Self::load) tells. The protocol
-    /// asks for it at once, and writes `new` in its own place if it is there.
+    /// asks before it writes again, and does not take its own write for a conflict.
     fn compare_and_swap(
         &self,
         peer: &PeerName,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::keys::Directed;
 use super::{kk, xk};
-use crate::context::{EndReason, Inner, Open, Transmit};
+use crate::context::{Doubt, EndReason, Inner, Open, Transmit};
 use crate::crypto::{ProtectKey, UnprotectKey};
 use crate::error::Fault;
 use crate::identity::PublicKey;
@@ -268,11 +268,13 @@ pub(crate) struct Cell {
     pub(crate) peer: PublicKey,
     pub(crate) name: PeerName,
     phase: RankedMutex<{ rank::PHASE }, Phase>,
+    /// What a write of this session that failed has left open.
+    pub(crate) doubt: RankedMutex<{ rank::DOUBT }, Option<Box<Doubt>>>,
 }
 
 impl Cell {
     pub(crate) fn new(id: SessionId, peer: PublicKey, name: PeerName, phase: Phase) -> Self {
-        Self { id, peer, name, phase: RankedMutex::new(phase) }
+        Self { id, peer, name, phase: RankedMutex::new(phase), doubt: RankedMutex::new(None) }
     }
 
     /// Takes the state out to compute with it, nothing locked. It goes back when the guard is dropped, or is replaced

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// A hundred thousand hellos a second that nobody has made: of the right length and of random content.
-struct Flood {
+/// Hellos without end: of the right length and of random content, or recorded ones.
+pub(super) struct Flood {
     random: Xoshiro256PlusPlus,
     sources: Sources,
     /// Made beforehand.
@@ -11,14 +11,18 @@ struct Flood {
     /// The answer to a challenge that is to be answered.
     answer: Option<Vec<u8>>,
     mtu: usize,
-    arrived: u64,
+    /// How many arrive in a thousandth of a second.
+    pub(super) in_a_millisecond: u32,
+    pub(super) arrived: u64,
     /// Those of them that answered a challenge.
     answered: usize,
+    /// How many answers went back at once.
+    pub(super) replies: usize,
 }
 
 /// Where a flood comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sources {
+pub(super) enum Sources {
     /// One address that is somebody's, who answers five hundred challenges a second, as fast as one core can.
     One,
     /// From everywhere, so nobody gets the challenges.
@@ -28,7 +32,8 @@ enum Sources {
 }
 
 impl Flood {
-    fn new(seed: u64, sources: Sources, mtu: usize) -> Self {
+    /// A hundred thousand a second that nobody has made.
+    pub(super) fn new(seed: u64, sources: Sources, mtu: usize) -> Self {
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let hellos = (0..500)
             .map(|_| {
@@ -40,12 +45,28 @@ impl Flood {
                 hello
             })
             .collect();
-        Self { random, sources, hellos, answer: None, mtu, arrived: 0, answered: 0 }
+        Self {
+            random,
+            sources,
+            hellos,
+            answer: None,
+            mtu,
+            in_a_millisecond: 100,
+            arrived: 0,
+            answered: 0,
+            replies: 0,
+        }
     }
 
-    /// What arrives in a thousandth of a second, and what comes of it.
-    fn arrive(&mut self, pair: &mut Pair) {
-        for number in 0..100 {
+    /// From everywhere, and all the same one.
+    pub(super) fn of(seed: u64, hello: Vec<u8>) -> Self {
+        let forged = Self::new(seed, Sources::Spoofed, hello.len());
+        Self { hellos: vec![hello], ..forged }
+    }
+
+    /// What arrives in about a thousandth of a second, at random moments, and what comes of it.
+    pub(super) fn arrive(&mut self, pair: &mut Pair) {
+        for number in 0..self.in_a_millisecond {
             let mut hello = self.hellos[self.random.random_range(0..self.hellos.len())].clone();
             if let Some(answer) = self.answer.take() {
                 hello[HELLO - 32..].copy_from_slice(&answer);
@@ -65,14 +86,16 @@ impl Flood {
             }
             // What goes back goes to nobody, or to him.
             for (_, reply) in pair.bob.take_outgoing() {
+                self.replies += 1;
                 if number == 0 && self.sources == Sources::One && self.random.random_bool(0.5) {
                     self.answer = Some(proof_of_work(&reply[20..]));
                 }
             }
             honest.into_iter().for_each(|(to, datagram)| pair.bob.put_back(to, datagram));
             self.arrived += 1;
+            let mean = MS / self.in_a_millisecond;
+            pair.drive_for(self.random.random_range(Duration::ZERO..2 * mean));
         }
-        pair.drive_for(MS);
     }
 
     /// What is sent of a hello: two fragments of nearly the same size where it does not fit a datagram.

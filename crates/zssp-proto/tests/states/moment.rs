@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use zssp_harness::pair::{Forgery, Happening, KeyLog, Pair, Peer, Setup, ToyCurve};
 use zssp_proto::crypto::PROVIDERS;
-use zssp_proto::{Open, PeerName};
+use zssp_proto::{EndReason, Open, PeerName};
 
 /// How packets are named in the table, by their type.
 const NAMES: [&str; 10] = ["X1", "X2", "X3", "C1", "C2", "K1", "K2", "D", "P", "challenge"];
@@ -261,6 +261,44 @@ impl Moment {
         }
     }
 
+    /// Another X2 or X3 than the one that was, or is to be, read, and as genuine: the peer's answer to a second copy of the
+    /// hello; what a peer that has died, and begun anew, completes its next handshake with.
+    pub(super) fn anew(&mut self, packet_type: u8) -> Option<Vec<u8>> {
+        match packet_type {
+            1 if self.who == Who::Alice => {
+                let hello = self.pair.wire[0].bytes.clone();
+                self.peer().receive(1, hello);
+                self.peer().take_outgoing().into_iter().next().map(|(_, datagram)| datagram)
+            }
+            // B2 would be over before its peer, who has stored what X3 leads to, may do without it.
+            2 if self.way != Way::Delivered(2) => {
+                self.peer().restart();
+                let (to, at) = (self.subject().public_key(), self.subject().address());
+                self.peer().open_with(Open::to(to, at).give_up_after(None)).unwrap();
+                self.completed().or_else(|| {
+                    // One that read K1 before it died is not certain yet of what became of its K2.
+                    self.pair.stand_still_for(Duration::from_secs(10));
+                    self.peer().meet_deadlines();
+                    self.completed()
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The X3 to which the hello leads that the peer has just sent.
+    fn completed(&mut self) -> Option<Vec<u8>> {
+        let (subject, peer) = (self.subject().node, self.peer().node);
+        for (_, hello) in self.peer().take_outgoing() {
+            self.subject().receive(peer, hello);
+        }
+        for (_, response) in self.subject().take_outgoing() {
+            self.peer().receive(subject, response);
+        }
+        self.forget();
+        self.peer().take_outgoing().into_iter().next().map(|(_, datagram)| datagram)
+    }
+
     /// The type of the packet with which the peer has said last that it has a key, C1 or C2: that one is its latest.
     fn confirmed_with(&self) -> u8 {
         match (self.way, self.who) {
@@ -341,6 +379,16 @@ impl Moment {
         self.outcome()
     }
 
+    /// The application asks for another key, where there is a session; what comes of it.
+    pub(super) fn ask_for_a_key(&mut self) -> Option<String> {
+        let subject = self.subject();
+        if subject.stats().sessions == 0 || !subject.has_session() {
+            return None;
+        }
+        subject.rekey();
+        Some(self.outcome())
+    }
+
     /// Lets time pass, and says what comes of it.
     pub(super) fn wait(&mut self, time: Duration) -> String {
         let pending = self.subject().stats().pending_handshakes;
@@ -357,6 +405,7 @@ impl Moment {
         let mut words: Vec<String> = subject.take_faults().iter().map(|fault| format!("{fault:?}")).collect();
         words.extend(subject.take_happenings().iter().map(|happening| match happening {
             Happening::Asked => "asks".into(),
+            Happening::Ended(EndReason::Replaced { .. }) => "replaces".into(),
             Happening::Ended(reason) => format!("{reason:?}"),
             Happening::Established(_) => "opens".into(),
             other => format!("{other:?}"),
@@ -367,7 +416,7 @@ impl Moment {
             let is_new = name == "X1" && datagram[16..20] != kid;
             words.push(format!("+{}{name}", if is_new { "new " } else { "" }));
         }
-        if words.is_empty() { "ok".into() } else { words.join(" ") }
+        if words.is_empty() { "ok".into() } else { words.join(" ").replace("opens replaces", "replaces") }
     }
 
     /// The state as others see it: by what is sent again after a second, and where nothing is, by what is held.

@@ -1,7 +1,6 @@
 //! A disk in memory that fails when told to and, when the power goes, forgets what was not synced.
 
 use std::io;
-use std::mem;
 use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
@@ -44,7 +43,7 @@ struct State {
     fault: Fault,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Write {
     Bytes { offset: usize, bytes: Vec<u8> },
     Length(usize),
@@ -65,16 +64,22 @@ impl Disk {
         }
     }
 
-    /// The content after a crash. The disk stays dead.
+    /// From now on this fault comes, operations counted from here.
+    pub(super) fn set_fault(&self, fault: Fault) {
+        let mut state = self.0.lock().unwrap();
+        (state.operations, state.fault) = (0, fault);
+    }
+
+    /// The content after a crash. The disk stays dead, and its content what it was.
     pub(super) fn crash(&self, survivors: Survivors) -> Vec<u8> {
         let mut state = self.0.lock().unwrap();
         state.fault = Fault::From(0);
-        let mut image = mem::take(&mut state.synced);
+        let mut image = state.synced.clone();
         let mut random = match survivors {
             Survivors::Some(seed) => seed,
             Survivors::All | Survivors::None => 0,
         };
-        for write in mem::take(&mut state.unsynced) {
+        for write in state.unsynced.clone() {
             for part in write.sectors() {
                 random =
                     random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -7,8 +7,8 @@ use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{PROVIDERS, Provider, Secret};
 use zssp_proto::{
     Address, Authorize, Challenging, Context, Datagram, EndReason, Event, Fault, Fingerprint, Handshake,
-    Limits, LinkAddress, Open, OpenError, Outbox, PeerName, Policy, Received, Rejection, Role, Scratch,
-    Session, SessionId, StaticKey, Stats, Suite,
+    Limits, LinkAddress, Open, OpenError, Origin, Outbox, PeerName, Policy, Received, Rejection, Role,
+    Scratch, Session, SessionId, StaticKey, Stats, Suite,
 };
 
 use super::keylog::KeyLog;
@@ -81,8 +81,8 @@ pub enum Pool {
     Held,
     /// A piece of work is lost with this probability, done at once otherwise.
     Losing(f64),
-    /// One after the other, each taking so long, and no more waiting than these: the rest is lost, and the context told
-    /// that there is too much.
+    /// One after the other, each taking so long, and hellos last. No hello waits where that many do: it is lost, and the
+    /// context told that there is too much.
     Worker {
         /// How long each takes.
         each: Duration,
@@ -440,12 +440,16 @@ impl Peer {
             Pool::AtOnce => self.run(handshake),
             Pool::Held => self.held.push_back((self.now, handshake)),
             Pool::Late(time) => self.held.push_back((self.now + time, handshake)),
-            Pool::Worker { queue, .. } if self.held.len() >= queue => {
+            Pool::Worker { queue, .. } if self.held.len() >= queue && is_hello(&handshake) => {
                 self.context.report_overload(self.now);
             }
             Pool::Worker { each, .. } => {
-                let free = self.held.back().map_or(self.now, |(ready, _)| *ready);
-                self.held.push_back((free.max(self.now) + each, handshake));
+                let first_hello = || self.held.iter().position(|(_, held)| is_hello(held));
+                let last = self.held.len();
+                let place = if is_hello(&handshake) { last } else { first_hello().unwrap_or(last) };
+                let before = place.checked_sub(1).map_or(self.now, |before| self.held[before].0);
+                self.held.range_mut(place..).for_each(|(ready, _)| *ready += each);
+                self.held.insert(place, (before.max(self.now) + each, handshake));
             }
             Pool::Losing(probability) => {
                 if !self.random.random_bool(probability) {
@@ -514,6 +518,10 @@ impl Peer {
             Answer::RefuseWith(rejection) => self.submit(authorize.refuse_with(rejection)),
         }
     }
+}
+
+fn is_hello(handshake: &Handshake) -> bool {
+    matches!(handshake.origin(), Some(Origin::Stranger(_)))
 }
 
 fn context(key: &StaticKey, setup: &Setup, keys: &KeyLog) -> Context {

@@ -6,6 +6,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
+use crate::sync::ArcSwapOption;
 
 /// Threads of these shares take `each` counters, when so many of a run are left to each share: none is taken twice,
 /// and afterwards it is known how many were taken.
@@ -78,5 +79,40 @@ fn loom_given_up() {
         assert!(own[1] == 2 || own[1] >= SPREAD, "{own:?}");
         assert_eq!(BTreeSet::from([own[0], own[1], other[0], other[1]]).len(), 4);
         assert_eq!(usage.packets(Role::Initiator), 1 + SPREAD - LONGEST + 4);
+    });
+}
+
+/// An epoch begins while both shares are at work, one of them at the end of its run and the other so far behind that the
+/// next run makes it give up: whoever has found the epoch takes no counter from before it, and so none that its uses are
+/// not counted by.
+//= ZSSP-ST-31  2^32 - 1 uses of one key: all of them count
+#[test]
+fn loom_an_epoch_begins_between_two_runs() {
+    loom::model(|| {
+        let usage = Arc::new(Usage::new(Role::Initiator));
+        let take = |usage: &Usage, share: usize| usage.next(&usage.shares[share]).0;
+        usage.shares[..2].iter().for_each(|share| share.length.store(LONGEST, Relaxed));
+        // All that the first share has left is just not too far behind, until the second takes its next run.
+        take(&usage, 0);
+        for _ in 0..SPREAD - LONGEST {
+            take(&usage, 1);
+        }
+        let start = Arc::new(ArcSwapOption::from_pointee(0));
+        let other = {
+            let (usage, start) = (usage.clone(), start.clone());
+            thread::spawn(move || {
+                [(); 2].map(|()| {
+                    let found = start.load_full().expect("there is an epoch");
+                    (*found, take(&usage, 0))
+                })
+            })
+        };
+        take(&usage, 1);
+        let next = usage.epoch_start().packets;
+        assert!(next > 1, "what the first share has left is from before it");
+        start.store(Some(next.into()));
+        for (start, counter) in other.join().expect("the thread does not panic") {
+            assert!(counter >= start, "{counter} under an epoch that began at {start}");
+        }
     });
 }
