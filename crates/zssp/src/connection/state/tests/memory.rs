@@ -17,11 +17,11 @@ fn behind_acks(message: &[u8]) -> Vec<u8> {
 fn a_short_message_does_not_hold_the_memory_of_a_long_payload() {
     for (message, kept) in [(vec![7; 1], false), (vec![7; 1000], false), (vec![7; 60_000], true)] {
         let memory = Bytes::from(behind_acks(&message));
-        let mut state = End::new(Instant::now(), settings(), Role::Initiator).state;
+        let (now, mut end) = (Instant::now(), End::new(Instant::now(), settings(), Role::Initiator));
         let payload = Incoming::read(Body { bytes: &memory, memory: Some(&memory) }, None);
         let Incoming::Parsed(payload) = payload else { panic!("no datagram") };
-        state.handle_payload(Instant::now(), payload, &mut Effects::default());
-        let arrived = state.take_message(CHANNEL).unwrap();
+        end.with(now, |state, effects| state.handle_payload(now, payload, effects));
+        let arrived = end.take(now).unwrap();
         assert_eq!(arrived.data, message);
         assert_eq!(memory.as_ptr_range().contains(&arrived.data.as_ptr()), kept, "{} bytes", message.len());
     }
