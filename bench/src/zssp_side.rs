@@ -93,7 +93,7 @@ impl Pair {
         let serving = tokio::spawn(async move {
             while let Some(message) = server.receive().await {
                 let data = message.data().clone();
-                if message.reply(data).await.is_err() {
+                if message.reply(data).is_err() {
                     break;
                 }
             }

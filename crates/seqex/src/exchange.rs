@@ -23,6 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub struct SeqEx<S, R = S> {
     capacity: u32,
+    /// Numbers that are left to claimed answers.
+    kept: u32,
     give_up_after: Option<Nanos>,
     outgoing: SendWindow<S>,
     recovery: Recovery,
@@ -44,6 +46,7 @@ impl<S, R> SeqEx<S, R> {
         let Config { capacity, first_seq, resend, give_up_after, feedback } = config;
         Self {
             capacity: capacity.packets(),
+            kept: 0,
             give_up_after: give_up_after.map(Nanos::from),
             outgoing: SendWindow::new(capacity, first_seq),
             recovery: Recovery::new(resend, feedback, capacity, give_up_after.map(Nanos::from)),
@@ -75,7 +78,7 @@ impl<S, R> SeqEx<S, R> {
         if self.closed {
             Err(Refusal::Closed)
         //= ZSSP-SEQ-12  which of the two has to act
-        } else if self.outgoing.span() + 1 >= self.capacity {
+        } else if self.outgoing.span() + self.kept + 1 >= self.capacity {
             Err(Refusal::RemoteBehind)
         } else if self.room() == 0 {
             Err(Refusal::LocalUnanswered)
@@ -91,12 +94,12 @@ impl<S, R> SeqEx<S, R> {
             return 0;
         }
         // The last one is not for new packets: see "No deadlock" in the crate's documentation.
-        self.free().saturating_sub(1)
+        self.free_for_new().saturating_sub(1)
     }
 
     /// Whether [`poll_deliver`](Self::poll_deliver) has something.
     pub fn can_deliver(&self) -> bool {
-        !self.acknowledged.is_empty() || self.incoming.choose(self.free(), Taker::Anyone).is_some()
+        !self.acknowledged.is_empty() || self.incoming.choose(self.free_for_new(), Taker::Anyone).is_some()
     }
 
     /// Whether [`poll_transmit`](Self::poll_transmit) has something. Forgets resends and hints that have become
@@ -263,6 +266,17 @@ impl<S, R> SeqEx<S, R> {
         self.outgoing.claim(seq)
     }
 
+    /// Keeps `count` numbers of the send window free, two less than its capacity at most, for what
+    /// [`poll_answer`](Self::poll_answer) delivers; 0 at first. For those who take in nothing new while replies of theirs
+    /// wait for something: the peer, which may be in the same position, still gets those that were made, and as it takes
+    /// them, the wait ends.
+    ///
+    /// That there is no deadlock still holds as long as what `poll_answer` delivers is acknowledged, and not replied to;
+    /// before replying to such a packet, keep nothing, once and for all.
+    pub fn keep_for_answers(&mut self, count: u32) {
+        self.kept = count.min(self.capacity - 2);
+    }
+
     /// Answers a delivered packet with data. There is always room for it. The reply is a packet like
     /// any other: the peer will answer it in turn, and then its data comes back.
     ///
@@ -364,7 +378,7 @@ impl<S, R> SeqEx<S, R> {
         if let Some(Numbered { seq, data }) = self.acknowledged.pop_front() {
             return Some(Delivery::Acknowledged { seq, data });
         }
-        let (token, Stored { data, answers, .. }) = self.deliver(Taker::Anyone)?;
+        let (token, Stored { data, answers, .. }) = self.deliver(self.free_for_new(), Taker::Anyone)?;
         Some(match answers {
             None => Delivery::Payload { token, data },
             Some(Numbered { seq: sent_seq, data: sent }) => Delivery::Reply { token, data, sent_seq, sent },
@@ -377,7 +391,7 @@ impl<S, R> SeqEx<S, R> {
         if let Some(Numbered { seq: sent_seq, data: sent }) = self.acknowledged_claims.pop_front() {
             return Some(Answer::Acknowledged { sent_seq, sent });
         }
-        let (token, Stored { data, answers, .. }) = self.deliver(Taker::Claimant)?;
+        let (token, Stored { data, answers, .. }) = self.deliver(self.free(), Taker::Claimant)?;
         // Only a packet that answers one of ours has a claimant.
         let Numbered { seq: sent_seq, data: sent } = answers?;
         Some(Answer::Reply { token, data, sent_seq, sent })
@@ -429,9 +443,14 @@ impl<S, R> SeqEx<S, R> {
         self.capacity - self.outgoing.span() - self.incoming.unanswered()
     }
 
+    /// Those of them that are not kept for claimed answers.
+    fn free_for_new(&self) -> u32 {
+        self.free().saturating_sub(self.kept)
+    }
+
     #[inline]
-    fn deliver(&mut self, taker: Taker) -> Option<(Token, Stored<S, R>)> {
-        let (seq, stored) = self.incoming.deliver(self.free(), taker)?;
+    fn deliver(&mut self, room: u32, taker: Taker) -> Option<(Token, Stored<S, R>)> {
+        let (seq, stored) = self.incoming.deliver(room, taker)?;
         Some((Token { seq, order: stored.order }, stored))
     }
 

@@ -182,6 +182,11 @@
 //!
 //! The argument needs a second number beside the one in use, so the least capacity is 2.
 //!
+//! Where numbers are [kept for answers](SeqEx::keep_for_answers), rules 1 and 2 hold for the others, and for claimed answers
+//! the last of all takes the place of the last of those. A claimed answer that is acknowledged gives its number back, so it
+//! can be left out of the count, and the argument is the same with *C* less what an end keeps, whether the other keeps as
+//! many or not.
+//!
 //! # Costs
 //!
 //! Both windows are allocated when the exchange is made: *C* slots each. The queues beside them are

@@ -54,7 +54,7 @@ fn serve(server: &Endpoint) -> Result<(), Box<dyn Error>> {
     let (_, mut stream) = block_on(connection.accept_stream())?;
     let bytes = block_on(stream.read_to_end(LEN))?;
     let question = block_on(connection.channel(0)?.receive()).ok_or("closed")?;
-    block_on(question.reply(format!("{} bytes, all of them {}", bytes.len(), bytes[0])))?;
+    question.reply(format!("{} bytes, all of them {}", bytes.len(), bytes[0]))?;
     block_on(connection.closed());
     Ok(())
 }

@@ -150,7 +150,7 @@ async fn requests(here: &Connection, there: &Connection) -> Result<(), Failure> 
     let serving = tokio::spawn(async move {
         while let Some(message) = server.receive().await {
             let data = message.data().clone();
-            if message.reply(data).await.is_err() {
+            if message.reply(data).is_err() {
                 break;
             }
         }

@@ -85,7 +85,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             let Ok(channel) = connection.channel(0) else { continue };
             if let Some(question) = channel.receive().await {
                 println!("from {from}: {}", String::from_utf8_lossy(question.data()));
-                let _ = question.reply("hello").await;
+                let _ = question.reply("hello");
             }
             connection.closed().await;
         }

@@ -23,7 +23,7 @@
 //!         let connection = incoming.accept().await?;
 //!         let channel = connection.channel(0)?;
 //!         while let Some(message) = channel.receive().await {
-//!             message.reply("got it").await?;
+//!             message.reply("got it")?;
 //!         }
 //!     }
 //!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())

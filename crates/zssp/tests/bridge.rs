@@ -55,7 +55,7 @@ fn plain_threads_use_connections_over_a_loop_that_loses_datagrams() {
             let got = block_on(stream.read_to_end(LEN)).unwrap();
             let message = block_on(connection.channel(0).unwrap().receive()).unwrap();
             assert_eq!(message.data(), "all?");
-            block_on(message.reply("all")).unwrap();
+            message.reply("all").unwrap();
             block_on(connection.closed());
             got
         });

@@ -142,7 +142,7 @@ fn requests_get_their_own_replies() {
                     // Answered in the reverse order, so that a mix-up would show.
                     for message in held.drain(..).rev() {
                         let reply = [b"re: ", &message.data()[..]].concat();
-                        message.reply(reply).await.unwrap();
+                        message.reply(reply).unwrap();
                     }
                 }
             }
@@ -180,12 +180,12 @@ fn a_reply_to_a_plain_message_arrives_with_what_it_answers() {
     run(async {
         let pair = pair().await;
         pair.here.channel(0).unwrap().send("ping").await.unwrap();
-        pair.there.channel(0).unwrap().receive().await.unwrap().reply("pong").await.unwrap();
+        pair.there.channel(0).unwrap().receive().await.unwrap().reply("pong").unwrap();
         let pong = pair.here.channel(0).unwrap().receive().await.unwrap();
         assert_eq!(pong.data(), "pong");
         assert_eq!(pong.in_reply_to().unwrap(), "ping");
         // The exchange goes on as long as somebody replies.
-        pong.reply("pung").await.unwrap();
+        pong.reply("pung").unwrap();
         let pung = pair.there.channel(0).unwrap().receive().await.unwrap();
         assert_eq!(pung.in_reply_to().unwrap(), "pong");
     });
@@ -203,14 +203,14 @@ fn a_request_given_up_leaves_nothing_behind() {
                 answer = here.request("never mind") => panic!("nobody has answered: {answer:?}"),
                 message = there.receive() => message.unwrap(),
             };
-            message.reply("too late").await.unwrap();
+            message.reply("too late").unwrap();
         }
         // More than a window of replies nobody waited for: were they kept, nothing would go any more.
         let asked = tokio::spawn({
             let here = here.clone();
             async move { here.request("still there?").await }
         });
-        there.receive().await.unwrap().reply("yes").await.unwrap();
+        there.receive().await.unwrap().reply("yes").unwrap();
         assert_eq!(asked.await.unwrap().unwrap(), "yes");
         here.flush().await.unwrap();
         there.flush().await.unwrap();
@@ -257,7 +257,7 @@ fn a_message_of_the_largest_size_fits_and_one_byte_more_does_not() {
         assert_eq!(sender.request(larger.clone()).await, Err(RequestError::Send(refusal.clone())));
         sender.send("a question").await.unwrap();
         let question = receiver.receive().await.unwrap();
-        assert_eq!(question.reply(larger).await, Err(refusal));
+        assert_eq!(question.reply(larger), Err(refusal));
         sender.flush().await.unwrap();
         sender.send(Bytes::new()).await.unwrap();
         assert!(receiver.receive().await.unwrap().data().is_empty(), "nothing is a message too");
@@ -371,9 +371,9 @@ fn a_request_that_is_not_answered_in_time_is_given_up() {
         let (here, there) = (pair.here.channel(0).unwrap(), pair.there.channel(0).unwrap());
         let asked = here.request_within(std::time::Duration::from_millis(50), "too slow?").await;
         assert_eq!(asked, Err(RequestError::TimedOut));
-        there.receive().await.unwrap().reply("yes").await.unwrap();
+        there.receive().await.unwrap().reply("yes").unwrap();
         // The late reply is taken and thrown away, and the channel goes on.
-        let serve = async { there.receive().await.unwrap().reply("pong").await.unwrap() };
+        let serve = async { there.receive().await.unwrap().reply("pong").unwrap() };
         let asking = here.request_within(std::time::Duration::from_secs(50), "ping");
         assert_eq!(tokio::join!(asking, serve).0.unwrap(), "pong");
         there.flush().await.unwrap();

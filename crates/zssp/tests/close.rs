@@ -52,7 +52,7 @@ fn a_pending_request_is_answered_before_the_end() {
             let here = pair.here.clone();
             async move { here.close(0, b"").await }
         });
-        question.reply("answer").await.unwrap();
+        question.reply("answer").unwrap();
         assert_eq!(asking.await.unwrap().unwrap(), "answer");
         assert_eq!(closing.await.unwrap(), CloseReason::Local);
     });

@@ -149,7 +149,7 @@ fn many_connections_on_one_socket() {
                         let connection = incoming.accept().await.unwrap();
                         while let Some(message) = connection.channel(0).unwrap().receive().await {
                             let reply = message.data().clone();
-                            message.reply(reply).await.unwrap();
+                            message.reply(reply).unwrap();
                         }
                     });
                 }
@@ -281,9 +281,8 @@ fn a_restarted_peer_comes_back() {
             let client = Endpoint::bind("127.0.0.1:0", key.clone()).await.unwrap();
             let (here, there) = connect(&client, &server).await;
             assert_eq!(there.peer_key(), key.public_key());
-            let serve = async {
-                there.channel(0).unwrap().receive().await.unwrap().reply("welcome back").await.unwrap()
-            };
+            let serve =
+                async { there.channel(0).unwrap().receive().await.unwrap().reply("welcome back").unwrap() };
             let channel = here.channel(0).unwrap();
             let (reply, ()) = tokio::join!(channel.request(format!("round {round}")), serve);
             assert_eq!(reply.unwrap(), "welcome back");
@@ -311,8 +310,7 @@ fn garbage_changes_nothing_but_counters() {
             (rest, sent) = (after, sent + 1);
         }
         stranger.send_to(&[], server.local_addr()).unwrap();
-        let serve =
-            async { there.channel(0).unwrap().receive().await.unwrap().reply("unmoved").await.unwrap() };
+        let serve = async { there.channel(0).unwrap().receive().await.unwrap().reply("unmoved").unwrap() };
         let channel = here.channel(0).unwrap();
         let (reply, ()) = tokio::join!(channel.request("still there?"), serve);
         assert_eq!(reply.unwrap(), "unmoved");

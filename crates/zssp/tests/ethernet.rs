@@ -69,7 +69,7 @@ async fn exchange(pair: &Pair, len: usize) {
         for number in 0..100u32 {
             assert_eq!(channel.receive().await.unwrap().data(), &number.to_be_bytes()[..]);
         }
-        channel.receive().await.unwrap().reply("that much").await.unwrap();
+        channel.receive().await.unwrap().reply("that much").unwrap();
     };
     tokio::join!(sending, receiving, answering);
 }
@@ -141,7 +141,7 @@ fn a_connection_outlives_an_interface_that_goes_down_and_comes_up() {
             let answering = async {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 segment.ip(host, "link set eth0 up").unwrap();
-                pair.there.channel(1).unwrap().receive().await.unwrap().reply("yes").await.unwrap();
+                pair.there.channel(1).unwrap().receive().await.unwrap().reply("yes").unwrap();
             };
             let (answer, ()) = tokio::join!(asking, answering);
             assert_eq!(answer.unwrap(), "yes");

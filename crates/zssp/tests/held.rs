@@ -62,7 +62,7 @@ async fn unread_replies_are_not_sent_again_whole() {
         let replied = replied.clone();
         tokio::spawn(async move {
             while let Some(message) = channel.receive().await {
-                message.reply(vec![2; REPLY_LEN]).await.unwrap();
+                message.reply(vec![2; REPLY_LEN]).unwrap();
                 replied.fetch_add(1, Ordering::Relaxed);
             }
         });

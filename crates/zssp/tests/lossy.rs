@@ -155,7 +155,7 @@ fn requests_survive_a_tenth_lost() {
         tokio::spawn(async move {
             while let Some(message) = there.channel(0).unwrap().receive().await {
                 let reply = message.data().clone();
-                message.reply(reply).await.unwrap();
+                message.reply(reply).unwrap();
             }
         });
         let tasks: Vec<_> = (0..200)
@@ -204,7 +204,7 @@ fn two_may_meet_on_a_terrible_road() {
         let road = Road { delay: Duration::ZERO, lost: 4, doubled: 4, overtaken: 4 };
         let (here, there) = connect(road, 14, &client, &server).await;
         let asked = tokio::spawn(async move { here.channel(0).unwrap().request("still there?").await });
-        there.channel(0).unwrap().receive().await.unwrap().reply("barely").await.unwrap();
+        there.channel(0).unwrap().receive().await.unwrap().reply("barely").unwrap();
         assert_eq!(asked.await.unwrap().unwrap(), "barely");
     });
 }

@@ -41,7 +41,7 @@ fn a_connection_costs_what_is_used_of_it() {
         // One request and its reply, so that what is allocated at first use is counted.
         let used = cost(async |here, there| {
             let (asking, answering) = (here.channel(0).unwrap(), there.channel(0).unwrap());
-            let serve = async { answering.receive().await.unwrap().reply("pong").await.unwrap() };
+            let serve = async { answering.receive().await.unwrap().reply("pong").unwrap() };
             assert_eq!(tokio::join!(asking.request("ping"), serve).0.unwrap(), "pong");
         })
         .await;

@@ -120,7 +120,7 @@ fn the_mtu_of_a_real_road_is_followed() {
             let channel = there.channel(0).unwrap();
             while let Some(message) = channel.receive().await {
                 let len = message.data().len().to_string();
-                let _ = message.reply(len).await;
+                let _ = message.reply(len);
             }
         });
         send_until(&here, |mtu| mtu == 8952).await;

@@ -112,8 +112,7 @@ fn a_sign_of_life_keeps_a_silent_connection_reachable() {
             tokio::task::yield_now().await;
         }
         // Now the server can reach the client first.
-        let serve =
-            async { here.channel(0).unwrap().receive().await.unwrap().reply("still here").await.unwrap() };
+        let serve = async { here.channel(0).unwrap().receive().await.unwrap().reply("still here").unwrap() };
         let channel = there.channel(0).unwrap();
         assert_eq!(tokio::join!(channel.request("where are you?"), serve).0.unwrap(), "still here");
     });

@@ -186,7 +186,7 @@ async fn questions_get_on_beside_bulk() {
     let answering = there.channel(0).unwrap();
     tokio::spawn(async move {
         while let Some(message) = answering.receive().await {
-            message.reply("").await.unwrap();
+            message.reply("").unwrap();
         }
     });
     sleep(5 * SECOND).await;

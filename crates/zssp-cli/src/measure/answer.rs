@@ -68,7 +68,7 @@ async fn messages(channel: Channel) {
 async fn requests(channel: Channel) {
     while let Some(request) = channel.receive().await {
         let data = request.data().clone();
-        if request.reply(data).await.is_err() {
+        if request.reply(data).is_err() {
             return;
         }
     }
@@ -76,7 +76,7 @@ async fn requests(channel: Channel) {
 
 async fn reports(channel: Channel, filling: Arc<AtomicU64>) {
     while let Some(request) = channel.receive().await {
-        if request.reply(filling.load(Relaxed).to_be_bytes().to_vec()).await.is_err() {
+        if request.reply(filling.load(Relaxed).to_be_bytes().to_vec()).is_err() {
             return;
         }
     }

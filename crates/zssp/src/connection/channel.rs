@@ -12,14 +12,11 @@ use tokio::sync::oneshot;
 
 use super::Connection;
 use super::shared::Shared;
-use super::state::{Answering, Arrived, Handles, Sending};
+use super::state::{Answering, Arrived, Handles, MESSAGE_COST, Sending};
 use crate::clock;
 use crate::error::{CloseReason, RequestError, SendError};
 use crate::frame::LaneId;
 use crate::wait::until;
-
-/// What a message costs of the send buffer besides its bytes.
-const MESSAGE_COST: usize = 64;
 
 /// A reliable channel: messages arrive exactly once, and each is answered exactly once.
 ///
@@ -36,12 +33,19 @@ const MESSAGE_COST: usize = 64;
 /// A message occupies the sender's window until the receiving application has *answered* it: by replying, or by
 /// dropping the [`Message`]. A receiver that stops calling [`receive`](Self::receive), or keeps the messages, therefore
 /// stops the sender, and never holds more than the window's [`MAX_MESSAGES`](Self::MAX_MESSAGES) messages. The same
-/// window carries the answers: a side that holds all of the peer's messages unanswered cannot send either, so keep
-/// receiving while you send.
+/// window carries the answers: a side whose application keeps all of the peer's messages unanswered cannot send either,
+/// so keep receiving while you send.
 ///
 /// What the peer replies to a [`request`](Self::request) is taken at once. What it replies to other messages is a message,
 /// too: until it was received and dropped, it fills the peer's buffer for replies, and what it answers fills the send
 /// buffer here.
+///
+/// [`Message::reply`] never waits. Where a reply finds no room, `receive` gives out nothing on the channel but replies of
+/// the peer until it has some. So a peer that takes no replies costs no more memory than the buffer and the replies to
+/// the messages that the application had already; and two sides that both reply in the task that receives get on, however
+/// much they send, as long as both receive. Replies to replies are the exception: each takes up a place of the window, and
+/// of those, some are otherwise left to the peer's replies. Where both sides fill their windows with messages and answer
+/// replies by large replies, they may come to wait for each other.
 ///
 /// Clones are handles of the same channel; each message goes to one of those that receive. Channels do not hold each
 /// other up: each has its own window and its own order, and one has half of the send buffer at most, several what leaves
@@ -162,15 +166,17 @@ impl Channel {
         reply.unwrap_or(Err(RequestError::TimedOut))
     }
 
-    /// The next message of the peer; `None` when the connection has ended.
+    /// The next message of the peer; `None` when the connection has ended. While a reply of this side waits for room, only
+    /// [replies](Message::in_reply_to) of the peer come out.
     ///
     /// # Cancel safety
     /// Dropped before it resolves, no message was taken.
     pub async fn receive(&self) -> Option<Message> {
         let shared = self.shared();
         let arrived = until(&self.handles.arrival, || {
-            let (arrived, more, ended) = shared.look(|state| {
-                (state.take_message(self.id), state.has_messages(self.id), state.ended().is_some())
+            let (arrived, more, ended) = shared.with(|state, effects| {
+                let arrived = state.take_message(clock::now(), self.id, effects);
+                (arrived, state.has_messages(self.id), state.ended().is_some())
             });
             if more {
                 self.handles.arrival.notify_one();
@@ -191,7 +197,8 @@ impl Channel {
     /// Cancel safe: it only waits.
     pub async fn flush(&self) -> Result<(), CloseReason> {
         let shared = self.shared();
-        let outcome = until(&shared.changed, || {
+        let settled = shared.look(|state| state.settled(LaneId::Channel(self.id)));
+        let outcome = until(&settled, || {
             shared.look(|state| match (state.ended(), state.is_flushed(self.id)) {
                 (Some(reason), _) => Some(Err(reason.clone())),
                 (None, true) => Some(Ok(())),
@@ -279,47 +286,28 @@ impl Message {
         }
     }
 
-    /// Answers with `data`.
+    /// Answers with `data`. It is accepted at once, to be sent as a message of this side is.
     ///
-    /// Waits while the buffer for replies is full, or the channel has its share of it: it is as large as the
-    /// [send buffer](crate::Builder::send_buffer), and has room again when the peer takes replies. Those to a
-    /// [`request`](Channel::request) it takes by itself, others when its application is done with them. A reply to a
-    /// reply does not wait.
-    ///
-    /// Where both sides reply to what the other has sent without a request, and with more than fits, neither may wait for
-    /// its reply in the task that receives: it would not take the replies that the other waits with. Reply in a task of its
-    /// own then, or use requests.
+    /// The buffer for replies is as large as the [send buffer](crate::Builder::send_buffer), and has room again when the
+    /// peer takes replies: those to a [`request`](Channel::request) by itself, others when its application is done with
+    /// them. As long as this one waits for room there, [`receive`](Channel::receive) gives out nothing on the channel but
+    /// replies; those to replies wait for none.
     ///
     /// # Errors
     /// See [`SendError`]; if the reply is too large, the message is answered without one.
-    ///
-    /// # Cancel safety
-    /// Dropped before it resolves, the message was answered without a reply.
-    pub async fn reply(mut self, data: impl Into<Bytes>) -> Result<(), SendError> {
-        let mut data = Some(data.into());
-        let len = data.as_ref().map_or(0, Bytes::len);
-        let max = self.shared.settings.max_payload - MESSAGE_OVERHEAD;
+    pub fn reply(mut self, data: impl Into<Bytes>) -> Result<(), SendError> {
+        let data = data.into();
+        let (len, max) = (data.len(), self.shared.settings.max_payload - MESSAGE_OVERHEAD);
         if len > max {
             return Err(SendError::TooLarge { len, max });
         }
-        let cost = if self.in_reply_to.is_some() { 0 } else { len + MESSAGE_COST };
-        let (shared, channel) = (self.shared.clone(), self.channel);
-        let mut attempt = |next: Option<Waker>| {
-            shared.with(|state, effects| {
-                let data = data.take_if(|_| state.admit_reply(channel, cost, next, effects))?;
-                let answering = self.take_answering()?;
-                Some(state.reply(clock::now(), answering, (data, cost), effects))
-            })
-        };
-        if let Some(replied) = attempt(None) {
-            return replied;
+        match self.take_answering() {
+            Some(answering) => {
+                self.shared.with(|state, effects| state.reply(clock::now(), answering, data, effects))
+            }
+            // Only an answer takes it, and that takes the message.
+            None => Ok(()),
         }
-        let door = shared.look(|state| state.reply_door(channel));
-        let _next = match &door {
-            Some(door) => Some(door.lock().await),
-            None => None,
-        };
-        poll_fn(|cx| attempt(Some(cx.waker().clone())).map_or(Poll::Pending, Poll::Ready)).await
     }
 
     fn take_answering(&mut self) -> Option<Answering> {

@@ -127,7 +127,14 @@ impl Connection {
     /// Dropped before it resolves, no stream was opened.
     pub async fn open_stream(&self) -> Result<(SendStream, ReceiveStream), CloseReason> {
         let shared = self.shared();
-        let id = until(&shared.openings, || shared.look(|state| state.open_stream().transpose())).await?;
+        let id = until(&shared.openings, || {
+            let (id, more) = shared.look(|state| (state.open_stream(), state.may_open_stream()));
+            if more {
+                shared.openings.notify_one();
+            }
+            id.transpose()
+        })
+        .await?;
         Ok(stream::halves(self.clone(), id))
     }
 
@@ -256,7 +263,7 @@ impl Connection {
     /// # Cancel safety
     /// Cancel safe: it only waits.
     pub async fn closed(&self) -> CloseReason {
-        until(&self.shared().changed, || self.close_reason()).await
+        until(&self.shared().ended, || self.close_reason()).await
     }
 
     /// Why the connection has ended, if it has.

@@ -32,10 +32,10 @@ pub(crate) struct Shared {
     pub(super) senders: Senders,
     /// Wakes one who waits for a stream of the peer.
     pub(super) streams: Notify,
-    /// Wakes all who wait to open a stream.
+    /// Wakes one who waits to open a stream.
     pub(super) openings: Notify,
-    /// Wakes all who wait for the end, or for everything to be answered.
-    pub(super) changed: Notify,
+    /// Wakes all who wait for the end.
+    pub(super) ended: Notify,
 }
 
 impl Shared {
@@ -51,7 +51,7 @@ impl Shared {
             senders: Senders::new(endpoint.config.send_tasks),
             streams: Notify::new(),
             openings: Notify::new(),
-            changed: Notify::new(),
+            ended: Notify::new(),
             endpoint,
         }
     }
@@ -112,7 +112,7 @@ impl Shared {
             openings,
             token,
             moved,
-            changed,
+            settled,
             ended,
         } = effects;
         for (answer, reply) in answers {
@@ -139,7 +139,7 @@ impl Shared {
             self.session.set_address(Address::from(address));
         }
         if openings {
-            self.openings.notify_waiters();
+            self.openings.notify_one();
         }
         //= ZSSP-SEQ-20  every waiter hears of the end
         if ended {
@@ -149,9 +149,10 @@ impl Shared {
             for arrival in closed {
                 arrival.notify_waiters();
             }
+            self.ended.notify_waiters();
         }
-        if changed {
-            self.changed.notify_waiters();
+        for settled in settled {
+            settled.notify_waiters();
         }
     }
 }

@@ -104,7 +104,8 @@ impl SendStream {
     /// Cancel safe: it only waits.
     pub async fn stopped(&self) -> Result<(), WriteError> {
         let shared = self.shared();
-        until(&shared.changed, || shared.look(|state| state.written(self.id))).await
+        let settled = shared.look(|state| state.settled(LaneId::Stream(self.id)));
+        until(&settled, || shared.look(|state| state.written(self.id))).await
     }
 
     fn put(&self, data: Written<'_>) -> Result<(), WriteError> {
@@ -227,8 +228,13 @@ impl ReceiveStream {
         if !self.chunk.is_empty() {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.chunk))));
         }
-        let read =
-            self.shared().with(|state, effects| state.read(Instant::now(), self.id, cx.waker(), effects))?;
+        let attempt = |waker: Option<Waker>| {
+            self.shared().with(|state, effects| state.read(Instant::now(), self.id, waker, effects))
+        };
+        let mut read = attempt(None)?;
+        if read.is_none() {
+            read = attempt(Some(cx.waker().clone()))?;
+        }
         match read {
             Some(chunk) => Poll::Ready(Ok(chunk)),
             None => Poll::Pending,

@@ -26,7 +26,7 @@ use crate::error::ConnectError;
 ///         let Ok(channel) = connection.channel(0) else { return };
 ///         while let Some(message) = channel.receive().await {
 ///             let echo = message.data().clone();
-///             let _ = message.reply(echo).await;
+///             let _ = message.reply(echo);
 ///         }
 ///     });
 /// }

@@ -52,7 +52,7 @@ use crate::wait::until;
 ///     let incoming = server.accept().await.expect("open");
 ///     let connection = incoming.accept().await.expect("accepted");
 ///     let message = connection.channel(0).expect("the first").receive().await.expect("a message");
-///     message.reply("hello yourself").await.expect("replied");
+///     message.reply("hello yourself").expect("replied");
 ///     connection.closed().await;
 /// });
 ///

@@ -43,10 +43,13 @@ impl Wakers {
     /// the answer is [`Poll::Ready`].
     pub fn poll<T>(&self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         {
+            // Cloned in front of the lock, and dropped behind it: wakers are foreign code.
+            let mut own = Some(cx.waker().clone());
             let mut list = self.0.0.lock();
             if !list.iter().any(|waker| waker.will_wake(cx.waker())) {
-                list.push_back(cx.waker().clone());
+                list.extend(own.take());
             }
+            drop(list);
         }
         let answer = poll(&mut Context::from_waker(&Waker::from(self.0.clone())));
         if answer.is_ready() {

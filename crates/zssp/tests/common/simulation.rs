@@ -60,7 +60,7 @@ pub(crate) async fn answer(connection: Connection) {
     while let Some(message) = channel.receive().await {
         let question = message.data().clone();
         if question.last().is_some_and(|last| !last.is_multiple_of(5)) {
-            let _ = message.reply(question).await;
+            let _ = message.reply(question);
         }
     }
 }

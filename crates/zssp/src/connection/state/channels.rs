@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use bytes::Bytes;
 use seqex::encoding::ChannelId;
 use seqex::{Order, Token};
 use tokio::sync::{Mutex, Notify};
 
 use super::lane::{Channel, Content, Lane};
 use super::lanes::Turn;
-use super::{Arrived, Effects, Kind, Sending, State, urgency};
+use super::{Arrived, Effects, Sending, State};
 use crate::error::{SendError, TooManyChannels};
 use crate::frame::LaneId;
 
@@ -48,8 +47,7 @@ impl State {
         next: Option<Waker>,
         effects: &mut Effects,
     ) -> bool {
-        self.may_send().is_err()
-            || self.take_room((LaneId::Channel(channel), Kind::Message), cost..=cost, next, effects) > 0
+        self.may_send().is_err() || self.take_room(LaneId::Channel(channel), cost..=cost, next, effects) > 0
     }
 
     /// Queues a message. There is always room: whoever calls has taken it.
@@ -78,99 +76,30 @@ impl State {
         }
     }
 
-    pub(in crate::connection) fn take_message(&mut self, channel: ChannelId) -> Option<Arrived> {
-        self.find_channel(LaneId::Channel(channel))?.inbox.pop_front()
+    /// The next message for the application. Where one is taken out, the exchange may give another.
+    pub(in crate::connection) fn take_message(
+        &mut self,
+        now: Instant,
+        channel: ChannelId,
+        effects: &mut Effects,
+    ) -> Option<Arrived> {
+        let id = LaneId::Channel(channel);
+        let channel = self.find_channel(id)?;
+        let arrived = channel.inbox.take(channel.gate())?;
+        if arrived.answers.is_none() && self.lanes.get(id).is_some_and(|lane| lane.exchange.can_deliver()) {
+            self.settle_own(id, now, effects);
+        }
+        Some(arrived)
     }
 
+    /// Whether there is a message for the application.
     pub(in crate::connection) fn has_messages(&mut self, channel: ChannelId) -> bool {
-        self.find_channel(LaneId::Channel(channel)).is_some_and(|channel| !channel.inbox.is_empty())
+        self.find_channel(LaneId::Channel(channel)).is_some_and(|channel| channel.inbox.has(channel.gate()))
     }
 
     /// Whether everything sent on a channel has been answered.
     pub(in crate::connection) fn is_flushed(&self, channel: ChannelId) -> bool {
         self.lanes.get(LaneId::Channel(channel)).is_none_or(Lane::is_drained)
-    }
-
-    /// Answers a message with nothing.
-    pub(in crate::connection) fn acknowledge(
-        &mut self,
-        now: Instant,
-        answering: Answering,
-        effects: &mut Effects,
-    ) {
-        if self.ended.is_some() {
-            return;
-        }
-        self.dealt_with(&answering, effects);
-        let id = LaneId::Channel(answering.channel);
-        if let Some(lane) = self.lanes.get_mut(id) {
-            lane.exchange.acknowledge(answering.token);
-        }
-        self.note(id, now, urgency(answering.len), effects);
-        self.settle_own(id, now, effects);
-    }
-
-    /// As [`State::admit`], for a reply.
-    pub(in crate::connection) fn admit_reply(
-        &mut self,
-        channel: ChannelId,
-        cost: usize,
-        next: Option<Waker>,
-        effects: &mut Effects,
-    ) -> bool {
-        self.ended.is_some()
-            || cost == 0
-            || self.take_room((LaneId::Channel(channel), Kind::Reply), cost..=cost, next, effects) > 0
-    }
-
-    /// Held by the one who is next to get room for a reply.
-    pub(in crate::connection) fn reply_door(&mut self, channel: ChannelId) -> Option<Arc<Mutex<()>>> {
-        self.find_channel(LaneId::Channel(channel)).map(|channel| channel.reply_door.clone())
-    }
-
-    /// Answers a message with data, for which there is room. A connection that is draining still lets answers out.
-    pub(in crate::connection) fn reply(
-        &mut self,
-        now: Instant,
-        answering: Answering,
-        (data, cost): (Bytes, usize),
-        effects: &mut Effects,
-    ) -> Result<(), SendError> {
-        if let Some(reason) = &self.ended {
-            effects.discarded.push(data);
-            return Err(SendError::Closed(reason.clone()));
-        }
-        self.dealt_with(&answering, effects);
-        let (id, time) = (LaneId::Channel(answering.channel), self.time(now));
-        let reply = Sending { kind: Kind::Reply, ..Sending::new(data, cost) };
-        if let Some(lane) = self.lanes.get_mut(id)
-            && let Err(refused) = lane.exchange.reply(time, answering.token, Order::Unordered, reply)
-        {
-            effects.dropped.push(refused.data);
-        }
-        self.settle_own(id, now, effects);
-        effects.driver = true;
-        Ok(())
-    }
-
-    /// A message of the peer takes no more of what it took here.
-    fn dealt_with(&mut self, answering: &Answering, effects: &mut Effects) {
-        match answering.asked {
-            None => self.received -= answering.len,
-            Some((kind, cost)) => {
-                if kind == Kind::Message {
-                    self.replies -= answering.len;
-                }
-                self.give_back(LaneId::Channel(answering.channel), kind, cost, effects);
-            }
-        }
-    }
-
-    /// Something of ours keeps its room no longer.
-    pub(super) fn give_back(&mut self, id: LaneId, kind: Kind, cost: usize, effects: &mut Effects) {
-        if let Some(account) = self.lanes.account(id, kind) {
-            account.answered(kind, cost, effects);
-        }
     }
 
     /// Ends the critical section of an ordered message.
@@ -189,17 +118,6 @@ impl State {
             self.settle_own(id, now, effects);
         }
     }
-}
-
-/// A message of the peer that is to be answered.
-#[derive(Debug)]
-pub(in crate::connection) struct Answering {
-    pub(in crate::connection) channel: ChannelId,
-    pub(in crate::connection) token: Token,
-    /// Bytes of its data.
-    pub(in crate::connection) len: usize,
-    /// What our message that it replies to took, if it is a reply.
-    pub(in crate::connection) asked: Option<(Kind, usize)>,
 }
 
 /// What all handles of a channel share.

@@ -27,7 +27,7 @@ impl State {
     ) -> Step {
         let before = out.len();
         self.handle_time(now, effects);
-        self.call_waiting(effects);
+        self.call_waiting(now, effects);
         self.flight.set_mtu(self.mtu.current());
         let mut full = false;
         if self.ended.is_none() {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use seqex::encoding::{ChannelId, Frame, Frames};
 use seqex::{Ack, Delivery, Event, Message, Order, Packet, Received, SeqNo, Token};
 
-use super::lane::{Content, Lane, Sending};
+use super::lane::{Content, Sending};
 use super::lanes::Turn;
 use super::stream::{ReceiveHalf, SendHalf};
 use super::streams::Place;
@@ -327,7 +327,7 @@ impl State {
     ) -> Result<(), Malformed> {
         self.drain_events(id, now);
         let mut answered = false;
-        while let Some(delivery) = self.lanes.get_mut(id).and_then(|lane| lane.exchange.poll_deliver()) {
+        while let Some(delivery) = self.lanes.get_mut(id).and_then(|lane| lane.poll_delivery()) {
             match delivery {
                 Delivery::Acknowledged { data: mut sent, .. } => {
                     self.give_back(id, sent.kind, sent.cost, effects);
@@ -352,7 +352,7 @@ impl State {
                             effects.dropped.push(sent);
                         }
                         None => {
-                            channel.inbox.push_back(Arrived { token, data, answers: Some(sent) });
+                            channel.inbox.push(Arrived { token, data, answers: Some(sent) });
                             effects.notify(&channel.arrival);
                         }
                     }
@@ -362,7 +362,9 @@ impl State {
         if answered {
             self.phase.progress(now + self.settings.give_up_after);
             effects.driver = true;
-            effects.changed |= self.lanes.get(id).is_none_or(Lane::is_drained);
+            if let Some(lane) = self.lanes.get(id).filter(|lane| lane.is_drained()) {
+                lane.tell_settled(effects);
+            }
         }
         Ok(())
     }
@@ -387,7 +389,7 @@ impl State {
         let Some(lane) = self.lanes.get_mut(id) else { return Ok(()) };
         match &mut lane.content {
             Content::Channel(channel) => {
-                channel.inbox.push_back(Arrived { token, data, answers: None });
+                channel.inbox.push(Arrived { token, data, answers: None });
                 effects.notify(&channel.arrival);
                 Ok(())
             }
@@ -418,11 +420,13 @@ impl State {
 
     /// The peer has answered a chunk of ours.
     fn chunk_answered(&mut self, id: LaneId, sent: &Sending, effects: &mut Effects) {
-        let LaneId::Stream(id) = id else { return };
-        let Some(stream) = self.stream(id) else { return };
-        if sent.chunk == Some(Chunk::Last) && stream.sending == SendHalf::Finished {
+        if let Some(lane) = self.lanes.get_mut(id)
+            && let Content::Stream(stream) = &mut lane.content
+            && sent.chunk == Some(Chunk::Last)
+            && stream.sending == SendHalf::Finished
+        {
             stream.sending = SendHalf::Read;
-            effects.changed = true;
+            lane.tell_settled(effects);
         }
     }
 

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use seqex::encoding::MessageHeader;
-use seqex::{Config, Event, Message, Order, SeqEx, SeqNo, Timestamp};
+use seqex::{Answer, Config, Delivery, Event, Message, Order, SeqEx, SeqNo, Timestamp, Token};
 use tokio::sync::{Mutex, Notify, oneshot};
 
+use super::inbox::{Arrived, Inbox};
+use super::replies::KEPT;
 use super::room::Account;
 use super::stream::Stream;
-use super::{Arrived, Effects, Kind};
+use super::{Effects, Kind};
 use crate::connection::outgoing::Outgoing;
 use crate::frame::{Chunk, LaneId, PART_OVERHEAD};
 
@@ -49,6 +51,8 @@ pub(super) struct Lane {
     pub(super) is_ready: bool,
     pub(super) has_acks: bool,
     pub(super) armed: Option<Instant>,
+    /// Wakes all who wait until everything is answered here, once somebody has.
+    settled: Option<Arc<Notify>>,
 }
 
 /// What an exchange carries.
@@ -65,13 +69,13 @@ pub(super) enum Content {
 pub(super) struct Channel {
     /// Accepted, and waiting for a place in the window.
     pub(super) queue: VecDeque<(Order, Sending)>,
-    pub(super) inbox: VecDeque<Arrived>,
+    pub(super) inbox: Inbox,
+    /// Replies that wait for room. In turn.
+    pub(super) waiting_replies: VecDeque<(Token, Sending)>,
     /// Wakes one who waits for a message.
     pub(super) arrival: Arc<Notify>,
     /// Held by the one who is next to get room, while the others wait in turn.
     pub(super) door: Arc<Mutex<()>>,
-    /// The same, of replies.
-    pub(super) reply_door: Arc<Mutex<()>>,
     pub(super) account: Account,
     pub(super) replies: Account,
 }
@@ -130,8 +134,12 @@ impl Transmission {
 
 impl Lane {
     pub(super) fn new(config: Config, content: Content) -> Self {
+        let mut exchange = SeqEx::new(config);
+        if let Content::Channel(_) = content {
+            exchange.keep_for_answers(config.capacity.packets() / KEPT);
+        }
         Self {
-            exchange: SeqEx::new(config),
+            exchange,
             content,
             priority: 0,
             expected: config.first_seq,
@@ -139,6 +147,7 @@ impl Lane {
             is_ready: false,
             has_acks: false,
             armed: None,
+            settled: None,
         }
     }
 
@@ -160,7 +169,37 @@ impl Lane {
         };
         let sent = self.exchange.send(time, order, sending);
         debug_assert!(sent.is_ok(), "there is room, as was just asked");
+        if let Ok(seq) = sent {
+            self.exchange.claim(seq);
+        }
         self.exchange.poll_fresh(time).map(|message| Transmission::new(id, &message, false))
+    }
+
+    /// What the peer sent: all answers, then as many other messages as there is a place for.
+    pub(super) fn poll_delivery(&mut self) -> Option<Delivery<Sending, Bytes>> {
+        match self.exchange.poll_answer() {
+            Some(Answer::Acknowledged { sent_seq, sent }) => {
+                return Some(Delivery::Acknowledged { seq: sent_seq, data: sent });
+            }
+            Some(Answer::Reply { token, data, sent_seq, sent }) => {
+                return Some(Delivery::Reply { token, data, sent_seq, sent });
+            }
+            None => {}
+        }
+        match &self.content {
+            Content::Channel(channel) if !channel.inbox.has_room() => None,
+            Content::Channel(_) | Content::Control(_) | Content::Stream(_) => self.exchange.poll_deliver(),
+        }
+    }
+
+    /// Wakes whoever waits until everything is answered, or the stream has ended.
+    pub(super) fn settled(&mut self) -> Arc<Notify> {
+        self.settled.get_or_insert_default().clone()
+    }
+
+    /// Tells those who wait to look again.
+    pub(super) fn tell_settled(&self, effects: &mut Effects) {
+        effects.settled.extend(self.settled.clone());
     }
 
     /// How many numbers its window has.
@@ -196,14 +235,24 @@ impl Lane {
     pub(super) fn is_drained(&self) -> bool {
         self.exchange.unanswered() == 0
             && match &self.content {
-                Content::Channel(channel) => channel.queue.is_empty(),
+                Content::Channel(channel) => channel.queue.is_empty() && channel.waiting_replies.is_empty(),
                 Content::Control(queue) => queue.is_empty(),
                 Content::Stream(stream) => stream.is_drained(),
             }
     }
 
     /// Ends the exchange. What is not answered is handed over, to be dropped outside of the lock.
-    pub(super) fn close(&mut self, effects: &mut Effects) {
+    pub(super) fn close(&mut self, unread: Unread, effects: &mut Effects) {
+        if let Content::Channel(channel) = &mut self.content {
+            match unread {
+                Unread::Discarded => effects.dropped.extend(channel.inbox.clear()),
+                Unread::Kept => {
+                    while let Some(Delivery::Payload { token, data }) = self.exchange.poll_deliver() {
+                        channel.inbox.push(Arrived { token, data, answers: None });
+                    }
+                }
+            }
+        }
         let remains = self.exchange.close();
         let replied_to = remains.undelivered.into_iter().filter_map(|(_, answers)| answers);
         let sent = remains.unanswered.into_iter().chain(remains.acknowledged).chain(replied_to);
@@ -211,17 +260,25 @@ impl Lane {
         match &mut self.content {
             Content::Channel(channel) => {
                 effects.dropped.extend(channel.queue.drain(..).map(|(_, message)| message));
+                effects.dropped.extend(channel.waiting_replies.drain(..).map(|(_, reply)| reply));
                 effects.closed.push(channel.arrival.clone());
                 effects.wakers.extend(channel.account.writer.take());
-                effects.wakers.extend(channel.replies.writer.take());
             }
             Content::Control(_) => {}
             Content::Stream(stream) => stream.close(effects),
         }
+        self.tell_settled(effects);
     }
 
     /// `sizes` has a power of two of places, so the mask stays inside.
     fn place(&self, seq: SeqNo) -> usize {
         seq.to_u32() as usize & (self.sizes.len() - 1)
     }
+}
+
+/// What becomes of messages that the application has not taken when the connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    Discarded,
+    Kept,
 }

@@ -9,9 +9,11 @@ mod channels;
 mod divide;
 mod drain;
 mod feed;
+mod inbox;
 mod lane;
 mod lanes;
 mod parts;
+mod replies;
 mod room;
 mod stream;
 mod streams;
@@ -25,17 +27,19 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use seqex::{Adaptive, Capacity, Config, Feedback, Resend, Token};
+use seqex::{Adaptive, Capacity, Config, Feedback, Resend};
 use tokio::sync::{Notify, oneshot};
 use zssp_proto::Role;
 
 use arrivals::Arrivals;
 use assemble::Assemblies;
-pub(in crate::connection) use channels::{Answering, Handles};
+pub(in crate::connection) use channels::Handles;
 pub(in crate::connection) use feed::{Body, Heard, Incoming};
+pub(in crate::connection) use inbox::Arrived;
 pub(in crate::connection) use lane::Sending;
-use lane::{Content, Lane};
+use lane::{Content, Lane, Unread};
 use lanes::Lanes;
+pub(in crate::connection) use replies::Answering;
 pub(in crate::connection) use room::Kind;
 use room::{Freed, Rooms};
 pub(in crate::connection) use stream::{GATHERED, Written};
@@ -63,6 +67,9 @@ const STREAM_WINDOW: Capacity = capacity(64);
 
 /// Messages about streams under way in one direction; both ends count on it.
 const CONTROL_WINDOW: Capacity = capacity(16);
+
+/// What a message, or a reply, costs of its buffer besides its bytes.
+pub(in crate::connection) const MESSAGE_COST: usize = 64;
 
 /// Bytes of messages and chunks that may be unanswered unless the receiver allows more.
 pub(crate) const CREDIT: usize = 4 << 20;
@@ -110,15 +117,6 @@ pub(crate) struct Settings {
     pub(crate) channels: usize,
 }
 
-/// A message of the peer, waiting for the application.
-#[derive(Debug)]
-pub(in crate::connection) struct Arrived {
-    pub(in crate::connection) token: Token,
-    pub(in crate::connection) data: Bytes,
-    /// Our message that it replies to, if that was not a request. It keeps its room until this is answered.
-    pub(in crate::connection) answers: Option<Sending>,
-}
-
 /// What others must be told, once the lock is released.
 #[derive(Debug, Default)]
 #[must_use = "waiting tasks must be told"]
@@ -149,8 +147,8 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) token: bool,
     /// The peer is at another address.
     pub(in crate::connection) moved: Option<SocketAddr>,
-    /// Everything sent was answered, or the connection ended.
-    pub(in crate::connection) changed: bool,
+    /// Channels and streams of which everything sent was answered, or that ended.
+    pub(in crate::connection) settled: Vec<Arc<Notify>>,
     /// The connection ended.
     pub(in crate::connection) ended: bool,
 }
@@ -302,6 +300,12 @@ impl State {
         }
     }
 
+    /// Wakes whoever waits until everything sent on a channel, or a stream, is answered. Of one that is over, there is nothing
+    /// to wait for.
+    pub(in crate::connection) fn settled(&mut self, id: LaneId) -> Arc<Notify> {
+        self.lanes.get_mut(id).map(Lane::settled).unwrap_or_default()
+    }
+
     /// Whether this is the time to find out how large datagrams may be.
     fn probes(&self) -> bool {
         self.may_send().is_ok()
@@ -404,13 +408,9 @@ impl State {
         if self.ended.is_some() {
             return;
         }
+        let unread = if let CloseReason::Peer { .. } = reason { Unread::Kept } else { Unread::Discarded };
         for (_, lane) in self.lanes.iter_mut() {
-            lane.close(effects);
-            if let Content::Channel(channel) = &mut lane.content
-                && !matches!(reason, CloseReason::Peer { .. })
-            {
-                effects.dropped.extend(channel.inbox.drain(..).filter_map(|arrived| arrived.answers));
-            }
+            lane.close(unread, effects);
         }
         self.lanes.stop();
         self.acks.clear();
@@ -419,7 +419,7 @@ impl State {
         self.paced = None;
         self.transfers = Transfers::default();
         self.ended = Some(reason);
-        (effects.ended, effects.changed) = (true, true);
+        effects.ended = true;
     }
 }
 

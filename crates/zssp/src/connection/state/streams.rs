@@ -71,14 +71,18 @@ impl State {
     /// Opens a stream, unless as many as may be are open. The peer hears of it with the first chunk.
     pub(in crate::connection) fn open_stream(&mut self) -> Result<Option<StreamId>, CloseReason> {
         self.may_send()?;
-        let id = StreamId::new(self.streams.own_next);
-        if self.streams.own_open >= MAX_STREAMS || id > StreamId::MAX {
+        if !self.may_open_stream() {
             return Ok(None);
         }
+        let id = StreamId::new(self.streams.own_next);
         self.streams.own_next += 2;
         self.streams.own_open += 1;
         self.add_lane(LaneId::Stream(id), Content::Stream(Box::new(Stream::new())));
         Ok(Some(id))
+    }
+
+    pub(in crate::connection) fn may_open_stream(&self) -> bool {
+        self.streams.own_open < MAX_STREAMS && StreamId::new(self.streams.own_next) <= StreamId::MAX
     }
 
     /// The next stream that the peer has opened.
@@ -103,7 +107,7 @@ impl State {
         // What is taken is not joined with what is taken next: whoever took as little as was just answered would send the
         // same small chunks for ever (RFC 1122 section 4.2.3.4).
         let least = wanted.min(GATHERED.max(self.rooms.piece()));
-        Ok(self.take_room((LaneId::Stream(id), Kind::Message), least..=wanted, waker, effects))
+        Ok(self.take_room(LaneId::Stream(id), least..=wanted, waker, effects))
     }
 
     /// Takes what was written, for which there is room.
@@ -196,13 +200,13 @@ impl State {
         self.sweep(LaneId::Stream(id), effects);
     }
 
-    /// The next chunk; `Ok(Some(None))` at the end of the stream, `Ok(None)` when `waker` is told. The chunk before it is
-    /// answered by this.
+    /// The next chunk; `Ok(Some(None))` at the end of the stream, `Ok(None)` where there is none yet: then `waker` is told. The
+    /// chunk before it is answered by this.
     pub(in crate::connection) fn read(
         &mut self,
         now: Instant,
         id: StreamId,
-        waker: &Waker,
+        waker: Option<Waker>,
         effects: &mut Effects,
     ) -> Result<Option<Option<Bytes>>, ReadError> {
         let read = self.stream(id).and_then(Stream::take_read);
@@ -225,7 +229,9 @@ impl State {
         }
         match stream.read() {
             None => {
-                stream.reader = Some(waker.clone());
+                if let Some(waker) = waker {
+                    effects.idle.extend(stream.reader.replace(waker));
+                }
                 Ok(None)
             }
             // Only the last chunk may be empty.
@@ -368,6 +374,7 @@ impl State {
         match Control::parse(message)? {
             Control::Credit(bytes) => {
                 self.rooms.grow(self.settings.send_buffer.min(bytes as usize), &self.settings);
+                effects.driver = true;
             }
             Control::Reset(id, code) => {
                 if self.place_of(id, effects)? != Place::Here {
@@ -385,10 +392,12 @@ impl State {
                 if self.place_of(id, effects)? != Place::Here {
                     return Ok(());
                 }
-                let Some(stream) = self.stream(id) else { return Ok(()) };
-                if matches!(stream.sending, SendHalf::Open | SendHalf::Finishing | SendHalf::Finished) {
+                let Some(lane) = self.lanes.get_mut(LaneId::Stream(id)) else { return Ok(()) };
+                if let Content::Stream(stream) = &mut lane.content
+                    && matches!(stream.sending, SendHalf::Open | SendHalf::Finishing | SendHalf::Finished)
+                {
                     stream.stop_sending(SendHalf::Stopped(code), effects);
-                    effects.changed = true;
+                    lane.tell_settled(effects);
                     self.sweep(LaneId::Stream(id), effects);
                 }
             }

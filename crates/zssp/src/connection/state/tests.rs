@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use seqex::{Capacity, Order};
+use seqex::{Capacity, Order, Token};
 use tokio::sync::oneshot;
 use zssp_proto::Role;
 
@@ -39,6 +39,8 @@ struct End {
     freed: usize,
     answers: Vec<(oneshot::Sender<Bytes>, Option<Bytes>)>,
     ended: usize,
+    /// Those that were told to look whether all is answered.
+    settled: Vec<Arc<Notify>>,
     /// Given out so far.
     tokens: u64,
 }
@@ -62,6 +64,7 @@ impl End {
             freed: 0,
             answers: Vec::new(),
             ended: 0,
+            settled: Vec::new(),
             tokens: 0,
         }
     }
@@ -74,6 +77,7 @@ impl End {
         self.state.reclaim_room(&mut effects);
         self.answers.extend(effects.answers);
         self.ended += usize::from(effects.ended);
+        self.settled.extend(effects.settled);
         if effects.token {
             self.tokens += 1;
             self.state.supply(self.tokens.to_be_bytes());
@@ -99,9 +103,14 @@ impl End {
         self.with(now, |state, effects| state.handle_payload(now, payload, effects));
     }
 
+    /// Takes the next message.
+    fn take(&mut self, now: Instant) -> Option<Arrived> {
+        self.with(now, |state, effects| state.take_message(now, CHANNEL, effects))
+    }
+
     /// Takes and acknowledges the next message.
     fn receive(&mut self, now: Instant) -> Option<Bytes> {
-        let Arrived { token, data, answers } = self.state.take_message(CHANNEL)?;
+        let Arrived { token, data, answers } = self.take(now)?;
         let answering = answering(token, &data, answers.as_ref());
         self.with(now, |state, effects| state.acknowledge(now, answering, effects));
         Some(data)
@@ -126,7 +135,7 @@ struct Pair {
     sent: [usize; 2],
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         mtu: 1400,
         max_mtu: 1400,
@@ -273,10 +282,7 @@ fn a_receiver_that_does_not_take_messages_stops_the_sender_and_is_waited_for() {
     }
     let mut received = [Vec::new(), Vec::new()];
     pair.drive(Duration::from_secs(300), [true, false], &mut received);
-    assert!(
-        pair.ends[1].state.find_channel(LaneId::Channel(CHANNEL)).unwrap().inbox.len() <= 64,
-        "never more than the window"
-    );
+    assert!(pair.ends[1].state.received <= 64 * 4, "never more than the window");
     assert!(
         pair.ends[0].state.ended().is_none(),
         "the peer says it is alive: {:?}",
@@ -494,16 +500,32 @@ fn no_bytes_of_the_application_are_dropped_under_the_lock() {
 
     pair.ends[1].send(now, Order::Unordered, b"to be replied to").unwrap();
     pair.drive(Duration::from_secs(1), [false, true], &mut [Vec::new(), Vec::new()]);
-    let state = &mut pair.ends[0].state;
-    let token = state.take_message(CHANNEL).unwrap().token;
+    let token = pair.ends[0].take(now).unwrap().token;
     let answering = Answering { channel: CHANNEL, token, len: 16, asked: None };
 
-    let mut effects = Effects::default();
+    let (state, mut effects) = (&mut pair.ends[0].state, Effects::default());
     state.send(CHANNEL, Order::Unordered, message(), &mut effects).unwrap();
     state.handle_session_end(CloseReason::TimedOut, &mut effects);
     assert!(state.send(CHANNEL, Order::Unordered, message(), &mut effects).is_err());
-    assert!(state.reply(now, answering, (watched(), 0), &mut effects).is_err());
+    assert!(state.reply(now, answering, watched(), &mut effects).is_err());
     assert_eq!(Arc::strong_count(&alive), 1 + 3, "all three wait for the lock to be released");
     drop(effects);
     assert_eq!(Arc::strong_count(&alive), 1);
+}
+
+//= ZSSP-SEQ-20  the end concerns everybody
+#[test]
+fn whoever_waits_for_answers_is_woken_by_those_of_its_own_channel_or_by_the_end() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    pair.ends[0].state.channel(1).unwrap();
+    let [first, second] = [CHANNEL, 1].map(|id| pair.ends[0].state.settled(LaneId::Channel(id)));
+    pair.ends[0].send(now, Order::Unordered, b"once").unwrap();
+    pair.settle();
+    let told = std::mem::take(&mut pair.ends[0].settled);
+    assert!(!told.is_empty() && told.iter().all(|settled| Arc::ptr_eq(settled, &first)));
+    pair.ends[0].with(now, |state, effects| state.handle_session_end(CloseReason::TimedOut, effects));
+    for settled in [first, second] {
+        assert!(pair.ends[0].settled.iter().any(|told| Arc::ptr_eq(told, &settled)));
+    }
 }

@@ -1,4 +1,6 @@
-//! What a message that waits holds on to.
+//! What a message that waits holds on to, and what writers that wait do.
+
+use std::task::Waker;
 
 use super::*;
 
@@ -17,12 +19,44 @@ fn behind_acks(message: &[u8]) -> Vec<u8> {
 fn a_short_message_does_not_hold_the_memory_of_a_long_payload() {
     for (message, kept) in [(vec![7; 1], false), (vec![7; 1000], false), (vec![7; 60_000], true)] {
         let memory = Bytes::from(behind_acks(&message));
-        let mut state = End::new(Instant::now(), settings(), Role::Initiator).state;
+        let (now, mut end) = (Instant::now(), End::new(Instant::now(), settings(), Role::Initiator));
         let payload = Incoming::read(Body { bytes: &memory, memory: Some(&memory) }, None);
         let Incoming::Parsed(payload) = payload else { panic!("no datagram") };
-        state.handle_payload(Instant::now(), payload, &mut Effects::default());
-        let arrived = state.take_message(CHANNEL).unwrap();
+        end.with(now, |state, effects| state.handle_payload(now, payload, effects));
+        let arrived = end.take(now).unwrap();
         assert_eq!(arrived.data, message);
         assert_eq!(memory.as_ptr_range().contains(&arrived.data.as_ptr()), kept, "{} bytes", message.len());
     }
+}
+
+/// Those who have something under way and those who have not, all of which want more than there is.
+#[test]
+fn writers_that_wait_for_room_take_no_memory() {
+    const COST: usize = 60_000;
+    let (now, mut effects) = (Instant::now(), Effects::default());
+    let mut state = End::new(now, Settings { channels: 200, ..settings() }, Role::Initiator).state;
+    let ids: Vec<_> = (0..200).map(LaneId::Channel).collect();
+    for id in 0..200 {
+        state.channel(id).unwrap();
+    }
+    let mut taken = vec![0; ids.len()];
+    let mut round = |state: &mut State| {
+        for (&id, taken) in ids.iter().zip(&mut taken) {
+            while state.take_room(id, COST..=COST, Some(Waker::noop().clone()), &mut effects) > 0 {
+                *taken += 1;
+            }
+        }
+        for (&id, taken) in ids.iter().zip(&mut taken) {
+            for _ in 0..std::mem::take(taken) {
+                state.give_back(id, Kind::Message, COST, &mut effects);
+            }
+        }
+        state.reclaim_room(&mut effects);
+        assert!(effects.wakers.len() > 1, "somebody is called");
+        effects.wakers.clear();
+        effects.idle.clear();
+    };
+    (0..10).for_each(|_| round(&mut state));
+    let memory = allocation_counter::measure(|| (0..100).for_each(|_| round(&mut state)));
+    assert_eq!(memory.count_total, 0);
 }

@@ -197,7 +197,9 @@ fn a_message_of_higher_priority_overtakes_the_parts_of_another() {
     let (mut overtook, mut rest) = (None, Vec::new());
     pair.drive_with(Duration::from_secs(10), |pair, side| {
         if side == 1 {
-            overtook = overtook.or(pair.ends[1].state.take_message(1).map(|_| pair.now));
+            let now = pair.now;
+            let first = pair.ends[1].with(now, |state, effects| state.take_message(now, 1, effects));
+            overtook = overtook.or(first.map(|_| now));
             rest.extend(pair.ends[1].receive(pair.now).map(|_| pair.now));
         }
     });

@@ -31,16 +31,15 @@ fn nothing_is_lost(seed: u64, count: usize, len: usize, (held, replied): (usize,
         answered = 0;
         pair.drive_with(Duration::from_secs(600), |pair, side| {
             let now = pair.now;
-            at_work[side].extend(std::iter::from_fn(|| pair.ends[side].state.take_message(CHANNEL)));
+            at_work[side].extend(std::iter::from_fn(|| pair.ends[side].take(now)));
             while at_work[side].len() > hold[side] {
                 let index = random.below(at_work[side].len());
                 let Arrived { token, data, answers } = at_work[side].swap_remove(index);
                 let answering = answering(token, &data, answers.as_ref());
                 let reply = answers.is_none() && random.below(100) < replied;
                 pair.ends[side].with(now, |state, effects| {
-                    let cost = data.len().max(1);
-                    if reply && state.admit_reply(CHANNEL, cost, None, effects) {
-                        state.reply(now, answering, (data, cost), effects).unwrap();
+                    if reply {
+                        state.reply(now, answering, data, effects).unwrap();
                     } else {
                         state.acknowledge(now, answering, effects);
                     }

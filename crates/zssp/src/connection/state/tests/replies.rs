@@ -68,13 +68,10 @@ fn a_reply_to_a_reply_does_not_count() {
     pair.ends[1].send(now, Order::Unordered, &[0]).unwrap();
     pair.drive(10 * MS, [false, false], &mut [Vec::new(), Vec::new()]);
     let now = pair.now;
-    let Arrived { token, data, .. } = pair.ends[0].state.take_message(CHANNEL).unwrap();
+    let Arrived { token, data, .. } = pair.ends[0].take(now).unwrap();
     let answering = answering(token, &data, None);
     pair.ends[0]
-        .with(now, |state, effects| {
-            assert!(state.admit_reply(CHANNEL, 1, None, effects));
-            state.reply(now, answering, (Bytes::from_static(b"!"), 1), effects)
-        })
+        .with(now, |state, effects| state.reply(now, answering, Bytes::from_static(b"!"), effects))
         .unwrap();
     pair.drive(10 * MS, [false, false], &mut [Vec::new(), Vec::new()]);
     pair.ends[0].handle_payload(pair.now, &reply(1, 0, LEN));

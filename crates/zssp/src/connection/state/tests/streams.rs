@@ -29,7 +29,7 @@ impl End {
     }
 
     fn read(&mut self, now: Instant, id: StreamId) -> Result<Option<Option<Bytes>>, ReadError> {
-        self.with(now, |state, effects| state.read(now, id, Waker::noop(), effects))
+        self.with(now, |state, effects| state.read(now, id, Some(Waker::noop().clone()), effects))
     }
 
     fn let_go(&mut self, now: Instant, id: StreamId) {
@@ -303,4 +303,31 @@ fn a_reset_stream_leaves_nothing_behind() {
     for end in &mut pair.ends {
         assert_eq!((end.open_streams(), end.state.received), (0, 0));
     }
+}
+
+/// A task's waker is foreign code when it is dropped, too.
+struct Task;
+
+impl std::task::Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn no_waker_is_dropped_under_the_lock() {
+    let mut pair = Pair::new();
+    let (now, state) = (pair.now, &mut pair.ends[0].state);
+    let (id, task, mut effects) = (state.open_stream().unwrap().unwrap(), Arc::new(Task), Effects::default());
+    let waker = || Some(Waker::from(task.clone()));
+    // Room for one writer alone, which then waits twice.
+    let all = state.writable(id, usize::MAX, None, &mut effects).unwrap();
+    assert!(all > 0);
+    for _ in 0..2 {
+        assert_eq!(state.writable(id, CREDIT, waker(), &mut effects), Ok(0));
+        assert!(state.read(now, id, waker(), &mut effects).unwrap().is_none());
+    }
+    assert_eq!(Arc::strong_count(&task), 1 + 4, "two wait, two wait for the lock to be released");
+    state.handle_session_end(CloseReason::TimedOut, &mut effects);
+    assert_eq!(Arc::strong_count(&task), 1 + 4);
+    drop(effects);
+    assert_eq!(Arc::strong_count(&task), 1);
 }

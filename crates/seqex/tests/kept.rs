@@ -1,0 +1,150 @@
+//! Numbers that are kept for answers: two ends that take in nothing new while replies of theirs wait go on taking replies.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use seqex::{Answer, Capacity, Config, Delivery, Message, Order, Packet, Refusal, SeqEx, SeqNo, Token};
+
+const NOW: Duration = Duration::from_secs(1);
+
+fn exchange(capacity: u32, kept: u32) -> SeqEx<u32> {
+    let capacity = Capacity::new(capacity).expect("a power of two");
+    let mut exchange = SeqEx::new(Config { capacity, ..Config::default() });
+    exchange.keep_for_answers(kept);
+    exchange
+}
+
+fn message(seq: u32, reply_to: Option<u32>) -> Packet<u32> {
+    let (seq, reply_to) = (SeqNo::new(seq), reply_to.map(SeqNo::new));
+    Packet::Message(Message { seq, reply_to, order: Order::Unordered, data: 0 })
+}
+
+#[test]
+fn what_is_new_leaves_as_many_numbers_as_are_kept() {
+    let mut a = exchange(8, 3);
+    assert_eq!(a.room(), 4);
+    for number in 0..4 {
+        let seq = a.send(NOW, Order::Unordered, number).expect("room");
+        assert!(a.claim(seq));
+        a.poll_transmit(NOW);
+    }
+    assert_eq!((a.room(), a.can_send()), (0, Err(Refusal::RemoteBehind)));
+    // The last one that is not kept goes to the next in sequence alone.
+    a.receive(NOW, message(1, None));
+    assert!(!a.can_deliver() && a.poll_deliver().is_none());
+    a.receive(NOW, message(0, None));
+    assert!(
+        matches!(a.poll_deliver(), Some(Delivery::Payload { token, .. }) if token.seq() == SeqNo::new(0))
+    );
+    assert!(a.poll_deliver().is_none());
+    // Claimed answers take those that are kept: two in any order, and the last one the next in sequence.
+    for (seq, asked) in [(2, 1), (3, 2), (4, 3)] {
+        a.receive(NOW, message(seq, Some(asked)));
+    }
+    let mut taken = || a.poll_answer().map(|_| ());
+    assert_eq!([taken(), taken(), taken()], [Some(()), Some(()), None]);
+}
+
+#[test]
+fn no_more_are_kept_than_leave_two() {
+    let mut a = exchange(8, u32::MAX);
+    assert_eq!(a.room(), 1);
+    a.keep_for_answers(0);
+    assert_eq!(a.room(), 7);
+}
+
+/// One end with an application that always wants to send, replies to every payload, and takes no payload while a reply of
+/// its own waits: there may be `limit` that the peer has not dealt with.
+struct End {
+    exchange: SeqEx<u32>,
+    unsent: u32,
+    replies: usize,
+    waiting: VecDeque<Token>,
+    answered: u32,
+}
+
+impl End {
+    /// Whether anything happened.
+    fn act(&mut self, limit: usize) -> bool {
+        let before = (self.unsent, self.replies, self.waiting.len(), self.answered);
+        loop {
+            match self.exchange.poll_answer() {
+                // Of a reply.
+                Some(Answer::Acknowledged { sent: 1, .. }) => self.replies -= 1,
+                Some(Answer::Acknowledged { .. }) => panic!("all messages are replied to"),
+                Some(Answer::Reply { token, .. }) => {
+                    self.answered += 1;
+                    self.exchange.acknowledge(token);
+                }
+                None => break,
+            }
+        }
+        while self.replies < limit
+            && let Some(token) = self.waiting.pop_front()
+        {
+            let seq = self.exchange.reply(NOW, token, Order::Unordered, 1).expect("there is always room");
+            assert!(self.exchange.claim(seq));
+            self.replies += 1;
+        }
+        while self.waiting.is_empty()
+            && let Some(delivery) = self.exchange.poll_deliver()
+        {
+            let Delivery::Payload { token, .. } = delivery else { panic!("answers are claimed") };
+            self.waiting.push_back(token);
+        }
+        while self.unsent > 0
+            && let Ok(seq) = self.exchange.send(NOW, Order::Unordered, 0)
+        {
+            assert!(self.exchange.claim(seq));
+            self.unsent -= 1;
+        }
+        (self.unsent, self.replies, self.waiting.len(), self.answered) != before
+    }
+}
+
+proptest! {
+    //= ZSSP-SEQ-11  no deadlock
+    #[test]
+    fn two_that_take_nothing_new_while_replies_wait_get_on(
+        capacity in prop_oneof![Just(4_u32), Just(8), Just(32)],
+        kept in prop_oneof![Just([2_u32, 2]), Just([2, 5])],
+        limit in 1..4_usize,
+        order in proptest::collection::vec(any::<usize>(), 1..200),
+    ) {
+        let count = 5 * capacity;
+        let mut ends = kept.map(|kept| End {
+            exchange: exchange(capacity, kept),
+            unsent: count,
+            replies: 0,
+            waiting: VecDeque::new(),
+            answered: 0,
+        });
+        let mut link: [Vec<Packet<u32>>; 2] = Default::default();
+        let mut order = order.into_iter().cycle();
+        // Each round one packet arrives somewhere, in any order, and its application acts.
+        loop {
+            let mut happens = false;
+            for end in 0..2 {
+                happens |= ends[end].act(limit);
+                while let Some(packet) = ends[end].exchange.poll_transmit(NOW) {
+                    link[1 - end].push(packet.map(|&data| data));
+                }
+            }
+            let pick = order.next().unwrap_or_default();
+            let end = if link[pick % 2].is_empty() { 1 - pick % 2 } else { pick % 2 };
+            if !link[end].is_empty() {
+                let packet = link[end].swap_remove(pick / 2 % link[end].len());
+                ends[end].exchange.receive(NOW, packet);
+                happens = true;
+            }
+            if !happens {
+                break;
+            }
+        }
+        for end in &ends {
+            prop_assert_eq!((end.unsent, end.answered, end.replies), (0, count, 0));
+            prop_assert!(end.exchange.is_idle());
+        }
+    }
+}
