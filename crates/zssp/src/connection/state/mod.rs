@@ -311,7 +311,7 @@ impl State {
             Some(_) => [None, None],
         };
         let mtu = if self.probes() { self.mtu.deadline() } else { None };
-        [life, path, mtu, self.paced, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()]
+        [life, path, mtu, self.paced, self.lanes.next_deadline(), self.acks.deadline(), self.phase.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -387,7 +387,12 @@ impl State {
 
     fn schedule_acks(&mut self, now: Instant, urgency: Urgency, effects: &mut Effects) {
         self.acks.add(now, urgency);
-        effects.driver |= self.acks.due().is_some_and(|due| self.armed.is_none_or(|armed| due < armed));
+        effects.driver |= self.is_late();
+    }
+
+    /// Whether the driver would look again too late for what the peer is to hear.
+    fn is_late(&self) -> bool {
+        self.acks.deadline().is_some_and(|due| self.armed.is_none_or(|armed| due < armed))
     }
 
     fn end(&mut self, reason: CloseReason, effects: &mut Effects) {
@@ -403,7 +408,7 @@ impl State {
             }
         }
         self.lanes.stop();
-        self.acks.clear();
+        self.acks.stop();
         self.assemblies = Assemblies::default();
         self.paced = None;
         self.parts = VecDeque::new();
