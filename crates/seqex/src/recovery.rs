@@ -294,6 +294,7 @@ impl Recovery {
         self.log.clear();
         self.queue.clear();
         self.held.clear();
+        self.events.clear();
         self.in_flight = 0;
     }
 
