@@ -218,6 +218,10 @@ impl Recovery {
         let journey = slot.journey();
         slot.status = Status::Held;
         slot.lost_by = None;
+        // What was asked about is no news. Questions can come more often than time-outs, and would put them off for ever.
+        if slot.holds == 0 {
+            self.timer_from = now;
+        }
         let due = now.plus(self.held_timeout(slot.holds));
         slot.holds = slot.holds.saturating_add(1);
         // What was held for long is behind, and there is not much of it.
@@ -233,7 +237,6 @@ impl Recovery {
             self.emit(|| Event::Held { seq, sent_at: journey.sent_at.duration() });
         }
         self.on_arrival(now, journey);
-        self.timer_from = now;
         true
     }
 
@@ -302,6 +305,7 @@ impl Recovery {
         self.log.clear();
         self.queue.clear();
         self.held.clear();
+        self.events.clear();
         self.in_flight = 0;
     }
 

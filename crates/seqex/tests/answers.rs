@@ -8,7 +8,7 @@ use seqex::{
     Ack, AckKind, Capacity, Config, Delivery, DropReason, Message, Order, Packet, Received, Refusal, SeqEx,
     SeqNo, Timestamp, Token,
 };
-use support::{Answer, Letter, Pair};
+use support::{Answer, Drain, Letter, Pair};
 
 const NOW: Timestamp = Duration::from_secs(1);
 
@@ -30,11 +30,11 @@ fn answered(first: u32, count: u32) -> Packet<u64> {
 fn answers_go_both_ways_and_bring_back_what_was_sent() {
     let mut pair = Pair::new(config(4));
     let question = pair.send(0, Order::Unordered).unwrap();
-    pair.transmit(0, 9);
+    pair.transmit(0, 9, Drain::All);
     pair.arrive_all(1);
     assert!(pair.deliver(1));
     pair.answer(1, 0, Answer::Reply(Order::Unordered));
-    pair.transmit(1, 9);
+    pair.transmit(1, 9, Drain::All);
     pair.arrive_all(0);
     assert!(pair.deliver(0));
     assert_eq!(pair.ends[0].answered.get(&question), Some(&Some(1)));
@@ -49,15 +49,15 @@ fn a_lost_token_can_be_made_good() {
     let mut pair = Pair::new(config(4));
     for _ in 0..20 {
         pair.send(0, Order::Ordered).unwrap();
-        pair.transmit(0, 9);
+        pair.transmit(0, 9, Drain::All);
         pair.arrive_all(1);
         pair.deliver_all(1);
         pair.answer(1, 0, Answer::Reply(Order::Ordered));
-        pair.transmit(1, 9);
+        pair.transmit(1, 9, Drain::All);
         pair.arrive_all(0);
         pair.deliver_all(0);
         pair.answer(0, 0, Answer::Abandon);
-        pair.transmit(0, 9);
+        pair.transmit(0, 9, Drain::All);
         pair.arrive_all(1);
         pair.deliver_all(1);
     }
@@ -118,7 +118,7 @@ fn refusals_say_who_is_to_blame() {
     let mut pair = Pair::new(config(4));
     while pair.send(0, Order::Unordered).is_ok() {}
     assert_eq!(pair.send(0, Order::Unordered), Err(Refusal::RemoteBehind));
-    pair.transmit(0, 9);
+    pair.transmit(0, 9, Drain::All);
     pair.arrive_all(1);
     pair.deliver_all(1);
     assert_eq!(pair.ends[1].open.len(), 3);
@@ -243,7 +243,7 @@ fn acknowledgements_travel_in_runs() {
     for _ in 0..40 {
         pair.send(0, Order::Unordered).unwrap();
     }
-    pair.transmit(0, 64);
+    pair.transmit(0, 64, Drain::All);
     pair.arrive_all(1);
     pair.deliver_all(1);
     while !pair.ends[1].open.is_empty() {

@@ -258,6 +258,31 @@ fn a_peer_that_takes_its_time_is_not_given_up() {
     }
 }
 
+/// What the peer says of one packet, again and again, is no news of another. The questions come sooner than the time-out here,
+/// and the answers sooner than any that was measured, so that they prove nothing.
+//= ZSSP-SEQ-18  unacknowledged packets are resent
+#[test]
+fn questions_about_a_held_packet_do_not_put_off_the_time_out_of_another() {
+    let mut a: Exchange = SeqEx::new(Config { give_up_after: Some(millis(900)), ..Config::default() });
+    transmit(&mut a, 0, 2);
+    a.handle_timeout(millis(250));
+    assert_eq!(resends(&mut a, 250), [0]);
+    hear(&mut a, 260, AckKind::Holding, 0, 1);
+    let mut asked = 0;
+    loop {
+        let now = a.next_deadline().expect("a packet is in flight").as_millis() as u64;
+        assert!(now <= 760, "a time-out after the last news, which was at 260");
+        a.handle_timeout(millis(now));
+        match resends(&mut a, now)[..] {
+            [0] => asked += 1,
+            [1] => break,
+            ref other => panic!("{other:?}"),
+        }
+        hear(&mut a, now + 10, AckKind::Holding, 0, 1);
+    }
+    assert!(asked > 0);
+}
+
 #[test]
 fn events_that_nobody_drains_are_bounded() {
     let mut a: Exchange = SeqEx::new(Config {

@@ -6,11 +6,16 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
+mod closing;
+mod flights;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use flights::Flights;
 use seqex::{
-    Answer as Answered, Config, Delivery, Order, Packet, Received, Refusal, SeqEx, SeqNo, Timestamp, Token,
+    Answer as Answered, Config, Delivery, DropReason, GaveUp, Message, Order, Packet, Received, Refusal,
+    Resend, SeqEx, SeqNo, Timestamp, Token,
 };
 
 /// What is sent: owned, and on purpose neither `Clone` nor `Copy`.
@@ -20,16 +25,20 @@ pub(crate) struct Letter(pub(crate) u64);
 /// A packet on the link; only the number of the letter travels.
 pub(crate) type OnLink = Packet<u64>;
 
-/// One letter in four has its answer claimed.
-fn is_claimed(letter: u64) -> bool {
-    letter % 4 == 3
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Abandon,
     Acknowledge,
     Reply(Order),
+}
+
+/// How packets are drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drain {
+    /// As they come.
+    All,
+    /// One kind after the other, as those do who limit what is transmitted. These prefer what is new.
+    FreshFirst,
 }
 
 /// What the model knows of one letter.
@@ -39,6 +48,7 @@ struct Sent {
     reply_to: Option<u64>,
     /// How many letters its sender had sent before.
     place: usize,
+    at: Timestamp,
 }
 
 /// One end with its application.
@@ -47,6 +57,8 @@ pub(crate) struct End {
     pub(crate) exchange: SeqEx<Letter, u64>,
     /// Delivered and not answered: the token and the number of the letter.
     pub(crate) open: Vec<(Token, u64)>,
+    /// Letters of the peer that were taken, and those among them that were delivered.
+    arrived: HashSet<u64>,
     delivered: HashSet<u64>,
     /// How many letters of the peer, from its first, were delivered without a gap.
     without_gap: usize,
@@ -55,11 +67,19 @@ pub(crate) struct End {
     /// Letters of ours in the order in which they were sent.
     sent: Vec<u64>,
     seqs: HashMap<u64, SeqNo>,
+    /// Letters of ours whose answer goes to whoever asks for answers.
+    claimed: HashSet<u64>,
     critical: Option<u64>,
+    flights: Flights,
+    /// How many letters of ours, from the first, are known to be answered.
+    oldest: usize,
+    last_heard: Timestamp,
+    failure: Option<GaveUp>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Pair {
+    config: Config,
     pub(crate) now: Timestamp,
     pub(crate) ends: [End; 2],
     /// Packets under way to each end.
@@ -75,14 +95,21 @@ impl Pair {
         let end = || End {
             exchange: SeqEx::new(config),
             open: vec![],
+            arrived: HashSet::new(),
             delivered: HashSet::new(),
             without_gap: 0,
             answered: HashMap::new(),
             sent: vec![],
             seqs: HashMap::new(),
+            claimed: HashSet::new(),
             critical: None,
+            flights: Flights::new(config.feedback),
+            oldest: 0,
+            last_heard: Duration::ZERO,
+            failure: None,
         };
         Self {
+            config,
             now: Duration::from_secs(1),
             ends: [end(), end()],
             link: [vec![], vec![]],
@@ -95,9 +122,11 @@ impl Pair {
     /// Sends one letter and returns it.
     pub(crate) fn send(&mut self, end: usize, order: Order) -> Result<u64, Refusal> {
         let letter = self.next_letter;
-        let room = self.ends[end].exchange.room();
-        let result = self.ends[end].exchange.send(self.now, order, Letter(letter));
+        let exchange = &mut self.ends[end].exchange;
+        let (room, expected) = (exchange.room(), exchange.can_send());
+        let result = exchange.send(self.now, order, Letter(letter));
         assert_eq!(result.is_ok(), room > 0, "room() and send() disagree");
+        assert_eq!(result.as_ref().map(drop).map_err(|refused| refused.reason), expected);
         match result {
             Ok(seq) => Ok(self.record(end, seq, order, None)),
             Err(refused) => {
@@ -140,22 +169,68 @@ impl Pair {
         }
     }
 
+    /// Directs the answer to one of the letters sent to whoever asks for answers. It may be there already.
+    pub(crate) fn claim(&mut self, end: usize, pick: usize) {
+        let [first, second] = &mut self.ends;
+        let (here, there) = if end == 0 { (first, second) } else { (second, first) };
+        let Some(&letter) = pick.checked_rem(here.sent.len()).and_then(|index| here.sent.get(index)) else {
+            return;
+        };
+        let seq = here.seqs[&letter];
+        let sent = here.exchange.sent(seq);
+        assert!(sent.is_none_or(|data| *data == Letter(letter)));
+        let waits = sent.is_some();
+        assert!(!waits || !here.answered.contains_key(&letter));
+        assert!(!here.exchange.has_arrived(seq) || (waits && there.arrived.contains(&letter)));
+        assert_eq!(here.exchange.claim(seq), waits);
+        if waits {
+            here.claimed.insert(letter);
+        }
+    }
+
+    /// Has the peer told what is held.
+    pub(crate) fn tell_held(&mut self, end: usize) {
+        self.ends[end].exchange.tell_held();
+    }
+
     /// Puts up to `limit` packets of `end` on the link; returns how many.
-    pub(crate) fn transmit(&mut self, end: usize, limit: usize) -> usize {
+    pub(crate) fn transmit(&mut self, end: usize, limit: usize, drain: Drain) -> usize {
+        let End { exchange, flights, .. } = &mut self.ends[end];
+        // Whoever has congestion control is told before, what it then lets out.
+        flights.drain(exchange, self.now);
         for count in 0..limit {
-            let exchange = &mut self.ends[end].exchange;
             let expected = exchange.can_transmit();
-            let packet = exchange.poll_transmit(self.now);
-            assert_eq!(packet.is_some(), expected, "can_transmit() and poll_transmit() disagree");
+            let packet = match drain {
+                Drain::All => exchange.poll_transmit(self.now).map(|packet| packet.map(|letter| letter.0)),
+                Drain::FreshFirst => fresh_first(exchange, self.now),
+            };
+            assert_eq!(packet.is_some(), expected, "can_transmit() and its drains disagree");
             let Some(packet) = packet else { return count };
-            self.link[1 - end].push(packet.map(|letter| letter.0));
+            if let Packet::Message(message) = &packet {
+                flights.depart(message.seq, self.now);
+            }
+            self.link[1 - end].push(packet);
         }
         limit
     }
 
     /// Lets a packet arrive at `end`.
-    pub(crate) fn arrive(&mut self, end: usize, packet: OnLink) -> Received<u64> {
-        self.ends[end].exchange.receive(self.now, packet)
+    pub(crate) fn arrive(&mut self, end: usize, packet: OnLink) {
+        let here = &mut self.ends[end];
+        (here.last_heard, here.failure) = (self.now, None);
+        let Packet::Message(Message { seq, data: letter, .. }) = packet else {
+            assert_eq!(here.exchange.receive(self.now, packet), Received::Taken);
+            return;
+        };
+        let expected = here.exchange.expects(seq);
+        match here.exchange.receive(self.now, packet) {
+            Received::Taken => assert!(expected && here.arrived.insert(letter), "{letter} arrived twice"),
+            Received::Dropped { reason, data } => {
+                assert_eq!((expected, data), (false, letter));
+                assert_eq!(reason == DropReason::Closed, here.exchange.is_closed());
+                assert_ne!(reason, DropReason::Unmatched, "this takes an incorrect peer");
+            }
+        }
     }
 
     /// Lets all that is under way to `end` arrive in order.
@@ -178,12 +253,12 @@ impl Pair {
         match delivery {
             None => return self.take_answer(end),
             Some(Delivery::Acknowledged { seq, data }) => {
-                assert!(!is_claimed(data.0));
+                assert!(!self.ends[end].claimed.contains(&data.0));
                 self.check_answer(end, data.0, seq, None);
             }
             Some(Delivery::Payload { token, data }) => self.check_delivery(end, token, data, None),
             Some(Delivery::Reply { token, data, sent_seq, sent }) => {
-                assert!(!is_claimed(sent.0));
+                assert!(!self.ends[end].claimed.contains(&sent.0));
                 self.check_answer(end, sent.0, sent_seq, Some(data));
                 self.check_delivery(end, token, data, Some(sent.0));
             }
@@ -196,11 +271,11 @@ impl Pair {
         match self.ends[end].exchange.poll_answer() {
             None => return false,
             Some(Answered::Acknowledged { sent_seq, sent }) => {
-                assert!(is_claimed(sent.0));
+                assert!(self.ends[end].claimed.contains(&sent.0));
                 self.check_answer(end, sent.0, sent_seq, None);
             }
             Some(Answered::Reply { token, data, sent_seq, sent }) => {
-                assert!(is_claimed(sent.0));
+                assert!(self.ends[end].claimed.contains(&sent.0));
                 self.check_answer(end, sent.0, sent_seq, Some(data));
                 self.check_delivery(end, token, data, Some(sent.0));
             }
@@ -214,10 +289,13 @@ impl Pair {
 
     pub(crate) fn advance(&mut self, by: Duration) {
         self.now += by;
-        for end in &mut self.ends {
-            end.exchange.handle_timeout(self.now);
-            let deadline = end.exchange.next_deadline();
+        for end in [0, 1] {
+            let exchange = &mut self.ends[end].exchange;
+            exchange.handle_timeout(self.now);
+            let deadline = exchange.next_deadline();
             assert!(deadline.is_none_or(|d| d > self.now), "handling a deadline did not remove it");
+            self.check_failure(end);
+            self.check_measurements(end);
         }
     }
 
@@ -227,7 +305,7 @@ impl Pair {
         for _round in 0..20_000 {
             let mut moved = 0;
             for end in [0, 1] {
-                moved += self.transmit(end, usize::MAX) + self.arrive_all(1 - end);
+                moved += self.transmit(end, usize::MAX, Drain::All) + self.arrive_all(1 - end);
                 moved += self.deliver_all(end);
                 while !self.ends[end].open.is_empty() {
                     let answer = match replies.checked_sub(1) {
@@ -244,25 +322,48 @@ impl Pair {
             if moved > 0 {
                 continue;
             }
+            // What the peer heard nothing of it would have to find out by one time-out for each packet.
+            for end in [0, 1] {
+                self.tell_held(end);
+                moved += self.transmit(end, usize::MAX, Drain::All) + self.arrive_all(1 - end);
+            }
+            if moved > 0 {
+                continue;
+            }
             if self.ends.iter().all(|end| end.exchange.is_idle()) {
                 self.check_complete();
                 return;
             }
             let deadline = self.ends.iter().filter_map(|end| end.exchange.next_deadline()).min();
-            let deadline = deadline.unwrap_or_else(|| panic!("deadlock: {self:#?}"));
+            let deadline = deadline.unwrap_or_else(|| panic!("deadlock: {}", self.summary()));
             self.advance(deadline.saturating_sub(self.now));
         }
-        panic!("no end: {self:#?}");
+        panic!("no end at {:?}: {}", self.now, self.summary());
+    }
+
+    /// What is left to do, in a few words: there may be a thousand packets in a window.
+    fn summary(&self) -> String {
+        let end = |End { exchange, open, sent, answered, .. }: &End| {
+            let [open, sent, answered] = [open.len(), sent.len(), answered.len()];
+            format!(
+                "{open} open, {answered} of {sent} answered, {} in flight, failure {:?}",
+                exchange.in_flight(),
+                exchange.failure()
+            )
+        };
+        self.ends.each_ref().map(end).join("; ")
     }
 
     fn record(&mut self, end: usize, seq: SeqNo, order: Order, reply_to: Option<u64>) -> u64 {
         let letter = self.next_letter;
-        if is_claimed(letter) {
-            assert!(self.ends[end].exchange.claim(seq));
-        }
         self.next_letter += 1;
+        // One in four at once.
+        if letter % 4 == 3 {
+            assert!(self.ends[end].exchange.claim(seq));
+            self.ends[end].claimed.insert(letter);
+        }
         let place = self.ends[end].sent.len();
-        self.letters.insert(letter, Sent { order, reply_to, place });
+        self.letters.insert(letter, Sent { order, reply_to, place, at: self.now });
         self.ends[end].sent.push(letter);
         self.ends[end].seqs.insert(letter, seq);
         if let Some(original) = reply_to {
@@ -275,6 +376,7 @@ impl Pair {
         let sent = self.letters[&letter];
         let [first, second] = &mut self.ends;
         let (here, there) = if at == 0 { (first, second) } else { (second, first) };
+        assert!(here.arrived.contains(&letter), "{letter} never arrived");
         assert!(here.delivered.insert(letter), "{letter} delivered twice");
         assert_eq!(sent.reply_to, answers, "the link of {letter}");
         assert_eq!((token.seq(), token.order()), (there.seqs[&letter], sent.order));
@@ -299,7 +401,38 @@ impl Pair {
         assert_eq!(former, None, "{letter} answered twice");
     }
 
-    fn check_complete(&self) {
+    /// Whether the peer counts as silent, which it is found to be when time passes and until it is heard.
+    fn check_failure(&mut self, end: usize) {
+        let End { exchange, sent, seqs, oldest, last_heard, failure, .. } = &mut self.ends[end];
+        while sent.get(*oldest).is_some_and(|letter| exchange.sent(seqs[letter]).is_none()) {
+            *oldest += 1;
+        }
+        if let Some(letter) = sent.get(*oldest)
+            && let Some(patience) = self.config.give_up_after
+        {
+            let since = self.letters[letter].at;
+            let silent = self.now >= since.max(*last_heard) + patience;
+            *failure = failure.or(silent.then_some(GaveUp { seq: seqs[letter], since }));
+        }
+        assert_eq!(exchange.failure(), *failure);
+    }
+
+    fn check_measurements(&self, end: usize) {
+        let exchange = &self.ends[end].exchange;
+        let (smoothed, min) = (exchange.smoothed_rtt(), exchange.min_rtt());
+        assert_eq!((smoothed.is_some(), exchange.rtt_variation().is_some()), (min.is_some(), min.is_some()));
+        assert!(min <= smoothed, "{min:?}, and {smoothed:?} on average");
+        let bounds = match self.config.resend {
+            Resend::Adaptive(adaptive) => adaptive.min..=adaptive.max,
+            Resend::Fixed(interval) => interval..=interval,
+        };
+        assert!(bounds.contains(&exchange.resend_timeout()), "{:?}", exchange.resend_timeout());
+    }
+
+    fn check_complete(&mut self) {
+        for end in &mut self.ends {
+            end.flights.drain(&mut end.exchange, self.now);
+        }
         for end in [0, 1] {
             let (from, to) = (&self.ends[end], &self.ends[1 - end]);
             assert_eq!(to.delivered.len(), from.sent.len(), "everything is delivered");
@@ -311,9 +444,19 @@ impl Pair {
                     "both ends agree how {letter} was answered"
                 );
             }
+            assert!(from.flights.acked().is_none_or(|acked| acked == from.sent.len()), "told of everything");
             assert_eq!(from.exchange.in_flight(), 0);
             assert_eq!(from.exchange.unanswered(), 0);
             assert_eq!(from.exchange.next_deadline(), None);
         }
     }
+}
+
+fn fresh_first(exchange: &mut SeqEx<Letter, u64>, now: Timestamp) -> Option<OnLink> {
+    if let Some(ack) = exchange.poll_acks() {
+        return Some(Packet::Ack(ack));
+    }
+    let fresh = exchange.poll_fresh(now).map(|message| message.map(|letter| letter.0));
+    let message = fresh.or_else(|| Some(exchange.poll_resend(now)?.map(|letter| letter.0)));
+    message.map(Packet::Message)
 }

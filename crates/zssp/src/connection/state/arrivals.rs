@@ -55,7 +55,7 @@ impl Arrivals {
     /// What the peer is to be told, if it is time.
     pub(super) fn poll(&mut self, now: Instant) -> Option<Outgoing> {
         self.due().filter(|&due| due <= now)?;
-        self.timer.clear();
+        self.timer.sent();
         Some(Outgoing::new(frame::arrivals(self.ranges.iter()).into()))
     }
 }

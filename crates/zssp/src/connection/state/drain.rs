@@ -35,10 +35,12 @@ impl State {
             out.extend(self.arrivals.poll(now));
             out[before..].iter().for_each(|payload| budget.spend(payload.len()));
             full = self.put_messages(now, budget, out, effects);
-            if self.acks.due().is_some_and(|due| due <= now) {
-                if self.acks.only_arrivals() {
-                    self.lanes.tell_held();
-                }
+            // After the messages: what was answered by one of them is not held any more.
+            let held = self.acks.tells_held(now);
+            if held {
+                self.lanes.tell_held();
+            }
+            if held || self.acks.due().is_some_and(|due| due <= now) {
                 self.put_acks(out, effects);
             }
         }
@@ -221,7 +223,7 @@ impl State {
             let room = self.settings.max_payload.saturating_sub(body.len() + CHUNK_OVERHEAD);
             self.fill_acks(id.group(), &mut payload, room, effects);
             if self.lanes.next_acks().is_none() && self.streams.late.is_empty() {
-                self.acks.clear();
+                self.acks.sent();
             } else if message.is_reply {
                 let rest = std::mem::replace(&mut payload, Outgoing::of(id.group(), Bytes::new()));
                 out.extend((rest.len() > empty).then_some(rest));
@@ -247,7 +249,7 @@ impl State {
             debug_assert!(answered == Acks::None, "an empty payload has room for one");
             out.push(payload);
         }
-        self.acks.clear();
+        self.acks.sent();
     }
 
     /// Puts acknowledgements of the exchanges whose turn it is into a payload of `group`, as many as fit.

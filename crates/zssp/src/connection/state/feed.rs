@@ -294,12 +294,17 @@ impl State {
             self.received += len;
             self.replies += reply;
             self.assemblies.forget(id, seq);
+            self.lanes.holds(id);
+            self.acks.arrived(now);
             //= ZSSP-STR-06  more than was allowed ends the connection
             if self.received + self.assemblies.bytes() > limit || self.replies > limit {
                 return Err(Malformed::Credit);
             }
         }
-        self.note(id, now, if taken && in_order { Urgency::Arrived } else { Urgency::Now }, effects);
+        if !taken || !in_order {
+            self.note(id, now, Urgency::Now, effects);
+        }
+        effects.driver |= self.is_early(self.acks.deadline());
         Ok(Some(id))
     }
 

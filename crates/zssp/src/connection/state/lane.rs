@@ -50,6 +50,8 @@ pub(super) struct Lane {
     sizes: Box<[u32]>,
     pub(super) is_ready: bool,
     pub(super) has_acks: bool,
+    /// It may have messages of which the peer does not know that they are held.
+    pub(super) holds: bool,
     pub(super) armed: Option<Instant>,
     /// Wakes all who wait until everything is answered here, once somebody has.
     settled: Option<Arc<Notify>>,
@@ -146,6 +148,7 @@ impl Lane {
             sizes: vec![0; config.capacity.packets() as usize].into_boxed_slice(),
             is_ready: false,
             has_acks: false,
+            holds: false,
             armed: None,
             settled: None,
         }

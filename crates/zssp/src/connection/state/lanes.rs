@@ -16,6 +16,7 @@ pub(super) struct Lanes {
     all: HashMap<LaneId, Box<Lane>>,
     ready: BTreeMap<Reverse<i32>, VecDeque<LaneId>>,
     acks: VecDeque<LaneId>,
+    held: VecDeque<LaneId>,
     timers: BTreeSet<(Instant, LaneId)>,
 }
 
@@ -95,11 +96,21 @@ impl Lanes {
         }
     }
 
-    /// Those that may have acknowledgements to transmit tell what their application has not answered.
+    /// A message has arrived for the exchange, and may have to wait for its answer.
+    pub(super) fn holds(&mut self, id: LaneId) {
+        let Some(lane) = self.all.get_mut(&id) else { return };
+        if !std::mem::replace(&mut lane.holds, true) {
+            self.held.push_back(id);
+        }
+    }
+
+    /// All tell what has arrived since the last time and is not answered.
     pub(super) fn tell_held(&mut self) {
-        for id in &self.acks {
-            if let Some(lane) = self.all.get_mut(id) {
+        while let Some(id) = self.held.pop_front() {
+            if let Some(lane) = self.all.get_mut(&id) {
+                lane.holds = false;
                 lane.exchange.tell_held();
+                self.owes_acks(id);
             }
         }
     }
@@ -158,6 +169,7 @@ impl Lanes {
     pub(super) fn stop(&mut self) {
         self.ready.clear();
         self.acks.clear();
+        self.held.clear();
         self.timers.clear();
     }
 }

@@ -322,7 +322,7 @@ impl State {
         };
         let mtu = if self.probes() { self.mtu.deadline() } else { None };
         let parts = [self.transfers.deadline(self.flight.rtt()), self.arrivals.due()];
-        let others = [self.paced, self.lanes.next_deadline(), self.acks.due(), self.phase.deadline()];
+        let others = [self.paced, self.lanes.next_deadline(), self.acks.deadline(), self.phase.deadline()];
         [life, path, mtu].into_iter().chain(parts).chain(others).flatten().min()
     }
 }
@@ -396,7 +396,7 @@ impl State {
 
     fn schedule_acks(&mut self, now: Instant, urgency: Urgency, effects: &mut Effects) {
         self.acks.add(now, urgency);
-        effects.driver |= self.is_early(self.acks.due());
+        effects.driver |= self.is_early(self.acks.deadline());
     }
 
     /// Whether something is due before the driver looks again by itself.
@@ -413,7 +413,7 @@ impl State {
             lane.close(unread, effects);
         }
         self.lanes.stop();
-        self.acks.clear();
+        self.acks.stop();
         self.assemblies = Assemblies::default();
         self.arrivals = Arrivals::default();
         self.paced = None;

@@ -20,6 +20,7 @@ const MS: Duration = Duration::from_millis(1);
 /// One way.
 const LATENCY: Duration = Duration::from_millis(5);
 
+mod held;
 mod memory;
 mod parts;
 mod perfect_road;

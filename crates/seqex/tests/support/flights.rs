@@ -1,0 +1,62 @@
+//! What a sender must hear of its transmissions: each is in flight until an event says that it no longer is.
+
+use std::collections::{HashMap, HashSet};
+
+use seqex::{Event, Feedback, SeqEx, SeqNo, Timestamp};
+
+use super::Letter;
+
+#[derive(Debug)]
+pub(crate) struct Flights {
+    feedback: Feedback,
+    /// How often each packet was transmitted, and when the last time.
+    transmitted: HashMap<SeqNo, (u32, Timestamp)>,
+    in_flight: HashSet<SeqNo>,
+    acked: HashSet<SeqNo>,
+}
+
+impl Flights {
+    pub(crate) fn new(feedback: Feedback) -> Self {
+        Self { feedback, transmitted: HashMap::new(), in_flight: HashSet::new(), acked: HashSet::new() }
+    }
+
+    /// All events were drained before.
+    pub(crate) fn depart(&mut self, seq: SeqNo, now: Timestamp) {
+        let (times, at) = self.transmitted.entry(seq).or_default();
+        (*times, *at) = (*times + 1, now);
+        assert!(!self.acked.contains(&seq), "{seq} transmitted although it was answered");
+        assert!(
+            self.feedback == Feedback::Discard || self.in_flight.insert(seq),
+            "{seq} transmitted although it is in flight"
+        );
+    }
+
+    pub(crate) fn drain(&mut self, exchange: &mut SeqEx<Letter, u64>, now: Timestamp) {
+        while let Some(event) = exchange.poll_event() {
+            match event {
+                Event::Acked { seq, sent_at, rtt, transmissions, in_flight } => {
+                    assert!(self.acked.insert(seq), "{seq} acknowledged twice");
+                    assert_eq!((transmissions, sent_at), self.transmitted[&seq]);
+                    assert_eq!(in_flight, self.in_flight.remove(&seq));
+                    let measures = |rtt| in_flight && transmissions == 1 && sent_at + rtt <= now;
+                    assert!(rtt.is_none_or(measures), "{event:?} measures nothing");
+                }
+                Event::Held { seq, sent_at }
+                | Event::Lost { seq, sent_at }
+                | Event::TimedOut { seq, sent_at } => {
+                    assert_eq!(sent_at, self.transmitted[&seq].1);
+                    assert!(self.in_flight.remove(&seq), "{event:?}, and it is not in flight");
+                }
+            }
+        }
+        if self.feedback == Feedback::Collect {
+            assert_eq!(exchange.in_flight() as usize, self.in_flight.len());
+        }
+        assert!(self.feedback == Feedback::Collect || self.acked.is_empty(), "events nobody asked for");
+    }
+
+    /// How many packets were acknowledged, if that was to be told.
+    pub(crate) fn acked(&self) -> Option<usize> {
+        (self.feedback == Feedback::Collect).then_some(self.acked.len())
+    }
+}
