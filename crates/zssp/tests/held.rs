@@ -75,7 +75,8 @@ async fn unread_replies_are_not_sent_again_whole() {
     }
     sleep(Duration::from_secs(60)).await;
     let replies = replied.load(Ordering::Relaxed);
-    assert_eq!(replies, usize::from(CHANNELS) * (WINDOW - 1), "one place is for an answer");
+    let in_a_window = WINDOW - WINDOW / 8 - 1;
+    assert_eq!(replies, usize::from(CHANNELS) * in_a_window, "the other places are for answers");
     let bytes = bytes_in_a_minute(&there).await;
     assert!(bytes < 64 << 10, "{bytes} bytes: {:?}", there.stats());
     assert_eq!(network.stats().lost, 0);
