@@ -53,7 +53,7 @@ fn both_stored(
     //= ZSSP-RAT-13  state 1 unchanged, state 2 none
     let pair = RatchetPair { first: established.pair.first.duplicate(), second: None };
     //= ZSSP-RAT-04  a mismatch ends the session
-    if task.compare_and_swap(&cell.name, &established.pair, &pair)? == Swap::Conflict {
+    if task.compare_and_swap(cell.who(), &established.pair, &pair)? == Swap::Conflict {
         return Ok(None);
     }
     //= ZSSP-RAT-14  the copy equals what was stored

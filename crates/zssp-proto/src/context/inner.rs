@@ -1,5 +1,6 @@
 //! What a context's parts share, and the few steps that touch several of them.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -147,7 +148,7 @@ impl Inner {
         }
         let give_up = open.give_up_after.and_then(|time| now.checked_add(time));
         let (peer, name) = (open.peer, open.name.clone());
-        let attempt = Arc::new(Attempt { open, begun: now, give_up });
+        let attempt = Arc::new(Attempt { open, begun: now, give_up, downgraded: AtomicBool::new(false) });
         // Should the first handshake be dropped instead of run, the deadline makes up for it.
         let at = now + RESEND;
         let phase = Phase::Opening(Opening { attempt, at });
@@ -429,24 +430,24 @@ const MAX_INCOMPLETE_PACKETS: usize = 64;
 const MAX_HANDSHAKE_BYTES: usize = Completion::MAX_LEN + MAX_FRAGMENTS;
 
 impl Task<'_> {
-    /// The pair of `peer`. A failure is told, and is as if the packet had been lost.
+    /// The pair stored under `name`, that of `peer`. A failure is told, and is as if the packet had been lost.
     //= ZSSP-RAT-05  a storage error drops the packet with nothing changed
-    pub(super) fn load(&mut self, peer: &PeerName) -> Result<RatchetPair, Fault> {
-        let result = self.store.load(peer);
-        self.told(result)
+    pub(super) fn load(&mut self, (peer, name): (PublicKey, &PeerName)) -> Result<RatchetPair, Fault> {
+        let result = self.store.load(name);
+        self.told(Some(peer), result)
     }
 
-    /// The state of this fingerprint.
+    /// The state of this fingerprint, of a peer that is not known yet.
     pub(super) fn find(&mut self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, Fault> {
         let result = self.store.find(fingerprint);
-        self.told(result)
+        self.told(None, result)
     }
 
     /// Writes `new` in the place of `old`; nothing when they are the same.
     //= ZSSP-RAT-03  every write is a compare-and-swap against the session's own copy
     pub(super) fn compare_and_swap(
         &mut self,
-        peer: &PeerName,
+        (peer, name): (PublicKey, &PeerName),
         old: &RatchetPair,
         new: &RatchetPair,
     ) -> Result<Swap, Fault> {
@@ -454,22 +455,22 @@ impl Task<'_> {
         if old.same(new) {
             return Ok(Swap::Stored);
         }
-        let failed = match self.store.compare_and_swap(peer, old, new) {
+        let failed = match self.store.compare_and_swap(name, old, new) {
             Ok(swap) => return Ok(swap),
             Err(error) => error,
         };
         // It may be there all the same, and would look like another session's when the packet comes again. Written once
         // more, it is as durable as any other.
-        let is_there = self.store.load(peer).is_ok_and(|stored| stored.same(new));
-        if is_there && let Ok(swap) = self.store.compare_and_swap(peer, new, new) {
+        let is_there = self.store.load(name).is_ok_and(|stored| stored.same(new));
+        if is_there && let Ok(swap) = self.store.compare_and_swap(name, new, new) {
             return Ok(swap);
         }
-        self.told(Err(failed))
+        self.told(Some(peer), Err(failed))
     }
 
-    fn told<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Fault> {
+    fn told<T>(&mut self, peer: Option<PublicKey>, result: Result<T, StoreError>) -> Result<T, Fault> {
         result.map_err(|error| {
-            self.outbox.events.push(Event::StoreFailed { error });
+            self.outbox.events.push(Event::StoreFailed { peer, error });
             Fault::Store
         })
     }

@@ -63,7 +63,7 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
         |(packet, keys)| {
             //= ZSSP-RAT-11  state 1 is the new one, state 2 the old state 1
             let new = RatchetPair { first: keys.ratchet.duplicate(), second: Some(pair.first.duplicate()) };
-            Ok((packet, keys, task.compare_and_swap(&cell.name, &pair, &new)?, new))
+            Ok((packet, keys, task.compare_and_swap(cell.who(), &pair, &new)?, new))
         },
     );
     let (packet, keys, swap, new) = answered.inspect_err(|_| inner.routes.remove(kid))?;
@@ -106,7 +106,7 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     };
     //= ZSSP-RAT-12  state 1 is the new one, state 2 none
     let new = RatchetPair { first: keys.ratchet.duplicate(), second: None };
-    if task.compare_and_swap(&cell.name, &pair, &new)? == Swap::Conflict {
+    if task.compare_and_swap(cell.who(), &pair, &new)? == Swap::Conflict {
         return control::lost(task, cell, taken);
     }
 
