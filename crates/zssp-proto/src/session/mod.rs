@@ -84,6 +84,11 @@ impl Session {
         self.0.downgraded
     }
 
+    /// Whether the session has ended. Its [`Event::Ended`](crate::Event::Ended) may be under way yet, with another thread.
+    pub fn has_ended(&self) -> bool {
+        self.0.keys.load().is_none()
+    }
+
     /// Where the session's own control packets go: where the peer was when its last handshake packet came, or what
     /// [`set_address`](Self::set_address) said.
     pub fn address(&self) -> Address {
