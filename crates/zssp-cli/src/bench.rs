@@ -83,8 +83,7 @@ async fn measure(connection: &Connection, args: &args::Bench, console: &Console)
     for (way, load) in Way::ALL.into_iter().zip(loads) {
         let before = cpu::time();
         let arrived = load.run(connection, way).await.map_err(|broken| {
-            let timed_out = connection.close_reason() == Some(zssp::CloseReason::TimedOut);
-            let exit = if timed_out { Exit::Unreachable } else { Exit::Failed };
+            let exit = connection.close_reason().as_ref().map_or(Exit::Failed, Exit::from);
             Failure::new(exit, format!("{} broke off: {broken}", way.name()))
         })?;
         let cpu = before.zip(cpu::time()).map(|(before, after)| after.saturating_sub(before));

@@ -62,27 +62,35 @@ pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) ->
         let (caller, peer) = (caller.clone(), to.key.0);
         attempts.spawn(async move {
             sleep(HEAD_START * position).await;
-            let ratchets = caller.ratchets.clone();
             let (endpoint, address) = endpoint(caller, road, patience).await?;
-            let connecting = endpoint.connect(address, peer);
-            match ratchets {
-                Some(ratchets) => ratchets.watch(&endpoint, PublicKeyText(peer), connecting).await,
-                None => connecting.await,
-            }
+            endpoint.connect(address, peer).await
         });
     }
     let mut last = Failure::new(Exit::Unreachable, no_answer(to, &roads, patience, purpose));
     while let Some(attempt) = attempts.join_next().await {
         match attempt {
-            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Ok(connection)) => {
+                if let Some(ratchets) = &caller.ratchets {
+                    ratchets.examine(&connection);
+                }
+                return Ok(connection);
+            }
             Ok(Err(ConnectError::Refused)) => {
                 return Err(Failure::new(Exit::Refused, refused(to, &ours, purpose)));
             }
             Ok(Err(ConnectError::TimedOut)) | Err(_) => {}
-            Ok(Err(other)) => last = Failure::new(Exit::Local, format!("{}: {other}", to.place)),
+            Ok(Err(other)) => last = hindrance(caller, to, &other),
         }
     }
     Err(last)
+}
+
+/// What keeps this side from connecting.
+fn hindrance(caller: &Caller, to: &Target, error: &ConnectError) -> Failure {
+    match (error, &caller.ratchets) {
+        (ConnectError::Store(error), Some(ratchets)) => ratchets.failure(error),
+        _ => Failure::new(Exit::Local, format!("{}: {error}", to.place)),
+    }
 }
 
 /// For a peer whose disk may take its time, and whose machine may not: what counts is whether the peer is there.

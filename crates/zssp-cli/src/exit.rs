@@ -2,6 +2,8 @@
 
 use std::{fmt, process::ExitCode};
 
+use zssp::CloseReason;
+
 /// The program's exit codes; documented in `--help` and the README.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -27,6 +29,17 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         // Every code fits a byte.
         Self::from(exit as u8)
+    }
+}
+
+impl From<&CloseReason> for Exit {
+    /// For a command that the end of a connection leaves nothing else to do.
+    fn from(reason: &CloseReason) -> Self {
+        match reason {
+            CloseReason::Expired | CloseReason::TimedOut => Self::Unreachable,
+            CloseReason::Provider => Self::Local,
+            _ => Self::Failed,
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Those who connect to a command that listens.
 
-use tokio::sync::Mutex;
-use zssp::{ConnectError, Connection, Endpoint, Incoming, PeerName};
+use zssp::{Connection, Incoming, PeerName};
 
 use crate::{
     console::Console, place::Seen, public_key_text::PublicKeyText, purpose::Purpose, ratchets::Ratchets,
@@ -60,8 +59,12 @@ impl Guests {
     pub(crate) async fn admit(&self, incoming: Incoming) -> Option<Connection> {
         let peer = PublicKeyText(incoming.peer_key()).short();
         let address = Seen(incoming.remote_address());
-        match self.door.let_in(incoming).await {
+        let name = self.door.name_of(&incoming);
+        match incoming.accept_as(name).await {
             Ok(connection) => {
+                if let Door::ByKey(ratchets) = &self.door {
+                    ratchets.examine(&connection);
+                }
                 let suite = connection.suite();
                 self.console.note(format_args!("{peer} connected from {address} with {suite}"));
                 Some(connection)
@@ -80,41 +83,22 @@ pub(crate) enum Door {
     /// By key and command: the same key may come several times at once, each command says of itself that it is another.
     ByCommand,
     /// By the key alone, under which the ratchet is found again.
-    ByKey {
-        endpoint: Endpoint,
-        ratchets: Ratchets,
-        /// One by one, to know which of them came without its ratchet. Nobody waits here for a peer or for the network.
-        one_by_one: Mutex<()>,
-    },
+    ByKey(Ratchets),
 }
 
 impl Door {
-    pub(crate) fn new(endpoint: &Endpoint, ratchets: Option<Ratchets>) -> Self {
-        match ratchets {
-            Some(ratchets) => {
-                Self::ByKey { endpoint: endpoint.clone(), ratchets, one_by_one: Mutex::default() }
-            }
-            None => Self::ByCommand,
-        }
-    }
-
     /// Who a peer is, of whom there is one connection at a time.
     pub(crate) fn name_of(&self, incoming: &Incoming) -> PeerName {
         let key = incoming.peer_key();
         match self {
             Self::ByCommand => PeerName::new(&[&key.as_bytes()[..], incoming.identity()].concat()),
-            Self::ByKey { .. } => PeerName::from(key),
+            Self::ByKey(_) => PeerName::from(key),
         }
     }
+}
 
-    async fn let_in(&self, incoming: Incoming) -> Result<Connection, ConnectError> {
-        let (key, name) = (PublicKeyText(incoming.peer_key()), self.name_of(&incoming));
-        match self {
-            Self::ByCommand => incoming.accept_as(name).await,
-            Self::ByKey { endpoint, ratchets, one_by_one } => {
-                let _alone = one_by_one.lock().await;
-                ratchets.watch(endpoint, key, incoming.accept_as(name)).await
-            }
-        }
+impl From<Option<Ratchets>> for Door {
+    fn from(ratchets: Option<Ratchets>) -> Self {
+        ratchets.map_or(Self::ByCommand, Self::ByKey)
     }
 }

@@ -1,8 +1,14 @@
 //! The file that keeps what this side has in common with its peers, from one connection to the next.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use zssp::{Builder, ConnectError, Connection, Endpoint, Redb, store::OpenError};
+use tokio::sync::mpsc;
+use zssp::{Builder, Connection, EndpointEvent, PublicKey, Redb, StoreError, store::OpenError};
 
 use crate::{
     args::Remember,
@@ -11,53 +17,64 @@ use crate::{
     public_key_text::PublicKeyText,
 };
 
+/// Events that may wait to be told.
+const EVENTS: usize = 64;
+/// A file that cannot be used is tried every second, and spoken of only so often.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// An open file of ratchets, which one process has at a time. Clones are the same file, for endpoints that follow each
 /// other.
 #[derive(Clone)]
 pub(crate) struct Ratchets {
     store: Arc<Redb>,
-    file: PathBuf,
+    file: Arc<PathBuf>,
     console: Console,
+    events: mpsc::Sender<EndpointEvent>,
 }
 
 impl Ratchets {
-    /// Opens the file, or makes it; nothing where the user named none.
+    /// Opens the file, or makes it; nothing where the user named none. From then on the user is told when it cannot be
+    /// used.
     pub(crate) fn open(remember: &Remember, console: &Console) -> Result<Option<Self>, Failure> {
         let Some(file) = remember.ratchets.clone() else { return Ok(None) };
         let store = Arc::new(Redb::open(&file)?);
-        Ok(Some(Self { store, file, console: console.clone() }))
+        let (events, told) = mpsc::channel(EVENTS);
+        let (file, console) = (Arc::new(file), console.clone());
+        tokio::spawn(tell_failures(told, file.clone(), console.clone()));
+        Ok(Some(Self { store, file, console, events }))
     }
 
-    /// Makes a connection with `peer` by `connecting`, the only one that the endpoint makes meanwhile. Tells the user when
-    /// it had to begin without the ratchet that one of the two remembers, and blames the file where that is why there is
-    /// none.
-    pub(crate) async fn watch(
-        &self,
-        endpoint: &Endpoint,
-        peer: PublicKeyText,
-        connecting: impl Future<Output = Result<Connection, ConnectError>>,
-    ) -> Result<Connection, ConnectError> {
-        let before = endpoint.stats();
-        let result = connecting.await;
-        let after = endpoint.stats();
-        if result.is_ok() && after.downgrades > before.downgrades {
-            self.console.alarm(Loss { ratchets: self, peer });
+    /// Tells the user when a connection had to begin without the ratchet that one of the two remembers.
+    pub(crate) fn examine(&self, connection: &Connection) {
+        if connection.is_downgraded() {
+            self.console.alarm(Loss { ratchets: self, peer: PublicKeyText(connection.peer_key()) });
         }
-        result.map_err(|error| {
-            if after.store_failures == before.store_failures {
-                return error;
-            }
-            let file = self.file.display();
-            let why = format!("the file of ratchets `{file}` cannot be read or written: is its disk full?");
-            ConnectError::Local(why.into())
-        })
+    }
+
+    /// Why a command ends that cannot go on without the file.
+    pub(crate) fn failure(&self, error: &StoreError) -> Failure {
+        Failure::new(Exit::Local, Unusable { file: &self.file, error, peer: None }.to_string())
+    }
+}
+
+/// Tells the user that the file cannot be used, until no endpoint uses it.
+async fn tell_failures(mut told: mpsc::Receiver<EndpointEvent>, file: Arc<PathBuf>, console: Console) {
+    let mut last: Option<(Instant, Option<PublicKey>)> = None;
+    while let Some(event) = told.recv().await {
+        // Of a lost ratchet is told where the connection is that it concerns.
+        let EndpointEvent::StoreFailed { peer, error } = event else { continue };
+        if last.is_some_and(|(when, whom)| whom == peer && when.elapsed() < PATIENCE) {
+            continue;
+        }
+        last = Some((Instant::now(), peer));
+        console.alarm(Unusable { file: &file, error: &error, peer });
     }
 }
 
 /// Has the endpoint keep its ratchets in the file, if there is one.
 pub(crate) fn kept(builder: Builder, ratchets: Option<&Ratchets>) -> Builder {
     match ratchets {
-        Some(ratchets) => builder.store(ratchets.store.clone()),
+        Some(ratchets) => builder.store(ratchets.store.clone()).events(ratchets.events.clone()),
         None => builder,
     }
 }
@@ -65,6 +82,24 @@ pub(crate) fn kept(builder: Builder, ratchets: Option<&Ratchets>) -> Builder {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         Self::new(Exit::Local, format!("file of ratchets {error}"))
+    }
+}
+
+/// What an operator is told of a file that cannot be used, and of the peer whose handshake waits for it.
+struct Unusable<'a> {
+    file: &'a PathBuf,
+    error: &'a StoreError,
+    peer: Option<PublicKey>,
+}
+
+impl fmt::Display for Unusable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, error, peer } = self;
+        write!(f, "the file of ratchets `{}` cannot be read or written", file.display())?;
+        if let Some(peer) = peer {
+            write!(f, " for {}", PublicKeyText(*peer).short())?;
+        }
+        write!(f, ": is its disk full? ({error})")
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
         allow: args.allow,
         purpose: Purpose::Measurement,
         places: MAX_PEERS,
-        door: Door::new(&endpoint, ratchets),
+        door: Door::from(ratchets),
         console: console.clone(),
     };
     let exit = tokio::select! {

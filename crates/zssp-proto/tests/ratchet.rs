@@ -131,10 +131,31 @@ fn whatever_each_side_remembers_they_meet() {
         assert!(pair.talk(), "{what}");
         assert_eq!(remembered(&pair.alice, &pair.bob), after_x2[..1], "{what}");
         assert_eq!(remembered(&pair.bob, &pair.alice), after_x2[..1], "{what}");
-        let [alice_warned, bob_warned] = [&mut pair.alice, &mut pair.bob]
-            .map(|peer| peer.take_happenings().contains(&Happening::Downgraded));
-        assert_eq!([alice_warned, bob_warned], warned, "{what}");
+        for (peer, warned) in [&mut pair.alice, &mut pair.bob].into_iter().zip(warned) {
+            assert_eq!(peer.take_happenings().contains(&Happening::Downgraded), warned, "{what}");
+            assert_eq!(peer.sessions.last().unwrap().is_downgraded(), warned, "{what}");
+        }
     }
+}
+
+/// The attempt that succeeds begins from what the two have in common since the one before it.
+#[test]
+fn a_session_that_took_two_attempts_knows_of_the_downgrade_in_the_first() {
+    let mut pair = pair_that_remembers(&[5], &[]);
+    pair.alice.open(&pair.bob);
+    pair.pump();
+    pair.deliver(None);
+    pair.pump();
+    pair.deliver(None);
+    // Bob hears Alice, and she does not hear him confirm.
+    pair.network.drop_next_on(2, 1, 10);
+    pair.drive_for(15 * SECOND);
+    assert!(pair.talk());
+    let [first, last] =
+        [0, pair.bob.sessions.len() - 1].map(|number| pair.bob.sessions[number].is_downgraded());
+    assert!(!first && !last && pair.bob.sessions.len() > 1, "he expected nothing of her");
+    assert_eq!(remembered(&pair.alice, &pair.bob)[0].0, 2, "the second attempt goes on from the first");
+    assert!(pair.alice.sessions.last().unwrap().is_downgraded());
 }
 
 //= ZSSP-RAT-21  the state used must be one of hers

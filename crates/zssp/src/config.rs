@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::ToSocketAddrs;
+use tokio::sync::mpsc;
 use zssp_proto::crypto::Provider;
 use zssp_proto::{Challenging, Context, Limits, MemoryStore, Open, Policy, RatchetStore, Session, Suite};
 
@@ -12,6 +13,7 @@ use crate::congestion::{Controller, Cubic, Factory};
 use crate::connection::{CREDIT, Datagrams, Settings, capacity};
 use crate::endpoint::Endpoint;
 use crate::error::BindError;
+use crate::event::EndpointEvent;
 use crate::key::{SecretKey, default_provider};
 use crate::link::{Link, MAX_SEND, Udp};
 use crate::turns::MAX_TASKS;
@@ -69,6 +71,7 @@ pub(crate) struct Config {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) keep_alive: Option<Duration>,
     pub(crate) congestion: Factory,
+    pub(crate) events: Option<mpsc::Sender<EndpointEvent>>,
 }
 
 impl Builder {
@@ -103,6 +106,7 @@ impl Builder {
                 idle_timeout: Some(Duration::from_secs(30)),
                 keep_alive: Some(Duration::from_secs(10)),
                 congestion: Factory(Arc::new(|datagram| Box::new(Cubic::new(datagram)))),
+                events: None,
             },
         }
     }
@@ -308,6 +312,35 @@ impl Builder {
     /// Attempts to connect that may be under way, 1024 by default.
     pub fn attempts(mut self, count: usize) -> Self {
         self.config.attempts = count;
+        self
+    }
+
+    /// Where to tell what an operator should hear of, such as peers that have lost their ratchet. Several endpoints may
+    /// tell the same. The endpoint never waits: what finds no room is dropped and
+    /// [counted](crate::EndpointStats::events_dropped), also when nobody receives any more.
+    ///
+    /// ```
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use zssp::{Endpoint, EndpointEvent, SecretKey};
+    ///
+    /// let (events, mut told) = tokio::sync::mpsc::channel(64);
+    /// let endpoint = Endpoint::builder(SecretKey::generate()?).events(events).bind("0.0.0.0:0").await?;
+    /// tokio::spawn(async move {
+    ///     // Ends with the endpoint.
+    ///     while let Some(event) = told.recv().await {
+    ///         match event {
+    ///             EndpointEvent::Downgraded { peer } => eprintln!("{peer:?} has lost its ratchet, or it is a thief"),
+    ///             EndpointEvent::StoreFailed { error, .. } => eprintln!("{error}"),
+    ///             other => eprintln!("{other:?}"),
+    ///         }
+    ///     }
+    /// });
+    /// # drop(endpoint);
+    /// # Ok(()) }
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+    /// ```
+    pub fn events(mut self, events: mpsc::Sender<EndpointEvent>) -> Self {
+        self.config.events = Some(events);
         self
     }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::net::SocketAddr;
 
+use zssp_proto::StoreError;
+
 /// The endpoint could not be set up.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -48,6 +50,17 @@ pub enum ConnectError {
     /// The address belongs to the other IP family than the socket.
     #[error("{0} cannot be reached from this socket: bind to [::] to speak both IPv4 and IPv6")]
     AddressFamily(SocketAddr),
+    /// The ratchet of the peer was changed in the middle of the attempt: the peer was connecting at the same moment, and
+    /// [`Endpoint::accept`](crate::Endpoint::accept) has the connection; or another endpoint with the same store was
+    /// quicker, or an operator has presetted or forgotten the peer. Connect again if there is none.
+    #[error("the ratchet of the peer was changed by another session or an operator meanwhile: connect again")]
+    Conflict,
+    /// The peer has lost the ratchet that it shared with this side, and the policy does not go on without. Make sure that
+    /// it was the peer who lost it, and preset a [one-time password](crate::OneTimePassword) on both sides.
+    #[error(
+        "the peer has lost the ratchet it shared with this side: preset a one-time password on both sides"
+    )]
+    DowngradeRefused,
     /// This endpoint was closed.
     #[error("the endpoint is closed")]
     EndpointClosed,
@@ -57,17 +70,17 @@ pub enum ConnectError {
     /// The peer was accepted under another name than the one its ratchet is stored under, so it is not believed.
     #[error("the peer shares its ratchet with this side under another name")]
     OtherName,
-    /// The peer answered, and does not want this endpoint: it does not know its key, or is full. To the side that accepts:
-    /// the policy refused the peer.
+    /// The peer answered, and does not want this endpoint: it does not know its key, is full, or insists on a ratchet that
+    /// this side has lost.
     #[error("the peer refused: does it know this endpoint's public key?")]
     Refused,
     /// Another connection with the same peer took this one's place before it came about: the peer was connecting at the
     /// same moment, and of the two it is its connection that lives. [`Endpoint::accept`](crate::Endpoint::accept) has it.
     #[error("another connection with the same peer took the place of this attempt")]
     Replaced,
-    /// The ratchet store failed, on this side.
-    #[error("the store of ratchets failed")]
-    Store,
+    /// The ratchet store failed, on this side: whoever connects has tried again until the time was up.
+    #[error(transparent)]
+    Store(StoreError),
     /// Nobody answered in time: nobody listens there, the key is not the peer's, the network loses everything, or the peer
     /// insists on a ratchet that one of the two has lost (its
     /// [`EndpointStats::unwelcome`](crate::EndpointStats::unwelcome) counts that).
@@ -221,9 +234,20 @@ pub enum RequestError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
+    /// The ratchet was changed under the session: by another session with the peer that has the same store, or by an
+    /// operator who has presetted or forgotten the peer. Connect again, and the two begin from what is stored now.
+    #[error("the ratchet of the peer was changed by another session or an operator: connect again")]
+    Conflict,
     /// This endpoint was closed.
     #[error("the endpoint was closed")]
     EndpointClosed,
+    /// The peer did not answer for a minute when a key had to be confirmed or agreed on, or what it answered did not fit
+    /// the ratchet of the two. It may be back: connect again.
+    #[error("the peer did not agree on a new key within a minute: connect again")]
+    Expired,
+    /// The session's key was used as often as is safe, and the peer did not agree on another before. Connect again.
+    #[error("the key of the session was used up before the peer agreed on another: connect again")]
+    KeyUsedUp,
     /// This side closed it.
     #[error("closed by this side")]
     Local,
@@ -238,9 +262,9 @@ pub enum CloseReason {
     /// The peer sent an authentic payload that does not follow the protocol.
     #[error("the peer violated the protocol: {0}")]
     Protocol(&'static str),
-    /// The session below ended: its keys wore out, or rekeying failed.
-    #[error("the session ended: {0}")]
-    Session(&'static str),
+    /// The cryptographic library failed where it should not; see [`ProviderError`](crate::proto::crypto::ProviderError).
+    #[error("the cryptographic library failed")]
+    Provider,
     /// A newer session with the same peer took its place.
     #[error("a newer connection with the same peer took its place")]
     Replaced,

@@ -108,6 +108,7 @@ pub mod congestion;
 mod connection;
 mod endpoint;
 mod error;
+mod event;
 pub mod frame;
 mod key;
 pub mod link;
@@ -123,12 +124,14 @@ pub use error::{
     BindError, CloseReason, ConnectError, ReadError, ReadToEndError, RequestError, SendError,
     TooManyChannels, TrySendError, WriteError,
 };
+pub use event::EndpointEvent;
 pub use frame::StreamId;
 pub use key::{KeyError, SecretKey, public_key};
 pub use stats::{ConnectionStats, EndpointStats};
 pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
 pub use zssp_proto::{
-    Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, RatchetStore, Suite,
+    Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, RatchetStore, StoreError,
+    Suite,
 };
 pub use zssp_store::Redb;
 

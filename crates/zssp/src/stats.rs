@@ -85,7 +85,7 @@ pub struct EndpointStats {
     /// Times the system failed to receive.
     pub receive_errors: u64,
     /// Times a peer had lost the ratchet state that this side remembered, or somebody who has stolen its key pretended
-    /// so. Rare in honest operation: look into it.
+    /// so. Rare in honest operation: look into it. [`EndpointEvent::Downgraded`](crate::EndpointEvent::Downgraded) says who.
     pub downgrades: u64,
     /// Peers that had lost their ratchet and were refused for it, as the policy says.
     pub downgrades_refused: u64,
@@ -97,6 +97,8 @@ pub struct EndpointStats {
     pub challenges: u64,
     /// Times the ratchet store failed. The handshakes concerned are tried again by their resends.
     pub store_failures: u64,
+    /// Events that found no room where [`Builder::events`](crate::Builder::events) says.
+    pub events_dropped: u64,
 }
 
 /// A number that several threads add to.
@@ -131,6 +133,7 @@ pub(crate) struct Counters {
     pub(crate) unwelcome: Counter,
     pub(crate) challenges: Counter,
     pub(crate) store_failures: Counter,
+    pub(crate) events_dropped: Counter,
 }
 
 impl Counters {
@@ -150,6 +153,7 @@ impl Counters {
             unwelcome: self.unwelcome.load(),
             challenges: self.challenges.load(),
             store_failures: self.store_failures.load(),
+            events_dropped: self.events_dropped.load(),
         }
     }
 }

@@ -5,18 +5,20 @@ mod common;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use common::content;
+use common::provider::Rigged;
 use common::simulation::{
     Counting, GOOD, SECOND, address, builder, connect, endpoint, leaves_nothing, network,
 };
-use tokio::time::{Instant, sleep};
-use zssp::link::memory::MemoryLink;
+use tokio::time::{Instant, advance, sleep};
+use zssp::link::memory::{Conditions, MemoryLink};
 use zssp::link::{Link, ReceiveBatch};
-use zssp::{Challenging, SecretKey};
+use zssp::{Challenging, CloseReason, Endpoint, SecretKey};
 
 /// Hellos ahead of whatever arrives: more than may wait.
 const HELLOS: usize = 200;
@@ -24,20 +26,29 @@ const HELLOS: usize = 200;
 /// Bytes of a hello, with its header.
 const HELLO: usize = 16 + 1749;
 
-/// A link at which, while the flood lasts, nothing arrives but behind so many hellos.
+/// A link at which, while the flood lasts, nothing arrives but behind so many hellos; and what was sent when.
 struct Flooded {
     link: MemoryLink,
-    hello: Vec<u8>,
+    hellos: Vec<u8>,
     lasts: Arc<AtomicBool>,
+    sent: Arc<Mutex<Vec<Sent>>>,
+}
+
+/// A run of datagrams of this many bytes in all.
+#[derive(Clone, Copy)]
+struct Sent {
+    at: Instant,
+    to: SocketAddr,
+    bytes: usize,
 }
 
 impl Flooded {
-    fn new(link: MemoryLink, lasts: &Arc<AtomicBool>) -> Self {
+    fn new(link: MemoryLink, hellos: usize, lasts: &Arc<AtomicBool>) -> Self {
         let mut hello = content(1, HELLO);
         hello[..8].copy_from_slice(&[0, 0, 0, 0, 0, 1, 0, 0]);
         // The header's counter is where a hello repeats it, so that it costs the most.
         hello.copy_within(HELLO - 40..HELLO - 32, 8);
-        Self { link, hello, lasts: lasts.clone() }
+        Self { link, hellos: hello.repeat(hellos), lasts: lasts.clone(), sent: Arc::default() }
     }
 }
 
@@ -51,6 +62,7 @@ impl Link for Flooded {
     }
 
     fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
+        self.sent.lock().unwrap().push(Sent { at: Instant::now(), to, bytes: run.len() });
         self.link.try_send(to, run, segment)
     }
 
@@ -61,9 +73,8 @@ impl Link for Flooded {
     fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {
         // A batch that was asked for before has them already.
         if self.lasts.load(Ordering::Relaxed) && batch.datagrams().next().is_none() {
-            let hellos = self.hello.repeat(HELLOS);
-            batch.room()[..hellos.len()].copy_from_slice(&hellos);
-            batch.push(([10, 0, 0, 99], 99).into(), hellos.len(), HELLO);
+            batch.room()[..self.hellos.len()].copy_from_slice(&self.hellos);
+            batch.push(([10, 0, 0, 99], 99).into(), self.hellos.len(), HELLO);
         }
         self.link.poll_receive(cx, batch)
     }
@@ -76,7 +87,7 @@ async fn sessions_rekey_and_others_connect_while_one_address_floods_with_hellos(
     let (network, flood, store) = (network(1, GOOD), Arc::new(AtomicBool::new(false)), Counting::default());
     let server = builder(&SecretKey::generate().unwrap())
         .challenging(Challenging::Off)
-        .bind_link(Flooded::new(network.attach(address(1)).unwrap(), &flood))
+        .bind_link(Flooded::new(network.attach(address(1)).unwrap(), HELLOS, &flood))
         .unwrap();
     let [client, other] = [store.clone(), Counting::default()]
         .map(|store| (SecretKey::generate().unwrap(), store))
@@ -113,7 +124,7 @@ async fn a_flood_is_challenged_and_honest_peers_connect_and_it_ends_by_itself() 
     let (network, flood) = (network(2, GOOD), Arc::new(AtomicBool::new(false)));
     let server = builder(&SecretKey::generate().unwrap())
         .challenging(Challenging::Automatic { hellos_per_second: 50 })
-        .bind_link(Flooded::new(network.attach(address(1)).unwrap(), &flood))
+        .bind_link(Flooded::new(network.attach(address(1)).unwrap(), HELLOS, &flood))
         .unwrap();
     let [before, during, after] = [2, 3, 4].map(|number| endpoint(&network, number));
     let first = connect(&before, &server).await;
@@ -133,4 +144,90 @@ async fn a_flood_is_challenged_and_honest_peers_connect_and_it_ends_by_itself() 
     assert_eq!(server.stats().challenges, challenges, "the flood is long over");
     drop((first, second, third));
     leaves_nothing([before, during, after, server], &network).await;
+}
+
+/// In a step of the clock, a slow machine computes no more than so many steps of handshakes.
+const STEP: Duration = Duration::from_millis(100);
+const HANDSHAKES: u64 = 3;
+
+/// Lets time pass on such a machine, at which more hellos wait at any time than it computes: `ticker` has them arrive at
+/// the server's address, as soon as there is room for some.
+async fn endure(server: &Endpoint, (ticker, to): (&MemoryLink, SocketAddr), time: Duration) {
+    let end = Instant::now() + time;
+    let (before, mut ticks) = (server.stats().faults, 0);
+    let mut enough = 0;
+    while Instant::now() < end {
+        enough += HANDSHAKES;
+        advance(STEP).await;
+        // Each hello is a fault, and so is what the ticker sends.
+        while server.stats().faults - before < enough + ticks {
+            ticker.try_send(to, &[0], 1).unwrap();
+            ticks += 1;
+            tokio::task::yield_now().await;
+        }
+        enough = enough.max((server.stats().faults - before).saturating_sub(ticks));
+    }
+}
+
+/// A session whose peer has gone, and an attempt to reach somebody who is not there: everything about them happens in time,
+/// while whatever waits behind the hellos waits for a second.
+//= ZSSP-ST-14  K1 again every second
+//= ZSSP-ST-15  for 60 s
+#[tokio::test(start_paused = true)]
+async fn timers_go_on_time_while_hellos_wait() {
+    const SLACK: Duration = Duration::from_millis(300);
+    let (network, flood) = (network(3, GOOD), Arc::new(AtomicBool::new(false)));
+    let link = Flooded::new(network.attach(address(1)).unwrap(), 50, &flood);
+    let sent = link.sent.clone();
+    let server = builder(&SecretKey::generate().unwrap())
+        .challenging(Challenging::Off)
+        .handshakes(1, 64)
+        .provider(Arc::new(Rigged::without_jitter()))
+        .keep_alive(10 * SECOND)
+        .bind_link(link)
+        .unwrap();
+    let client = endpoint(&network, 2);
+    let [gone, nobody, outside] = [2, 3, 5].map(address);
+    let (here, there) = connect(&client, &server).await;
+    let rekey = Instant::now() + 50 * 60 * SECOND;
+    sleep(49 * 60 * SECOND).await;
+    // The two know each other by addresses that lead nowhere any more.
+    network.translate(gone, address(4));
+    network.translate(server.local_addr(), outside);
+    sleep(57 * SECOND).await;
+
+    flood.store(true, Ordering::Relaxed);
+    let begun = Instant::now();
+    let ended = tokio::spawn(async move { (there.closed().await, Instant::now()) });
+    let attempt = tokio::spawn({
+        let (server, stranger) = (server.clone(), SecretKey::generate().unwrap().public_key());
+        async move { server.connect(nobody, stranger).await }
+    });
+    let ticker = network.attach(address(6)).unwrap();
+    network.set_conditions(Conditions::default());
+    endure(&server, (&ticker, outside), 70 * SECOND).await;
+    flood.store(false, Ordering::Relaxed);
+    let (reason, ended) = ended.await.unwrap();
+    attempt.abort();
+
+    let sent = sent.lock().unwrap().clone();
+    let times = |to, bytes: std::ops::Range<usize>| {
+        let is_meant = |it: &&Sent| it.at >= begun && it.to == to && bytes.contains(&it.bytes);
+        sent.iter().filter(is_meant).map(|it| it.at).collect::<Vec<_>>()
+    };
+    let (pings, rekeyings, hellos) = (times(gone, 0..50), times(gone, 50..500), times(nobody, 0..5000));
+    for (times, interval) in [(&pings, 10 * SECOND), (&rekeyings, SECOND), (&hellos, SECOND)] {
+        let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+        assert!(longest <= interval + SLACK, "{longest:?} in place of {interval:?}");
+    }
+    let late =
+        [rekeyings[0] - rekey, pings[0].max(begun + 10 * SECOND) - begun - 10 * SECOND, hellos[0] - begun];
+    assert!(late.iter().all(|late| *late <= SLACK), "{late:?}");
+    assert_eq!(reason, CloseReason::Expired);
+    assert!((ended - rekeyings[0]).abs_diff(60 * SECOND) <= SLACK, "{:?}", ended - rekeyings[0]);
+    let dropped = server.stats().handshakes_dropped;
+    assert!(dropped > 70 * 10 * 30, "{dropped} hellos found no place");
+
+    drop((here, ticker));
+    leaves_nothing([client, server], &network).await;
 }

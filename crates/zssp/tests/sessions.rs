@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use common::{builder, connect, endpoint, run};
 use zssp::proto::crypto::PROVIDERS;
-use zssp::proto::{Fingerprint, RatchetPair, RatchetState, StoreError, Swap};
 use zssp::store::OpenError;
 use zssp::{
-    Builder, Challenging, CloseReason, ConnectError, Connection, Endpoint, OneTimePassword, PeerName, Policy,
-    RatchetStore, Redb, SecretKey,
+    Builder, Challenging, CloseReason, Connection, Endpoint, OneTimePassword, PeerName, Policy, RatchetStore,
+    Redb, SecretKey,
 };
 
 fn builder_of(key: &SecretKey) -> Builder {
@@ -129,56 +128,6 @@ fn a_challenged_peer_connects() {
         let (here, there) = connect(&client, &server).await;
         talk(&here, &there).await;
         assert!(server.stats().challenges >= 1);
-    });
-}
-
-/// A store that knows nobody, and that nothing can be written to.
-struct Full;
-
-impl RatchetStore for Full {
-    fn load(&self, _: &PeerName) -> Result<RatchetPair, StoreError> {
-        Ok(RatchetPair::never_met())
-    }
-
-    fn find(&self, _: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
-        Ok(None)
-    }
-
-    fn compare_and_swap(&self, _: &PeerName, _: &RatchetPair, _: &RatchetPair) -> Result<Swap, StoreError> {
-        Err(StoreError::new("no space left on device"))
-    }
-}
-
-/// Whoever accepts a peer is told why there is no connection.
-#[test]
-fn a_store_that_fails_is_the_reason_given() {
-    run(async {
-        let (client, server) = (endpoint().await, builder().store(Full).bind("127.0.0.1:0").await.unwrap());
-        let accept = async { server.accept().await.unwrap().accept().await };
-        tokio::select! {
-            connected = client.connect(server.local_addr(), server.public_key()) => panic!("{connected:?}"),
-            accepted = accept => assert_eq!(accepted.unwrap_err(), ConnectError::Store),
-        }
-        assert!(server.stats().store_failures > 0);
-    });
-}
-
-/// A ratchet belongs to a name, so a peer cannot become somebody else with that of another.
-#[test]
-fn a_peer_with_the_ratchet_of_another_name_is_told_apart_from_one_that_is_late() {
-    run(async {
-        let (client, server) = (endpoint().await, endpoint().await);
-        let accept_as =
-            async |name: &[u8]| server.accept().await.unwrap().accept_as(PeerName::new(name)).await;
-        let (here, there) =
-            tokio::join!(client.connect(server.local_addr(), server.public_key()), accept_as(b"alice"));
-        let (here, there) = (here.unwrap(), there.unwrap());
-        here.close(0, b"").await;
-        there.closed().await;
-        tokio::select! {
-            connected = client.connect(server.local_addr(), server.public_key()) => panic!("{connected:?}"),
-            accepted = accept_as(b"bob") => assert_eq!(accepted.unwrap_err(), ConnectError::OtherName),
-        }
     });
 }
 

@@ -85,15 +85,20 @@ impl Broken {
     /// The exit code for it.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::Closed(CloseReason::TimedOut) => Exit::Unreachable,
-            Self::Closed(_) | Self::PeerBrokeOff(_) | Self::Version(_) | Self::Violation(_) => Exit::Failed,
+            Self::Closed(reason) => reason.into(),
+            Self::PeerBrokeOff(_) | Self::Version(_) | Self::Violation(_) => Exit::Failed,
             Self::Interrupted(exit) => *exit,
         }
     }
 
-    /// Whether another connection may succeed: the road broke, and nobody wanted that.
+    /// Whether another connection may succeed: the road broke or the keys of the session ran out, and nobody wanted that.
+    ///
+    /// A ratchet that was changed elsewhere is nobody's wish either: another command with this key has a store of its own,
+    /// or none, and replaces the connection of this one instead.
     pub(crate) fn is_the_road(&self) -> bool {
-        matches!(self, Self::Closed(CloseReason::TimedOut | CloseReason::Session(_)))
+        use CloseReason as Reason;
+        let Self::Closed(reason) = self else { return false };
+        matches!(reason, Reason::Conflict | Reason::Expired | Reason::KeyUsedUp | Reason::TimedOut)
     }
 
     /// A violation in the peer's words or ours.
@@ -143,6 +148,9 @@ impl fmt::Display for Ended<'_> {
             CloseReason::Peer { reason, .. } => {
                 write!(f, "the peer ended the transfer: {}", Printable(reason))
             }
+            CloseReason::Conflict => f.write_str("the ratchet of the peer was changed meanwhile"),
+            CloseReason::Expired => f.write_str("the peer did not agree on a new key in time"),
+            CloseReason::KeyUsedUp => f.write_str("the key of the connection was used up"),
             CloseReason::Replaced => f.write_str("another command with the same key has taken over"),
             CloseReason::TimedOut => f.write_str("the peer fell silent"),
             other => other.fmt(f),
@@ -214,4 +222,30 @@ pub(crate) enum Trouble {
     Read(std::io::Error),
     #[error("{0}")]
     Refused(Refusal),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each end of a connection: whether another may mend it, and the exit code if not.
+    #[test]
+    fn what_another_connection_may_mend_is_tried_again() {
+        let peer = CloseReason::Peer { code: 0, reason: [].into() };
+        for (reason, mends, exit) in [
+            (CloseReason::Conflict, true, Exit::Failed),
+            (CloseReason::EndpointClosed, false, Exit::Failed),
+            (CloseReason::Expired, true, Exit::Unreachable),
+            (CloseReason::KeyUsedUp, true, Exit::Failed),
+            (CloseReason::Local, false, Exit::Failed),
+            (peer, false, Exit::Failed),
+            (CloseReason::Protocol("it talks nonsense"), false, Exit::Failed),
+            (CloseReason::Provider, false, Exit::Local),
+            (CloseReason::Replaced, false, Exit::Failed),
+            (CloseReason::TimedOut, true, Exit::Unreachable),
+        ] {
+            let broken = Broken::from(reason);
+            assert_eq!((broken.is_the_road(), broken.exit()), (mends, exit), "{broken}");
+        }
+    }
 }

@@ -91,7 +91,9 @@ fn a_full_disk_under_the_ratchets_is_named_and_passes() {
     fs::remove_file(&filler).unwrap();
     assert!(ping("30").success());
     let served = server.stop();
-    assert!(served.success() && served.stderr.contains("is its disk full?"), "{served:#?}");
+    let alice = served.stderr.lines().find(|line| line.contains("is its disk full?"));
+    let told = alice.is_some_and(|line| line.contains(&scene.alice[..12]));
+    assert!(served.success() && told, "{served:#?}");
 }
 
 #[test]

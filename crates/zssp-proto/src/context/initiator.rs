@@ -1,6 +1,7 @@
 //! Alice: A1 and A3 (PROTOCOL 5.2, 5.3).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::handshake::{Packet, Task};
@@ -43,7 +44,7 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let open = &attempt.open;
     let (inner, now) = (task.inner, task.now);
     let provider = inner.provider();
-    let pair = task.load(&cell.name)?;
+    let pair = task.load(cell.who())?;
 
     let kid = inner.routes.reserve(provider).map_err(|_| Fault::Provider)?;
     //= ZSSP-XK-11  a missing second fingerprint is sent as zeros
@@ -199,6 +200,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         peer: cell.peer,
         role: Role::Initiator,
         suite: open.suite,
+        downgraded: state.attempt.downgraded.fetch_or(downgraded, Ordering::Relaxed) || downgraded,
         address: packet.from,
         header: state.header.clone(),
         context: Arc::downgrade(inner),
@@ -222,7 +224,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     inner.forget_if_closed(cell, packet.kid);
     if downgraded {
         //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
-        task.outbox.events.push(Event::Downgraded { id: cell.id });
+        task.outbox.events.push(Event::Downgraded { id: cell.id, peer: cell.peer });
     }
     task.outbox.transmits.push(completion);
     Ok(())

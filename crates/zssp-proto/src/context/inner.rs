@@ -1,5 +1,6 @@
 //! What a context's parts share, and the few steps that touch several of them.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -146,7 +147,7 @@ impl Inner {
         }
         let give_up = open.give_up_after.and_then(|time| now.checked_add(time));
         let (peer, name) = (open.peer, open.name.clone());
-        let attempt = Arc::new(Attempt { open, begun: now, give_up });
+        let attempt = Arc::new(Attempt { open, begun: now, give_up, downgraded: AtomicBool::new(false) });
         // Should the first handshake be dropped instead of run, the deadline makes up for it.
         let at = now + RESEND;
         let phase = Phase::Opening(Opening { attempt, at });

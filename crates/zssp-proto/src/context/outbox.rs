@@ -91,6 +91,8 @@ pub enum Event {
     Downgraded {
         /// The session.
         id: SessionId,
+        /// The peer's static key.
+        peer: PublicKey,
     },
     /// The peer has lost its ratchet, or somebody who has stolen its static key pretends so; the policy refuses a session
     /// that starts from the zero state. Presetting a one-time password on both sides lets the peer in again.
@@ -114,6 +116,9 @@ pub enum Event {
     },
     /// The ratchet store failed. Nothing has changed; the peer's resend tries again.
     StoreFailed {
+        /// The static key of the peer whose ratchet it was about; `None` while a hello is read, which does not say who it
+        /// is from.
+        peer: Option<PublicKey>,
         /// What the store said.
         error: StoreError,
     },

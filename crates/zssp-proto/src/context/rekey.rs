@@ -412,8 +412,10 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(session.seal(b"one more", 1280, &mut buffer), Err(SealError::KeyUsedUp));
         }
+        assert!(!session.has_ended());
         peers[0].meet_deadlines(now);
         assert_eq!(peers[0].ended, [EndReason::KeyUsedUp]);
+        assert!(session.has_ended());
         assert_eq!(peers[0].context.stats().key_ids, 0);
         assert_eq!(session.seal(b"ended", 1280, &mut buffer), Err(SealError::Closed));
     }

@@ -211,7 +211,8 @@ fn judge(
 /// Checks and writes the ratchet, enters S1 and sends C1.
 fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Policy) -> Result<(), Fault> {
     let inner = task.inner;
-    let stored = match task.load(&name) {
+    let who = (request.completion.initiator, &name);
+    let stored = match task.load(who) {
         Ok(stored) => stored,
         // The next copy of X3 asks the application again.
         Err(fault) => {
@@ -238,7 +239,7 @@ fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Pol
 
     //= ZSSP-RAT-10  state 1 is the new one, state 2 none
     let new = RatchetPair { first: request.completion.keys.ratchet.duplicate(), second: None };
-    match task.compare_and_swap(&name, (&old, &mut request.state.doubt), &new) {
+    match task.compare_and_swap(who, (&old, &mut request.state.doubt), &new) {
         Ok(Swap::Stored) => {}
         Ok(Swap::Conflict) => {
             inner.forget(&request.pending);
@@ -279,7 +280,7 @@ fn establish(
     let mut shared = None;
     let replaceable = inner.peers.lock().replaceable(&name);
     let cell = inner.add_session(replaceable, |id| {
-        let new = NewSession { id, peer, role, suite, address, header, context };
+        let new = NewSession { id, peer, role, suite, downgraded, address, header, context };
         let established = Established { shared: Arc::new(Shared::new(new, sealing)), pair };
         shared = Some(established.shared.clone());
         let phase = Phase::Confirming(Confirming { established, timers });
@@ -295,7 +296,7 @@ fn establish(
     inner.routes.set(pending.kid, Route::Session(Inbound::new(&shared, &epoch, &cell)));
     inner.forget_if_closed(&cell, pending.kid);
     if downgraded {
-        task.outbox.events.push(Event::Downgraded { id: cell.id });
+        task.outbox.events.push(Event::Downgraded { id: cell.id, peer });
     }
     confirm::send_confirmation(task, &shared, &epoch)
 }

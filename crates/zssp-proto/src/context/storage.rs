@@ -7,6 +7,7 @@
 use super::handshake::Task;
 use super::outbox::Event;
 use crate::error::Fault;
+use crate::identity::PublicKey;
 use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, StoreError, Swap};
 use crate::zke::state::Cell;
 
@@ -28,17 +29,17 @@ impl Doubt {
 }
 
 impl Task<'_> {
-    /// The pair of `peer`.
+    /// The pair stored under `name`, that of `peer`.
     //= ZSSP-RAT-05  a storage error drops the packet with nothing changed
-    pub(super) fn load(&mut self, peer: &PeerName) -> Result<RatchetPair, Fault> {
-        let result = self.store.load(peer);
-        self.told(result)
+    pub(super) fn load(&mut self, (peer, name): (PublicKey, &PeerName)) -> Result<RatchetPair, Fault> {
+        let result = self.store.load(name);
+        self.told(Some(peer), result)
     }
 
-    /// The state of this fingerprint.
+    /// The state of this fingerprint, of a peer that is not known yet.
     pub(super) fn find(&mut self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, Fault> {
         let result = self.store.find(fingerprint);
-        self.told(result)
+        self.told(None, result)
     }
 
     /// Writes `new` in the place of a session's own copy; nothing when they are the same.
@@ -54,7 +55,7 @@ impl Task<'_> {
         }
         // Nobody else writes for this session meanwhile: its state is taken out.
         let mut doubt = cell.doubt.lock().take();
-        let swap = self.compare_and_swap(&cell.name, (own, &mut doubt), new);
+        let swap = self.compare_and_swap(cell.who(), (own, &mut doubt), new);
         *cell.doubt.lock() = doubt;
         swap
     }
@@ -63,28 +64,28 @@ impl Task<'_> {
     //= ZSSP-RAT-03  every write is a compare-and-swap against the session's own copy
     pub(super) fn compare_and_swap(
         &mut self,
-        peer: &PeerName,
+        who: (PublicKey, &PeerName),
         (own, doubt): (&RatchetPair, &mut Option<Box<Doubt>>),
         new: &RatchetPair,
     ) -> Result<Swap, Fault> {
         let stored = match doubt {
-            Some(doubt) => Some(self.load(peer)?).filter(|stored| doubt.permits(stored)),
+            Some(doubt) => Some(self.load(who)?).filter(|stored| doubt.permits(stored)),
             None => None,
         };
         let old = stored.as_ref().unwrap_or(own);
         // Also where `new` is there already: written once more, it is as durable as any other.
-        let result = self.store.compare_and_swap(peer, old, new);
+        let result = self.store.compare_and_swap(who.1, old, new);
         if result.is_ok() {
             *doubt = None;
         } else if !old.same(new) {
             *doubt = Some(Box::new(Doubt { old: old.duplicate(), new: new.duplicate() }));
         }
-        self.told(result)
+        self.told(Some(who.0), result)
     }
 
-    fn told<T>(&mut self, result: Result<T, StoreError>) -> Result<T, Fault> {
+    fn told<T>(&mut self, peer: Option<PublicKey>, result: Result<T, StoreError>) -> Result<T, Fault> {
         result.map_err(|error| {
-            self.outbox.events.push(Event::StoreFailed { error });
+            self.outbox.events.push(Event::StoreFailed { peer, error });
             Fault::Store
         })
     }

@@ -70,7 +70,7 @@ pub enum Swap {
 }
 
 /// The store could not do it; nothing has changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("ratchet store: {reason}")]
 pub struct StoreError {
     reason: Box<str>,

@@ -44,6 +44,7 @@ pub(crate) fn session() -> Arc<Shared> {
         peer: PublicKey::agreed_with([2; 49]),
         role: Role::Initiator,
         suite: Suite::MlKem1024,
+        downgraded: false,
         address: Address::Link(LinkAddress::new(b"nowhere").expect("short enough")),
         header: HeaderKeys::new(PROVIDERS[0], &header),
         context: Weak::new(),

@@ -77,6 +77,18 @@ impl Session {
         self.0.suite
     }
 
+    /// Whether the session, in whatever its opening took, had to begin without the ratchet state this side expected: the
+    /// peer has lost its ratchet, or somebody who has stolen its static key pretends so (PROTOCOL 5.5). An
+    /// [`Event::Downgraded`](crate::Event::Downgraded) has said so when it happened.
+    pub fn is_downgraded(&self) -> bool {
+        self.0.downgraded
+    }
+
+    /// Whether the session has ended. Its [`Event::Ended`](crate::Event::Ended) may be under way yet, with another thread.
+    pub fn has_ended(&self) -> bool {
+        self.0.keys.load().is_none()
+    }
+
     /// Where the session's own control packets go: where the peer was when its last handshake packet came, or what
     /// [`set_address`](Self::set_address) said.
     pub fn address(&self) -> Address {
@@ -111,6 +123,7 @@ pub(crate) struct Shared {
     pub(crate) peer: PublicKey,
     pub(crate) role: Role,
     pub(crate) suite: Suite,
+    downgraded: bool,
     pub(crate) address: RankedMutex<{ rank::ADDRESS }, Address>,
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.
@@ -128,6 +141,7 @@ pub(crate) struct NewSession {
     pub(crate) peer: PublicKey,
     pub(crate) role: Role,
     pub(crate) suite: Suite,
+    pub(crate) downgraded: bool,
     pub(crate) address: Address,
     pub(crate) header: HeaderKeys,
     pub(crate) context: Weak<Inner>,
@@ -140,6 +154,7 @@ impl Shared {
             peer: new.peer,
             role: new.role,
             suite: new.suite,
+            downgraded: new.downgraded,
             address: RankedMutex::new(new.address),
             ingress: Ingress::new(new.header),
             keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),

@@ -2,6 +2,7 @@
 //! [`pending`](crate::context).
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::keys::Directed;
@@ -72,6 +73,8 @@ pub(crate) struct Attempt {
     pub(crate) begun: Instant,
     /// When to give up altogether.
     pub(crate) give_up: Option<Instant>,
+    /// Whether any X2 so far had to be opened with the zero key where another was expected.
+    pub(crate) downgraded: AtomicBool,
 }
 
 pub(crate) struct Opening {
@@ -273,6 +276,11 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// The peer, and the name under which its ratchet is stored.
+    pub(crate) fn who(&self) -> (PublicKey, &PeerName) {
+        (self.peer, &self.name)
+    }
+
     pub(crate) fn new(id: SessionId, peer: PublicKey, name: PeerName, phase: Phase) -> Self {
         Self { id, peer, name, phase: RankedMutex::new(phase), doubt: RankedMutex::new(None) }
     }

@@ -93,6 +93,27 @@ impl Connection {
         self.shared().session.suite()
     }
 
+    /// Whether the two had to begin without the ratchet that this side remembers, which the policy allowed: the peer's
+    /// store was lost or restored from an older copy, or this side's was, or somebody pretends to be the peer who has
+    /// stolen its secret key (PROTOCOL 5.5). It stays so for the whole connection, while the next one begins from what the
+    /// two have in common by now.
+    ///
+    /// ```
+    /// # use zssp::{ConnectError, Connection, Endpoint, PublicKey};
+    /// # use std::net::SocketAddr;
+    /// /// For what must not fall into the hands of a thief of keys.
+    /// async fn connect(endpoint: &Endpoint, at: SocketAddr, peer: PublicKey) -> Result<Connection, ConnectError> {
+    ///     let connection = endpoint.connect(at, peer).await?;
+    ///     if connection.is_downgraded() {
+    ///         eprintln!("is {peer:?} who it was? Ask its operator by another way");
+    ///     }
+    ///     Ok(connection)
+    /// }
+    /// ```
+    pub fn is_downgraded(&self) -> bool {
+        self.shared().session.is_downgraded()
+    }
+
     /// What happened so far, in numbers.
     pub fn stats(&self) -> ConnectionStats {
         let shared = self.shared();
@@ -248,7 +269,7 @@ impl Connection {
     /// after a password or a key of the application's own has gone over the connection, for example.
     ///
     /// Resolves when the request has been sent. It is repeated until it is answered, and everything else goes on
-    /// meanwhile; where the peer does not answer within a minute, the connection ends. Without effect while a key is being
+    /// meanwhile; where the peer does not answer within a minute, the connection [ends](CloseReason::Expired). Without effect while a key is being
     /// agreed on, and on a connection that has ended.
     ///
     /// # Cancel safety

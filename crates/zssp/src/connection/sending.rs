@@ -169,7 +169,7 @@ impl Round {
                 sealed => sealed,
             };
             if let Sealing::Failed(reason) = sealed {
-                shared.handle_session_end(CloseReason::Session(reason));
+                shared.handle_session_end(reason);
             }
         }
         self.flush(shared, &mut batch, to).await;
@@ -212,7 +212,7 @@ impl Drop for Helper {
 
 enum Sealing {
     Done,
-    Failed(&'static str),
+    Failed(CloseReason),
     Full,
 }
 
@@ -237,7 +237,8 @@ fn seal(shared: &Shared, payload: &Outgoing, mtu: usize, batch: &mut SendBatch) 
         Err(SealError::BufferTooSmall { .. }) => Sealing::Full,
         // The end of the session is told by its own event, with its reason.
         Err(SealError::Closed) => Sealing::Done,
-        Err(SealError::KeyUsedUp) => Sealing::Failed("its keys are used up"),
-        Err(_) => Sealing::Failed("a payload could not be sealed"),
+        Err(SealError::KeyUsedUp) => Sealing::Failed(CloseReason::KeyUsedUp),
+        // Payloads are made to fit, so it is none of the other errors.
+        Err(_) => Sealing::Failed(CloseReason::Provider),
     }
 }

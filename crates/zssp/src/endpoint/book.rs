@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
-use zssp_proto::{Authorize, SessionId};
+use zssp_proto::{Authorize, PublicKey, SessionId};
 
 use crate::connection::Connection;
 use crate::error::ConnectError;
@@ -27,7 +27,10 @@ pub(crate) type Done = oneshot::Sender<Result<Connection, ConnectError>>;
 /// An attempt to connect.
 #[derive(Debug)]
 pub(crate) struct Attempt {
+    peer: PublicKey,
     pub(crate) done: Done,
+    /// What has kept it from getting on, which may be why its time runs out.
+    pub(crate) trouble: Option<ConnectError>,
     /// Payloads that came before the event that the session is there.
     pub(crate) early: Vec<Vec<u8>>,
     early_bytes: usize,
@@ -38,8 +41,16 @@ impl Book {
         self.attempts.len()
     }
 
-    pub(crate) fn begin(&mut self, id: SessionId, done: Done) {
-        self.attempts.insert(id, Attempt { done, early: Vec::new(), early_bytes: 0 });
+    pub(crate) fn begin(&mut self, id: SessionId, (peer, done): (PublicKey, Done)) {
+        let attempt = Attempt { peer, done, trouble: None, early: Vec::new(), early_bytes: 0 };
+        self.attempts.insert(id, attempt);
+    }
+
+    /// Notes what keeps the attempt to connect to that peer from getting on, if there is one.
+    pub(crate) fn trouble_with(&mut self, peer: PublicKey, error: &ConnectError) {
+        if let Some(attempt) = self.attempts.values_mut().find(|attempt| attempt.peer == peer) {
+            attempt.trouble = Some(error.clone());
+        }
     }
 
     pub(crate) fn finish(&mut self, id: SessionId) -> Option<Attempt> {

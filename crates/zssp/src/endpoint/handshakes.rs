@@ -7,13 +7,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, Session, SessionId};
+use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, PublicKey, Session, SessionId};
 
 use super::Shared;
+use super::incoming::explain;
 use super::queue::Worker;
 use crate::clock;
 use crate::connection::{self, Connection, Inbound};
 use crate::error::{CloseReason, ConnectError};
+use crate::event::EndpointEvent;
+
+/// The connection that a step made, if it made one nobody else waits for, or why it did not. For a step that makes none
+/// anyway, what went wrong with it is nobody's business.
+type Outcome = Result<Option<Connection>, ConnectError>;
 
 impl Shared {
     /// Runs a step the network asked for, or drops it.
@@ -41,11 +47,10 @@ impl Shared {
         }
     }
 
-    /// Runs a step of our own when its turn comes. Yields the connection it made, if it made one nobody else waits for;
-    /// `None` as well when the endpoint has stopped.
-    pub(super) async fn submit(self: &Arc<Self>, handshake: Handshake) -> Result<Option<Connection>, Fault> {
-        let Some(worker) = self.worker().await else { return Ok(None) };
-        self.spawn(handshake, worker).await.unwrap_or(Ok(None))
+    /// Runs a step of our own when its turn comes.
+    pub(super) async fn submit(self: &Arc<Self>, handshake: Handshake) -> Outcome {
+        let Some(worker) = self.worker().await else { return Err(ConnectError::EndpointClosed) };
+        self.spawn(handshake, worker).await.unwrap_or(Err(ConnectError::EndpointClosed))
     }
 
     /// Has a session agree on a new key.
@@ -60,11 +65,7 @@ impl Shared {
         self.queue.enter(None)?.await.ok()
     }
 
-    fn spawn(
-        self: &Arc<Self>,
-        handshake: Handshake,
-        worker: Worker,
-    ) -> JoinHandle<Result<Option<Connection>, Fault>> {
+    fn spawn(self: &Arc<Self>, handshake: Handshake, worker: Worker) -> JoinHandle<Outcome> {
         let shared = self.clone();
         self.runtime.spawn_blocking(move || {
             let connection = shared.run(handshake);
@@ -74,7 +75,7 @@ impl Shared {
         })
     }
 
-    fn run(self: &Arc<Self>, handshake: Handshake) -> Result<Option<Connection>, Fault> {
+    fn run(self: &Arc<Self>, handshake: Handshake) -> Outcome {
         let mut outbox = Outbox::default();
         let result = handshake.run(clock::now(), &*self.store, &mut outbox);
         match result {
@@ -82,15 +83,26 @@ impl Shared {
             Err(Fault::Unwelcome) => self.counters.unwelcome.add(1),
             Err(_) => self.counters.faults.add(1),
         }
-        let mut accepted = None;
+        let (mut accepted, mut trouble) = (None, None);
         for event in outbox.events.drain(..) {
             match event {
                 Event::Authorize(peer) => self.announce(peer),
                 Event::Ended { id, reason } => self.ended(id, reason),
                 Event::Established { session, .. } => accepted = self.established(session).or(accepted),
-                Event::Downgraded { .. } => self.counters.downgrades.add(1),
-                Event::DowngradeRefused { .. } => self.counters.downgrades_refused.add(1),
-                Event::StoreFailed { .. } => self.counters.store_failures.add(1),
+                Event::Downgraded { peer, .. } => {
+                    self.counters.downgrades.add(1);
+                    self.tell_operator(EndpointEvent::Downgraded { peer });
+                }
+                Event::DowngradeRefused { peer } => {
+                    self.counters.downgrades_refused.add(1);
+                    trouble = Some(self.trouble_with(peer, ConnectError::DowngradeRefused));
+                    self.tell_operator(EndpointEvent::DowngradeRefused { peer });
+                }
+                Event::StoreFailed { peer, error } => {
+                    self.counters.store_failures.add(1);
+                    trouble = peer.map(|peer| self.trouble_with(peer, ConnectError::Store(error.clone())));
+                    self.tell_operator(EndpointEvent::StoreFailed { peer, error });
+                }
                 // Whatever a later version adds is a fact nobody here waits for.
                 _ => {}
             }
@@ -103,7 +115,24 @@ impl Shared {
                 self.counters.send_errors.add(u64::from(!sent));
             }
         }
-        result.map(|()| accepted)
+        match trouble {
+            Some(trouble) => Err(trouble),
+            None => result.map(|()| accepted).map_err(explain),
+        }
+    }
+
+    /// Has an attempt to connect to the peer, if there is one, end with this error if its time runs out.
+    fn trouble_with(&self, peer: PublicKey, error: ConnectError) -> ConnectError {
+        self.book.lock().trouble_with(peer, &error);
+        error
+    }
+
+    fn tell_operator(&self, event: EndpointEvent) {
+        if let Some(events) = &self.config.events
+            && events.try_send(event).is_err()
+        {
+            self.counters.events_dropped.add(1);
+        }
     }
 
     /// Sends a challenge back; one that a full socket loses is as if the network had lost it.
@@ -142,9 +171,10 @@ impl Shared {
             return None;
         };
         let shared = Arc::new(connection::Shared::new(self.clone(), session, remote));
-        if let Some(older) = self.table.insert(&shared) {
-            // The thread that carries the news of its end has not got round to it, and will not find it any more.
-            older.handle_session_end(CloseReason::Session("its keys are gone"));
+        self.table.insert(&shared);
+        if shared.session.has_ended() {
+            // Another thread may have brought the news when there was nobody to tell. So soon, only one thing is likely.
+            shared.handle_session_end(CloseReason::Replaced);
         }
         let (mut attempt, closed) = {
             let mut book = self.book.lock();
@@ -174,21 +204,14 @@ impl Shared {
         let attempt = self.book.lock().finish(id);
         if let Some(attempt) = attempt {
             let _ = attempt.done.send(Err(match reason {
-                EndReason::Conflict | EndReason::Replaced { .. } => ConnectError::Replaced,
+                EndReason::Conflict => ConnectError::Conflict,
                 EndReason::Rejected => ConnectError::Refused,
-                _ => ConnectError::TimedOut,
+                EndReason::Replaced { .. } => ConnectError::Replaced,
+                _ => attempt.trouble.unwrap_or(ConnectError::TimedOut),
             }));
         }
         if let Some(connection) = self.table.find(id) {
-            connection.handle_session_end(match reason {
-                EndReason::Conflict | EndReason::Replaced { .. } => CloseReason::Replaced,
-                EndReason::Expired => {
-                    CloseReason::Session("the peer did not answer when a key had to be agreed on")
-                }
-                EndReason::KeyUsedUp => CloseReason::Session("its key was used up before there was another"),
-                EndReason::Rejected => CloseReason::Session("the peer took back its consent"),
-                _ => CloseReason::TimedOut,
-            });
+            connection.handle_session_end(close_reason(reason));
         }
     }
 
@@ -213,5 +236,28 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+/// Why the connection on a session ended that ended so. Only attempts to connect are refused or take too long, and what is
+/// closed has no connection any more.
+fn close_reason(reason: EndReason) -> CloseReason {
+    match reason {
+        EndReason::Conflict => CloseReason::Conflict,
+        EndReason::Expired => CloseReason::Expired,
+        EndReason::KeyUsedUp => CloseReason::KeyUsedUp,
+        EndReason::Replaced { .. } => CloseReason::Replaced,
+        _ => CloseReason::TimedOut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No test can use a key four billion times; how the other ends are told apart, those in `tests/ends.rs` say.
+    #[test]
+    fn a_key_that_is_used_up_is_told_apart() {
+        assert_eq!(close_reason(EndReason::KeyUsedUp), CloseReason::KeyUsedUp);
     }
 }

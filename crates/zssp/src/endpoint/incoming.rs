@@ -69,7 +69,7 @@ impl Incoming {
     ///
     /// # Errors
     /// - [`ConnectError::EndpointClosed`];
-    /// - [`ConnectError::Refused`] when the policy refuses a peer that has lost its ratchet;
+    /// - [`ConnectError::DowngradeRefused`] when the policy refuses a peer that has lost its ratchet;
     /// - [`ConnectError::Replaced`] when this side connects to the peer at the same time, and that connection lives;
     /// - [`ConnectError::OtherName`] when the peer's ratchet is that of another name;
     /// - [`ConnectError::TooManySessions`] when there are as many as the [limits](crate::Limits) allow;
@@ -104,20 +104,8 @@ impl Incoming {
         if endpoint.book.lock().is_closed() {
             return Err(ConnectError::EndpointClosed);
         }
-        match endpoint.submit(peer.accept(name)).await {
-            Ok(Some(connection)) => Ok(connection),
-            Ok(None) if endpoint.book.lock().is_closed() => Err(ConnectError::EndpointClosed),
-            // The policy does not allow the peer to have lost its ratchet.
-            Ok(None) => Err(ConnectError::Refused),
-            Err(Fault::Forged) => Err(ConnectError::OtherName),
-            Err(Fault::Full) => Err(ConnectError::TooManySessions),
-            Err(fault @ Fault::Provider) => Err(ConnectError::Local(fault.to_string().into())),
-            Err(Fault::Store) => Err(ConnectError::Store),
-            Err(Fault::Superseded) => Err(ConnectError::Replaced),
-            Err(Fault::Unsettled) => Err(ConnectError::Unsettled),
-            // What else a decision can end in: its handshake is over.
-            Err(_) => Err(ConnectError::TooLate),
-        }
+        // An accepted peer has a connection or there is an error that says why not.
+        endpoint.submit(peer.accept(name)).await?.ok_or(ConnectError::TooLate)
     }
 
     /// Refuses the peer and tells it so, in an authenticated packet.
@@ -131,5 +119,18 @@ impl Incoming {
     /// Leaves the peer without an answer, like dropping this does.
     pub fn ignore(self) {
         self.peer.ignore();
+    }
+}
+
+/// Why there is no connection with a peer that was accepted.
+pub(super) fn explain(fault: Fault) -> ConnectError {
+    match fault {
+        Fault::Forged => ConnectError::OtherName,
+        Fault::Full => ConnectError::TooManySessions,
+        Fault::Provider => ConnectError::Local(fault.to_string().into()),
+        Fault::Superseded => ConnectError::Replaced,
+        Fault::Unsettled => ConnectError::Unsettled,
+        // What else a decision can end in: its handshake is over.
+        _ => ConnectError::TooLate,
     }
 }

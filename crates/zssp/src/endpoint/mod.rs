@@ -200,14 +200,17 @@ impl Endpoint {
             }
             let opened = shared.context.open(clock::now(), open).map_err(|error| match error {
                 OpenError::AlreadyOpening { .. } => ConnectError::AlreadyConnecting,
-                OpenError::TooManySessions => ConnectError::TooManyAttempts,
+                OpenError::TooManySessions => ConnectError::TooManySessions,
                 other => ConnectError::Local(other.to_string().into()),
             })?;
-            book.begin(opened.0, done);
+            book.begin(opened.0, (peer_key, done));
             opened
         };
         let attempt = GiveUp { shared, id };
-        drop(shared.submit(handshake).await);
+        if let Err(error @ ConnectError::Local(_)) = shared.submit(handshake).await {
+            // It is tried again. What cannot be done at all should not look like a peer's silence in the end.
+            shared.book.lock().trouble_with(peer_key, &error);
+        }
         let outcome = outcome.await.unwrap_or(Err(ConnectError::EndpointClosed));
         drop(attempt);
         outcome

@@ -1,6 +1,7 @@
 //! Endpoints on loopback, and a time limit that only a hanging test meets.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod provider;
 pub(crate) mod simulation;
 
 use std::future::Future;
