@@ -180,7 +180,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let pair = RatchetPair { first: keys.ratchet.duplicate(), second };
     let completion = Transmit::new(
         &Envelope {
-            to: packet.from,
+            to: open.address,
             protection: Some((remote_kid, &*state.header.protect)),
             nonce: PacketNonce::new(PacketType::Completion, Completion::HEADER_COUNTER),
             mtu: inner.mtu,
@@ -197,7 +197,8 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         peer: cell.peer,
         role: Role::Initiator,
         suite: open.suite,
-        address: packet.from,
+        //= ZSSP-ST-34  where X1 went
+        address: open.address,
         header: state.header.clone(),
         context: Arc::downgrade(inner),
     };
@@ -222,7 +223,8 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
         task.outbox.events.push(Event::Downgraded { id: cell.id });
     }
-    task.outbox.transmits.push(completion);
+    // The next copies go where X1 went.
+    task.outbox.transmits.push(completion.sent_to(packet.from));
     Ok(())
 }
 

@@ -53,6 +53,11 @@ impl Transmit {
         Ok(Self { to: envelope.to, buffer, split })
     }
 
+    /// The same, to somewhere else.
+    pub(crate) fn sent_to(self, to: Address) -> Self {
+        Self { to, ..self }
+    }
+
     /// Where to.
     pub const fn to(&self) -> Address {
         self.to

@@ -32,7 +32,8 @@ pub(crate) struct AwaitCompletion {
     /// Alice's key id.
     pub(crate) remote_kid: KeyId,
     pub(crate) suite: Suite,
-    /// Where X2 went.
+    /// Where X1 came from and X2 went: Alice has got it there, so that is where she is, wherever X3 comes from.
+    //= ZSSP-ST-34  where X1 came from
     pub(crate) address: Address,
     pub(crate) header: HeaderKeys,
 }

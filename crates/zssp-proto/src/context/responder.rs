@@ -96,14 +96,13 @@ pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Pa
         return Err(Fault::Stale);
     }
     let random = task.inner.random_place()?;
-    let mut state = pending.take().ok_or(Fault::Busy)?;
+    let state = pending.take().ok_or(Fault::Busy)?;
     match state.xk.read_completion(task.inner.provider(), &x3) {
         Ok(completion) => {
             task.inner.identified(&pending, (completion.identity.len(), random), task.now);
             if pending.is_over(task.now) {
                 return Err(Fault::Stale);
             }
-            state.address = packet.from;
             let request = Request { pending, state, completion };
             task.outbox.events.push(Event::Authorize(Authorize::new(task.inner.clone(), request)));
             Ok(())
@@ -277,7 +276,7 @@ fn establish(
         let new = NewSession { id, peer, role, suite, address, header, context };
         let established = Established { shared: Arc::new(Shared::new(new, sealing)), pair };
         shared = Some(established.shared.clone());
-        let phase = Phase::Confirming(Confirming { established, timers });
+        let phase = Phase::Confirming(Confirming { established, asked_from: None, timers });
         Cell::new(id, peer, name, phase)
     });
     let (Some(cell), Some(shared)) = (cell, shared) else {
@@ -292,5 +291,5 @@ fn establish(
     if downgraded {
         task.outbox.events.push(Event::Downgraded { id: cell.id });
     }
-    confirm::send_confirmation(task, &shared, &epoch)
+    confirm::send_confirmation(task, &shared, &epoch, None)
 }
