@@ -1,7 +1,9 @@
 //! Bob: from X1 to S1, with the application's decision in between (PROTOCOL 5.2, 5.3, 5.5).
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::Inner;
 use super::authorize::{Authorize, Decision, Request};
 use super::confirm;
 use super::handshake::{Packet, Task};
@@ -81,6 +83,10 @@ fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<Rat
     for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
         // Before looking: nothing can come to another state than the one that is found.
         task.inner.supersede_rekeying(fingerprint)?;
+        //= ZSSP-RAT-26  not while what comes of an X3 with it is written
+        if !task.inner.peers.lock().may_answer(task.now, fingerprint) {
+            return Err(Fault::Busy);
+        }
         //= ZSSP-DEF-01  each under its own value
         if let Some(state) = task.find(fingerprint)? {
             return Ok(state);
@@ -207,9 +213,34 @@ fn judge(
     }
 }
 
+/// No hello is answered with the state that an X3 was made with while what comes of it is written: whoever made it may have
+/// died, and with a slow store even begun anew in the meantime.
+//= ZSSP-RAT-26  from before it is known that the handshake is not over, to the end of the write
+struct Writing<'a> {
+    inner: &'a Inner,
+    used: Fingerprint,
+    /// Not earlier than any hello that was answered before.
+    now: Instant,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(inner: &'a Inner, now: Instant, used: Fingerprint) -> Self {
+        let now = inner.peers.lock().accepting(now, &used);
+        Self { inner, used, now }
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.inner.peers.lock().accepted(&self.used);
+    }
+}
+
 /// Checks and writes the ratchet, enters S1 and sends C1.
 fn accept(task: &mut Task<'_>, request: Request, name: PeerName, policy: Policy) -> Result<(), Fault> {
     let inner = task.inner;
+    let writing = Writing::begin(inner, task.now, *request.state.xk.ratchet.fingerprint());
+    task.now = writing.now;
     let old = match task.load(&name) {
         Ok(old) => old,
         // The next copy of X3 asks the application again.
