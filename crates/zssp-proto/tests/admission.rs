@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use zssp_harness::pair::{Answer, Happening, Pair, Setup};
+use zssp_harness::pair::{Answer, Happening, Pair, Pool, Setup};
 use zssp_proto::{
     Address, BuildError, Challenging, Context, EndReason, Fault, LinkAddress, Open, OpenError, PeerName,
     Session, Suite,
@@ -165,6 +165,31 @@ fn an_application_may_take_its_time() {
     pair.bob.decide(Answer::Accept);
     pair.settle();
     pair.assert_steady("answered after 5 s");
+}
+
+/// Copies of an X3 that is being thought about are dropped where they arrive: on the pool they would take the places of
+/// those who have something to say.
+//= ZSSP-SEC-05  a copy costs no handshake work
+#[test]
+fn what_waits_for_the_application_takes_no_place_on_the_pool() {
+    let mut pair = Pair::new(1);
+    pair.bob.answer = Answer::Later;
+    pair.alice.open(&pair.bob);
+    for _ in 0..2 {
+        pair.pump();
+        assert!(pair.deliver(None));
+    }
+    let (_, completion) = pair.alice.take_outgoing().remove(0);
+    pair.bob.receive(1, completion.clone());
+    pair.bob.pool = Pool::Held;
+    for _ in 0..3 {
+        pair.bob.receive(1, completion.clone());
+    }
+    assert_eq!((pair.bob.take_faults(), pair.bob.drop_held()), (vec![Fault::Busy; 3], 0));
+    pair.bob.pool = Pool::AtOnce;
+    pair.bob.decide(Answer::Accept);
+    pair.settle();
+    pair.assert_steady("once it was decided");
 }
 
 //= ZSSP-DEF-09  an answer for a state that has passed changes nothing

@@ -82,6 +82,11 @@ impl Pending {
         }
     }
 
+    /// Whether X3 is being read, or the application is being asked: a copy of it leads nowhere.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(*self.state.lock(), State::Busy)
+    }
+
     /// Whether the handshake was forgotten, or should have been.
     //= ZSSP-ST-05  after 10 s, also where its timer is met late
     pub(crate) fn is_over(&self, now: Instant) -> bool {
