@@ -293,7 +293,11 @@ fn there_are_as_many_sessions_as_the_limits_say() {
     pair.drive_for(20 * SECOND);
     let stats = pair.bob.stats();
     assert_eq!((stats.sessions, stats.key_ids, stats.pending_handshakes), (1, 1, 0));
-    assert!(pair.bob.take_faults().contains(&Fault::Full));
+    assert!(pair.bob.take_faults().contains(&Fault::TooManySessions));
+    assert!(
+        pair.bob.store.remembered(pair.alice.public_key()).is_never_met(),
+        "nothing was written for nothing"
+    );
 }
 
 //= ZSSP-SUI-05  a hello opens with exactly one suite

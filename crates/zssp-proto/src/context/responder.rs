@@ -208,6 +208,7 @@ fn judge(
     let stalled = task.inner.stalled_attempt(name, task.now);
     let admission = task.inner.peers.lock().admit(name, (request.pending.since, precedence), stalled);
     match admission {
+        Admission::Admitted if !task.inner.has_room(name) => Verdict::Forget(Fault::TooManySessions),
         Admission::Admitted => Verdict::Welcome { downgraded: !known },
         Admission::Yield => Verdict::Forget(Fault::Superseded),
     }
@@ -312,7 +313,7 @@ fn establish(
     });
     let (Some(cell), Some(shared)) = (cell, shared) else {
         inner.routes.remove(pending.kid);
-        return Err(Fault::Full);
+        return Err(Fault::TooManySessions);
     };
     inner.schedule(cell.id, timers.resend);
     // Before its first packet can be read: nothing can end it that does not find it here.

@@ -110,7 +110,7 @@ impl Incoming {
             // The policy does not allow the peer to have lost its ratchet.
             Ok(None) => Err(ConnectError::Refused),
             Err(Fault::Forged) => Err(ConnectError::OtherName),
-            Err(Fault::Full) => Err(ConnectError::TooManySessions),
+            Err(Fault::TooManySessions) => Err(ConnectError::TooManySessions),
             Err(fault @ Fault::Provider) => Err(ConnectError::Local(fault.to_string().into())),
             Err(Fault::Store) => Err(ConnectError::Store),
             Err(Fault::Superseded) => Err(ConnectError::Replaced),
