@@ -77,7 +77,6 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let attempt = attempt.clone();
     let next = AwaitResponse { attempt, xk, kid, header, pair, hello, made: now, timers };
     let transmit = inner.hello_transmit(&next);
-    //= ZSSP-ST-02  A1 is entered
     taken.commit(Phase::AwaitResponse(Box::new(next)))?;
     inner.free(old_kid);
     inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
@@ -112,7 +111,6 @@ pub(super) fn challenged(
         return Err(Fault::Stale);
     }
     //= ZSSP-ZCP-14  the search
-    //= ZSSP-DEF-08  nothing is locked
     let response = zcp::respond(provider, &packet.challenge).map_err(|_| Fault::Provider)?;
     let mut random = [0; 2];
     provider.random(&mut random).map_err(|_| Fault::Provider)?;
@@ -206,7 +204,6 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let epoch = sealing.epoch.clone();
     let shared = Arc::new(Shared::new(new, sealing));
     let inbound = Inbound::new(&shared, &epoch, cell);
-    //= ZSSP-ST-06  A3 is entered when Alice read X2
     let next = AwaitConfirm {
         attempt: state.attempt.clone(),
         established: Established { shared, pair: Arc::new(pair) },
