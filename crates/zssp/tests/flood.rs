@@ -15,7 +15,7 @@ use common::simulation::{
 };
 use tokio::time::{Instant, sleep};
 use zssp::link::memory::MemoryLink;
-use zssp::link::{Link, ReceiveBatch};
+use zssp::link::{Link, Path, ReceiveBatch};
 use zssp::{Challenging, SecretKey};
 
 /// Hellos ahead of whatever arrives: more than may wait.
@@ -50,8 +50,8 @@ impl Link for Flooded {
         self.link.mtu()
     }
 
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
-        self.link.try_send(to, run, segment)
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
+        self.link.try_send(path, run, segment)
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -63,7 +63,7 @@ impl Link for Flooded {
         if self.lasts.load(Ordering::Relaxed) && batch.datagrams().next().is_none() {
             let hellos = self.hello.repeat(HELLOS);
             batch.room()[..hellos.len()].copy_from_slice(&hellos);
-            batch.push(([10, 0, 0, 99], 99).into(), hellos.len(), HELLO);
+            batch.push(SocketAddr::from(([10, 0, 0, 99], 99)), hellos.len(), HELLO);
         }
         self.link.poll_receive(cx, batch)
     }

@@ -44,7 +44,10 @@ pub(super) fn read(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Re
     if !expected {
         return Err(Fault::Unexpected);
     }
-    *shared.address.lock() = packet.from;
+    {
+        let mut address = shared.address.lock();
+        *address = address.follow(packet.from);
+    }
 
     let opened = Opened { taken, epoch, body: &packet.bytes };
     match packet_type {

@@ -178,9 +178,10 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         Some(used.duplicate())
     };
     let pair = RatchetPair { first: keys.ratchet.duplicate(), second };
+    let address = open.address.follow(packet.from);
     let completion = Transmit::new(
         &Envelope {
-            to: packet.from,
+            to: address,
             protection: Some((remote_kid, &*state.header.protect)),
             nonce: PacketNonce::new(PacketType::Completion, Completion::HEADER_COUNTER),
             mtu: inner.mtu,
@@ -197,7 +198,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         peer: cell.peer,
         role: Role::Initiator,
         suite: open.suite,
-        address: packet.from,
+        address,
         header: state.header.clone(),
         context: Arc::downgrade(inner),
     };

@@ -103,7 +103,7 @@ pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Pa
             if pending.is_over(task.now) {
                 return Err(Fault::Stale);
             }
-            state.address = packet.from;
+            state.address = state.address.follow(packet.from);
             let request = Request { pending, state, completion };
             task.outbox.events.push(Event::Authorize(Authorize::new(task.inner.clone(), request)));
             Ok(())

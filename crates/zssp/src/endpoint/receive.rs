@@ -8,7 +8,6 @@
 //!    datagrams pass it by.
 //! 4. Once per batch and connection: whoever waits is woken.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use super::Shared;
 use super::book::Early;
 use crate::clock;
 use crate::connection::Inbound;
-use crate::link::ReceiveBatch;
+use crate::link::{Path, ReceiveBatch};
 use crate::turns::{Turn, opened_early};
 
 /// The pause after the system failed to receive, so that a failure that stays does not burn a core.
@@ -120,10 +119,10 @@ impl Spares {
     }
 }
 
-/// An authentic payload, and where its last fragment came from, if that is known.
+/// An authentic payload, and the path its last fragment came by, if that is known.
 struct Opened {
     session: SessionId,
-    from: Option<SocketAddr>,
+    from: Option<Path>,
     payload: Vec<u8>,
 }
 
@@ -212,7 +211,7 @@ impl<'a> Batch<'a> {
         self.shared.counters.faults.add(faults);
     }
 
-    fn take(&mut self, received: Result<Step, Fault>, from: Option<SocketAddr>) -> Outcome {
+    fn take(&mut self, received: Result<Step, Fault>, from: Option<Path>) -> Outcome {
         match received {
             Ok(Step::Payload(session)) => self.opened(session, from),
             Ok(Step::Other(Received::Handshake(handshake))) => self.shared.try_submit(handshake),
@@ -228,13 +227,13 @@ impl<'a> Batch<'a> {
     }
 
     /// The buffer holds a payload.
-    fn opened(&mut self, session: SessionId, from: Option<SocketAddr>) {
+    fn opened(&mut self, session: SessionId, from: Option<Path>) {
         let payload = std::mem::replace(&mut self.desk.buffer, self.desk.spares.take());
         self.desk.opened.push(Opened { session, from, payload });
         self.deliver_due();
     }
 
-    fn deliver(&mut self, id: SessionId, from: Option<SocketAddr>, payload: &mut Vec<u8>) {
+    fn deliver(&mut self, id: SessionId, from: Option<Path>, payload: &mut Vec<u8>) {
         if self.inbound.as_ref().is_none_or(|inbound| inbound.id() != id) {
             self.inbound = self.shared.table.find(id).map(Inbound::new);
         }
