@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -56,6 +56,7 @@ pub struct Udp {
     /// How many datagrams the system takes as one run. Only ever becomes one, when it turns out that it takes none.
     segments: AtomicUsize,
     local: SocketAddr,
+    families: Families,
     readers: Wakers,
     writers: Wakers,
 }
@@ -76,16 +77,49 @@ impl Udp {
             socket.set_only_v6(!address.ip().is_unspecified())?;
         }
         socket.bind(&address.into())?;
+        Self::from_std(socket.into(), buffer)
+    }
+
+    /// A socket that is bound already: one that shares its port (`SO_REUSEPORT`), that keeps to an interface, or that the
+    /// process was started with. Its buffers become `buffer` bytes, or what the system grants of that, and it does not block
+    /// any more; fragmentation is forbidden, and runs of datagrams and their local addresses are asked for. Everything else
+    /// stays as it is.
+    ///
+    /// # Errors
+    /// What the system says.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with its IO driver enabled.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use socket2::{Domain, Socket, Type};
+    /// use std::net::SocketAddr;
+    /// use zssp::link::Udp;
+    /// use zssp::{Endpoint, SecretKey};
+    ///
+    /// let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    /// // What has to be set before it is bound.
+    /// socket.set_reuse_address(true)?;
+    /// socket.bind(&"127.0.0.1:0".parse::<SocketAddr>()?.into())?;
+    /// let link = Udp::from_std(socket.into(), 4 << 20)?;
+    /// let endpoint = Endpoint::builder(SecretKey::generate()?).bind_link(link)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn from_std(socket: std::net::UdpSocket, buffer: usize) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         // Refusals are no failure: the system's own size works, only bursts suffer.
         let _ = state.set_recv_buffer_size(UdpSockRef::from(&socket), buffer);
         let _ = state.set_send_buffer_size(UdpSockRef::from(&socket), buffer);
-        let io = UdpSocket::from_std(socket.into())?;
+        let local = socket.local_addr()?;
+        let families = Families::of(local, || SockRef::from(&socket).only_v6())?;
         Ok(Self {
-            local: io.local_addr()?,
-            io,
+            io: UdpSocket::from_std(socket)?,
             segments: AtomicUsize::new(state.max_gso_segments()),
             state,
+            local,
+            families,
             readers: Wakers::default(),
             writers: Wakers::default(),
         })
@@ -152,7 +186,7 @@ impl Link for Udp {
     }
 
     fn reaches(&self, to: SocketAddr) -> bool {
-        self.local.is_ipv6() || to.is_ipv4()
+        self.families.include(to.ip())
     }
 
     fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
@@ -187,6 +221,34 @@ impl Link for Udp {
                 received => return Poll::Ready(received),
             }
             ready!(self.readers.poll(cx, |cx| self.io.poll_recv_ready(cx)))?;
+        }
+    }
+}
+
+/// Which addresses a socket can send to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Families {
+    Both,
+    V4,
+    V6,
+}
+
+impl Families {
+    /// Those of a socket bound to `local`. One of IPv6 takes part in IPv4 as well if it is bound to no address in
+    /// particular.
+    fn of(local: SocketAddr, only_v6: impl FnOnce() -> io::Result<bool>) -> io::Result<Self> {
+        Ok(match local.ip() {
+            IpAddr::V6(ip) if ip.is_unspecified() && !only_v6()? => Self::Both,
+            ip if ip.to_canonical().is_ipv4() => Self::V4,
+            _ => Self::V6,
+        })
+    }
+
+    fn include(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Both => true,
+            Self::V4 => ip.to_canonical().is_ipv4(),
+            Self::V6 => ip.to_canonical().is_ipv6(),
         }
     }
 }
@@ -256,11 +318,27 @@ mod tests {
         transfer("[::]:0", |address| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), address.port())).await;
     }
 
+    /// What a socket says that it reaches, of IPv4 and IPv6, and whether it does.
     #[tokio::test]
     async fn an_address_of_the_other_family_is_out_of_reach() {
-        let v4 = Udp::bind("127.0.0.1:0".parse().unwrap(), 1 << 16).unwrap();
-        assert!(!v4.reaches("[::1]:1".parse().unwrap()));
-        assert!(v4.reaches("127.0.0.1:1".parse().unwrap()));
+        let cases = [
+            ("127.0.0.1:0", [true, false]),
+            ("0.0.0.0:0", [true, false]),
+            ("[::1]:0", [false, true]),
+            ("[::]:0", [true, true]),
+        ];
+        for (bind, reached) in cases {
+            let socket = Udp::bind(bind.parse().unwrap(), 1 << 16).unwrap();
+            socket.io.writable().await.unwrap();
+            let to: [SocketAddr; 2] = ["127.0.0.1:9".parse().unwrap(), "[::1]:9".parse().unwrap()];
+            assert_eq!(to.map(|to| socket.reaches(to)), reached, "{bind}");
+            let sent = to.map(|to| socket.try_send(to.into(), b"1", 1).is_ok());
+            assert_eq!(sent, reached, "{bind}");
+        }
+        let mapped = "[::ffff:127.0.0.1]:9".parse().unwrap();
+        let reached = ["127.0.0.1:0", "[::1]:0"]
+            .map(|bind| Udp::bind(bind.parse().unwrap(), 1 << 16).unwrap().reaches(mapped));
+        assert_eq!(reached, [true, false]);
     }
 
     #[test]
@@ -296,5 +374,26 @@ mod tests {
             }
             assert_eq!(socket.segments.load(Ordering::Relaxed), segments);
         }
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_is_there_already_is_taken_as_it_is() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (address, peer) =
+            (socket.local_addr().unwrap(), std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+        socket.connect(peer.local_addr().unwrap()).unwrap();
+        let before = SockRef::from(&socket).recv_buffer_size().unwrap();
+        let link = Udp::from_std(socket, 1 << 16).unwrap();
+        assert_eq!((link.local_addr(), link.families), (address, Families::V4));
+        peer.send_to(b"hello", address).unwrap();
+        let mut batch = ReceiveBatch::new();
+        (&link as &dyn Link).receive(&mut batch).await.unwrap();
+        let from = peer.local_addr().unwrap();
+        assert!(batch.datagrams().all(|(path, datagram)| path.remote == from && datagram == b"hello"));
+        assert_eq!(batch.datagrams().count(), 1);
+        let bound = Udp::bind("127.0.0.1:0".parse().unwrap(), 1 << 16).unwrap();
+        let [after, of_bound] =
+            [&link, &bound].map(|link| SockRef::from(&link.io).recv_buffer_size().unwrap());
+        assert!(after == of_bound && after < before, "{before}, then {after}, but {of_bound}");
     }
 }
