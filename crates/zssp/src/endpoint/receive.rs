@@ -8,6 +8,7 @@
 //!    datagrams pass it by.
 //! 4. Once per batch and connection: whoever waits is woken.
 
+use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -50,10 +51,15 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>
             _ = stop.wait_for(|stop| *stop) => return,
             next = next => next,
         };
-        if received.is_err() {
+        if let Err(error) = received {
             shared.counters.receive_errors.add(1);
-            tokio::time::sleep(AFTER_ERROR).await;
-            kept = Some(reading);
+            // Before the pause, so that a failure that was the only one does not keep the others from reading.
+            drop(reading);
+            if is_echo(&error) {
+                to_the_back().await;
+            } else {
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
             continue;
         }
         if batch.len() >= LARGE && shared.config.receive_tasks > 1 {
@@ -68,6 +74,12 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>
         // Those who were woken may be waiting for this very thread.
         to_the_back().await;
     }
+}
+
+/// Whether it is only what became of a datagram of ours: some systems, Windows among them, have a socket that receives tell
+/// that nobody has the port it went to. Anybody can bring that about, at will.
+fn is_echo(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
 }
 
 /// Lets the tasks that are ready run first. Unlike tokio's `yield_now` this does not wait for the runtime to look at the

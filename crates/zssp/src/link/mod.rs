@@ -117,7 +117,9 @@ pub trait Link: Send + Sync + 'static {
     /// Waits for datagrams and puts as many into `batch`, which is empty, as there are and find room.
     ///
     /// # Errors
-    /// They are counted, and the endpoint asks again after a pause of 10 milliseconds.
+    /// They are counted, and who asked asks again after a pause of 10 milliseconds: at once after
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) and [`ConnectionReset`](io::ErrorKind::ConnectionReset), which
+    /// say that a datagram found nobody.
     fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>>;
 }
 
