@@ -13,7 +13,7 @@ use common::provider::Rigged;
 use common::simulation::{GOOD, SECOND, address, builder, connect, endpoint, network};
 use tokio::time::{Instant, sleep, timeout};
 use zssp::link::memory::{MemoryLink, Network};
-use zssp::link::{Link, ReceiveBatch};
+use zssp::link::{Link, Path, ReceiveBatch};
 use zssp::proto::RatchetPair;
 use zssp::{Builder, CloseReason, ConnectError, Endpoint, Limits, MemoryStore, PeerName, SecretKey};
 
@@ -133,12 +133,12 @@ impl Link for CutOff {
         self.link.mtu()
     }
 
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
         // The key id of whoever is not known yet.
         let is_hello = run.starts_with(&[0; 4]);
         match self.cuts.load(Ordering::Relaxed) && !is_hello {
             true => Ok(run.len()),
-            false => self.link.try_send(to, run, segment),
+            false => self.link.try_send(path, run, segment),
         }
     }
 

@@ -175,7 +175,8 @@ impl Shared {
     //= ZSSP-ST-34  a round trip says where the peer is
     pub(crate) fn answered_from(&self, from: Address, asked_from: Option<Address>) {
         if asked_from == Some(from) {
-            *self.address.lock() = from;
+            let mut address = self.address.lock();
+            *address = address.follow(from);
         }
     }
 

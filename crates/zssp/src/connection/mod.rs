@@ -11,7 +11,7 @@ mod loss;
 mod mtu;
 mod outgoing;
 mod pacer;
-mod path;
+mod paths;
 mod rtt;
 mod sending;
 mod shared;
@@ -85,7 +85,7 @@ impl Connection {
     /// Where the peer's packets come from and ours go to. It changes when the peer's address does and the new one has
     /// proven to be the peer's.
     pub fn remote_address(&self) -> SocketAddr {
-        self.shared().look(|state| state.remote())
+        self.shared().look(|state| state.path().remote)
     }
 
     /// The cryptography in use.

@@ -1,6 +1,5 @@
 //! What arrives: payloads and the end of the session.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -15,9 +14,10 @@ use super::{Arrived, Effects, Kind, PONGS, State, urgency};
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Phase};
 use crate::connection::mtu::Mtu;
-use crate::connection::path::Moved;
+use crate::connection::paths::Moved;
 use crate::error::CloseReason;
 use crate::frame::{self, Arrivals, Chunk, Group, LaneId, Malformed, Part, Payload, Token as Token8};
+use crate::link::Path;
 
 /// A payload that was read, and its content copied.
 #[derive(Debug)]
@@ -34,14 +34,14 @@ pub(in crate::connection) struct Heard {
     pub(in crate::connection) payloads: u64,
     pub(in crate::connection) bytes: u64,
     /// Where they came from, if that is known.
-    pub(in crate::connection) from: Option<SocketAddr>,
+    pub(in crate::connection) from: Option<Path>,
 }
 
 /// A payload that was read, and its content copied, outside of the lock.
 #[derive(Debug)]
 pub(in crate::connection) struct Parsed<'a> {
     len: usize,
-    from: Option<SocketAddr>,
+    from: Option<Path>,
     content: Result<Parts<'a>, Malformed>,
 }
 
@@ -78,7 +78,7 @@ impl Body<'_> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(in crate::connection) fn read(payload: Body<'a>, from: Option<SocketAddr>) -> Self {
+    pub(in crate::connection) fn read(payload: Body<'a>, from: Option<Path>) -> Self {
         let content = match Payload::parse(payload.bytes) {
             Ok(Payload::Datagram(data)) => return Self::Datagram(payload.keep(data)),
             Ok(Payload::Arrivals(arrivals)) => Ok(Parts::Arrivals(arrivals)),
@@ -129,7 +129,7 @@ impl State {
         effects: &mut Effects,
     ) {
         self.life.heard(now);
-        if self.ended.is_none() && heard.from.is_some_and(|from| self.path.heard(now, from, &mut self.token))
+        if self.ended.is_none() && heard.from.is_some_and(|from| self.paths.heard(now, from, &mut self.token))
         {
             effects.driver = true;
         }
@@ -151,7 +151,7 @@ impl State {
     fn take(
         &mut self,
         now: Instant,
-        from: Option<SocketAddr>,
+        from: Option<Path>,
         parts: Parts<'_>,
         effects: &mut Effects,
     ) -> Result<(), Malformed> {
@@ -173,8 +173,8 @@ impl State {
             Parts::Arrivals(_) | Parts::Exchange(..) | Parts::Part(_) | Parts::Ping(_) | Parts::Pong(_)
                 if self.ended.is_some() => {}
             Parts::Pong(token) => {
-                if let Some(moved) = self.path.answered(token) {
-                    effects.moved = Some(self.path.remote());
+                if let Some(moved) = self.paths.answered(token) {
+                    effects.moved = Some(self.paths.current());
                     if let Moved::Elsewhere = moved {
                         self.flight.moved();
                         self.mtu.moved();

@@ -21,7 +21,6 @@ mod streams;
 mod tests;
 mod transfers;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -52,10 +51,11 @@ use super::flight::Flight;
 use super::life::Life;
 use super::mtu::Mtu;
 use super::outgoing::is_fragmented;
-use super::path::Path;
+use super::paths::Paths;
 use crate::congestion::Controller;
 use crate::error::CloseReason;
 use crate::frame::{self, Control, LaneId};
+use crate::link::Path;
 use crate::stats::ConnectionStats;
 use crate::turns::Line;
 
@@ -145,8 +145,8 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) openings: bool,
     /// A token was used, and another has to be drawn.
     pub(in crate::connection) token: bool,
-    /// The peer is at another address.
-    pub(in crate::connection) moved: Option<SocketAddr>,
+    /// The peer is reached by another path.
+    pub(in crate::connection) moved: Option<Path>,
     /// Channels and streams of which everything sent was answered, or that ended.
     pub(in crate::connection) settled: Vec<Arc<Notify>>,
     /// The connection ended.
@@ -196,13 +196,13 @@ pub(in crate::connection) struct State {
     replies: usize,
     assemblies: Assemblies,
     arrivals: Arrivals,
-    path: Path,
+    paths: Paths,
     life: Life,
     mtu: Mtu,
     /// Drawn at random by somebody who does not hold the lock; for whoever needs one next.
     token: Option<frame::Token>,
     /// Tokens of the peer's pings that are to be answered, and where they came from.
-    pongs: Vec<(frame::Token, Option<SocketAddr>)>,
+    pongs: Vec<(frame::Token, Option<Path>)>,
     /// Once closing: all datagrams have been sent.
     datagrams_over: bool,
     phase: Phase,
@@ -219,7 +219,7 @@ impl State {
     pub(in crate::connection) fn new(
         now: Instant,
         settings: Settings,
-        remote: SocketAddr,
+        path: Path,
         role: Role,
         controller: Box<dyn Controller>,
     ) -> Self {
@@ -238,7 +238,7 @@ impl State {
             replies: 0,
             assemblies: Assemblies::default(),
             arrivals: Arrivals::default(),
-            path: Path::new(remote),
+            paths: Paths::new(path),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
             mtu: Mtu::new(settings.mtu, settings.max_mtu),
             token: None,
@@ -268,9 +268,9 @@ impl State {
         self.mtu.current()
     }
 
-    /// Where the peer is.
-    pub(in crate::connection) fn remote(&self) -> SocketAddr {
-        self.path.remote()
+    /// How the peer is reached.
+    pub(in crate::connection) fn path(&self) -> Path {
+        self.paths.current()
     }
 
     /// Whether everything sent has been answered.
@@ -316,14 +316,14 @@ impl State {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let [life, path] = match self.ended {
-            None => [self.life.deadline(), self.path.deadline()],
+        let [life, paths] = match self.ended {
+            None => [self.life.deadline(), self.paths.deadline()],
             Some(_) => [None, None],
         };
         let mtu = if self.probes() { self.mtu.deadline() } else { None };
         let parts = [self.transfers.deadline(self.flight.rtt()), self.arrivals.due()];
         let others = [self.paced, self.lanes.next_deadline(), self.acks.deadline(), self.phase.deadline()];
-        [life, path, mtu].into_iter().chain(parts).chain(others).flatten().min()
+        [life, paths, mtu].into_iter().chain(parts).chain(others).flatten().min()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Two states on a road with a virtual clock: no socket, no sleep.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ impl End {
         let mut state = State::new(
             now,
             settings,
-            SocketAddr::from(([10, 0, 0, 1], 1)),
+            SocketAddr::from(([10, 0, 0, 1], 1)).into(),
             role,
             Box::new(Cubic::new(settings.mtu)),
         );
