@@ -38,6 +38,8 @@ pub(super) struct Flight {
     /// The next transmission is a probe, which the window does not hold back.
     probe: bool,
     timeouts: u32,
+    /// When something that was sent was last heard to have arrived.
+    arrived_at: Option<Timestamp>,
     /// When the last of the timeouts was counted: what was sent before belongs to it.
     timed_out: Timestamp,
 }
@@ -54,6 +56,7 @@ impl Flight {
             bytes: 0,
             probe: false,
             timeouts: 0,
+            arrived_at: None,
             timed_out: Timestamp::ZERO,
         }
     }
@@ -63,7 +66,7 @@ impl Flight {
         if self.probe {
             return Room::Open;
         }
-        if self.bytes >= self.controller.window() {
+        if self.bytes > 0 && self.bytes >= self.controller.window() {
             return Room::Full;
         }
         let paced = self.rate().and_then(|rate| self.pacer.next(rate, self.mtu));
@@ -82,6 +85,11 @@ impl Flight {
     pub(super) fn divided(&mut self, before: u32, len: u32) {
         self.bytes = self.bytes - u64::from(before) + u64::from(len);
         self.probe = false;
+    }
+
+    /// Whether nothing has been heard to arrive for so long.
+    pub(super) fn is_silent(&self, now: Timestamp, time: Duration) -> bool {
+        self.arrived_at.is_none_or(|at| now.saturating_sub(at) >= time)
     }
 
     /// When the next part may go; `None`: now. What all of the message was lost to, such as a short queue, would take most
@@ -110,6 +118,8 @@ impl Flight {
     }
 
     fn rate_of(&self, window: u64, time: Duration) -> Rate {
+        // A window of less still lets one datagram out each time.
+        let window = window.max(self.mtu);
         let more = if self.controller.is_in_slow_start() { window } else { window / 4 };
         Rate { bytes: window.saturating_add(more), time }
     }
@@ -126,6 +136,9 @@ impl Flight {
                 Event::Acked { .. } | Event::Held { .. } => self.loss.arrived(fragments),
                 Event::Lost { .. } | Event::TimedOut { .. } => self.loss.lost(fragments),
             }
+        }
+        if matches!(event, Event::Acked { .. } | Event::Held { .. }) {
+            self.arrived_at = Some(now);
         }
         match event {
             Event::Acked { sent_at, in_flight: true, rtt, .. } => {
@@ -361,6 +374,33 @@ mod tests {
             flight.sent(now, 0, 60_000);
         }
         assert_eq!(flight.payload_limit(40_000), 40_000);
+    }
+
+    /// Allows nothing at all.
+    #[derive(Debug)]
+    struct Shut;
+
+    impl Controller for Shut {
+        fn window(&self) -> u64 {
+            0
+        }
+        fn acknowledged(&mut self, _: Acknowledged) {}
+        fn lost(&mut self, _now: Instant, _sent: Instant) {}
+        fn collapsed(&mut self) {}
+    }
+
+    #[test]
+    fn with_nothing_under_way_one_message_may_go_whatever_the_window() {
+        let start = Instant::now();
+        let mut flight = Flight::new(start, 1000, Box::new(Shut));
+        for round in 0..100 {
+            let now = start + 10 * MS * round;
+            assert_eq!(flight.room(now), Room::Open, "round {round}");
+            flight.sent(now, 0, 1000);
+            assert_eq!(flight.room(now), Room::Full);
+            flight.on_event(10 * MS * round + MS, acked(10 * MS * round), 1000);
+        }
+        assert!(flight.payload_limit(40_000) > 0);
     }
 
     #[test]

@@ -76,11 +76,12 @@ impl State {
             lane.exchange.handle_timeout(time);
             let failed = lane.exchange.failure().is_some();
             self.drain_events(id, now);
-            if failed {
+            // One that is silent while others are answered has not had its turn.
+            if failed && self.flight.is_silent(time, self.settings.give_up_after) {
                 self.end(CloseReason::TimedOut, effects);
                 self.phase = Phase::Over;
             }
-            // What a time-out lets out is to go before all others of its kind: it probes the road.
+            self.lanes.hurry(id);
             self.lanes.ready(id, Turn::Next);
             self.lanes.arm(id, self.epoch);
         }
@@ -175,13 +176,11 @@ impl State {
                 }
                 Room::Open => {}
             }
-            let Some(id) = self.lanes.next_ready() else { return false };
             if budget.is_spent() {
-                self.lanes.ready(id, Turn::Next);
-                return true;
+                return self.lanes.has_ready();
             }
+            let Some((id, message)) = self.lanes.next_message(time, limit) else { return false };
             let Some(lane) = self.lanes.get_mut(id) else { continue };
-            let Some(message) = lane.poll_message(id, time, limit) else { continue };
             let question = message.asks_only().then(|| question(id.group(), &message));
             let len = question.as_ref().map_or(message.len(), Outgoing::len);
             let len = u32::try_from(len).unwrap_or(u32::MAX);

@@ -47,6 +47,7 @@ pub(super) struct Lane {
     /// Bytes of each message under way, by its sequence number's place in the window; 0: not under way.
     sizes: Box<[u32]>,
     pub(super) is_ready: bool,
+    pub(super) is_hurried: bool,
     pub(super) has_acks: bool,
     pub(super) armed: Option<Instant>,
 }
@@ -131,11 +132,13 @@ impl Lane {
     pub(super) fn new(config: Config, content: Content) -> Self {
         Self {
             exchange: SeqEx::new(config),
+            // Messages about streams are a few bytes, and end what nobody wants any more.
+            priority: if matches!(content, Content::Control(_)) { i32::MAX } else { 0 },
             content,
-            priority: 0,
             expected: config.first_seq,
             sizes: vec![0; config.capacity.packets() as usize].into_boxed_slice(),
             is_ready: false,
+            is_hurried: false,
             has_acks: false,
             armed: None,
         }
@@ -144,9 +147,8 @@ impl Lane {
     /// What is to be transmitted next: what was lost, then what the window holds, then what waits for a place there.
     /// Streams are cut into chunks of up to `limit` bytes.
     pub(super) fn poll_message(&mut self, id: LaneId, time: Timestamp, limit: usize) -> Option<Transmission> {
-        if let Some(message) = self.exchange.poll_resend(time) {
-            let again = Transmission::new(id, &message, true);
-            return Some(Transmission { is_held: self.exchange.has_arrived(again.seq), ..again });
+        if let Some(again) = self.poll_resend(id, time) {
+            return Some(again);
         }
         if let Some(message) = self.exchange.poll_fresh(time) {
             return Some(Transmission::new(id, &message, false));
@@ -160,6 +162,13 @@ impl Lane {
         let sent = self.exchange.send(time, order, sending);
         debug_assert!(sent.is_ok(), "there is room, as was just asked");
         self.exchange.poll_fresh(time).map(|message| Transmission::new(id, &message, false))
+    }
+
+    /// What is to be transmitted again: it was lost, or the peer holds it and is to be asked about it.
+    pub(super) fn poll_resend(&mut self, id: LaneId, time: Timestamp) -> Option<Transmission> {
+        let message = self.exchange.poll_resend(time)?;
+        let again = Transmission::new(id, &message, true);
+        Some(Transmission { is_held: self.exchange.has_arrived(again.seq), ..again })
     }
 
     /// How many numbers its window has.

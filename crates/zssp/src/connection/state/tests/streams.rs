@@ -304,3 +304,33 @@ fn a_reset_stream_leaves_nothing_behind() {
         assert_eq!((end.open_streams(), end.state.received), (0, 0));
     }
 }
+
+/// They are a few bytes each, and end transfers that nobody wants any more.
+#[test]
+fn messages_about_streams_go_before_whatever_has_the_highest_priority() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let [bulk, given_up] = [pair.ends[0].open(), pair.ends[0].open()];
+    pair.ends[0].state.set_priority(LaneId::Stream(bulk), 5);
+    pair.ends[0].write(now, given_up, &mut Bytes::from_static(b"once")).unwrap();
+    pair.drive(10 * MS, [true; 2], &mut [Vec::new(), Vec::new()]);
+    let now = pair.now;
+    let mut data = Bytes::from(vec![0; 1_000_000]);
+    while pair.ends[0].write(now, bulk, &mut data).unwrap() > 0 {}
+    pair.step(0);
+    pair.ends[0].with(now, |state, effects| state.reset(given_up, 5, effects)).unwrap();
+    let (mut read, mut before) = (0, None);
+    pair.drive_with(Duration::from_secs(60), |pair, side| {
+        if side == 1 {
+            if before.is_none() && matches!(pair.ends[1].read(pair.now, given_up), Err(ReadError::Reset(5))) {
+                before = Some(read);
+            }
+            while let Ok(Some(Some(chunk))) = pair.ends[1].read(pair.now, bulk) {
+                read += chunk.len();
+            }
+        }
+    });
+    assert_eq!(read, 1_000_000);
+    let before = before.expect("the reset has come");
+    assert!(before < 100_000, "{before} bytes of the other stream came before the reset");
+}
