@@ -181,8 +181,8 @@ impl Channel {
             arrived.map(Some).or(ended.then_some(None))
         });
         let Arrived { token, data, answers } = arrived.await?;
-        let (shared, channel) = (shared.clone(), self.id);
-        Some(Message { shared, channel, token: Some(token), data, in_reply_to: answers })
+        let (connection, channel) = (self.connection.clone(), self.id);
+        Some(Message { connection, channel, token: Some(token), data, in_reply_to: answers })
     }
 
     /// Waits until the peer's application has answered everything that was sent on this channel.
@@ -241,11 +241,11 @@ impl Channel {
 /// peer that it was dealt with.
 ///
 /// As long as it lives it takes one place of the sender's window, and an ordered one keeps the next ordered one from
-/// being received.
+/// being received. It is a handle of its connection as well: that stays open until it is answered.
 #[derive(Debug)]
 #[must_use = "dropping it tells the peer that it was dealt with"]
 pub struct Message {
-    shared: Arc<Shared>,
+    connection: Connection,
     channel: ChannelId,
     /// Taken when it is answered.
     token: Option<Token>,
@@ -278,7 +278,8 @@ impl Message {
     /// Lets the next ordered message be received before this one is answered. Without effect on an unordered one.
     pub fn release(&self) {
         if let Some(token) = &self.token {
-            self.shared.with(|state, effects| state.release(clock::now(), self.channel, token, effects));
+            let shared = self.connection.shared();
+            shared.with(|state, effects| state.release(clock::now(), self.channel, token, effects));
         }
     }
 
@@ -301,12 +302,13 @@ impl Message {
     pub async fn reply(mut self, data: impl Into<Bytes>) -> Result<(), SendError> {
         let mut data = Some(data.into());
         let len = data.as_ref().map_or(0, Bytes::len);
-        let max = self.shared.settings.max_payload - MESSAGE_OVERHEAD;
+        let shared = self.connection.shared().clone();
+        let max = shared.settings.max_payload - MESSAGE_OVERHEAD;
         if len > max {
             return Err(SendError::TooLarge { len, max });
         }
         let cost = if self.in_reply_to.is_some() { 0 } else { len + MESSAGE_COST };
-        let (shared, channel) = (self.shared.clone(), self.channel);
+        let channel = self.channel;
         let mut attempt = |next: Option<Waker>| {
             shared.with(|state, effects| {
                 let data = data.take_if(|_| state.admit_reply(channel, cost, next, effects))?;
@@ -335,7 +337,8 @@ impl Message {
 impl Drop for Message {
     fn drop(&mut self) {
         if let Some(answering) = self.take_answering() {
-            self.shared.with(|state, effects| state.acknowledge(clock::now(), answering, effects));
+            let shared = self.connection.shared();
+            shared.with(|state, effects| state.acknowledge(clock::now(), answering, effects));
         }
     }
 }

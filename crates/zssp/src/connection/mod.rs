@@ -38,9 +38,10 @@ use crate::wait::until;
 
 /// A secure connection with one peer, whose key is proven.
 ///
-/// Clones are handles of the same connection. When the last of them (and of its [`Channel`]s) is dropped, the
-/// connection is closed as by [`close`](Self::close) with code 0: in the background, after what was accepted for
-/// sending has been answered.
+/// Clones are handles of the same connection, and everything that belongs to it holds one: its [`Channel`]s, the halves of
+/// its streams, and each [`Message`] that is not answered yet. They keep it open. When the last is dropped, the connection
+/// is closed as by [`close`](Self::close) with code 0: in the background, after what was accepted for sending has been
+/// answered. So a task may be given a message alone, and drops the connection with it.
 ///
 /// ```
 /// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
