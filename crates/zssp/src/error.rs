@@ -211,6 +211,7 @@ pub enum RequestError {
 /// fn tell(reason: &CloseReason) -> String {
 ///     match reason {
 ///         CloseReason::Local => "we closed it, and everything was answered".into(),
+///         CloseReason::Aborted => "we ended it at once, whatever was under way".into(),
 ///         CloseReason::Peer { code: 0, .. } => "the peer was done".into(),
 ///         CloseReason::Peer { code, reason } => format!("error {code}: {}", String::from_utf8_lossy(reason)),
 ///         other => other.to_string(),
@@ -221,10 +222,15 @@ pub enum RequestError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
+    /// This side [aborted](crate::Connection::abort) it: what was not answered until then is lost, or nobody knows.
+    #[error("aborted by this side")]
+    Aborted,
     /// This endpoint was closed.
     #[error("the endpoint was closed")]
     EndpointClosed,
-    /// This side closed it.
+    /// This side [closed](crate::Connection::close) it, and everything it had sent was answered. So were the messages of the
+    /// peer that its application had taken, but for those that it kept for longer than
+    /// [`give_up_after`](crate::Builder::give_up_after).
     #[error("closed by this side")]
     Local,
     /// The peer closed it.

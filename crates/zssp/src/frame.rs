@@ -236,6 +236,7 @@ pub(crate) enum Payload<'a> {
 /// Why a payload was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Malformed {
+    Backlog,
     Channel,
     Chunk,
     Close,
@@ -253,6 +254,7 @@ impl Malformed {
     /// For the application, and for the peer in the close frame.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::Backlog => "messages about streams that wait to be taken",
             Self::Channel => "messages on more channels than this side allows",
             Self::Chunk => "a stream's chunk that is empty or has unknown flags",
             Self::Close => "a close frame of the wrong length",

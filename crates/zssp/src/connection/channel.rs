@@ -241,7 +241,8 @@ impl Channel {
 /// peer that it was dealt with.
 ///
 /// As long as it lives it takes one place of the sender's window, and an ordered one keeps the next ordered one from
-/// being received. It is a handle of its connection as well: that stays open until it is answered.
+/// being received. It is a handle of its connection as well: that stays open until it is answered, and a
+/// [`close`](Connection::close) waits for it.
 #[derive(Debug)]
 #[must_use = "dropping it tells the peer that it was dealt with"]
 pub struct Message {
@@ -294,8 +295,11 @@ impl Message {
     /// its reply in the task that receives: it would not take the replies that the other waits with. Reply in a task of its
     /// own then, or use requests.
     ///
+    /// Once accepted it is sent, also while this side [closes](Connection::close) the connection, which waits for it.
+    ///
     /// # Errors
-    /// See [`SendError`]; if the reply is too large, the message is answered without one.
+    /// See [`SendError`]; if the reply is too large, the message is answered without one. [`SendError::Closed`] also when
+    /// this side closes and has waited for the reply for too long: the peer was told that there is none.
     ///
     /// # Cancel safety
     /// Dropped before it resolves, the message was answered without a reply.

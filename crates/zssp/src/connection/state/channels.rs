@@ -79,7 +79,9 @@ impl State {
     }
 
     pub(in crate::connection) fn take_message(&mut self, channel: ChannelId) -> Option<Arrived> {
-        self.find_channel(LaneId::Channel(channel))?.inbox.pop_front()
+        let arrived = self.find_channel(LaneId::Channel(channel))?.inbox.pop_front()?;
+        self.taken += 1;
+        Some(arrived)
     }
 
     pub(in crate::connection) fn has_messages(&mut self, channel: ChannelId) -> bool {
@@ -98,7 +100,7 @@ impl State {
         answering: Answering,
         effects: &mut Effects,
     ) {
-        if self.ended.is_some() {
+        if self.ended().is_some() {
             return;
         }
         self.dealt_with(&answering, effects);
@@ -118,7 +120,7 @@ impl State {
         next: Option<Waker>,
         effects: &mut Effects,
     ) -> bool {
-        self.ended.is_some()
+        self.phase.may_answer().is_err()
             || cost == 0
             || self.take_room((LaneId::Channel(channel), Kind::Reply), cost..=cost, next, effects) > 0
     }
@@ -128,7 +130,8 @@ impl State {
         self.find_channel(LaneId::Channel(channel)).map(|channel| channel.reply_door.clone())
     }
 
-    /// Answers a message with data, for which there is room. A connection that is draining still lets answers out.
+    /// Answers a message with data, for which there is room. A connection that is draining still lets answers out, and
+    /// waits for them.
     pub(in crate::connection) fn reply(
         &mut self,
         now: Instant,
@@ -136,9 +139,9 @@ impl State {
         (data, cost): (Bytes, usize),
         effects: &mut Effects,
     ) -> Result<(), SendError> {
-        if let Some(reason) = &self.ended {
+        if let Err(reason) = self.phase.may_answer() {
             effects.discarded.push(data);
-            return Err(SendError::Closed(reason.clone()));
+            return Err(SendError::Closed(reason));
         }
         self.dealt_with(&answering, effects);
         let (id, time) = (LaneId::Channel(answering.channel), self.time(now));
@@ -155,6 +158,8 @@ impl State {
 
     /// A message of the peer takes no more of what it took here.
     fn dealt_with(&mut self, answering: &Answering, effects: &mut Effects) {
+        self.taken -= 1;
+        effects.driver |= self.phase.is_draining();
         match answering.asked {
             None => self.received -= answering.len,
             Some((kind, cost)) => {
@@ -182,7 +187,7 @@ impl State {
         effects: &mut Effects,
     ) {
         let id = LaneId::Channel(channel);
-        if self.ended.is_none()
+        if self.ended().is_none()
             && let Some(lane) = self.lanes.get_mut(id)
         {
             lane.exchange.release(token);

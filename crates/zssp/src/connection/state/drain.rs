@@ -9,7 +9,7 @@ use super::lane::Transmission;
 use super::lanes::Turn;
 use super::{Effects, GRANULARITY, State, Step};
 use crate::connection::acks::Urgency;
-use crate::connection::close::{Closing, Phase, Pulse};
+use crate::connection::close::{Closing, Farewell, Pending, Phase, Pulse};
 use crate::connection::flight::Room;
 use crate::connection::mtu::Probe;
 use crate::connection::outgoing::{Acks, Outgoing};
@@ -31,7 +31,7 @@ impl State {
         self.call_waiting(effects);
         self.flight.set_mtu(self.mtu.current());
         let mut full = false;
-        if self.ended.is_none() {
+        if self.ended().is_none() {
             self.put_signs_of_life(now, out);
             out[before..].iter().for_each(|payload| budget.spend(payload.len()));
             full = self.put_messages(now, budget, out, effects);
@@ -59,9 +59,9 @@ impl State {
         // looking again at once would only spin.
         self.armed = self.next_deadline().map(|deadline| deadline.max(now + GRANULARITY));
         // What was sent just now may have been the last that the close waited for.
-        let is_drained = matches!(self.phase, Phase::Draining { .. }) && self.has_sent_all();
+        let is_drained = self.phase.is_draining() && self.pending() == Pending::Nothing;
         match self.phase {
-            Phase::Over => Step::Over,
+            Phase::Ended(_, Farewell::Over) => Step::Over,
             _ if full || is_drained => Step::Again,
             _ => Step::Wait(self.armed),
         }
@@ -69,7 +69,7 @@ impl State {
 
     fn handle_time(&mut self, now: Instant, effects: &mut Effects) {
         let time = self.time(now);
-        while self.ended.is_none()
+        while self.ended().is_none()
             && let Some(id) = self.lanes.expired(now)
         {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
@@ -78,19 +78,17 @@ impl State {
             self.drain_events(id, now);
             // One that is silent while others are answered has not had its turn.
             if failed && self.flight.is_silent(time, self.settings.give_up_after) {
-                self.end(CloseReason::TimedOut, effects);
-                self.phase = Phase::Over;
+                self.end(CloseReason::TimedOut, Farewell::Over, effects);
             }
             self.lanes.hurry(id);
             self.lanes.ready(id, Turn::Next);
             self.lanes.arm(id, self.epoch);
         }
-        if self.ended.is_none() && self.life.is_over(now) {
-            self.end(CloseReason::TimedOut, effects);
-            self.phase = Phase::Over;
+        if self.life.is_over(now) {
+            self.end(CloseReason::TimedOut, Farewell::Over, effects);
         }
-        let drained = matches!(self.phase, Phase::Draining { .. }) && self.has_sent_all();
-        match self.phase.pulse(now, drained) {
+        let pending = if self.phase.is_draining() { self.pending() } else { Pending::Nothing };
+        match self.phase.pulse(now, pending) {
             Pulse::Steady => {}
             Pulse::Drained(frame) => {
                 // What the peer's messages were answered with goes first: its side is drained by it, too.
@@ -100,13 +98,9 @@ impl State {
                 self.phase = Phase::Closing(Closing::new(now, frame));
             }
             Pulse::Stalled(frame) => {
-                self.end(CloseReason::TimedOut, effects);
-                self.phase = Phase::Closing(Closing::new(now, frame));
+                self.end(CloseReason::TimedOut, Farewell::Closing(Closing::new(now, frame)), effects);
             }
-            Pulse::Unconfirmed => {
-                self.end(CloseReason::Local, effects);
-                self.phase = Phase::Over;
-            }
+            Pulse::Unconfirmed => self.end(CloseReason::Local, Farewell::Over, effects),
         }
     }
 
@@ -134,11 +128,6 @@ impl State {
             self.mtu.sent(Probe { token, size, sent_at: now, deadline });
             out.push(Outgoing::probe(token, size));
         }
-    }
-
-    /// Whether there is nothing left that a close waits for.
-    fn has_sent_all(&self) -> bool {
-        self.is_drained() && self.datagrams_over
     }
 
     /// Whether the budget ended before what may be sent now.

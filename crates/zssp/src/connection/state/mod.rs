@@ -39,7 +39,7 @@ pub(in crate::connection) use stream::{GATHERED, Written};
 use streams::Streams;
 
 use super::acks::{AckTimer, Urgency};
-use super::close::Phase;
+use super::close::{Closing, Farewell, Pending, Phase};
 use super::flight::Flight;
 use super::life::Life;
 use super::mtu::Mtu;
@@ -192,6 +192,8 @@ pub(in crate::connection) struct State {
     received: usize,
     /// The same, of replies to our messages.
     replies: usize,
+    /// Messages that the application has taken and not yet answered.
+    taken: usize,
     assemblies: Assemblies,
     path: Path,
     life: Life,
@@ -203,7 +205,6 @@ pub(in crate::connection) struct State {
     /// Once closing: all datagrams have been sent.
     datagrams_over: bool,
     phase: Phase,
-    ended: Option<CloseReason>,
     /// What was chosen for sending leaves in that order.
     pub(in crate::connection) departures: Line,
     /// When the driver looks again by itself.
@@ -233,6 +234,7 @@ impl State {
             rooms: Rooms::new(&settings),
             received: 0,
             replies: 0,
+            taken: 0,
             assemblies: Assemblies::default(),
             path: Path::new(remote),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
@@ -241,7 +243,6 @@ impl State {
             pongs: Vec::new(),
             datagrams_over: false,
             phase: Phase::Open,
-            ended: None,
             departures: Line::default(),
             armed: None,
             stats: ConnectionStats::default(),
@@ -250,13 +251,13 @@ impl State {
         if settings.receive_buffer > CREDIT {
             let bytes = u32::try_from(settings.receive_buffer).unwrap_or(u32::MAX);
             // Nobody can wait for anything yet.
-            state.send_control(Control::Credit(bytes), &mut Effects::default());
+            state.send_control(now, Control::Credit(bytes), &mut Effects::default());
         }
         state
     }
 
     pub(in crate::connection) fn ended(&self) -> Option<&CloseReason> {
-        self.ended.as_ref()
+        self.phase.ended()
     }
 
     /// Bytes of a datagram at present.
@@ -280,7 +281,7 @@ impl State {
             min_rtt: self.flight.rtt().min(),
             congestion_window: self.flight.window(),
             // Of a connection that has ended nothing is under way.
-            bytes_in_flight: if self.ended.is_some() { 0 } else { self.flight.bytes() },
+            bytes_in_flight: if self.ended().is_some() { 0 } else { self.flight.bytes() },
             mtu: self.mtu.current(),
             mtu_fallbacks: self.mtu.fallbacks(),
             ..self.stats
@@ -289,10 +290,15 @@ impl State {
 
     /// Why nothing new is accepted, if it is not.
     fn may_send(&self) -> Result<(), CloseReason> {
-        match (&self.phase, &self.ended) {
-            (Phase::Open, None) => Ok(()),
-            (_, Some(reason)) => Err(reason.clone()),
-            _ => Err(CloseReason::Local),
+        self.phase.may_send()
+    }
+
+    /// What a close waits for.
+    fn pending(&self) -> Pending {
+        match (self.is_drained() && self.datagrams_over, self.taken) {
+            (false, _) => Pending::Answers,
+            (true, 0) => Pending::Nothing,
+            (true, _) => Pending::Held,
         }
     }
 
@@ -306,7 +312,7 @@ impl State {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let [life, path] = match self.ended {
+        let [life, path] = match self.ended() {
             None => [self.life.deadline(), self.path.deadline()],
             Some(_) => [None, None],
         };
@@ -353,11 +359,27 @@ impl State {
         reason: &[u8],
         effects: &mut Effects,
     ) {
-        if matches!(self.phase, Phase::Open) && self.ended.is_none() {
+        if matches!(self.phase, Phase::Open) {
             let frame = Bytes::from(frame::close(code, reason));
             self.phase = Phase::Draining { frame, give_up: now + self.settings.give_up_after };
             effects.driver = true;
         }
+    }
+
+    /// Closes at once: what is not answered is given up, then the peer is told.
+    pub(in crate::connection) fn abort(
+        &mut self,
+        now: Instant,
+        code: u32,
+        reason: &[u8],
+        effects: &mut Effects,
+    ) {
+        let why = match self.phase {
+            Phase::Closing(_) => CloseReason::Local,
+            _ => CloseReason::Aborted,
+        };
+        let closing = Closing::new(now, frame::close(code, reason).into());
+        self.end(why, Farewell::Closing(closing), effects);
     }
 
     fn add_lane(&mut self, id: LaneId, content: Content) {
@@ -390,8 +412,9 @@ impl State {
         effects.driver |= self.acks.due().is_some_and(|due| self.armed.is_none_or(|armed| due < armed));
     }
 
-    fn end(&mut self, reason: CloseReason, effects: &mut Effects) {
-        if self.ended.is_some() {
+    /// Ends the connection, unless it has ended. `farewell` is what is left to be said.
+    fn end(&mut self, reason: CloseReason, farewell: Farewell, effects: &mut Effects) {
+        if self.ended().is_some() {
             return;
         }
         for (_, lane) in self.lanes.iter_mut() {
@@ -407,8 +430,8 @@ impl State {
         self.assemblies = Assemblies::default();
         self.paced = None;
         self.parts = VecDeque::new();
-        self.ended = Some(reason);
-        (effects.ended, effects.changed) = (true, true);
+        self.phase = Phase::Ended(reason, farewell);
+        (effects.ended, effects.changed, effects.driver) = (true, true, true);
     }
 }
 
