@@ -161,7 +161,7 @@ async fn endure(server: &Endpoint, (ticker, to): (&MemoryLink, SocketAddr), time
         advance(STEP).await;
         // Each hello is a fault, and so is what the ticker sends.
         while server.stats().faults - before < enough + ticks {
-            ticker.try_send(to, &[0], 1).unwrap();
+            ticker.try_send(to.into(), &[0], 1).unwrap();
             ticks += 1;
             tokio::task::yield_now().await;
         }

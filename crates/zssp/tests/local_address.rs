@@ -20,7 +20,7 @@ fn serve(connection: Connection) {
         let channel = connection.channel(0).unwrap();
         while let Some(message) = channel.receive().await {
             let content = message.data().clone();
-            let _ = message.reply(content).await;
+            let _ = message.reply(content);
         }
     });
 }

@@ -86,6 +86,11 @@ impl Shared {
         self.with(|state, effects| state.close(clock::now(), code, reason, effects));
     }
 
+    /// Closes at once.
+    pub(super) fn abort(&self, code: u32, reason: &[u8]) {
+        self.with(|state, effects| state.abort(clock::now(), code, reason, effects));
+    }
+
     /// Draws a token where no lock is held; one that cannot be drawn is asked for again.
     fn supply_token(&self) -> bool {
         let mut token = frame::Token::default();
