@@ -43,7 +43,7 @@ fn everything_is_answered_from_the_address_that_was_spoken_to() {
                 let (client, router) = (endpoint().await, Router::to(at).await);
                 let (here, there) = connect_to(router.address, &client, &server).await;
                 serve(there.clone());
-                ask(&here, content(1, 60_000)).await;
+                ask(&here, content(1, 58_000)).await;
                 for end in [&here, &there] {
                     let before = store.changes();
                     end.rekey().await;
@@ -57,7 +57,7 @@ fn everything_is_answered_from_the_address_that_was_spoken_to() {
                 while there.remote_address() == before {
                     ask(&here, vec![1]).await;
                 }
-                ask(&here, content(2, 60_000)).await;
+                ask(&here, content(2, 58_000)).await;
                 assert_eq!(server.stats().challenges > 0, challenging == Challenging::Always);
                 assert_eq!(server.stats().send_errors, 0);
             }
@@ -86,13 +86,13 @@ fn a_host_that_loses_the_address_that_was_spoken_to_goes_on_from_another() {
         let [client, server] = [0, 1].map(|host| on(&segment, host, ([0; 4], 7777).into()));
         let (here, there) = connect_to(ip(3), &client, &server).await;
         serve(here.clone());
-        ask(&there, content(1, 60_000)).await;
+        ask(&there, content(1, 58_000)).await;
         assert_eq!((here.remote_address(), there.remote_address()), (ip(3), ip(1)));
         segment.ip(1, "addr del 10.78.0.3/24 dev eth0").unwrap();
         while here.remote_address() != ip(2) {
             ask(&there, vec![1]).await;
         }
-        ask(&there, content(2, 60_000)).await;
+        ask(&there, content(2, 58_000)).await;
         assert_eq!(there.remote_address(), ip(1));
     });
 }
@@ -112,7 +112,7 @@ fn neighbours_connect_by_their_link_local_addresses() {
         let [client, server] = [0, 1].map(|host| on(&segment, host, any));
         let (here, there) = connect_to(to.into(), &client, &server).await;
         serve(there.clone());
-        ask(&here, content(1, 60_000)).await;
+        ask(&here, content(1, 58_000)).await;
         assert_eq!(here.remote_address(), to.into());
         assert!(matches!(there.remote_address(), SocketAddr::V6(from) if from.scope_id() != 0));
         assert_eq!((client.stats().send_errors, server.stats().send_errors), (0, 0));

@@ -146,28 +146,30 @@ impl State {
         let limit = payload_limit.saturating_sub(CHUNK_OVERHEAD).max(1);
         self.paced = None;
         loop {
-            let ready = self.lanes.ready_priority();
             match self.flight.room(now) {
                 Room::Full => return false,
                 Room::Later(at) => {
-                    self.paced = (ready.is_some() || self.transfers.wait()).then_some(at);
+                    self.paced = (self.lanes.has_ready() || self.transfers.wait()).then_some(at);
                     return false;
                 }
                 Room::Open => {}
             }
-            if !self.lanes.is_hurried() && self.transfers.are_next(ready) {
-                if budget.is_spent() {
-                    return true;
-                }
+            if budget.is_spent() {
+                return self.lanes.has_ready() || self.transfers.wait();
+            }
+            let (id, message) = if let Some(hurried) = self.lanes.next_hurried(time) {
+                hurried
+            } else if self.transfers.are_next(self.lanes.ready_priority()) {
                 let Some(part) = self.next_part(now) else { return false };
                 budget.spend(part.len());
                 out.push(part);
                 continue;
-            }
-            if budget.is_spent() {
-                return self.lanes.has_ready();
-            }
-            let Some((id, message)) = self.lanes.next_message(time, limit) else { return false };
+            } else {
+                let Some(id) = self.lanes.next_ready() else { return false };
+                let Some(lane) = self.lanes.get_mut(id) else { continue };
+                let Some(message) = lane.poll_message(id, time, limit) else { continue };
+                (id, message)
+            };
             let Some(lane) = self.lanes.get_mut(id) else { continue };
             let question = message.asks_only().then(|| self.transfers.ask(id, &message));
             let len = question.as_ref().map_or(message.len(), Outgoing::len);

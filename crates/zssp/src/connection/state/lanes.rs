@@ -82,32 +82,16 @@ impl Lanes {
         }
     }
 
-    /// Whether there may be something that goes before all priorities.
-    pub(super) fn is_hurried(&self) -> bool {
-        !self.hurried.is_empty()
-    }
-
     /// Whether it may be anybody's turn to transmit.
     pub(super) fn has_ready(&self) -> bool {
         !self.hurried.is_empty() || self.ready.values().any(|queue| !queue.is_empty())
     }
 
-    /// What is to be transmitted next. Streams are cut into chunks of up to `limit` bytes.
-    pub(super) fn next_message(&mut self, time: Timestamp, limit: usize) -> Option<(LaneId, Transmission)> {
-        self.next_hurried(time).or_else(|| {
-            loop {
-                let id = self.next_ready()?;
-                let message = self.get_mut(id).and_then(|lane| lane.poll_message(id, time, limit));
-                if let Some(message) = message {
-                    return Some((id, message));
-                }
-            }
-        })
-    }
-
+    /// What goes before all priorities, if anything does.
+    ///
     /// Of what is lost, one message is enough to ask with; the questions about what the peer holds are next to nothing, so
     /// all of them go.
-    fn next_hurried(&mut self, time: Timestamp) -> Option<(LaneId, Transmission)> {
+    pub(super) fn next_hurried(&mut self, time: Timestamp) -> Option<(LaneId, Transmission)> {
         while let Some(id) = self.hurried.pop_front() {
             let Some(lane) = self.all.get_mut(&id) else { continue };
             lane.is_hurried = false;
@@ -122,7 +106,7 @@ impl Lanes {
     }
 
     /// Takes out whose turn it is to transmit.
-    fn next_ready(&mut self) -> Option<LaneId> {
+    pub(super) fn next_ready(&mut self) -> Option<LaneId> {
         loop {
             let others = self.ready.len() > 1;
             let mut queue = self.ready.first_entry()?;
