@@ -19,8 +19,8 @@ use crate::{
 
 /// Events that may wait to be told.
 const EVENTS: usize = 64;
-/// A file that cannot be used is tried every second, and spoken of only so often.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A file that cannot be used is tried every second, by each peer, and spoken of only so often.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An open file of ratchets, which one process has at a time. Clones are the same file, for endpoints that follow each
 /// other.
@@ -59,15 +59,14 @@ impl Ratchets {
 
 /// Tells the user that the file cannot be used, until no endpoint uses it.
 async fn tell_failures(mut told: mpsc::Receiver<EndpointEvent>, file: Arc<PathBuf>, console: Console) {
-    let mut last: Option<(Instant, Option<PublicKey>)> = None;
+    let mut last: Option<Instant> = None;
     while let Some(event) = told.recv().await {
         // Of a lost ratchet is told where the connection is that it concerns.
         let EndpointEvent::StoreFailed { peer, error } = event else { continue };
-        if last.is_some_and(|(when, whom)| whom == peer && when.elapsed() < PATIENCE) {
-            continue;
+        if last.is_none_or(|last| last.elapsed() >= PATIENCE) {
+            last = Some(Instant::now());
+            console.alarm(Unusable { file: &file, error: &error, peer });
         }
-        last = Some((Instant::now(), peer));
-        console.alarm(Unusable { file: &file, error: &error, peer });
     }
 }
 
