@@ -184,6 +184,7 @@ async fn timers_go_on_time_while_hellos_wait() {
         .handshakes(1, 64)
         .provider(Arc::new(Rigged::without_jitter()))
         .keep_alive(10 * SECOND)
+        .idle_timeout(None)
         .bind_link(link)
         .unwrap();
     let client = endpoint(&network, 2);
