@@ -1,6 +1,6 @@
 //! `zssp serve`.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{task::JoinSet, time::timeout};
 use zssp::{Endpoint, Incoming};
