@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::ratchet::{RatchetPair, Swap};
 use crate::session::{KeyEpoch, Session, Shared};
 use crate::wire::PacketType;
-use crate::zke::state::{Cell, Confirming, Established, Phase, Taken};
+use crate::zke::state::{Cell, Established, Phase, Taken};
 
 /// C1: the peer has the key.
 pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
@@ -71,10 +71,10 @@ fn both_stored(
 //= ZSSP-ST-12  C2 read: S2
 pub(super) fn acknowledgement(task: &mut Task<'_>, opened: Opened<'_>) -> Result<(), Fault> {
     let Opened { taken, from, .. } = opened;
-    let Phase::Confirming(Confirming { established, asked_from, .. }) = taken.phase() else {
+    let Phase::Confirming(state) = taken.phase() else {
         return Err(Fault::Stale);
     };
-    let (established, asked_from) = (established.clone(), *asked_from);
+    let (established, asked_from) = (state.established.clone(), state.asked_from);
     let shared = established.shared.clone();
     taken.commit(task.inner.steady(established, task.now))?;
     shared.answered_from(from, asked_from);

@@ -117,7 +117,7 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     let timers = Timers::start(task.now, CONFIRM);
     let epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     publish(task, cell, &shared, epoch.clone(), KeyRing::switched_to)?;
-    taken.commit(Phase::Confirming(Confirming { established, asked_from: Some(from), timers }))?;
+    taken.commit(Phase::Confirming(Box::new(Confirming { established, asked_from: Some(from), timers })))?;
     inner.peers.lock().rekeyed(pair.first.fingerprint());
     confirm::send_confirmation(task, &shared, &epoch.epoch, Some(from))
 }

@@ -39,7 +39,7 @@ pub(crate) enum Phase {
     /// The session has ended; nothing leads out of here.
     Closed,
     /// S1: C1 is on its way.
-    Confirming(Confirming),
+    Confirming(Box<Confirming>),
     /// A1 before there is an X1.
     Opening(Opening),
     /// R2: K2 is on its way.
