@@ -5,7 +5,7 @@ use std::mem;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
-use zssp_proto::{Authorize, PublicKey, SessionId};
+use zssp_proto::{Authorize, Incarnation, PublicKey, SessionId};
 
 use crate::connection::Connection;
 use crate::error::ConnectError;
@@ -31,8 +31,8 @@ pub(crate) struct Attempt {
     pub(crate) done: Done,
     /// What has kept it from getting on, which may be why its time runs out.
     pub(crate) trouble: Option<ConnectError>,
-    /// Payloads that came before the event that the session is there.
-    pub(crate) early: Vec<Vec<u8>>,
+    /// Payloads that came before the event that the session is there, or in one that a new handshake took the place of.
+    pub(crate) early: Vec<(Incarnation, Vec<u8>)>,
     early_bytes: usize,
 }
 
@@ -58,13 +58,17 @@ impl Book {
     }
 
     /// Whether the payload is kept for an attempt about to succeed.
-    pub(crate) fn keep_early(&mut self, id: SessionId, payload: &[u8]) -> Early {
+    pub(crate) fn keep_early(
+        &mut self,
+        (id, incarnation): (SessionId, Incarnation),
+        payload: &[u8],
+    ) -> Early {
         let Some(attempt) = self.attempts.get_mut(&id) else { return Early::Unknown };
         if attempt.early_bytes + payload.len() > EARLY_BYTES {
             return Early::TooMuch;
         }
         attempt.early_bytes += payload.len();
-        attempt.early.push(payload.into());
+        attempt.early.push((incarnation, payload.into()));
         Early::Kept
     }
 
