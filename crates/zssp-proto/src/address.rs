@@ -3,7 +3,9 @@
 use core::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// The address of a datagram link. The protocol compares and hashes it, and hands it back.
+use crate::path::Path;
+
+/// The address of a datagram link. The protocol hashes it, and hands it back.
 ///
 /// ```
 /// use zssp_proto::{Address, LinkAddress};
@@ -16,21 +18,38 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Address {
     /// An address of another kind of link.
     Link(LinkAddress),
-    /// IP address and port.
-    Socket(SocketAddr),
+    /// IP address and port, and this side's address where that is known.
+    Socket(Path),
 }
 
 impl Address {
-    /// The socket address; `None` for other kinds of link.
+    /// The peer's socket address; `None` for other kinds of link.
     pub const fn socket_addr(&self) -> Option<SocketAddr> {
         match self {
             Self::Link(_) => None,
-            Self::Socket(socket) => Some(*socket),
+            Self::Socket(path) => Some(path.remote),
         }
     }
 
-    /// Distinct bytes for places that are distinct, to be hashed with a salt. An IPv4 address is the same whichever kind
-    /// of socket its datagram came to.
+    /// The path that a socket's datagrams take; `None` for other kinds of link.
+    pub const fn path(&self) -> Option<Path> {
+        match self {
+            Self::Link(_) => None,
+            Self::Socket(path) => Some(*path),
+        }
+    }
+
+    /// Follows a peer whose packet has come from `from`. While it is where it was, a choice of the local address that was
+    /// left to the system stays with the system.
+    pub(crate) fn follow(self, from: Self) -> Self {
+        match (self, from) {
+            (Self::Socket(before), Self::Socket(path)) if before.matches(path) => self,
+            _ => from,
+        }
+    }
+
+    /// Distinct bytes for places of the peer that are distinct, to be hashed with a salt. An IPv4 address is the same
+    /// whichever kind of socket its datagram came to.
     pub(crate) fn to_hash_input(self) -> [u8; 32] {
         match self {
             Self::Link(link) => {
@@ -39,9 +58,9 @@ impl Address {
                 bytes[1..].copy_from_slice(&link.bytes);
                 bytes
             }
-            Self::Socket(socket) => {
-                let ip = socket.ip().to_canonical();
-                hash_input((ip, ip_bytes(ip)), socket.port(), scope(socket))
+            Self::Socket(Path { remote, .. }) => {
+                let ip = remote.ip().to_canonical();
+                hash_input((ip, ip_bytes(ip)), remote.port(), scope(remote))
             }
         }
     }
@@ -67,13 +86,13 @@ impl Address {
     pub fn source(self) -> [u8; 32] {
         match self {
             Self::Link(_) => self.to_hash_input(),
-            Self::Socket(socket) => {
-                let ip = socket.ip().to_canonical();
+            Self::Socket(Path { remote, .. }) => {
+                let ip = remote.ip().to_canonical();
                 let mut bytes = ip_bytes(ip);
                 if ip.is_ipv6() {
                     bytes[8..].fill(0);
                 }
-                hash_input((ip, bytes), 0, scope(socket))
+                hash_input((ip, bytes), 0, scope(remote))
             }
         }
     }
@@ -105,9 +124,15 @@ fn scope(socket: SocketAddr) -> u32 {
     }
 }
 
+impl From<Path> for Address {
+    fn from(path: Path) -> Self {
+        Self::Socket(path)
+    }
+}
+
 impl From<SocketAddr> for Address {
-    fn from(socket: SocketAddr) -> Self {
-        Self::Socket(socket)
+    fn from(remote: SocketAddr) -> Self {
+        Self::Socket(remote.into())
     }
 }
 
@@ -115,7 +140,7 @@ impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(link) => fmt::Debug::fmt(link, f),
-            Self::Socket(socket) => fmt::Debug::fmt(socket, f),
+            Self::Socket(path) => fmt::Debug::fmt(path, f),
         }
     }
 }
@@ -157,7 +182,7 @@ mod tests {
     use super::*;
 
     fn socket(text: &str) -> Address {
-        Address::Socket(text.parse().expect("a socket address"))
+        text.parse::<SocketAddr>().expect("a socket address").into()
     }
 
     fn link(bytes: &[u8]) -> Address {
@@ -166,7 +191,7 @@ mod tests {
 
     fn neighbour(scope: u32) -> Address {
         let ip: Ipv6Addr = "fe80::1".parse().expect("an address");
-        Address::Socket(SocketAddrV6::new(ip, 1, 0, scope).into())
+        SocketAddr::from(SocketAddrV6::new(ip, 1, 0, scope)).into()
     }
 
     //= ZSSP-ZCP-06  an answer from elsewhere does not pass
@@ -208,5 +233,31 @@ mod tests {
         assert!(same(link(b"a"), link(b"a")) && !same(link(b"a"), link(b"b")));
         let both = ["192.0.2.1:1", "[::ffff:192.0.2.1]:1"].map(|text| socket(text).to_hash_input());
         assert_eq!(both[0], both[1]);
+    }
+
+    fn at(address: Address, last: u8) -> Address {
+        let local_ip = Some(IpAddr::from([198, 51, 100, last]));
+        Path { local_ip, ..address.path().expect("of a socket") }.into()
+    }
+
+    #[test]
+    fn a_place_is_the_same_whichever_address_it_sends_to() {
+        let peer = socket("192.0.2.1:1");
+        for other in [at(peer, 1), at(peer, 2)] {
+            assert_ne!(peer, other);
+            assert_eq!((peer.to_hash_input(), peer.source()), (other.to_hash_input(), other.source()));
+        }
+    }
+
+    #[test]
+    fn a_peer_is_followed_and_the_local_address_left_open_where_it_was() {
+        let (peer, moved) = (socket("192.0.2.1:1"), socket("192.0.2.1:2"));
+        assert_eq!(peer.follow(at(peer, 1)), peer);
+        assert_eq!(at(peer, 1).follow(peer), at(peer, 1));
+        assert_eq!(at(peer, 1).follow(at(peer, 2)), at(peer, 2));
+        assert_eq!(peer.follow(at(moved, 1)), at(moved, 1));
+        assert_eq!(at(peer, 1).follow(moved), moved);
+        assert_eq!(peer.follow(link(b"a")), link(b"a"));
+        assert_eq!(link(b"a").follow(link(b"b")), link(b"b"));
     }
 }

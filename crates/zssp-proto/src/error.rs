@@ -35,6 +35,10 @@ pub enum Fault {
     /// A session that this side opened at the same time survives, so the peer's is left without an answer.
     #[error("another session opened at the same time survives")]
     Superseded,
+    /// There are as many sessions as [`Limits::sessions`](crate::Limits::sessions) allows, so the peer's is left without an
+    /// answer.
+    #[error("the context has as many sessions as its limits allow")]
+    TooManySessions,
     /// The packet is not one that the state it is addressed to can read.
     #[error("unexpected packet")]
     Unexpected,

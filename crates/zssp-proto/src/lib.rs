@@ -109,6 +109,7 @@ mod error;
 pub mod fuzzing;
 mod identity;
 mod noise;
+mod path;
 mod policy;
 mod ratchet;
 mod session;
@@ -127,6 +128,7 @@ pub use context::{
 };
 pub use error::Fault;
 pub use identity::{PublicKey, StaticKey};
+pub use path::Path;
 pub use policy::{Downgrade, Hellos, Policy, Rejection};
 pub use ratchet::{
     Fingerprint, MemoryStore, OneTimePassword, PasswordError, PeerName, RatchetPair, RatchetState,

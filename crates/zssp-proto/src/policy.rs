@@ -33,7 +33,6 @@ pub struct Policy {
 }
 
 impl Policy {
-    //= ZSSP-FLG-07  none or all of them; the two interoperate
     /// None of the flags is set. The default.
     //= ZSSP-FLG-07  opportunistic mode and persistent mode
     pub const OPPORTUNISTIC: Self = Self {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 
 use crate::crypto::{Provider, ProviderError, Secret};
-use crate::sync::{RankedMutex, rank};
+use crate::sync::{RankedGuard, RankedMutex, rank};
 use crate::wire::Challenge;
 use counters::Counters;
 
@@ -54,7 +54,9 @@ pub(crate) struct Challenger {
 
 struct Salts {
     current: Secret<32>,
-    /// `None` until the first has been replaced.
+    /// The counter of the first challenge under it.
+    first: u64,
+    /// That of the challenges before; `None` until the first has been replaced.
     previous: Option<Secret<32>>,
     /// When `current` is replaced; `None` until it is first used.
     replace_at: Option<Instant>,
@@ -64,7 +66,7 @@ impl Challenger {
     pub(crate) fn new(provider: &dyn Provider) -> Result<Self, ProviderError> {
         let mut current = Secret::zero();
         provider.random(current.expose_mut())?;
-        let salts = Salts { current, previous: None, replace_at: None };
+        let salts = Salts { current, first: 0, previous: None, replace_at: None };
         Ok(Self { salts: RankedMutex::new(salts), counters: Counters::new() })
     }
 
@@ -82,12 +84,11 @@ impl Challenger {
             return Ok(false);
         }
         //= ZSSP-ZCP-10  salts rotate, the previous one stays valid for a while
-        let (current, previous) = self.salts(provider, now)?;
-        let fits = |salt: &Secret<32>| -> bool {
-            mac(provider, response.counter, address, salt).ct_eq(&response.mac).into()
+        let Some(salt) = self.salts(provider, now)?.of(response.counter).map(Secret::duplicate) else {
+            return Ok(false);
         };
         //= ZSSP-ZCP-06  the mac is this side's own
-        if !fits(&current) && !previous.is_some_and(|salt| fits(&salt)) {
+        if !bool::from(mac(provider, response.counter, address, &salt).ct_eq(&response.mac)) {
             return Ok(false);
         }
         //= ZSSP-ZCP-07  the work was done
@@ -104,17 +105,18 @@ impl Challenger {
         address: &[u8],
         pow: [u8; 8],
     ) -> Result<Challenge, ProviderError> {
-        let (salt, _) = self.salts(provider, now)?;
-        let counter = self.counters.take();
+        let salts = self.salts(provider, now)?;
+        let (counter, salt) = (self.counters.take(), salts.current.duplicate());
+        drop(salts);
         Ok(Challenge { counter, mac: mac(provider, counter, address, &salt), pow })
     }
 
-    /// Copies of the salts, so that nothing is hashed under the lock.
+    /// The salts of this moment. Counters are taken while they are locked, and nothing is hashed.
     fn salts(
         &self,
         provider: &dyn Provider,
         now: Instant,
-    ) -> Result<(Secret<32>, Option<Secret<32>>), ProviderError> {
+    ) -> Result<RankedGuard<'_, { rank::SALTS }, Salts>, ProviderError> {
         let mut salts = self.salts.lock();
         match salts.replace_at {
             Some(at) if at <= now => {
@@ -123,12 +125,20 @@ impl Challenger {
                 let replaced = core::mem::replace(&mut salts.current, fresh);
                 // One that nobody has used for a whole lifetime more is not the previous one any more.
                 salts.previous = (now < at + SALT_LIFETIME).then_some(replaced);
+                salts.first = self.counters.next();
                 salts.replace_at = Some(now + SALT_LIFETIME);
             }
             Some(_) => {}
             None => salts.replace_at = Some(now + SALT_LIFETIME),
         }
-        Ok((salts.current.duplicate(), salts.previous.as_ref().map(Secret::duplicate)))
+        Ok(salts)
+    }
+}
+
+impl Salts {
+    /// The salt under which the challenge with this counter was made, if it is still valid.
+    fn of(&self, counter: u64) -> Option<&Secret<32>> {
+        if counter < self.first { self.previous.as_ref() } else { Some(&self.current) }
     }
 }
 

@@ -1,16 +1,20 @@
-//! A session that is ended while a task works on it, which with a slow store can take long: it is over at once, for the
-//! data path too (PROTOCOL 5.3, 5.7).
+//! What else happens while a slow store writes. A session that is ended is over at once, for the data path too (PROTOCOL
+//! 5.3, 5.7); and a ratchet state that is being replaced is given to nobody (PROTOCOL 5.5).
 #![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use zssp_harness::pair::{FlakyStore, Pair, Setup};
+use zssp_harness::pair::{Answer, FlakyStore, Pair, Setup};
+use zssp_proto::crypto::Secret;
 use zssp_proto::{
-    Address, Context, EndReason, Event, Fingerprint, MemoryStore, PeerName, RatchetPair, RatchetState,
-    RatchetStore, Received, Scratch, SealError, Session, StoreError, Swap,
+    Address, Context, EndReason, Event, Fault, Fingerprint, MemoryStore, Open, Outbox, PeerName, Policy,
+    RatchetPair, RatchetState, RatchetStore, Received, Scratch, SealError, Session, StoreError, Swap,
 };
+
+const SECOND: Duration = Duration::from_secs(1);
+const MS: Duration = Duration::from_millis(1);
 
 /// What somebody does while a store writes.
 type Meanwhile = Box<dyn FnOnce() + Send>;
@@ -18,7 +22,7 @@ type Meanwhile = Box<dyn FnOnce() + Send>;
 /// A store in the middle of whose next write something else happens.
 #[derive(Default)]
 struct SlowStore {
-    store: MemoryStore,
+    store: Arc<MemoryStore>,
     meanwhile: Arc<Mutex<Option<Meanwhile>>>,
 }
 
@@ -102,4 +106,76 @@ fn a_session_that_is_closed_during_a_write_is_closed_at_once() {
             }
         }
     }
+}
+
+/// Alice dies when she has sent X3, which Bob accepts at the last moment before he forgets it. His disk takes half a second,
+/// in which she is settled and makes an X1 that names the state that he is about to replace.
+//= ZSSP-RAT-26  he does not answer with it before it is decided
+#[test]
+fn a_state_that_is_being_replaced_is_given_to_nobody() {
+    let mut pair = Pair::with(7, &Setup { policy: Policy::PERSISTENT, ..Setup::default() });
+    let meanwhile = Arc::<Mutex<Option<Meanwhile>>>::default();
+    let store = Arc::<MemoryStore>::default();
+    let slow = SlowStore { store: store.clone(), meanwhile: meanwhile.clone() };
+    pair.bob.store = Arc::new(FlakyStore::over(slow));
+    let first = RatchetState::new(Secret::new([7; 32]), Fingerprint::new([8; 32]), 3);
+    let shared = RatchetPair { first, second: None };
+    pair.alice.store.preset(pair.bob.public_key(), shared.duplicate());
+    pair.bob.store.preset(pair.alice.public_key(), shared);
+    let open = |pair: &mut Pair| {
+        let open = Open::to(pair.bob.public_key(), pair.bob.address());
+        pair.alice.open_with(open.give_up_after(None)).unwrap()
+    };
+    // Both processes have been there for longer than anything of their predecessors can matter.
+    let id = open(&mut pair);
+    pair.settle();
+    pair.stand_still_for(20 * SECOND);
+    pair.alice.close(id);
+    let id = pair.bob.session().id();
+    pair.bob.close(id);
+
+    open(&mut pair);
+    for _ in 0..2 {
+        pair.pump();
+        assert!(pair.deliver(None));
+    }
+    let (_, late) = pair.alice.take_outgoing().remove(0);
+    pair.alice.restart();
+    pair.stand_still_for(100 * MS);
+    pair.network.partition(1, 2);
+    open(&mut pair);
+    pair.drive_for(9780 * MS);
+    pair.bob.answer = Answer::Later;
+    pair.bob.receive(1, late);
+    let authorize = pair.bob.undecided.pop_front().unwrap();
+    pair.bob.answer = Answer::Accept;
+    let (accepted_at, name) = (pair.now(), authorize.peer_key());
+    assert!(authorize.is_waiting(accepted_at), "a tenth of a second is left");
+    let accept = authorize.accept(name);
+
+    pair.stand_still_for(250 * MS);
+    pair.alice.meet_deadlines();
+    let (_, hello) = pair.alice.take_outgoing().remove(0);
+    pair.network.heal(1, 2);
+    let (context, from, now) = (pair.bob.context.clone(), pair.alice.address(), pair.now());
+    let answers = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+    let answered: Arc<Mutex<Option<Result<(), Fault>>>> = Arc::default();
+    *meanwhile.lock().unwrap() = Some(Box::new({
+        let (answers, answered) = (answers.clone(), answered.clone());
+        move || {
+            let (mut hello, mut scratch, mut outbox) = (hello, Scratch::new(), Outbox::default());
+            let received = context.receive(now, from, &mut hello, &mut scratch);
+            let Ok(Received::Handshake(work)) = received else { panic!("{received:?}") };
+            *answered.lock().unwrap() = Some(work.run(now, &*store, &mut outbox));
+            let datagrams = outbox.transmits.iter().flat_map(|transmit| transmit.datagrams());
+            answers.lock().unwrap().extend(datagrams.map(<[u8]>::to_vec));
+        }
+    }));
+    accept.run(accepted_at, &*pair.bob.store, &mut Outbox::default()).unwrap();
+    for answer in answers.lock().unwrap().drain(..) {
+        pair.alice.receive(2, answer);
+    }
+    pair.drive_for(15 * SECOND);
+    assert!(pair.talk(), "they know a state of each other");
+    assert_eq!(*answered.lock().unwrap(), Some(Err(Fault::Busy)));
 }

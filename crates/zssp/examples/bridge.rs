@@ -31,8 +31,8 @@ fn read(socket: &UdpSocket, carrier: &Carrier) -> std::io::Result<()> {
 fn write(socket: &UdpSocket, carrier: &Carrier) -> std::io::Result<()> {
     let mut out = Outgoing::new();
     while carrier.transmit(&mut out, None).is_ok() {
-        for (to, datagram) in out.datagrams() {
-            socket.send_to(datagram, to)?;
+        for (path, datagram) in out.datagrams() {
+            socket.send_to(datagram, path.remote)?;
         }
     }
     Ok(())

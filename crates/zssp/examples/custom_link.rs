@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use zssp::link::{Link, ReceiveBatch, Wakers};
+use zssp::link::{Link, Path, ReceiveBatch, Wakers};
 use zssp::{Endpoint, SecretKey};
 
 /// Datagrams a queue has room for.
@@ -61,7 +61,7 @@ impl Link for Pipe {
         to == self.peer
     }
 
-    fn try_send(&self, _to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
+    fn try_send(&self, _path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
         let mut sent = 0;
         {
             let mut queue = self.out.lock();

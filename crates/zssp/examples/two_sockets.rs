@@ -8,13 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
-use zssp::link::{Link, ReceiveBatch, Udp};
+use zssp::link::{Link, Path, ReceiveBatch, Udp};
 use zssp::{Endpoint, SecretKey};
 
 /// Bytes of each socket's buffers.
 const BUFFER: usize = 2 << 20;
 
-/// Two sockets, and which address is reached through which.
+/// Two sockets, and which address is reached through which where nobody has spoken yet.
 struct Sockets {
     inner: Udp,
     outer: Udp,
@@ -24,8 +24,13 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn to(&self, to: SocketAddr) -> &Udp {
-        if (self.is_inner)(to.ip()) { &self.inner } else { &self.outer }
+    /// The socket that the peer has spoken to, so that its answer comes from there.
+    fn of(&self, path: Path) -> &Udp {
+        let is_inner = match path.local_ip {
+            Some(local) => local == self.inner.local_addr().ip(),
+            None => (self.is_inner)(path.remote.ip()),
+        };
+        if is_inner { &self.inner } else { &self.outer }
     }
 }
 
@@ -39,11 +44,11 @@ impl Link for Sockets {
     }
 
     fn reaches(&self, to: SocketAddr) -> bool {
-        self.to(to).reaches(to)
+        self.of(to.into()).reaches(to)
     }
 
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
-        self.to(to).try_send(to, run, segment)
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
+        self.of(path).try_send(path, run, segment)
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

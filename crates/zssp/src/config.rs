@@ -196,7 +196,8 @@ impl Builder {
 
     /// How long a peer may be silent while it owes an answer, until the connection ends with
     /// [`TimedOut`](crate::CloseReason::TimedOut); 30 s by default. A connection on which nothing is under way is silent
-    /// by nature and stays.
+    /// by nature and stays; and so does one where a channel of low priority hears nothing while others are answered. It is
+    /// also how long a [`close`](crate::Connection::close) waits for what is not answered.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.config.give_up_after = time;
         self

@@ -224,6 +224,7 @@ pub enum RequestError {
 /// fn tell(reason: &CloseReason) -> String {
 ///     match reason {
 ///         CloseReason::Local => "we closed it, and everything was answered".into(),
+///         CloseReason::Aborted => "we ended it at once, whatever was under way".into(),
 ///         CloseReason::Peer { code: 0, .. } => "the peer was done".into(),
 ///         CloseReason::Peer { code, reason } => format!("error {code}: {}", String::from_utf8_lossy(reason)),
 ///         other => other.to_string(),
@@ -234,6 +235,9 @@ pub enum RequestError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
+    /// This side [aborted](crate::Connection::abort) it: what was not answered until then is lost, or nobody knows.
+    #[error("aborted by this side")]
+    Aborted,
     /// The ratchet was changed under the session: by another session with the peer that has the same store, or by an
     /// operator who has presetted or forgotten the peer. Connect again, and the two begin from what is stored now.
     #[error("the ratchet of the peer was changed by another session or an operator: connect again")]
@@ -248,7 +252,9 @@ pub enum CloseReason {
     /// The session's key was used as often as is safe, and the peer did not agree on another before. Connect again.
     #[error("the key of the session was used up before the peer agreed on another: connect again")]
     KeyUsedUp,
-    /// This side closed it.
+    /// This side [closed](crate::Connection::close) it, and everything it had sent was answered. So were the messages of the
+    /// peer that its application had taken, but for those that it kept for longer than
+    /// [`give_up_after`](crate::Builder::give_up_after).
     #[error("closed by this side")]
     Local,
     /// The peer closed it.

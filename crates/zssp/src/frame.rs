@@ -239,6 +239,7 @@ pub(crate) enum Payload<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Malformed {
     Arrivals,
+    Backlog,
     Channel,
     Chunk,
     Close,
@@ -257,6 +258,7 @@ impl Malformed {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Arrivals => "news of parts that cannot have arrived",
+            Self::Backlog => "messages about streams that wait to be taken",
             Self::Channel => "messages on more channels than this side allows",
             Self::Chunk => "a stream's chunk that is empty or has unknown flags",
             Self::Close => "a close frame of the wrong length",

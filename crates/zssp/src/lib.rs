@@ -81,10 +81,14 @@
 //! | replies given and not taken by the peer | up to 4 MiB, half of it on one channel | [`Builder::send_buffer`] |
 //! | received and not read | up to 4 MiB | [`Builder::receive_buffer`] |
 //! | replies to what was sent, not yet received | up to 4 MiB, and as much in parts; what they answer counts as sent | [`Builder::receive_buffer`] |
-//! | replies to replies | up to 126 of a channel, each way | [`Builder::channels`] |
+//! | replies to replies, each way | up to 126 of a channel, that is 8 MiB of the largest; see below | [`Builder::channels`] |
 //! | datagrams that wait, each way | up to 2 MiB; of large ones that arrived, up to twice as much | [`Builder::datagram_buffer`] |
 //! | receive task | 1 MiB; where there are several, up to 3 more | [`Builder::receive_tasks`] |
 //! | endpoint | up to 12 MiB in buffers that were used once and will be again | |
+//!
+//! Replies to replies come on top of the buffers, since an end that had no room for them could not take what makes room.
+//! A peer can send them only on channels on which the application replies, and they are held until it receives them there:
+//! where it goes on receiving, few are; where it stops for good, 8 MiB for each of those channels is what to reckon with.
 //!
 //! # What is promised
 //! - A message that was accepted for sending arrives exactly once, or the connection ends with an error that says why.

@@ -159,3 +159,51 @@ async fn two_senders_of_large_messages_share_a_short_queue() {
     assert!(a + b > 0.75, "{a} and {b} of the rate");
     assert!(index > 0.9, "{a} and {b} of the rate");
 }
+
+/// A low priority lets others go first, and does not make the peer look silent: what asks for a sign of life goes at once.
+#[tokio::test(start_paused = true)]
+async fn a_channel_of_lower_priority_outlives_bulk() {
+    let road = Bottleneck { rate: 250_000, queue: 50_000 };
+    let road = Conditions { bottleneck: Some(road), ..ROAD };
+    let network = Network::new(4, road);
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let [bulk, held, lost] = [1, 2, 3].map(|id| here.channel(id).unwrap());
+    let [taking, holding, missing] = [1, 2, 3].map(|id| there.channel(id).unwrap());
+    held.set_priority(-1);
+    lost.set_priority(-1);
+    let asked = tokio::spawn(async move { held.request("a question").await });
+    let question = holding.receive().await.unwrap();
+    // Nothing gets through while these are sent, so that time-outs have to see to them.
+    network.set_conditions(Conditions { loss: 1.0, ..road });
+    lost.send("lost").await.unwrap();
+    lost.send("lost as well").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    network.set_conditions(road);
+    let start = Instant::now();
+    let sending = tokio::spawn(async move {
+        let mut sent = 0;
+        while start.elapsed() < Duration::from_secs(60) {
+            bulk.send(vec![1; 20_000]).await.unwrap();
+            sent += 1;
+        }
+        sent
+    });
+    let receiving = tokio::spawn(async move {
+        let mut received = 0;
+        while taking.receive().await.is_some() {
+            received += 1;
+        }
+        received
+    });
+    assert_eq!(missing.receive().await.unwrap().data(), "lost");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let sent: usize = sending.await.unwrap();
+    assert!(sent * 20_000 > 10_000_000, "{sent} messages are no bulk");
+    assert_eq!(here.close_reason(), None);
+    question.reply("an answer").unwrap();
+    assert_eq!(asked.await.unwrap().unwrap(), "an answer");
+    assert_eq!(missing.receive().await.unwrap().data(), "lost as well");
+    assert_eq!(here.close(0, b"").await, zssp::CloseReason::Local);
+    assert_eq!(receiving.await.unwrap(), sent);
+}

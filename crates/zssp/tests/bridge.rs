@@ -22,8 +22,8 @@ fn carry(ends: [(SocketAddr, Carrier); 2], lose: u64) {
         for (own, from, peer, to) in [(a_address, &a, b_address, &b), (b_address, &b, a_address, &a)] {
             let Ok(()) = from.transmit(&mut out, Some(Duration::from_micros(100))) else { continue };
             open = true;
-            for (address, datagram) in out.datagrams() {
-                assert_eq!(address, peer);
+            for (path, datagram) in out.datagrams() {
+                assert_eq!(path, peer.into());
                 if !random.one_in(lose) {
                     // One that is full loses it, too.
                     let _ = to.receive(own, datagram);

@@ -17,7 +17,7 @@ use common::simulation::{
 };
 use tokio::time::{Instant, advance, sleep};
 use zssp::link::memory::{Conditions, MemoryLink};
-use zssp::link::{Link, ReceiveBatch};
+use zssp::link::{Link, Path, ReceiveBatch};
 use zssp::{Challenging, CloseReason, Endpoint, SecretKey};
 
 /// Hellos ahead of whatever arrives: more than may wait.
@@ -61,9 +61,9 @@ impl Link for Flooded {
         self.link.mtu()
     }
 
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
-        self.sent.lock().unwrap().push(Sent { at: Instant::now(), to, bytes: run.len() });
-        self.link.try_send(to, run, segment)
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
+        self.sent.lock().unwrap().push(Sent { at: Instant::now(), to: path.remote, bytes: run.len() });
+        self.link.try_send(path, run, segment)
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -74,7 +74,7 @@ impl Link for Flooded {
         // A batch that was asked for before has them already.
         if self.lasts.load(Ordering::Relaxed) && batch.datagrams().next().is_none() {
             batch.room()[..self.hellos.len()].copy_from_slice(&self.hellos);
-            batch.push(([10, 0, 0, 99], 99).into(), self.hellos.len(), HELLO);
+            batch.push(SocketAddr::from(([10, 0, 0, 99], 99)), self.hellos.len(), HELLO);
         }
         self.link.poll_receive(cx, batch)
     }
@@ -161,7 +161,7 @@ async fn endure(server: &Endpoint, (ticker, to): (&MemoryLink, SocketAddr), time
         advance(STEP).await;
         // Each hello is a fault, and so is what the ticker sends.
         while server.stats().faults - before < enough + ticks {
-            ticker.try_send(to, &[0], 1).unwrap();
+            ticker.try_send(to.into(), &[0], 1).unwrap();
             ticks += 1;
             tokio::task::yield_now().await;
         }

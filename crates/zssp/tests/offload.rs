@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use common::{builder, content, pair_of, run};
 use tokio::io::AsyncWriteExt;
-use zssp::link::{Link, ReceiveBatch, Udp};
+use zssp::link::{Link, Path, ReceiveBatch, Udp};
 
 /// One datagram a call, as where the system has no offload.
 struct OneByOne {
@@ -29,9 +29,9 @@ impl Link for OneByOne {
         self.udp.mtu()
     }
 
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
         self.longest.fetch_max(run.len().div_ceil(segment), Relaxed);
-        self.udp.try_send(to, &run[..run.len().min(segment)], segment)
+        self.udp.try_send(path, &run[..run.len().min(segment)], segment)
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

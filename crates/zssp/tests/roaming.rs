@@ -3,57 +3,8 @@
 
 mod common;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use common::{builder, content, endpoint, run};
-use tokio::net::UdpSocket;
-use tokio::sync::watch;
-
-/// Passes everything on between the first to speak and `server`. When told to move, it goes on from another port and
-/// forgets the one before, as a router does that was started again.
-struct Router {
-    address: SocketAddr,
-    moves: watch::Sender<u32>,
-}
-
-impl Router {
-    async fn to(server: SocketAddr) -> Self {
-        let outside = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
-        let address = outside.local_addr().unwrap();
-        let (moves, mut moved) = watch::channel(0);
-        tokio::spawn(async move {
-            let mut client = None;
-            let (mut out, mut back) = ([0; 65_536], [0; 65_536]);
-            loop {
-                let inside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-                loop {
-                    tokio::select! {
-                        received = outside.recv_from(&mut out) => {
-                            let Ok((len, from)) = received else { return };
-                            client = Some(from);
-                            let _ = inside.send_to(&out[..len], server).await;
-                        }
-                        received = inside.recv(&mut back) => {
-                            if let (Ok(len), Some(client)) = (received, client) {
-                                let _ = outside.send_to(&back[..len], client).await;
-                            }
-                        }
-                        told = moved.changed() => match told {
-                            Ok(()) => break,
-                            Err(_) => return,
-                        },
-                    }
-                }
-            }
-        });
-        Self { address, moves }
-    }
-
-    fn move_on(&self) {
-        self.moves.send_modify(|moves| *moves += 1);
-    }
-}
+use common::router::Router;
+use common::{builder, connect_to, content, endpoint, run};
 
 #[test]
 fn transfers_go_on_when_the_address_changes() {
@@ -61,9 +12,7 @@ fn transfers_go_on_when_the_address_changes() {
         const LEN: usize = 3 << 20;
         let (client, server) = (endpoint().await, endpoint().await);
         let router = Router::to(server.local_addr()).await;
-        let accept = async { server.accept().await.unwrap().accept().await.unwrap() };
-        let connect = async { client.connect(router.address, server.public_key()).await.unwrap() };
-        let (here, there) = tokio::join!(connect, accept);
+        let (here, there) = connect_to(router.address, &client, &server).await;
         let first = there.remote_address();
 
         let (up, down) = (content(1, LEN), content(2, LEN));
@@ -103,9 +52,7 @@ fn a_sign_of_life_keeps_a_silent_connection_reachable() {
             builder().keep_alive(std::time::Duration::from_millis(100)).bind("127.0.0.1:0").await.unwrap();
         let server = endpoint().await;
         let router = Router::to(server.local_addr()).await;
-        let accept = async { server.accept().await.unwrap().accept().await.unwrap() };
-        let connect = async { client.connect(router.address, server.public_key()).await.unwrap() };
-        let (here, there) = tokio::join!(connect, accept);
+        let (here, there) = connect_to(router.address, &client, &server).await;
         let first = there.remote_address();
         router.move_on();
         while there.remote_address() == first {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -124,7 +125,7 @@ fn demo(load: Load, mtu: usize, udp: bool, lose: Option<u64>) -> Result<[Counter
     let (sending, receiving) = (open(0)?, open(1)?);
     let to = match &receiving.way_out {
         WayOut::Ethernet(sender) => sender.address().into(),
-        WayOut::Udp { .. } => Address::Socket((Wire::ip(1), PORT).into()),
+        WayOut::Udp { .. } => SocketAddr::from((Wire::ip(1), PORT)).into(),
     };
     let sender = End { key: sender, allowed: Some(receiver_key), threads, lose };
     let receiver = End { key: receiver, allowed: Some(sender_key), threads, lose };

@@ -45,7 +45,7 @@ impl TryFrom<Address> for Peer {
     fn try_from(address: Address) -> Result<Self, Self::Error> {
         match address {
             Address::Link(_) => Ok(Self::Card(EthernetAddress::try_from(address)?.mac)),
-            Address::Socket(socket) => Ok(Self::Socket(socket)),
+            Address::Socket(path) => Ok(Self::Socket(path.remote)),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 use zssp::link::memory::{MemoryLink, Network};
-use zssp::link::{Link, ReceiveBatch};
+use zssp::link::{Link, Path, ReceiveBatch};
 
 use crate::{destination, source};
 
@@ -63,7 +63,7 @@ async fn acknowledge(sink: MemoryLink, count: Arc<AtomicU64>) {
     }
 }
 
-async fn receive(link: &MemoryLink, batch: &mut ReceiveBatch) -> Vec<(SocketAddr, Vec<u8>)> {
+async fn receive(link: &MemoryLink, batch: &mut ReceiveBatch) -> Vec<(Path, Vec<u8>)> {
     batch.clear();
     poll_fn(|cx| link.poll_receive(cx, batch)).await.unwrap();
     batch.datagrams().map(|(from, bytes)| (from, bytes.to_vec())).collect()
@@ -95,7 +95,7 @@ impl Sender {
         while (self.under_way.len() as f64) < self.window.size {
             let mut datagram = [0; LEN];
             datagram[..8].copy_from_slice(&self.number.to_be_bytes());
-            self.link.try_send(self.to, &datagram, LEN).unwrap();
+            self.link.try_send(self.to.into(), &datagram, LEN).unwrap();
             self.under_way.insert(self.number, now);
             self.number += 1;
         }

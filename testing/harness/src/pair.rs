@@ -24,6 +24,7 @@ mod toy_curve;
 
 use std::time::{Duration, Instant};
 
+use zssp_proto::Fingerprint;
 use zssp_sim::network::Network;
 use zssp_sim::{Clock, Delivery};
 
@@ -129,7 +130,7 @@ impl Pair {
         }
         self.advance_to(arrival);
         let (now, mut batch) = (self.clock.now(), Vec::new());
-        let bonds = [&self.alice, &self.bob].map(|peer| (peer.node, peer.bond()));
+        let before = self.read_by_both();
         while let Some(Delivery { to, from, bytes }) = self.network.receive(now) {
             for peer in [&mut self.alice, &mut self.bob] {
                 if peer.node == to {
@@ -141,13 +142,18 @@ impl Pair {
         self.alice.flush();
         self.bob.flush();
         // A session that ends in the middle of a batch is none that the rest of it can rely on.
-        let after = [&self.alice, &self.bob].map(Peer::bond);
+        let after = self.read_by_both();
         for (to, bytes) in batch {
-            let [alice, bob] = [0, 1].map(|side| bonds[side].1.filter(|bond| after[side] == Some(*bond)));
-            let bond = if to == bonds[0].0 { alice } else { bob };
-            self.ledger.arrive(now, &bytes, bond);
+            let side = usize::from(to != self.alice.node);
+            let sessions = before[side].iter().filter(|session| after[side].contains(session));
+            self.ledger.arrive(now, &bytes, sessions);
         }
         true
+    }
+
+    /// The ratchet states of the sessions in which Alice, and Bob, can read payloads now.
+    fn read_by_both(&self) -> [Vec<Fingerprint>; 2] {
+        [self.alice.reads(self.bob.public_key()), self.bob.reads(self.alice.public_key())]
     }
 
     /// Sends a payload of `len` bytes whose fate is accounted for, in the latest session of `node`, if that has one.

@@ -53,7 +53,7 @@ impl Authorize {
         &self.request.completion.identity
     }
 
-    /// Where its packets come from.
+    /// Where its hello came from, and was answered.
     pub fn address(&self) -> Address {
         self.request.state.address
     }

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use super::control::{self, Opened};
+use super::control::{self, Opened, Outgoing};
 use super::handshake::Task;
 use super::peers::Side;
+use crate::address::Address;
 use crate::error::Fault;
 use crate::ratchet::{RatchetPair, Swap};
 use crate::session::{KeyEpoch, Session, Shared};
 use crate::wire::PacketType;
-use crate::zke::state::{Cell, Established, Phase, Taken};
+use crate::zke::state::{Cell, Confirming, Established, Phase, Taken};
 
 /// C1: the peer has the key.
 pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
-    let Opened { taken, epoch, .. } = opened;
+    let Opened { taken, epoch, from, .. } = opened;
     let established = taken.phase().established().ok_or(Fault::Stale)?.clone();
     let shared = established.shared.clone();
     let current = shared.ring().is_some_and(|ring| ring.current().local_kid == epoch.local_kid);
@@ -28,19 +29,23 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
             task.inner.opened(cell, opened, task.outbox)?;
         }
         //= ZSSP-ST-24  C1 for the next key in R2 moves to S2 and makes that key current
-        Phase::RekeyAnswered(_) if !current => {
+        Phase::RekeyAnswered(state) if !current => {
+            let asked_from = state.asked_from;
             let Some(next) = both_stored(task, cell, &established)? else {
                 return control::lost(task, cell, taken);
             };
             let ring = shared.ring().ok_or(Fault::Stale)?;
             task.inner.free(shared.publish(ring.confirmed().ok_or(Fault::Stale)?));
             taken.commit(next)?;
+            shared.answered_from(from, Some(asked_from));
         }
         //= ZSSP-ST-12  C1 read: S2
         Phase::Confirming(_) if current => taken.commit(task.inner.steady(established, task.now))?,
         _ => drop(taken),
     }
-    control::send(task, &shared, &epoch, (PacketType::Acknowledgement, &[]))
+    //= ZSSP-ST-33  C2 goes to where its C1 came from
+    let answer = Outgoing { to: from, packet_type: PacketType::Acknowledgement, body: &[] };
+    control::send(task, &shared, &epoch, answer)
 }
 
 /// The peer has stored the new state, so the one before it is not needed any more. S2, or `None` when another session
@@ -65,19 +70,34 @@ fn both_stored(
 /// C2 in S1: the peer knows that this side has the key.
 //= ZSSP-ST-12  C2 read: S2
 pub(super) fn acknowledgement(task: &mut Task<'_>, opened: Opened<'_>) -> Result<(), Fault> {
-    let established = opened.taken.phase().established().ok_or(Fault::Stale)?.clone();
-    opened.taken.commit(task.inner.steady(established, task.now))
+    let Opened { taken, from, .. } = opened;
+    let Phase::Confirming(Confirming { established, asked_from, .. }) = taken.phase() else {
+        return Err(Fault::Stale);
+    };
+    let (established, asked_from) = (established.clone(), *asked_from);
+    let shared = established.shared.clone();
+    taken.commit(task.inner.steady(established, task.now))?;
+    shared.answered_from(from, asked_from);
+    Ok(())
 }
 
 /// S1's deadline: C1 again.
 pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
-    let shared = taken.phase().established().ok_or(Fault::Stale)?.shared.clone();
-    taken.resent(task.now)?;
+    let Phase::Confirming(state) = taken.phase() else { return Err(Fault::Stale) };
+    let (shared, asked_from) = (state.established.shared.clone(), state.asked_from);
     let ring = shared.ring().ok_or(Fault::Stale)?;
-    send_confirmation(task, &shared, ring.current())
+    taken.resent(task.now)?;
+    send_confirmation(task, &shared, ring.current(), asked_from)
 }
 
-/// C1 under a key that the peer already has.
-pub(super) fn send_confirmation(task: &mut Task<'_>, shared: &Shared, epoch: &KeyEpoch) -> Result<(), Fault> {
-    control::send(task, shared, epoch, (PacketType::Confirmation, &[]))
+/// C1 under a key that the peer already has, to where its last packet came from, if this answers one.
+//= ZSSP-ST-33  each copy
+pub(super) fn send_confirmation(
+    task: &mut Task<'_>,
+    shared: &Shared,
+    epoch: &KeyEpoch,
+    asked_from: Option<Address>,
+) -> Result<(), Fault> {
+    let to = asked_from.unwrap_or_else(|| shared.address());
+    control::send(task, shared, epoch, Outgoing { to, packet_type: PacketType::Confirmation, body: &[] })
 }

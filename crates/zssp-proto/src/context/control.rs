@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::handshake::{Packet, Task};
 use super::outbox::{EndReason, Envelope, Transmit};
 use super::{confirm, rekey};
+use crate::address::Address;
 use crate::error::Fault;
 use crate::session::{KeyEpoch, KeyUse, Shared};
 use crate::wire::{PacketNonce, PacketType};
@@ -18,13 +19,23 @@ pub(super) struct Opened<'c> {
     /// The epoch under which it came.
     pub(super) epoch: Arc<KeyEpoch>,
     pub(super) body: &'c [u8],
+    /// Where it came from, which is where its answer goes. It need not be where the peer is: somebody who saw the packet
+    /// may have sent it on, and have been quicker.
+    pub(super) from: Address,
+}
+
+/// A control packet to be sent.
+pub(super) struct Outgoing<'a> {
+    pub(super) to: Address,
+    pub(super) packet_type: PacketType,
+    pub(super) body: &'a [u8],
 }
 
 /// Reads a control packet that was opened already.
 pub(super) fn read(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Result<(), Fault> {
     use PacketType as T;
     let packet_type = packet.nonce.packet_type().ok_or(Fault::Malformed)?;
-    let taken = cell.take(task.inner)?;
+    let mut taken = cell.take(task.inner)?;
     let shared = taken.phase().established().ok_or(Fault::Stale)?.shared.clone();
     let ring = shared.ring().ok_or(Fault::Stale)?;
     let epoch = ring.by_local_kid(packet.kid).ok_or(Fault::Stale)?.clone();
@@ -42,11 +53,11 @@ pub(super) fn read(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Re
         _ => false,
     };
     if !expected {
+        taken.asked_again(packet_type, packet.from);
         return Err(Fault::Unexpected);
     }
-    *shared.address.lock() = packet.from;
 
-    let opened = Opened { taken, epoch, body: &packet.bytes };
+    let opened = Opened { taken, epoch, body: &packet.bytes, from: packet.from };
     match packet_type {
         T::Confirmation => confirm::confirmation(task, cell, opened),
         T::Acknowledgement => confirm::acknowledgement(task, opened),
@@ -66,7 +77,7 @@ pub(super) fn send(
     task: &mut Task<'_>,
     shared: &Shared,
     epoch: &KeyEpoch,
-    (packet_type, body): (PacketType, &[u8]),
+    Outgoing { to, packet_type, body }: Outgoing<'_>,
 ) -> Result<(), Fault> {
     let (counter, key_use) = shared.usage.take(epoch, 0);
     match key_use {
@@ -78,7 +89,7 @@ pub(super) fn send(
     let packet = zke::control::seal(task.inner.provider(), &epoch.key_exchange.send, nonce, body)
         .map_err(|_| Fault::Provider)?;
     let envelope = Envelope {
-        to: *shared.address.lock(),
+        to,
         protection: Some((epoch.remote_kid, &*shared.ingress.header.protect)),
         nonce,
         mtu: task.inner.mtu,

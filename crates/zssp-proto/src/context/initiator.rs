@@ -80,7 +80,6 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let transmit = inner.hello_transmit(&next);
     // What the old state has tried to write does not matter any more: this one's own copy is what is there.
     *cell.doubt.lock() = None;
-    //= ZSSP-ST-02  A1 is entered
     taken.commit(Phase::AwaitResponse(Box::new(next)))?;
     inner.free(old_kid);
     inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
@@ -115,7 +114,6 @@ pub(super) fn challenged(
         return Err(Fault::Stale);
     }
     //= ZSSP-ZCP-14  the search
-    //= ZSSP-DEF-08  nothing is locked
     let response = zcp::respond(provider, &packet.challenge).map_err(|_| Fault::Provider)?;
     let mut random = [0; 2];
     provider.random(&mut random).map_err(|_| Fault::Provider)?;
@@ -183,7 +181,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let pair = RatchetPair { first: keys.ratchet.duplicate(), second };
     let completion = Transmit::new(
         &Envelope {
-            to: packet.from,
+            to: open.address,
             protection: Some((remote_kid, &*state.header.protect)),
             nonce: PacketNonce::new(PacketType::Completion, Completion::HEADER_COUNTER),
             mtu: inner.mtu,
@@ -201,7 +199,8 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         role: Role::Initiator,
         suite: open.suite,
         downgraded: state.attempt.downgraded.fetch_or(downgraded, Ordering::Relaxed) || downgraded,
-        address: packet.from,
+        //= ZSSP-ST-34  where X1 went
+        address: open.address,
         header: state.header.clone(),
         context: Arc::downgrade(inner),
     };
@@ -209,7 +208,6 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let epoch = sealing.epoch.clone();
     let shared = Arc::new(Shared::new(new, sealing));
     let inbound = Inbound::new(&shared, &epoch, cell);
-    //= ZSSP-ST-06  A3 is entered when Alice read X2
     let next = AwaitConfirm {
         attempt: state.attempt.clone(),
         established: Established { shared, pair: Arc::new(pair) },
@@ -226,7 +224,8 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
         task.outbox.events.push(Event::Downgraded { id: cell.id, peer: cell.peer });
     }
-    task.outbox.transmits.push(completion);
+    // The next copies go where X1 went.
+    task.outbox.transmits.push(completion.sent_to(packet.from));
     Ok(())
 }
 

@@ -179,6 +179,12 @@ impl Inner {
         }
     }
 
+    /// Whether there is room for a session that this peer opens, at this moment.
+    pub(super) fn has_room(&self, peer: &PeerName) -> bool {
+        let replaceable = self.peers.lock().replaceable(peer);
+        self.sessions.lock().len().saturating_sub(replaceable) < self.max_sessions
+    }
+
     /// S2, until it is time to rekey.
     //= ZSSP-ST-13  after a uniformly random 50..60 min
     pub(super) fn steady(&self, established: Established, now: Instant) -> Phase {

@@ -70,7 +70,6 @@ impl Open {
         self
     }
 
-    //= ZSSP-FLG-06  settable per peer
     /// The security flags for this peer, of which flag 2 is the initiator's; the context's by default.
     #[must_use]
     //= ZSSP-FLG-06  per peer, for the initiator

@@ -53,6 +53,11 @@ impl Transmit {
         Ok(Self { to: envelope.to, buffer, split })
     }
 
+    /// The same, to somewhere else.
+    pub(crate) fn sent_to(self, to: Address) -> Self {
+        Self { to, ..self }
+    }
+
     /// Where to.
     pub const fn to(&self) -> Address {
         self.to
@@ -132,7 +137,8 @@ pub enum EndReason {
     Closed,
     /// Another session with the peer has written the ratchet since, and won.
     Conflict,
-    /// The peer did not answer within 60 s when a key had to be confirmed or agreed on.
+    /// The peer did not answer within 60 s when a key had to be confirmed or agreed on; or it answered, and the answer was
+    /// made with another ratchet state or static key than this side's, which ends the session at once.
     Expired,
     /// The session's key was used as often as is safe, and the peer did not agree on another in time.
     KeyUsedUp,

@@ -1,5 +1,6 @@
 //! One session per peer (PROTOCOL 5.7): who has which, and who gives way to whom.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
@@ -17,6 +18,10 @@ pub(super) struct Peers {
     unsettled: Option<Instant>,
     /// The sessions that are rekeying (R1), by the fingerprint of the ratchet state that they began from.
     rekeying: HashMap<[u8; Fingerprint::LEN], SessionId>,
+    /// The ratchet states that X3s were made with whose outcome is being written, and how many each.
+    accepting: HashMap<[u8; Fingerprint::LEN], usize>,
+    /// When the latest hello came that names a ratchet state.
+    latest_hello: Option<Instant>,
     /// Counts what happens, so that of two things it is known which came first.
     moment: u64,
 }
@@ -135,6 +140,30 @@ impl Peers {
     /// Which session is rekeying from this ratchet state.
     pub(super) fn rekeying_from(&self, fingerprint: &Fingerprint) -> Option<SessionId> {
         self.rekeying.get(fingerprint.as_bytes()).copied()
+    }
+
+    /// A hello that names this state is about to be answered. `false`: what comes of an X3 that was made with it is being
+    /// written, so it may be gone by the time the answer arrives.
+    pub(super) fn may_answer(&mut self, now: Instant, fingerprint: &Fingerprint) -> bool {
+        self.latest_hello = self.latest_hello.max(Some(now));
+        !self.accepting.contains_key(fingerprint.as_bytes())
+    }
+
+    /// What comes of an X3 that was made with this state is about to be written, until [`accepted`](Self::accepted). Returns
+    /// the time: a hello that came later may have been answered with the state already.
+    pub(super) fn accepting(&mut self, now: Instant, used: &Fingerprint) -> Instant {
+        *self.accepting.entry(*used.as_bytes()).or_default() += 1;
+        self.latest_hello.map_or(now, |latest| latest.max(now))
+    }
+
+    /// It is written, or will not be.
+    pub(super) fn accepted(&mut self, used: &Fingerprint) {
+        if let Entry::Occupied(mut entry) = self.accepting.entry(*used.as_bytes()) {
+            *entry.get_mut() -= 1;
+            if *entry.get() == 0 {
+                entry.remove();
+            }
+        }
     }
 
     /// How many sessions one that the peer opens would take the place of.
@@ -326,6 +355,22 @@ mod tests {
         peers.ended(&peer(), id(4));
         peers.forget_settled(later);
         assert!(peers.slots.is_empty() && peers.left.is_empty());
+    }
+
+    //= ZSSP-RAT-26  not answered while it is written, and not accepted once it is too late for a later hello
+    #[test]
+    fn a_state_is_not_given_away_while_it_is_replaced() {
+        let (now, later) = (Clock::new().now(), Clock::new().now() + Duration::from_secs(1));
+        let [state, other] = [1, 2].map(|byte| Fingerprint::new([byte; Fingerprint::LEN]));
+        let mut peers = Peers::default();
+        assert!(peers.may_answer(now, &state));
+        assert_eq!(peers.accepting(now, &state), now);
+        assert!(!peers.may_answer(later, &state) && peers.may_answer(now, &other));
+        assert_eq!(peers.accepting(now, &state), later);
+        peers.accepted(&state);
+        assert!(!peers.may_answer(now, &state), "there is another");
+        peers.accepted(&state);
+        assert!(peers.may_answer(now, &state) && peers.accepting.is_empty());
     }
 
     //= ZSSP-SEC-04  memory is bounded

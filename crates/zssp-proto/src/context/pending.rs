@@ -33,7 +33,8 @@ pub(crate) struct AwaitCompletion {
     /// Alice's key id.
     pub(crate) remote_kid: KeyId,
     pub(crate) suite: Suite,
-    /// Where X2 went.
+    /// Where X1 came from and X2 went: Alice has got it there, so that is where she is, wherever X3 comes from.
+    //= ZSSP-ST-34  where X1 came from
     pub(crate) address: Address,
     pub(crate) header: HeaderKeys,
     /// What a write of this handshake that failed has left open.
@@ -82,6 +83,11 @@ impl Pending {
         if matches!(*state, State::Busy) {
             *state = State::AwaitCompletion(taken);
         }
+    }
+
+    /// Whether X3 is being read, or the application is being asked: a copy of it leads nowhere.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(*self.state.lock(), State::Busy)
     }
 
     /// Whether the handshake was forgotten, or should have been.

@@ -332,6 +332,12 @@ impl Context {
             Whole::Datagram(_, chunk) => chunk.parts().concat(),
             Whole::Joined(assembly) => assembly.into_packet(&mut desk.spares),
         };
+        // Nobody may fill up the pool with what is known to lead nowhere.
+        if let Route::Pending(pending) = route
+            && pending.is_busy()
+        {
+            return Err(Fault::Busy);
+        }
         let packet = Packet { kid, nonce, bytes, from: arrival.from };
         let work = match route {
             Route::AwaitResponse { cell, .. } => Work::Response { cell: cell.clone(), packet },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::confirm;
-use super::control::{self, Opened};
+use super::control::{self, Opened, Outgoing};
 use super::handshake::Task;
 use super::outbox::EndReason;
 use super::routes::{Inbound, Route};
@@ -34,13 +34,14 @@ pub(super) fn start(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Resul
     let is_superseded = false;
     let next = RekeyStarted { established, kk, kid, packet: packet.clone(), is_superseded, timers };
     taken.commit(Phase::RekeyStarted(Box::new(next)))?;
-    control::send(task, &shared, ring.current(), (PacketType::RekeyStart, &packet))
+    let start = Outgoing { to: shared.address(), packet_type: PacketType::RekeyStart, body: &packet };
+    control::send(task, &shared, ring.current(), start)
 }
 
 /// K1: sends K2 and enters R2.
 //= ZSSP-ST-16  R2 sends K2, the outer layer resealed
 pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
-    let Opened { taken, epoch, body } = opened;
+    let Opened { taken, epoch, body, from } = opened;
     let inner = task.inner;
     let provider = inner.provider();
     let Established { shared, pair } = taken.phase().established().ok_or(Fault::Stale)?.clone();
@@ -74,7 +75,7 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
 
     let established = Established { shared: shared.clone(), pair: Arc::new(new) };
     let timers = Timers::start(task.now, CONFIRM);
-    let next = RekeyAnswered { established, packet: packet.clone(), timers };
+    let next = RekeyAnswered { established, packet: packet.clone(), asked_from: from, timers };
     let next_epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     // Readable before K2 goes out, in use only when C1 has come.
     publish(task, cell, &shared, next_epoch, KeyRing::with_next)?;
@@ -83,13 +84,15 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
         inner.peers.lock().rekeyed(pair.first.fingerprint());
     }
     inner.free(own_kid);
-    control::send(task, &shared, &epoch, (PacketType::RekeyFinish, &packet))
+    //= ZSSP-ST-33  K2 goes to where K1 came from
+    let answer = Outgoing { to: from, packet_type: PacketType::RekeyFinish, body: &packet };
+    control::send(task, &shared, &epoch, answer)
 }
 
 /// K2: both sides have the new key. Sends C1 under it and enters S1.
 //= ZSSP-ST-11  the rekey starter has read K2: S1
 pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
-    let Opened { taken, body, .. } = opened;
+    let Opened { taken, body, from, .. } = opened;
     let Phase::RekeyStarted(state) = taken.phase() else { return Err(Fault::Stale) };
     //= ZSSP-RAT-25  not after the peer was answered with the state before
     if state.is_superseded {
@@ -114,9 +117,9 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     let timers = Timers::start(task.now, CONFIRM);
     let epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     publish(task, cell, &shared, epoch.clone(), KeyRing::switched_to)?;
-    taken.commit(Phase::Confirming(Confirming { established, timers }))?;
+    taken.commit(Phase::Confirming(Confirming { established, asked_from: Some(from), timers }))?;
     inner.peers.lock().rekeyed(pair.first.fingerprint());
-    confirm::send_confirmation(task, &shared, &epoch.epoch)
+    confirm::send_confirmation(task, &shared, &epoch.epoch, Some(from))
 }
 
 /// A K1 or a K2 that the peer has sealed, and whose inside is wrong: the two do not have the same ratchet. S2 finds out for
@@ -134,15 +137,22 @@ fn fail(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Result<(), Fault>
 
 /// R1's and R2's deadline: the packet again, under a new outer layer.
 pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
-    let (established, packet_type, packet) = match taken.phase() {
-        Phase::RekeyAnswered(state) => (&state.established, PacketType::RekeyFinish, &state.packet),
-        Phase::RekeyStarted(state) => (&state.established, PacketType::RekeyStart, &state.packet),
+    let (shared, packet_type, packet, asked_from) = match taken.phase() {
+        Phase::RekeyAnswered(state) => {
+            let shared = state.established.shared.clone();
+            (shared, PacketType::RekeyFinish, state.packet.clone(), Some(state.asked_from))
+        }
+        Phase::RekeyStarted(state) => {
+            (state.established.shared.clone(), PacketType::RekeyStart, state.packet.clone(), None)
+        }
         _ => return Err(Fault::Stale),
     };
-    let (shared, packet) = (established.shared.clone(), packet.clone());
-    taken.resent(task.now)?;
+    //= ZSSP-ST-33  each copy
+    let to = asked_from.unwrap_or_else(|| shared.address());
+    // The keys of this state: when it is back in its place, another task may go on to the next.
     let ring = shared.ring().ok_or(Fault::Stale)?;
-    control::send(task, &shared, ring.current(), (packet_type, &packet))
+    taken.resent(task.now)?;
+    control::send(task, &shared, ring.current(), Outgoing { to, packet_type, body: &packet })
 }
 
 /// The new keys, for the packets of the same session: its header keys stay.

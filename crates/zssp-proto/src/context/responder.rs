@@ -1,7 +1,9 @@
 //! Bob: from X1 to S1, with the application's decision in between (PROTOCOL 5.2, 5.3, 5.5).
 
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::Inner;
 use super::authorize::{Authorize, Decision, Request};
 use super::confirm;
 use super::handshake::{Packet, Task};
@@ -81,6 +83,10 @@ fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<Rat
     for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
         // Before looking: nothing can come to another state than the one that is found.
         task.inner.supersede_rekeying(fingerprint)?;
+        //= ZSSP-RAT-26  not while what comes of an X3 with it is written
+        if !task.inner.peers.lock().may_answer(task.now, fingerprint) {
+            return Err(Fault::Busy);
+        }
         //= ZSSP-DEF-01  each under its own value
         if let Some(state) = task.find(fingerprint)? {
             return Ok(state);
@@ -96,14 +102,13 @@ pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Pa
         return Err(Fault::Stale);
     }
     let random = task.inner.random_place()?;
-    let mut state = pending.take().ok_or(Fault::Busy)?;
+    let state = pending.take().ok_or(Fault::Busy)?;
     match state.xk.read_completion(task.inner.provider(), &x3) {
         Ok(completion) => {
             task.inner.identified(&pending, (completion.identity.len(), random), task.now);
             if pending.is_over(task.now) {
                 return Err(Fault::Stale);
             }
-            state.address = packet.from;
             let request = Request { pending, state, completion };
             task.outbox.events.push(Event::Authorize(Authorize::new(task.inner.clone(), request)));
             Ok(())
@@ -203,14 +208,40 @@ fn judge(
     let stalled = task.inner.stalled_attempt(name, task.now);
     let admission = task.inner.peers.lock().admit(name, (request.pending.since, precedence), stalled);
     match admission {
+        Admission::Admitted if !task.inner.has_room(name) => Verdict::Forget(Fault::TooManySessions),
         Admission::Admitted => Verdict::Welcome { downgraded: !known },
         Admission::Yield => Verdict::Forget(Fault::Superseded),
+    }
+}
+
+/// No hello is answered with the state that an X3 was made with while what comes of it is written: whoever made it may have
+/// died, and with a slow store even begun anew in the meantime.
+//= ZSSP-RAT-26  from before it is known that the handshake is not over, to the end of the write
+struct Writing<'a> {
+    inner: &'a Inner,
+    used: Fingerprint,
+    /// Not earlier than any hello that was answered before.
+    now: Instant,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(inner: &'a Inner, now: Instant, used: Fingerprint) -> Self {
+        let now = inner.peers.lock().accepting(now, &used);
+        Self { inner, used, now }
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.inner.peers.lock().accepted(&self.used);
     }
 }
 
 /// Checks and writes the ratchet, enters S1 and sends C1.
 fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Policy) -> Result<(), Fault> {
     let inner = task.inner;
+    let writing = Writing::begin(inner, task.now, *request.state.xk.ratchet.fingerprint());
+    task.now = writing.now;
     let who = (request.completion.initiator, &name);
     let stored = match task.load(who) {
         Ok(stored) => stored,
@@ -283,12 +314,12 @@ fn establish(
         let new = NewSession { id, peer, role, suite, downgraded, address, header, context };
         let established = Established { shared: Arc::new(Shared::new(new, sealing)), pair };
         shared = Some(established.shared.clone());
-        let phase = Phase::Confirming(Confirming { established, timers });
+        let phase = Phase::Confirming(Confirming { established, asked_from: None, timers });
         Cell::new(id, peer, name, phase)
     });
     let (Some(cell), Some(shared)) = (cell, shared) else {
         inner.routes.remove(pending.kid);
-        return Err(Fault::Full);
+        return Err(Fault::TooManySessions);
     };
     inner.schedule(cell.id, timers.resend);
     // Before its first packet can be read: nothing can end it that does not find it here.
@@ -298,5 +329,5 @@ fn establish(
     if downgraded {
         task.outbox.events.push(Event::Downgraded { id: cell.id, peer });
     }
-    confirm::send_confirmation(task, &shared, &epoch)
+    confirm::send_confirmation(task, &shared, &epoch, None)
 }

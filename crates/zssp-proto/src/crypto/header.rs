@@ -3,6 +3,7 @@
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes::{Aes256Dec, Aes256Enc};
 
+use super::secret::wiped;
 use super::{Block, ProtectKey, Secret, UnprotectKey};
 
 //= ZSSP-HP-01  one AES-256 block, no mode
@@ -16,7 +17,9 @@ pub(super) fn unprotect_key(key: &Secret<32>) -> Box<dyn UnprotectKey> {
     Box::new(Decrypting(Aes256Dec::new(Array::cast_from_core(key.expose()))))
 }
 
-/// Both key schedules wipe themselves when dropped (feature `zeroize` of `aes`).
+const _: () = wiped::<Aes256Enc>();
+const _: () = wiped::<Aes256Dec>();
+
 struct Encrypting(Aes256Enc);
 
 struct Decrypting(Aes256Dec);

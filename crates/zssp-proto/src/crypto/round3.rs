@@ -3,6 +3,7 @@
 use sha3::{Digest, Sha3_256};
 use shake::{ExtendableOutput, Shake256, Update, XofReader};
 
+use super::secret::wiped;
 use super::{KEM_CIPHERTEXT_LEN, Secret};
 
 /// What round-3 Kyber1024 would have agreed on where ML-KEM-1024 agreed on `secret` over `ciphertext`.
@@ -19,6 +20,8 @@ pub(crate) fn round3_secret(secret: &Secret<32>, ciphertext: &[u8; KEM_CIPHERTEX
         .read(round3.expose_mut());
     round3
 }
+
+const _: () = wiped::<Shake256>();
 
 #[cfg(test)]
 mod tests {

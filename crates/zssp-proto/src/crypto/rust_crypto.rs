@@ -12,6 +12,7 @@ use p384::{CompressedPoint, PublicKey, SecretKey};
 use sha2::{Digest, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::secret::wiped;
 use super::{
     Encapsulation, Forged, InvalidKey, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce,
     OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, Provider, ProviderError, SealKey, Secret,
@@ -98,6 +99,12 @@ impl Provider for RustCrypto {
         Box::new(Gcm::new(key))
     }
 }
+
+// Of HMAC, which does not say so itself, the hash is what holds the key.
+const _: () = wiped::<Sha512>();
+const _: () = wiped::<Aes256Gcm>();
+const _: () = wiped::<SecretKey>();
+const _: () = wiped::<DecapsulationKey1024>();
 
 struct P384 {
     secret: SecretKey,

@@ -1,5 +1,5 @@
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 /// `N` secret bytes: wiped when dropped, never printed, never compared with `==`, never cloned in passing.
 ///
@@ -64,6 +64,13 @@ impl Secret<64> {
         cut
     }
 }
+
+/// Compiles only where `T` wipes itself when it is dropped, which the types of other crates do by features of theirs that
+/// nothing else would miss.
+//= ZSSP-SEC-07  secrets are zeroed when dropped
+pub(super) const fn wiped<T: ZeroizeOnDrop>() {}
+
+const _: () = wiped::<Zeroizing<[u8; 32]>>();
 
 #[cfg(test)]
 mod tests {

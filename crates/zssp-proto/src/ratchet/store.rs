@@ -69,7 +69,8 @@ pub enum Swap {
     Stored,
 }
 
-/// The store could not do it; nothing has changed.
+/// The store could not do it. Nothing has changed, but for the one case that
+/// [`compare_and_swap`](RatchetStore::compare_and_swap) names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("ratchet store: {reason}")]
 pub struct StoreError {

@@ -104,13 +104,15 @@ impl Session {
         self.0.keys.load().is_none()
     }
 
-    /// Where the session's own control packets go: where the peer was when its last handshake packet came, or what
-    /// [`set_address`](Self::set_address) said.
+    /// Where the peer is, as far as this side knows, and where it sends what it begins by itself (PROTOCOL 5.3): the address
+    /// that the first hello went to or came from, that of the last round trip of a rekeying, or what
+    /// [`set_address`](Self::set_address) said. A packet alone does not change it, for anybody may have sent it on.
     pub fn address(&self) -> Address {
-        *self.0.address.lock()
+        self.0.address()
     }
 
-    /// Sends the session's control packets to `address` from now on.
+    /// Has the peer be at `address` from now on. That an authentic payload came from there does not prove it: whoever
+    /// sees packets can send them on, and be quicker.
     pub fn set_address(&self, address: Address) {
         *self.0.address.lock() = address;
     }
@@ -141,7 +143,7 @@ pub(crate) struct Shared {
     pub(crate) role: Role,
     pub(crate) suite: Suite,
     downgraded: bool,
-    pub(crate) address: RankedMutex<{ rank::ADDRESS }, Address>,
+    address: RankedMutex<{ rank::ADDRESS }, Address>,
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.
     //= ZSSP-DEF-11  no pool of contexts: the keys themselves are shared
@@ -179,6 +181,20 @@ impl Shared {
             context: new.context,
             usage: Usage::new(new.role),
             window: ReplayWindow::new(),
+        }
+    }
+
+    /// Where the peer is.
+    pub(crate) fn address(&self) -> Address {
+        *self.address.lock()
+    }
+
+    /// The peer has answered what was sent to `asked_from`. If the answer came from there, that is where it is.
+    //= ZSSP-ST-34  a round trip says where the peer is
+    pub(crate) fn answered_from(&self, from: Address, asked_from: Option<Address>) {
+        if asked_from == Some(from) {
+            let mut address = self.address.lock();
+            *address = address.follow(from);
         }
     }
 

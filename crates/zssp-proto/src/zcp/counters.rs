@@ -36,6 +36,11 @@ impl<const STRETCHES: usize> Counters<STRETCHES> {
         counter
     }
 
+    /// The counter that the next challenge will have.
+    pub(super) fn next(&self) -> u64 {
+        self.next.load(Relaxed)
+    }
+
     /// Whether an answer to this challenge is worth a hash.
     pub(super) fn may_be_answered(&self, counter: u64) -> bool {
         counter != 0 && self.answered.get().is_some_and(|answered| answered.check(counter).is_ok())

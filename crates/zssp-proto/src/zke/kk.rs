@@ -24,7 +24,6 @@ const fn nonce(packet_type: PacketType) -> [u8; 12] {
 }
 
 /// `init`.
-//= ZSSP-KK-01  both static keys
 //= ZSSP-SUI-17  one name for all suites
 //= ZSSP-KK-01  name, then both static keys, the starter's first
 fn start(provider: &dyn Provider, starter: &PublicKey, answerer: &PublicKey) -> SymmetricState {
@@ -41,7 +40,6 @@ pub(crate) struct AwaitFinish {
 }
 
 impl AwaitFinish {
-    //= ZSSP-KK-02  psk0; e; es; ss; the new key id
     //= ZSSP-PKT-06  the ephemeral key, then the sealed key id
     /// Writes the inner K1. `kid` names the key under which the next packets to x will come.
     //= ZSSP-KK-02  the ratchet key, e, es, ss, x's kid
@@ -128,7 +126,6 @@ impl SendFinish {
         Ok(Self { noise, ephemeral: *k1.e, kid })
     }
 
-    //= ZSSP-KK-03  e; ee; se; the new key id
     //= ZSSP-PKT-07  the ephemeral key, then the sealed key id
     /// Writes the inner K2 and derives the new keys. `kid` names the key under which the next packets to y will come.
     //= ZSSP-KK-03  e, ee, se, y's kid

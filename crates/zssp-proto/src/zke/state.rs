@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::keys::Directed;
 use super::{kk, xk};
+use crate::address::Address;
 use crate::context::{Doubt, EndReason, Inner, Open, Transmit};
 use crate::crypto::{ProtectKey, UnprotectKey};
 use crate::error::Fault;
@@ -14,7 +15,7 @@ use crate::identity::PublicKey;
 use crate::ratchet::{PeerName, RatchetPair};
 use crate::session::{SessionId, Shared};
 use crate::sync::{RankedMutex, rank};
-use crate::wire::KeyId;
+use crate::wire::{KeyId, PacketType};
 
 /// Between two copies of X1, X3 or C1.
 pub(crate) const RESEND: Duration = Duration::from_secs(1);
@@ -108,6 +109,8 @@ pub(crate) struct AwaitConfirm {
 #[derive(Clone)]
 pub(crate) struct Confirming {
     pub(crate) established: Established,
+    /// Where the last copy of the K2 came from that C1 answers; `None` after X3: the session's address is as new.
+    pub(crate) asked_from: Option<Address>,
     pub(crate) timers: Timers,
 }
 
@@ -141,6 +144,8 @@ pub(crate) struct RekeyAnswered {
     pub(crate) established: Established,
     /// The inner K2; each copy gets a new outer layer.
     pub(crate) packet: Vec<u8>,
+    /// Where the last copy of K1 came from.
+    pub(crate) asked_from: Address,
     pub(crate) timers: Timers,
 }
 
@@ -323,6 +328,17 @@ pub(crate) struct Taken<'c> {
 impl Taken<'_> {
     pub(crate) fn phase(&self) -> &Phase {
         self.phase.as_ref().unwrap_or(&Phase::Busy(None))
+    }
+
+    /// Another copy of what this state answers has come: somebody else may have sent the one before from elsewhere, so the
+    /// next answer goes to where this one came from.
+    //= ZSSP-ST-33  to where the last copy came from
+    pub(crate) fn asked_again(&mut self, packet_type: PacketType, from: Address) {
+        match (&mut self.phase, packet_type) {
+            (Some(Phase::Confirming(state)), PacketType::RekeyFinish) => state.asked_from = Some(from),
+            (Some(Phase::RekeyAnswered(state)), PacketType::RekeyStart) => state.asked_from = from,
+            _ => {}
+        }
     }
 
     /// Puts `next` in the place of the old state, with its deadline.

@@ -217,3 +217,31 @@ fn an_honest_peer_connects_through_a_flood_of_first_fragments() {
         assert_eq!(pair.bob.take_faults(), []);
     });
 }
+
+/// One who answers his challenges without the work, under each of the salts there are, one after the other.
+//= ZSSP-ZCP-09  at most three hashes, those of the next challenge among them
+#[test]
+fn an_answer_without_the_work_costs_three_hashes() {
+    let (mut pair, mut hello, mut challenge) = challenged();
+    let mut most = 0;
+    for _ in 0..40 {
+        pair.stand_still_for(7 * SECOND);
+        hello[HELLO - 32..].copy_from_slice(&challenge[20..]);
+        let idle = (0u8..).find(|pow| {
+            hello[HELLO - 1] = *pow;
+            let hash = PROVIDERS[0].sha512(&[&hello[HELLO - 32..]]);
+            u16::from_be_bytes([hash[0], hash[1]]) >> 3 != 0
+        });
+        assert!(idle.is_some());
+        let before = pair.bob.keys.hashes();
+        pair.bob.receive(1, hello.clone());
+        most = most.max(pair.bob.keys.hashes() - before);
+        // Once within the life of a salt, and then over its end.
+        if pair.elapsed().as_secs() % 3 == 0 {
+            challenge = take_one(&mut pair.bob);
+        } else {
+            pair.bob.take_outgoing();
+        }
+    }
+    assert_eq!(most, 3);
+}

@@ -83,6 +83,9 @@ impl Channel {
 
     /// Where several channels and streams of the connection have something to send, those with the highest priority go
     /// first, and equal ones take turns; 0 at first. It concerns what this side sends.
+    ///
+    /// One that always has something to send keeps those below it from sending. The connection does not suffer from that:
+    /// what finds out whether the peer is there goes before everything, and so do messages that end streams.
     pub fn set_priority(&self, priority: i32) {
         self.shared().look(|state| state.set_priority(LaneId::Channel(self.id), priority));
     }
@@ -184,8 +187,8 @@ impl Channel {
             arrived.map(Some).or(ended.then_some(None))
         });
         let Arrived { token, data, answers } = arrived.await?;
-        let (shared, channel) = (shared.clone(), self.id);
-        Some(Message { shared, channel, token: Some(token), data, in_reply_to: answers })
+        let (connection, channel) = (self.connection.clone(), self.id);
+        Some(Message { connection, channel, token: Some(token), data, in_reply_to: answers })
     }
 
     /// Waits until the peer's application has answered everything that was sent on this channel.
@@ -245,11 +248,12 @@ impl Channel {
 /// peer that it was dealt with.
 ///
 /// As long as it lives it takes one place of the sender's window, and an ordered one keeps the next ordered one from
-/// being received.
+/// being received. It is a handle of its connection as well: that stays open until it is answered, and a
+/// [`close`](Connection::close) waits for it.
 #[derive(Debug)]
 #[must_use = "dropping it tells the peer that it was dealt with"]
 pub struct Message {
-    shared: Arc<Shared>,
+    connection: Connection,
     channel: ChannelId,
     /// Taken when it is answered.
     token: Option<Token>,
@@ -282,7 +286,8 @@ impl Message {
     /// Lets the next ordered message be received before this one is answered. Without effect on an unordered one.
     pub fn release(&self) {
         if let Some(token) = &self.token {
-            self.shared.with(|state, effects| state.release(clock::now(), self.channel, token, effects));
+            let shared = self.connection.shared();
+            shared.with(|state, effects| state.release(clock::now(), self.channel, token, effects));
         }
     }
 
@@ -293,21 +298,23 @@ impl Message {
     /// them. As long as this one waits for room there, [`receive`](Channel::receive) gives out nothing on the channel but
     /// replies; those to replies wait for none.
     ///
+    /// Once accepted it is sent, also while this side [closes](Connection::close) the connection, which waits for it.
+    ///
     /// # Errors
-    /// See [`SendError`]; if the reply is too large, the message is answered without one.
+    /// See [`SendError`]; if the reply is too large, the message is answered without one. [`SendError::Closed`] also when
+    /// this side closes and has waited for the reply for too long: the peer was told that there is none.
     pub fn reply(mut self, data: impl Into<Bytes>) -> Result<(), SendError> {
         let data = data.into();
-        let (len, max) = (data.len(), self.shared.settings.max_payload - MESSAGE_OVERHEAD);
+        let (len, max) = (data.len(), self.connection.shared().settings.max_payload - MESSAGE_OVERHEAD);
         if len > max {
             return Err(SendError::TooLarge { len, max });
         }
-        match self.take_answering() {
-            Some(answering) => {
-                self.shared.with(|state, effects| state.reply(clock::now(), answering, data, effects))
-            }
+        let Some(answering) = self.take_answering() else {
             // Only an answer takes it, and that takes the message.
-            None => Ok(()),
-        }
+            return Ok(());
+        };
+        let shared = self.connection.shared();
+        shared.with(|state, effects| state.reply(clock::now(), answering, data, effects))
     }
 
     fn take_answering(&mut self) -> Option<Answering> {
@@ -320,7 +327,8 @@ impl Message {
 impl Drop for Message {
     fn drop(&mut self) {
         if let Some(answering) = self.take_answering() {
-            self.shared.with(|state, effects| state.acknowledge(clock::now(), answering, effects));
+            let shared = self.connection.shared();
+            shared.with(|state, effects| state.acknowledge(clock::now(), answering, effects));
         }
     }
 }

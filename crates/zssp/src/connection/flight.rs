@@ -35,6 +35,8 @@ pub(super) struct Flight {
     /// The next transmission is a probe, which the window does not hold back.
     probe: bool,
     timeouts: u32,
+    /// When something that was sent was last heard to have arrived.
+    arrived_at: Option<Instant>,
     /// When the last of the timeouts was counted: what was sent before belongs to it.
     timed_out: Instant,
 }
@@ -51,6 +53,7 @@ impl Flight {
             bytes: 0,
             probe: false,
             timeouts: 0,
+            arrived_at: None,
             timed_out: epoch,
         }
     }
@@ -60,7 +63,7 @@ impl Flight {
         if self.probe {
             return Room::Open;
         }
-        if self.bytes >= self.controller.window() {
+        if self.bytes > 0 && self.bytes >= self.controller.window() {
             return Room::Full;
         }
         let paced = self.rate().and_then(|rate| self.pacer.next(rate, self.mtu));
@@ -77,6 +80,11 @@ impl Flight {
         }
     }
 
+    /// Whether nothing has been heard to arrive for so long.
+    pub(super) fn is_silent(&self, now: Instant, time: Duration) -> bool {
+        self.arrived_at.is_none_or(|at| now.saturating_duration_since(at) >= time)
+    }
+
     /// So many bytes are not under way any more; what became of them is known, or does not matter.
     pub(super) fn forget(&mut self, bytes: u64) {
         self.bytes -= bytes;
@@ -85,7 +93,8 @@ impl Flight {
     /// How fast messages may go: somewhat faster than the window a round trip, so that it is filled. Unknown as long as
     /// the round trip is.
     fn rate(&self) -> Option<Rate> {
-        let window = self.controller.window();
+        // A window of less still lets one datagram out each time.
+        let window = self.controller.window().max(self.mtu);
         let more = if self.controller.is_in_slow_start() { window } else { window / 4 };
         Some(Rate { bytes: window.saturating_add(more), time: self.rtt.smoothed()? })
     }
@@ -111,7 +120,7 @@ impl Flight {
             }
             Event::Held { sent_at, .. } => self.arrived(now, self.instant(sent_at), bytes, usage),
             // It had landed before: the peer held it, or it was taken for lost and was only late.
-            Event::Acked { .. } => self.timeouts = 0,
+            Event::Acked { .. } => (self.timeouts, self.arrived_at) = (0, Some(now)),
             Event::Lost { sent_at, .. } => self.controller.lost(now, self.instant(sent_at)),
             Event::TimedOut { sent_at, .. } => self.timed_out(now, self.instant(sent_at)),
         }
@@ -148,6 +157,7 @@ impl Flight {
     }
 
     fn arrived(&mut self, now: Instant, sent: Instant, bytes: u64, usage: Usage) {
+        self.arrived_at = Some(now);
         self.timeouts = 0;
         let rtt = self.rtt.smoothed().unwrap_or_else(|| now.saturating_duration_since(sent));
         self.controller.acknowledged(Acknowledged { now, sent, bytes, rtt, usage });
@@ -358,6 +368,33 @@ mod tests {
             flight.sent(now, 0, 60_000);
         }
         assert_eq!(flight.payload_limit(40_000), 40_000);
+    }
+
+    /// Allows nothing at all.
+    #[derive(Debug)]
+    struct Shut;
+
+    impl Controller for Shut {
+        fn window(&self) -> u64 {
+            0
+        }
+        fn acknowledged(&mut self, _: Acknowledged) {}
+        fn lost(&mut self, _now: Instant, _sent: Instant) {}
+        fn collapsed(&mut self) {}
+    }
+
+    #[test]
+    fn with_nothing_under_way_one_message_may_go_whatever_the_window() {
+        let start = Instant::now();
+        let mut flight = Flight::new(start, 1000, Box::new(Shut));
+        for round in 0..100 {
+            let now = start + 10 * MS * round;
+            assert_eq!(flight.room(now), Room::Open, "round {round}");
+            flight.sent(now, 0, 1000);
+            assert_eq!(flight.room(now), Room::Full);
+            flight.on_event(10 * MS * round + MS, acked(10 * MS * round), 1000);
+        }
+        assert!(flight.payload_limit(40_000) > 0);
     }
 
     #[test]

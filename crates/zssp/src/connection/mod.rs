@@ -11,7 +11,7 @@ mod loss;
 mod mtu;
 mod outgoing;
 mod pacer;
-mod path;
+mod paths;
 mod rtt;
 mod sending;
 mod shared;
@@ -38,9 +38,10 @@ use crate::wait::until;
 
 /// A secure connection with one peer, whose key is proven.
 ///
-/// Clones are handles of the same connection. When the last of them (and of its [`Channel`]s) is dropped, the
-/// connection is closed as by [`close`](Self::close) with code 0: in the background, after what was accepted for
-/// sending has been answered.
+/// Clones are handles of the same connection, and everything that belongs to it holds one: its [`Channel`]s, the halves of
+/// its streams, and each [`Message`] that is not answered yet. They keep it open. When the last is dropped, the connection
+/// is closed as by [`close`](Self::close) with code 0: in the background, after what was accepted for sending has been
+/// answered. So a task may be given a message alone, and drops the connection with it.
 ///
 /// ```
 /// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
@@ -85,7 +86,7 @@ impl Connection {
     /// Where the peer's packets come from and ours go to. It changes when the peer's address does and the new one has
     /// proven to be the peer's.
     pub fn remote_address(&self) -> SocketAddr {
-        self.shared().look(|state| state.remote())
+        self.shared().look(|state| state.path().remote)
     }
 
     /// The cryptography in use.
@@ -139,7 +140,8 @@ impl Connection {
     }
 
     /// Opens a byte stream, for both directions. The peer [accepts](Self::accept_stream) it when something was written,
-    /// or the stream finished or reset. Waits while as many streams of this side are open as may be, 256.
+    /// or the stream finished or reset. Waits while as many streams of this side are open as may be, 256, or the peer has yet
+    /// to hear of very many that were given up.
     ///
     /// # Errors
     /// Why the connection has ended.
@@ -251,17 +253,41 @@ impl Connection {
 
     /// Closes the connection and waits until that is done.
     ///
-    /// What was accepted for sending before is still sent, and answered by the peer's application; then the peer is
-    /// told `code` (for programs) and `reason` (for people, cut to [`MAX_REASON`](crate::frame::MAX_REASON) bytes) in
-    /// a sealed payload, repeated until it confirms. Nothing new is accepted meanwhile. Yields
-    /// [`CloseReason::Local`] when everything was answered, and otherwise what came between: the peer closed first, or
-    /// stopped answering.
+    /// What was accepted for sending before is still sent, and answered by the peer's application; and each [`Message`] that
+    /// this side's application has taken can still be answered. Then the peer is told `code` (for programs) and `reason`
+    /// (for people, cut to [`MAX_REASON`](crate::frame::MAX_REASON) bytes) in a sealed payload, repeated until it confirms.
+    /// Nothing new is accepted meanwhile. Yields [`CloseReason::Local`] when everything was answered, and otherwise what came
+    /// between: the peer closed first, or stopped answering.
+    ///
+    /// It waits for [`give_up_after`](crate::Builder::give_up_after) at most after the last answer of the peer, also for
+    /// messages that are held here. So drop or answer those of your own task first: they would be waited for in vain.
+    /// [`abort`](Self::abort) does not wait.
     ///
     /// # Cancel safety
     /// Closing starts with the first poll, and goes on in the background when this is dropped.
     pub async fn close(&self, code: u32, reason: &[u8]) -> CloseReason {
         self.shared().close(code, reason);
         self.closed().await
+    }
+
+    /// Ends the connection at once: what was accepted for sending and is not answered is given up, and so is what the peer
+    /// waits for. Where that matters, [`close`](Self::close); this is for a peer that is not worth waiting for, or a close
+    /// that takes too long. It is [`CloseReason::Aborted`] from now on.
+    ///
+    /// The peer is told `code` and `reason` as by `close`: it sees no difference. That goes on in the background until the
+    /// peer confirms, for some round trips at most; [`Endpoint::wait_idle`](crate::Endpoint::wait_idle) waits for it.
+    /// Without effect on a connection that has ended.
+    ///
+    /// ```
+    /// # async fn example(connection: zssp::Connection) {
+    /// use std::time::Duration;
+    /// if tokio::time::timeout(Duration::from_secs(5), connection.close(0, b"done")).await.is_err() {
+    ///     connection.abort(1, b"no time left");
+    /// }
+    /// # }
+    /// ```
+    pub fn abort(&self, code: u32, reason: &[u8]) {
+        self.shared().abort(code, reason);
     }
 
     /// Agrees with the peer on a new key now; without this it happens once an hour, and after so many packets as one key

@@ -1,14 +1,12 @@
 //! A payload about to be sealed: a short head, and the application's bytes uncopied.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use seqex::encoding::{AckWriter, ChannelId};
 use seqex::{Ack, AckKind, SeqEx, SeqNo};
 
 use super::flight::{FRAGMENT_OVERHEAD, PAYLOAD_OVERHEAD};
 use crate::frame::{self, CHUNK_OVERHEAD, Group, Token};
-use crate::link::MAX_SEND;
+use crate::link::{MAX_SEND, Path};
 
 /// Bytes of acknowledgements that travel in one payload at most: ten ranges at the least.
 const ACKS_LEN: usize = 112;
@@ -25,19 +23,19 @@ pub(super) struct Outgoing {
     head: [u8; HEAD_LEN],
     head_len: usize,
     body: Bytes,
-    to: Option<SocketAddr>,
+    path: Option<Path>,
     /// Bytes of its datagrams at most, if that is settled.
     mtu: Option<usize>,
 }
 
 impl Outgoing {
     pub(super) fn new(body: Bytes) -> Self {
-        Self { head: [0; HEAD_LEN], head_len: 0, body, to: None, mtu: None }
+        Self { head: [0; HEAD_LEN], head_len: 0, body, path: None, mtu: None }
     }
 
-    /// A short payload for another address than the peer's.
-    pub(super) fn aside(to: Option<SocketAddr>, frame: &[u8]) -> Self {
-        Self { to, ..Self::new(Bytes::new()).start(frame) }
+    /// A short payload for another path than the connection's.
+    pub(super) fn aside(path: Option<Path>, frame: &[u8]) -> Self {
+        Self { path, ..Self::new(Bytes::new()).start(frame) }
     }
 
     //= ZSSP-LIV-05  a token, and zeros that make a datagram of that size
@@ -64,9 +62,9 @@ impl Outgoing {
         self.mtu
     }
 
-    /// Where it goes, if not to the peer's address.
-    pub(super) fn to(&self) -> Option<SocketAddr> {
-        self.to
+    /// Where it goes, if not the way that the connection's payloads go.
+    pub(super) fn path(&self) -> Option<Path> {
+        self.path
     }
 
     /// The start of a payload with frames of the exchanges of `group`.

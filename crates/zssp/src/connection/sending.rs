@@ -9,7 +9,6 @@
 //! The [driver](super::driver) of the connection does all rounds where there is little to do. While more waits than fits a
 //! round, others help.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
@@ -20,7 +19,7 @@ use super::state::Step;
 use crate::clock;
 use crate::endpoint::SEND_BATCH;
 use crate::error::CloseReason;
-use crate::link::SendBatch;
+use crate::link::{Path, SendBatch};
 use crate::turns::{Turn, sealed_at_once};
 
 /// How much may yet go in a round.
@@ -95,7 +94,7 @@ impl Senders {
 pub(super) struct Round {
     datagrams: Taken,
     turn: Turn,
-    remote: SocketAddr,
+    path: Path,
     /// For payloads that have none of their own.
     mtu: usize,
     step: Step,
@@ -127,8 +126,8 @@ impl Round {
             let hired = (more || budget.is_spent()) && shared.senders.hire();
             // Alone, the driver sends one round before it chooses the next.
             let turn = if shared.senders.are_several() { state.departures.join() } else { Turn::default() };
-            let (remote, mtu) = (state.remote(), state.mtu());
-            (Self { datagrams, turn, remote, mtu, step, more }, hired)
+            let (path, mtu) = (state.path(), state.mtu());
+            (Self { datagrams, turn, path, mtu, step, more }, hired)
         });
         if hired {
             shared.endpoint.runtime.spawn(Helper(shared.clone()).run());
@@ -152,18 +151,18 @@ impl Round {
 
     async fn seal_and_flush(&mut self, shared: &Shared, payloads: &mut Vec<Outgoing>) {
         let endpoint = &shared.endpoint;
-        let mut to = self.remote;
+        let mut path = self.path;
         let mut batch = endpoint.batches.take();
         for payload in payloads.drain(..) {
-            let address = payload.to().unwrap_or(self.remote);
-            if address != to {
-                self.flush(shared, &mut batch, to).await;
-                to = address;
+            let next = payload.path().unwrap_or(self.path);
+            if next != path {
+                self.flush(shared, &mut batch, path).await;
+                path = next;
             }
             let sealed = match seal(shared, &payload, self.mtu, &mut batch) {
                 // An empty batch has room for the largest payload, so the second time is the last.
                 Sealing::Full => {
-                    self.flush(shared, &mut batch, to).await;
+                    self.flush(shared, &mut batch, path).await;
                     seal(shared, &payload, self.mtu, &mut batch)
                 }
                 sealed => sealed,
@@ -172,13 +171,13 @@ impl Round {
                 shared.handle_session_end(reason);
             }
         }
-        self.flush(shared, &mut batch, to).await;
+        self.flush(shared, &mut batch, path).await;
         endpoint.batches.put(batch);
     }
 
-    async fn flush(&mut self, shared: &Shared, batch: &mut SendBatch, to: SocketAddr) {
+    async fn flush(&mut self, shared: &Shared, batch: &mut SendBatch, path: Path) {
         self.turn.come().await;
-        let refused = batch.flush(&*shared.endpoint.link, to).await;
+        let refused = batch.flush(&*shared.endpoint.link, path).await;
         shared.endpoint.counters.send_errors.add(refused);
     }
 }

@@ -1,6 +1,5 @@
 //! What everyone who has to do with one connection shares.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +13,7 @@ use crate::clock;
 use crate::endpoint;
 use crate::error::CloseReason;
 use crate::frame;
+use crate::link::Path;
 use crate::sync::{RankedMutex, rank};
 
 /// A connection, seen from inside.
@@ -39,9 +39,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(endpoint: Arc<endpoint::Shared>, session: Session, remote: SocketAddr) -> Self {
+    pub(crate) fn new(endpoint: Arc<endpoint::Shared>, session: Session, path: Path) -> Self {
         let settings = endpoint.config.connection_settings();
-        let state = State::new(clock::now(), settings, remote, session.role(), endpoint.config.controller());
+        let state = State::new(clock::now(), settings, path, session.role(), endpoint.config.controller());
         Self {
             session,
             settings,
@@ -84,6 +84,11 @@ impl Shared {
         // First, since it is the state's change that the driver is told of.
         self.datagrams.close();
         self.with(|state, effects| state.close(clock::now(), code, reason, effects));
+    }
+
+    /// Closes at once.
+    pub(super) fn abort(&self, code: u32, reason: &[u8]) {
+        self.with(|state, effects| state.abort(clock::now(), code, reason, effects));
     }
 
     /// Draws a token where no lock is held; one that cannot be drawn is asked for again.
@@ -135,8 +140,8 @@ impl Shared {
         if streams {
             self.streams.notify_one();
         }
-        if let Some(address) = moved {
-            self.session.set_address(Address::from(address));
+        if let Some(path) = moved {
+            self.session.set_address(Address::from(path));
         }
         if openings {
             self.openings.notify_one();
@@ -178,7 +183,7 @@ impl Inbound {
 
     /// Takes in an authentic payload, and where its last fragment came from, if that is known. Its memory is kept, and
     /// replaced, where that is cheaper than a copy.
-    pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<SocketAddr>, payload: &mut Vec<u8>) {
+    pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<Path>, payload: &mut Vec<u8>) {
         let memory = self.shared.endpoint.buffers.lend(payload);
         let bytes = memory.as_deref().unwrap_or(payload);
         match Incoming::read(Body { bytes, memory: memory.as_ref() }, from) {
@@ -194,8 +199,8 @@ impl Inbound {
         }
     }
 
-    /// Notes that a datagram has come, for the state to be told once for all that came from the same address.
-    fn hear(&mut self, now: Instant, from: Option<SocketAddr>, len: usize) {
+    /// Notes that a datagram has come, for the state to be told once for all that came by the same path.
+    fn hear(&mut self, now: Instant, from: Option<Path>, len: usize) {
         if self.heard.as_ref().is_some_and(|(_, heard)| heard.from != from) {
             self.tell_state();
         }

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::Connection;
 use super::shared::Shared;
 use super::state::{GATHERED, Written};
+use crate::clock;
 use crate::error::{ReadError, ReadToEndError, WriteError};
 use crate::frame::{CHUNK_OVERHEAD, LaneId, StreamId};
 use crate::wait::until;
@@ -92,7 +93,7 @@ impl SendStream {
     /// [`WriteError::Finished`] when it is finished and read, or reset; [`WriteError::Stopped`] when the peer has
     /// stopped it.
     pub fn reset(&mut self, code: u32) -> Result<(), WriteError> {
-        self.shared().with(|state, effects| state.reset(self.id, code, effects))
+        self.shared().with(|state, effects| state.reset(clock::now(), self.id, code, effects))
     }
 
     /// Waits until the peer has read everything of the finished stream (`Ok`), or will not.

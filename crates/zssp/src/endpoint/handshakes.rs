@@ -3,7 +3,6 @@
 //! Steps wait for their turn in the [`Queue`](super::queue::Queue). Those that the network asks for are dropped where it
 //! has no place for them; what this side asks for (connecting, accepting, timers) always waits.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
@@ -16,6 +15,7 @@ use crate::clock;
 use crate::connection::{self, Connection, Inbound};
 use crate::error::{CloseReason, ConnectError};
 use crate::event::EndpointEvent;
+use crate::link::Path;
 
 /// The connection that a step made, if it made one nobody else waits for, or why it did not. For a step that makes none
 /// anyway, what went wrong with it is nobody's business.
@@ -108,10 +108,10 @@ impl Shared {
             }
         }
         for transmit in outbox.transmits.drain(..) {
-            let Some(to) = transmit.to().socket_addr() else { continue };
+            let Some(path) = transmit.to().path() else { continue };
             for (run, segment) in transmit.runs() {
                 // A full socket loses a handshake packet like a full network does: it is sent again.
-                let sent = self.link.send_or_lose(to, run, segment);
+                let sent = self.link.send_or_lose(path, run, segment);
                 self.counters.send_errors.add(u64::from(!sent));
             }
         }
@@ -136,9 +136,9 @@ impl Shared {
     }
 
     /// Sends a challenge back; one that a full socket loses is as if the network had lost it.
-    pub(super) fn send_challenge(&self, to: SocketAddr, challenge: &[u8]) {
+    pub(super) fn send_challenge(&self, path: Path, challenge: &[u8]) {
         self.counters.challenges.add(1);
-        let sent = self.link.send_or_lose(to, challenge, challenge.len());
+        let sent = self.link.send_or_lose(path, challenge, challenge.len());
         self.counters.send_errors.add(u64::from(!sent));
     }
 
@@ -165,12 +165,12 @@ impl Shared {
     /// Makes the connection. Yields it unless an attempt waits for it.
     fn established(self: &Arc<Self>, session: Session) -> Option<Connection> {
         let id = session.id();
-        let Some(remote) = session.address().socket_addr() else {
-            // Only UDP addresses are ever handed to the context.
+        let Some(path) = session.address().path() else {
+            // Only socket addresses are ever handed to the context.
             self.context.close(id);
             return None;
         };
-        let shared = Arc::new(connection::Shared::new(self.clone(), session, remote));
+        let shared = Arc::new(connection::Shared::new(self.clone(), session, path));
         self.table.insert(&shared);
         if shared.session.has_ended() {
             // Another thread may have brought the news when there was nobody to tell. So soon, only one thing is likely.

@@ -126,7 +126,7 @@ impl Incoming {
 pub(super) fn explain(fault: Fault) -> ConnectError {
     match fault {
         Fault::Forged => ConnectError::OtherName,
-        Fault::Full => ConnectError::TooManySessions,
+        Fault::TooManySessions => ConnectError::TooManySessions,
         Fault::Provider => ConnectError::Local(fault.to_string().into()),
         Fault::Superseded => ConnectError::Replaced,
         Fault::Unsettled => ConnectError::Unsettled,

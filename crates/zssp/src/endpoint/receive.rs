@@ -8,7 +8,7 @@
 //!    datagrams pass it by.
 //! 4. Once per batch and connection: whoever waits is woken.
 
-use std::net::SocketAddr;
+use std::io;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::Shared;
 use super::book::Early;
 use crate::clock;
 use crate::connection::Inbound;
-use crate::link::ReceiveBatch;
+use crate::link::{Path, ReceiveBatch};
 use crate::turns::{Turn, opened_early};
 
 /// The pause after the system failed to receive, so that a failure that stays does not burn a core.
@@ -51,10 +51,15 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>
             _ = stop.wait_for(|stop| *stop) => return,
             next = next => next,
         };
-        if received.is_err() {
+        if let Err(error) = received {
             shared.counters.receive_errors.add(1);
-            tokio::time::sleep(AFTER_ERROR).await;
-            kept = Some(reading);
+            // Before the pause, so that a failure that was the only one does not keep the others from reading.
+            drop(reading);
+            if is_echo(&error) {
+                to_the_back().await;
+            } else {
+                tokio::time::sleep(AFTER_ERROR).await;
+            }
             continue;
         }
         if batch.len() >= LARGE && shared.config.receive_tasks > 1 {
@@ -69,6 +74,12 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>
         // Those who were woken may be waiting for this very thread.
         to_the_back().await;
     }
+}
+
+/// Whether it is only what became of a datagram of ours: some systems, Windows among them, have a socket that receives tell
+/// that nobody has the port it went to. Anybody can bring that about, at will.
+fn is_echo(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
 }
 
 /// Lets the tasks that are ready run first. Unlike tokio's `yield_now` this does not wait for the runtime to look at the
@@ -120,10 +131,10 @@ impl Spares {
     }
 }
 
-/// An authentic payload, and where its last fragment came from, if that is known.
+/// An authentic payload, and the path its last fragment came by, if that is known.
 struct Opened {
     session: (SessionId, Incarnation),
-    from: Option<SocketAddr>,
+    from: Option<Path>,
     payload: Vec<u8>,
 }
 
@@ -212,7 +223,7 @@ impl<'a> Batch<'a> {
         self.shared.counters.faults.add(faults);
     }
 
-    fn take(&mut self, received: Result<Step, Fault>, from: Option<SocketAddr>) -> Outcome {
+    fn take(&mut self, received: Result<Step, Fault>, from: Option<Path>) -> Outcome {
         match received {
             Ok(Step::Payload(session)) => self.opened(session, from),
             Ok(Step::Other(Received::Handshake(handshake))) => self.shared.try_submit(handshake),
@@ -228,18 +239,13 @@ impl<'a> Batch<'a> {
     }
 
     /// The buffer holds a payload.
-    fn opened(&mut self, session: (SessionId, Incarnation), from: Option<SocketAddr>) {
+    fn opened(&mut self, session: (SessionId, Incarnation), from: Option<Path>) {
         let payload = std::mem::replace(&mut self.desk.buffer, self.desk.spares.take());
         self.desk.opened.push(Opened { session, from, payload });
         self.deliver_due();
     }
 
-    fn deliver(
-        &mut self,
-        session: (SessionId, Incarnation),
-        from: Option<SocketAddr>,
-        payload: &mut Vec<u8>,
-    ) {
+    fn deliver(&mut self, session: (SessionId, Incarnation), from: Option<Path>, payload: &mut Vec<u8>) {
         if self.inbound.as_ref().is_none_or(|inbound| !inbound.is_of(session)) {
             self.inbound = self.find(session);
         }

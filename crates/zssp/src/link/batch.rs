@@ -1,10 +1,9 @@
-//! Sealed packets on their way to one address, gathered so that few system calls send them.
+//! Sealed packets on their way by one path, gathered so that few system calls send them.
 
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 
-use super::Link;
+use super::{Link, Path};
 
 /// A buffer of datagrams in runs of equal size.
 ///
@@ -54,10 +53,10 @@ impl SendBatch {
     /// refused.
     ///
     /// Cancel safe: what was not sent is sent by the next call.
-    pub(crate) async fn flush(&mut self, link: &dyn Link, to: SocketAddr) -> u64 {
+    pub(crate) async fn flush(&mut self, link: &dyn Link, path: Path) -> u64 {
         let mut refused = 0;
         while let Some(run) = self.runs.get_mut(self.sent) {
-            let sent = match link.try_send(to, &self.memory[run.bytes.clone()], run.segment) {
+            let sent = match link.try_send(path, &self.memory[run.bytes.clone()], run.segment) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => match link.writable().await {
                     Ok(()) => continue,
                     Err(e) => Err(e),
@@ -119,7 +118,7 @@ mod tests {
             batch.tail()[..len].fill(fill);
             batch.push(len, segment);
         }
-        assert_eq!(batch.flush(&link, peer.local_addr().unwrap()).await, 0);
+        assert_eq!(batch.flush(&link, peer.local_addr().unwrap().into()).await, 0);
         let mut buffer = [0; 2000];
         for (fill, len) in [(1, 100), (1, 100), (1, 50), (2, 100), (3, 100), (4, 70)] {
             let (received, _) = peer.recv_from(&mut buffer).unwrap();

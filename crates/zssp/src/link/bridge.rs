@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::{Link, MAX_SEND, ReceiveBatch, Wakers};
+use super::{Link, MAX_SEND, Path, ReceiveBatch, Wakers};
 use crate::sync::{RankedMutex, rank};
 
 /// A link for those who own the packets: a loop with threads of its own reads and writes them, in whatever way, and an
@@ -43,8 +43,8 @@ use crate::sync::{RankedMutex, rank};
 /// fn write(socket: &UdpSocket, carrier: &Carrier) {
 ///     let mut out = Outgoing::new();
 ///     while carrier.transmit(&mut out, None).is_ok() {
-///         for (to, datagram) in out.datagrams() {
-///             let _ = socket.send_to(datagram, to);
+///         for (path, datagram) in out.datagrams() {
+///             let _ = socket.send_to(datagram, path.remote);
 ///         }
 ///     }
 /// }
@@ -114,11 +114,12 @@ impl Bridge {
 }
 
 impl Carrier {
-    /// Copies a datagram that came from `from` to where it will be opened. Never waits.
+    /// Copies a datagram that came by `path` to where it will be opened. Never waits. The sender's address is enough of a
+    /// path for a loop whose answers may leave from any address.
     ///
     /// # Errors
     /// See [`NotTaken`]: the datagram is dropped, as the network may drop it.
-    pub fn receive(&self, from: SocketAddr, datagram: &[u8]) -> Result<(), NotTaken> {
+    pub fn receive(&self, path: impl Into<Path>, datagram: &[u8]) -> Result<(), NotTaken> {
         {
             let mut state = self.0.0.inward.state.lock();
             if state.closed {
@@ -126,7 +127,7 @@ impl Carrier {
             }
             let room = state.batch.room().get_mut(..datagram.len()).ok_or(NotTaken::Full)?;
             room.copy_from_slice(datagram);
-            state.batch.push(from, datagram.len(), datagram.len());
+            state.batch.push(path, datagram.len(), datagram.len());
         }
         self.0.0.inward.readers.wake();
         Ok(())
@@ -188,8 +189,8 @@ impl Outgoing {
         Self::default()
     }
 
-    /// Each datagram, in order, with its receiver's address.
-    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+    /// Each datagram, in order, with the path that it is to take.
+    pub fn datagrams(&self) -> impl Iterator<Item = (Path, &[u8])> {
         self.0.datagrams()
     }
 }
@@ -219,7 +220,7 @@ impl Link for Bridge {
         self.mtu
     }
 
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
         let outward = &self.queues.outward;
         let taken = {
             let mut state = outward.state.lock();
@@ -230,7 +231,7 @@ impl Link for Bridge {
             // Whole datagrams.
             let len = if room.len() < run.len() { room.len() - room.len() % segment } else { run.len() };
             room[..len].copy_from_slice(&run[..len]);
-            state.batch.push(to, len, segment);
+            state.batch.push(path, len, segment);
             len
         };
         if taken == 0 {
@@ -309,7 +310,7 @@ mod tests {
             Poll::Ready(received) => received.unwrap(),
             Poll::Pending => return Vec::new(),
         }
-        batch.datagrams().map(|(from, datagram)| (from.port(), datagram.to_vec())).collect()
+        batch.datagrams().map(|(path, datagram)| (path.remote.port(), datagram.to_vec())).collect()
     }
 
     #[test]
@@ -342,13 +343,14 @@ mod tests {
         assert!(carrier.poll_transmit(&mut cx, &mut out).is_pending());
         let run = vec![9; 150_000];
         let mut bytes = 0;
-        while let Ok(sent) = bridge.try_send(address(2), &run, 1500) {
+        while let Ok(sent) = bridge.try_send(address(2).into(), &run, 1500) {
             assert!(sent > 0 && sent % 1500 == 0);
             bytes += sent;
         }
         assert!(bridge.poll_writable(&mut cx).is_pending());
         assert_eq!(carrier.transmit(&mut out, Some(Duration::ZERO)), Ok(()));
-        let datagrams: Vec<_> = out.datagrams().map(|(to, datagram)| (to.port(), datagram.len())).collect();
+        let datagrams: Vec<_> =
+            out.datagrams().map(|(path, datagram)| (path.remote.port(), datagram.len())).collect();
         assert_eq!(datagrams, vec![(2, 1500); bytes / 1500]);
         assert!(bridge.poll_writable(&mut cx).is_ready());
         carrier.transmit(&mut out, Some(Duration::ZERO)).unwrap();
@@ -368,7 +370,7 @@ mod tests {
     fn without_a_carrier_nobody_waits_for_room() {
         let (bridge, carrier) = Bridge::new(address(1), 1500);
         let (run, woken) = (vec![9; 150_000], Arc::new(Woken::default()));
-        while bridge.try_send(address(2), &run, 1500).is_ok() {}
+        while bridge.try_send(address(2).into(), &run, 1500).is_ok() {}
         let waker = Waker::from(woken.clone());
         assert!(bridge.poll_writable(&mut Context::from_waker(&waker)).is_pending());
         drop(carrier.clone());
@@ -376,7 +378,7 @@ mod tests {
         drop(carrier);
         assert!(woken.0.load(Ordering::SeqCst));
         assert!(bridge.poll_writable(&mut Context::from_waker(&waker)).is_ready());
-        let refused = bridge.try_send(address(2), &run, 1500).unwrap_err();
+        let refused = bridge.try_send(address(2).into(), &run, 1500).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
     }
 
@@ -392,7 +394,7 @@ mod tests {
                 got
             });
             for _ in 0..100 {
-                assert_eq!(bridge.try_send(address(2), &[1; 10], 10).unwrap(), 10);
+                assert_eq!(bridge.try_send(address(2).into(), &[1; 10], 10).unwrap(), 10);
                 thread::yield_now();
             }
             drop(bridge);

@@ -15,7 +15,7 @@ use zssp_ethernet::{
     Sender,
 };
 
-use super::{Link, ReceiveBatch, Wakers};
+use super::{Link, Path, ReceiveBatch, Wakers};
 use crate::sync::{RankedMutex, rank};
 
 /// An interface of raw Ethernet frames, on the runtime. Clones are handles of the same.
@@ -169,8 +169,8 @@ impl Link for Ethernet {
         Self::mac(to).is_some_and(|mac| self.address(mac) == to)
     }
 
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
-        let mac = Self::mac(to).ok_or(io::ErrorKind::InvalidInput)?;
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
+        let mac = Self::mac(path.remote).ok_or(io::ErrorKind::InvalidInput)?;
         let sent = self.0.writable.try_io(Interest::WRITABLE, |_| {
             self.0.sender.try_send(mac, run, segment).map_err(|error| match error {
                 SendError::System(error) => error,

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Link, ReceiveBatch, Wakers};
+use super::{Link, Path, ReceiveBatch, Wakers};
 use crate::sync::{RankedMutex, rank};
 
 /// Bytes that may be under way to one address. What comes on top is lost.
@@ -278,7 +278,8 @@ impl Link for MemoryLink {
         super::MAX_SEND
     }
 
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
+        let to = path.remote;
         let now = Instant::now();
         let readers = {
             let mut state = self.network.0.lock();
@@ -368,13 +369,13 @@ mod tests {
         let network = Network::new(5, conditions);
         let (here, there) = (network.attach(address(1)).unwrap(), network.attach(address(2)).unwrap());
         let run: Vec<u8> = (0..count).flat_map(u16::to_be_bytes).collect();
-        assert_eq!(here.try_send(address(2), &run, 2).unwrap(), run.len());
+        assert_eq!(here.try_send(address(2).into(), &run, 2).unwrap(), run.len());
         let (start, there, mut seen) = (Instant::now(), &there as &dyn Link, Vec::new());
         let mut batch = ReceiveBatch::new();
         while network.stats().bytes_under_way > 0 {
             there.receive(&mut batch).await.unwrap();
             seen.extend(batch.datagrams().map(|(from, datagram)| {
-                assert_eq!(from, address(1));
+                assert_eq!(from, address(1).into());
                 (u16::from_be_bytes([datagram[0], datagram[1]]), start.elapsed())
             }));
         }
@@ -421,15 +422,15 @@ mod tests {
         let network = Network::new(5, Conditions::default());
         let [a, b] = [1, 2].map(|last| network.attach(address(last)).unwrap());
         network.translate(address(1), address(7));
-        b.try_send(address(1), b"inside", 6).unwrap();
-        b.try_send(address(7), b"outside", 7).unwrap();
-        a.try_send(address(2), b"back", 4).unwrap();
+        b.try_send(address(1).into(), b"inside", 6).unwrap();
+        b.try_send(address(7).into(), b"outside", 7).unwrap();
+        a.try_send(address(2).into(), b"back", 4).unwrap();
         let mut batch = ReceiveBatch::new();
         (&a as &dyn Link).receive(&mut batch).await.unwrap();
         let seen: Vec<_> = batch.datagrams().map(|(from, datagram)| (from, datagram.to_vec())).collect();
-        assert_eq!(seen, [(address(2), b"outside".to_vec())]);
+        assert_eq!(seen, [(address(2).into(), b"outside".to_vec())]);
         (&b as &dyn Link).receive(&mut batch).await.unwrap();
-        assert!(batch.datagrams().all(|(from, _)| from == address(7)));
+        assert!(batch.datagrams().all(|(from, _)| from == address(7).into()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -443,10 +444,10 @@ mod tests {
         let network = Network::new(5, Conditions::default());
         let (here, there) = (network.attach(address(1)).unwrap(), network.attach(address(2)).unwrap());
         assert_eq!(network.attach(address(2)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        here.try_send(address(2), b"late", 4).unwrap();
+        here.try_send(address(2).into(), b"late", 4).unwrap();
         drop(there);
         assert_eq!(network.stats().bytes_under_way, 0);
-        here.try_send(address(2), b"nobody", 6).unwrap();
+        here.try_send(address(2).into(), b"nobody", 6).unwrap();
         assert_eq!((network.stats().sent, network.stats().lost), (2, 1));
         network.attach(address(2)).unwrap();
     }
@@ -457,7 +458,7 @@ mod tests {
         let (here, _there) = (network.attach(address(1)).unwrap(), network.attach(address(2)).unwrap());
         let run = vec![0; 1 << 16];
         for _ in 0..2 * QUEUE / run.len() {
-            here.try_send(address(2), &run, 1 << 15).unwrap();
+            here.try_send(address(2).into(), &run, 1 << 15).unwrap();
         }
         let stats = network.stats();
         assert!(stats.lost > 0 && stats.bytes_under_way <= QUEUE + (1 << 16), "{stats:?}");

@@ -32,6 +32,7 @@ pub use receive::ReceiveBatch;
 pub(crate) use udp::MAX_SEND;
 pub use udp::Udp;
 pub use wakers::Wakers;
+pub use zssp_proto::Path;
 
 /// What UDP carries over Ethernet and IPv4.
 const ETHERNET_V4: usize = 1472;
@@ -53,7 +54,7 @@ const ETHERNET_V6: usize = 1452;
 /// use std::io;
 /// use std::net::SocketAddr;
 /// use std::task::{Context, Poll};
-/// use zssp::link::{Link, ReceiveBatch};
+/// use zssp::link::{Link, Path, ReceiveBatch};
 ///
 /// /// Takes everything and delivers nothing.
 /// struct BlackHole;
@@ -65,7 +66,7 @@ const ETHERNET_V6: usize = 1452;
 ///     fn mtu(&self) -> usize {
 ///         1500
 ///     }
-///     fn try_send(&self, _to: SocketAddr, run: &[u8], _segment: usize) -> io::Result<usize> {
+///     fn try_send(&self, _path: Path, run: &[u8], _segment: usize) -> io::Result<usize> {
 ///         Ok(run.len())
 ///     }
 ///     fn poll_writable(&self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -98,10 +99,14 @@ pub trait Link: Send + Sync + 'static {
     /// out: at least one datagram, and only whole ones. `run` is not empty, and `segment` neither zero nor more than
     /// [`mtu`](Self::mtu).
     ///
+    /// They go to `path.remote`. If they answer what came here, `path` is as that was
+    /// [pushed](ReceiveBatch::push), so that a link with several local addresses has them leave from the one that the peer
+    /// knows; if this side speaks first, `path.local_ip` is `None`.
+    ///
     /// # Errors
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) while there is no room: the caller waits with
     /// [`poll_writable`](Self::poll_writable). After any other error the rest of the run is taken for lost.
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize>;
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize>;
 
     /// Waits until [`try_send`](Self::try_send) may succeed again.
     ///
@@ -112,7 +117,9 @@ pub trait Link: Send + Sync + 'static {
     /// Waits for datagrams and puts as many into `batch`, which is empty, as there are and find room.
     ///
     /// # Errors
-    /// They are counted, and the endpoint asks again after a pause of 10 milliseconds.
+    /// They are counted, and who asked asks again after a pause of 10 milliseconds: at once after
+    /// [`ConnectionRefused`](io::ErrorKind::ConnectionRefused) and [`ConnectionReset`](io::ErrorKind::ConnectionReset), which
+    /// say that a datagram found nobody.
     fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>>;
 }
 
@@ -129,9 +136,9 @@ impl dyn Link {
     }
 
     /// Sends what the link takes at once. Whatever it does not is lost, as the network may lose it, and `false` says so.
-    pub(crate) fn send_or_lose(&self, to: SocketAddr, mut run: &[u8], segment: usize) -> bool {
+    pub(crate) fn send_or_lose(&self, path: Path, mut run: &[u8], segment: usize) -> bool {
         while !run.is_empty() {
-            match self.try_send(to, run, segment) {
+            match self.try_send(path, run, segment) {
                 Ok(sent @ 1..) => run = run.get(sent..).unwrap_or_default(),
                 Ok(0) | Err(_) => return false,
             }

@@ -1,6 +1,6 @@
 //! Received datagrams.
 
-use std::net::SocketAddr;
+use super::Path;
 
 /// Runs of datagrams in a batch, at most: so many small ones take no more memory than few large ones.
 const BATCH_RUNS: usize = 1024;
@@ -25,7 +25,7 @@ pub struct ReceiveBatch {
 
 #[derive(Debug)]
 struct Run {
-    from: SocketAddr,
+    path: Path,
     start: usize,
     len: usize,
     segment: usize,
@@ -51,17 +51,18 @@ impl ReceiveBatch {
         &mut self.memory[start..]
     }
 
-    /// The first `len` bytes of [`room`](Self::room) are datagrams from `from`, `segment` bytes each; the last may be
-    /// shorter. What is more than there is room for is not taken.
-    pub fn push(&mut self, from: SocketAddr, len: usize, segment: usize) {
+    /// The first `len` bytes of [`room`](Self::room) are datagrams that came by `path`, `segment` bytes each; the last may
+    /// be shorter. What is more than there is room for is not taken. Where answers may leave from any address, the
+    /// sender's is enough of a path.
+    pub fn push(&mut self, path: impl Into<Path>, len: usize, segment: usize) {
         let len = len.min(self.room().len());
-        self.push_at(self.end, from, len, segment);
+        self.push_at(self.end, path.into(), len, segment);
     }
 
     /// The same for a run that begins somewhere else, behind all that are there.
-    pub(super) fn push_at(&mut self, start: usize, from: SocketAddr, len: usize, segment: usize) {
+    pub(super) fn push_at(&mut self, start: usize, path: Path, len: usize, segment: usize) {
         if len > 0 {
-            self.runs.push(Run { from, start, len, segment: segment.max(1) });
+            self.runs.push(Run { path, start, len, segment: segment.max(1) });
             self.end = start + len;
         }
     }
@@ -87,17 +88,19 @@ impl ReceiveBatch {
         self.runs.iter().map(|run| run.len).sum()
     }
 
-    /// Each datagram received, in order, with its sender's address: for whoever uses or tests a link without an endpoint.
-    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+    /// Each datagram received, in order, with the path it came by: for whoever uses or tests a link without an endpoint.
+    pub fn datagrams(&self) -> impl Iterator<Item = (Path, &[u8])> {
         self.runs.iter().flat_map(|run| {
             let bytes = &self.memory[run.start..run.start + run.len];
-            bytes.chunks(run.segment).map(|datagram| (run.from, datagram))
+            bytes.chunks(run.segment).map(|datagram| (run.path, datagram))
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn address(port: u16) -> SocketAddr {
@@ -112,7 +115,7 @@ mod tests {
             batch.push(address(port.into()), len, segment);
         }
         let seen: Vec<_> =
-            batch.datagrams().map(|(from, datagram)| (from.port(), datagram.to_vec())).collect();
+            batch.datagrams().map(|(path, datagram)| (path.remote.port(), datagram.to_vec())).collect();
         assert_eq!(seen, [(1, vec![1; 100]), (1, vec![1; 100]), (1, vec![1; 50]), (3, vec![3; 7])]);
         batch.clear();
         assert_eq!(batch.datagrams().count(), 0);

@@ -2,9 +2,11 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod provider;
+pub(crate) mod router;
 pub(crate) mod simulation;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use zssp::{Builder, Connection, Endpoint, SecretKey};
@@ -27,8 +29,17 @@ pub(crate) async fn endpoint() -> Endpoint {
 
 /// A connection between two endpoints: the client's end and the server's.
 pub(crate) async fn connect(client: &Endpoint, server: &Endpoint) -> (Connection, Connection) {
+    connect_to(server.local_addr(), client, server).await
+}
+
+/// The same, with the server at `address`.
+pub(crate) async fn connect_to(
+    address: SocketAddr,
+    client: &Endpoint,
+    server: &Endpoint,
+) -> (Connection, Connection) {
     let accept = async { server.accept().await.unwrap().accept().await.unwrap() };
-    let connect = async { client.connect(server.local_addr(), server.public_key()).await.unwrap() };
+    let connect = async { client.connect(address, server.public_key()).await.unwrap() };
     tokio::join!(connect, accept)
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use zssp::link::memory::{Conditions, MemoryLink, Network};
-use zssp::link::{Link, ReceiveBatch};
+use zssp::link::{Link, Path, ReceiveBatch};
 use zssp::proto::{Fingerprint, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap};
 use zssp::{Builder, Connection, Endpoint, MemoryStore, SecretKey};
 
@@ -59,8 +59,8 @@ impl<F: Fn(&[u8]) -> bool + Send + Sync + 'static> Link for Filtered<F> {
         self.link.mtu()
     }
 
-    fn try_send(&self, to: SocketAddr, run: &[u8], segment: usize) -> io::Result<usize> {
-        if (self.lets)(run) { self.link.try_send(to, run, segment) } else { Ok(run.len()) }
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
+        if (self.lets)(run) { self.link.try_send(path, run, segment) } else { Ok(run.len()) }
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

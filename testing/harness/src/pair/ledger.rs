@@ -12,7 +12,7 @@ const REASSEMBLY: Duration = Duration::from_millis(4900);
 /// What becomes of payloads: each has a number, and must be delivered once, whole, to the other side, unless
 /// - the network has lost or changed every copy of one of its datagrams, or
 /// - when one of its datagrams arrived, the receiver did not have the session in which it was sent: its process had
-///   died since, or had not yet read the packet that opens the session on its side, or the session was replaced, or had
+///   died since, or had not yet read the packet from which it has the keys, X2 or X3, or the session was replaced, or had
 ///   expired.
 ///
 /// Which session that is, the ratchet state says that both sides have when it opens. A datagram that arrived in the
@@ -89,13 +89,18 @@ impl Ledger {
         self.tally.sent += 1;
     }
 
-    /// A datagram has arrived at a side that has this session, if any.
-    pub(super) fn arrive(&mut self, now: Instant, datagram: &[u8], session: Option<Fingerprint>) {
+    /// A datagram has arrived at a side that can read payloads in these sessions.
+    pub(super) fn arrive<'s>(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        mut sessions: impl Iterator<Item = &'s Fingerprint>,
+    ) {
         let Some((number, place)) = self.datagrams.get(datagram) else { return };
         let Some(entry) = self.under_way.get_mut(number) else { return };
         let fate = &mut entry.datagrams[*place];
         if !matches!(fate, Datagram::Arrived(_)) {
-            let is_there = session.as_ref() == Some(&entry.session);
+            let is_there = sessions.any(|session| *session == entry.session);
             *fate = if is_there { Datagram::Arrived(now) } else { Datagram::Stranded };
         }
     }

@@ -135,6 +135,8 @@ pub struct Peer {
     is_alive: bool,
     /// The latest session, while it is open, and the ratchet state with which it opened.
     bond: Option<(SessionId, Fingerprint)>,
+    /// Whether it has read X2, and waits for C1.
+    is_completing: bool,
     setup: Setup,
     key: StaticKey,
     now: Instant,
@@ -172,6 +174,7 @@ impl Peer {
             undecided: VecDeque::new(),
             is_alive: true,
             bond: None,
+            is_completing: false,
             setup: setup.clone(),
             key,
             now,
@@ -219,6 +222,7 @@ impl Peer {
         self.sessions.clear();
         self.keys_per_session = 1;
         self.bond = None;
+        self.is_completing = false;
         self.is_alive = false;
     }
 
@@ -233,10 +237,18 @@ impl Peer {
         self.bond.map(|(_, fingerprint)| fingerprint)
     }
 
+    /// The ratchet states of the sessions with `peer` in which it can read payloads: that of the latest, and that of one
+    /// whose X2 it has read (state A3).
+    pub(super) fn reads(&self, peer: zssp_proto::PublicKey) -> Vec<Fingerprint> {
+        let completing = if self.is_completing { self.store.look(peer) } else { None };
+        self.bond().into_iter().chain(completing.map(|pair| *pair.first.fingerprint())).collect()
+    }
+
     /// The application closes a session, or gives up opening it.
     pub fn close(&mut self, id: SessionId) {
         self.context.close(id);
         self.bond.take_if(|(bound, _)| *bound == id);
+        self.is_completing = false;
     }
 
     /// The disk dies too: nobody is remembered. To be followed by [`restart`](Self::restart).
@@ -464,12 +476,18 @@ impl Peer {
         if !self.is_alive {
             return;
         }
+        let is_answer = matches!(handshake.origin(), Some(Origin::Handshake(_)));
         if let Err(fault) = handshake.run(self.now, &*self.store, &mut outbox) {
             self.faults.push(fault);
         }
         if self.store.has_killed() {
             self.kill();
             return;
+        }
+        // Of the answers X2, X3 and a challenge, only X2 has something sent: X3, or another hello, which has no key id.
+        for transmit in &outbox.transmits {
+            let is_hello = transmit.datagrams().any(|datagram| datagram.starts_with(&[0; 4]));
+            self.is_completing = !is_hello && (is_answer || self.is_completing);
         }
         for event in outbox.events {
             let happening = match event {
@@ -483,9 +501,11 @@ impl Peer {
                 Event::DowngradeRefused { .. } => Happening::DowngradeRefused,
                 Event::Ended { id, reason } => {
                     self.bond.take_if(|(bound, _)| *bound == id);
+                    self.is_completing = false;
                     Happening::Ended(reason)
                 }
                 Event::Established { session, role } => {
+                    self.is_completing = false;
                     let pair = self.store.look(session.peer_key());
                     self.bond = pair.map(|pair| (session.id(), *pair.first.fingerprint()));
                     self.sessions.push(session);

@@ -86,6 +86,7 @@ impl State {
         let id = LaneId::Channel(channel);
         let channel = self.find_channel(id)?;
         let arrived = channel.inbox.take(channel.gate())?;
+        self.taken += 1;
         if arrived.answers.is_none() && self.lanes.get(id).is_some_and(|lane| lane.exchange.can_deliver()) {
             self.settle_own(id, now, effects);
         }
@@ -111,7 +112,7 @@ impl State {
         effects: &mut Effects,
     ) {
         let id = LaneId::Channel(channel);
-        if self.ended.is_none()
+        if self.ended().is_none()
             && let Some(lane) = self.lanes.get_mut(id)
         {
             lane.exchange.release(token);

@@ -8,7 +8,7 @@ use super::lane::Transmission;
 use super::lanes::Turn;
 use super::{Effects, GRANULARITY, State, Step};
 use crate::connection::acks::Urgency;
-use crate::connection::close::{Closing, Phase, Pulse};
+use crate::connection::close::{Closing, Farewell, Pending, Phase, Pulse};
 use crate::connection::flight::Room;
 use crate::connection::mtu::Probe;
 use crate::connection::outgoing::{Acks, Outgoing};
@@ -30,7 +30,7 @@ impl State {
         self.call_waiting(now, effects);
         self.flight.set_mtu(self.mtu.current());
         let mut full = false;
-        if self.ended.is_none() {
+        if self.ended().is_none() {
             self.put_signs_of_life(now, out);
             out.extend(self.arrivals.poll(now));
             out[before..].iter().for_each(|payload| budget.spend(payload.len()));
@@ -61,9 +61,9 @@ impl State {
         // looking again at once would only spin.
         self.armed = self.next_deadline().map(|deadline| deadline.max(now + GRANULARITY));
         // What was sent just now may have been the last that the close waited for.
-        let is_drained = matches!(self.phase, Phase::Draining { .. }) && self.has_sent_all();
+        let is_drained = self.phase.is_draining() && self.pending() == Pending::Nothing;
         match self.phase {
-            Phase::Over => Step::Over,
+            Phase::Ended(_, Farewell::Over) => Step::Over,
             _ if full || is_drained => Step::Again,
             _ => Step::Wait(self.armed),
         }
@@ -71,28 +71,27 @@ impl State {
 
     fn handle_time(&mut self, now: Instant, effects: &mut Effects) {
         let time = self.time(now);
-        while self.ended.is_none()
+        while self.ended().is_none()
             && let Some(id) = self.lanes.expired(now)
         {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
             lane.exchange.handle_timeout(time);
             let failed = lane.exchange.failure().is_some();
             self.drain_events(id, now);
-            if failed {
-                self.end(CloseReason::TimedOut, effects);
-                self.phase = Phase::Over;
+            // One that is silent while others are answered has not had its turn.
+            if failed && self.flight.is_silent(now, self.settings.give_up_after) {
+                self.end(CloseReason::TimedOut, Farewell::Over, effects);
             }
-            // What a time-out lets out is to go before all others of its kind: it probes the road.
+            self.lanes.hurry(id);
             self.lanes.ready(id, Turn::Next);
             self.lanes.arm(id, self.epoch);
         }
         self.handle_time_of_parts(now);
-        if self.ended.is_none() && self.life.is_over(now) {
-            self.end(CloseReason::TimedOut, effects);
-            self.phase = Phase::Over;
+        if self.life.is_over(now) {
+            self.end(CloseReason::TimedOut, Farewell::Over, effects);
         }
-        let drained = matches!(self.phase, Phase::Draining { .. }) && self.has_sent_all();
-        match self.phase.pulse(now, drained) {
+        let pending = if self.phase.is_draining() { self.pending() } else { Pending::Nothing };
+        match self.phase.pulse(now, pending) {
             Pulse::Steady => {}
             Pulse::Drained(frame) => {
                 // What the peer's messages were answered with goes first: its side is drained by it, too.
@@ -102,13 +101,9 @@ impl State {
                 self.phase = Phase::Closing(Closing::new(now, frame));
             }
             Pulse::Stalled(frame) => {
-                self.end(CloseReason::TimedOut, effects);
-                self.phase = Phase::Closing(Closing::new(now, frame));
+                self.end(CloseReason::TimedOut, Farewell::Closing(Closing::new(now, frame)), effects);
             }
-            Pulse::Unconfirmed => {
-                self.end(CloseReason::Local, effects);
-                self.phase = Phase::Over;
-            }
+            Pulse::Unconfirmed => self.end(CloseReason::Local, Farewell::Over, effects),
         }
     }
 
@@ -116,8 +111,8 @@ impl State {
         //= ZSSP-LIV-02  with the token it came with
         let pongs = self.pongs.drain(..);
         out.extend(pongs.map(|(token, from)| Outgoing::aside(from, &frame::pong(token))));
-        if let Some((address, token)) = self.path.asks(now, self.flight.rtt().timeout()) {
-            out.push(Outgoing::aside(Some(address), &frame::ping(token)));
+        if let Some((path, token)) = self.paths.asks(now, self.flight.rtt().timeout()) {
+            out.push(Outgoing::aside(Some(path), &frame::ping(token)));
         }
         if let Some(token) = self.life.asks(now) {
             out.push(Outgoing::aside(None, &frame::ping(token)));
@@ -136,11 +131,6 @@ impl State {
             self.mtu.sent(Probe { token, size, sent_at: now, deadline });
             out.push(Outgoing::probe(token, size));
         }
-    }
-
-    /// Whether there is nothing left that a close waits for.
-    fn has_sent_all(&self) -> bool {
-        self.is_drained() && self.datagrams_over
     }
 
     /// Whether the budget ended before what may be sent now.
@@ -165,7 +155,7 @@ impl State {
                 }
                 Room::Open => {}
             }
-            if self.transfers.are_next(ready) {
+            if !self.lanes.is_hurried() && self.transfers.are_next(ready) {
                 if budget.is_spent() {
                     return true;
                 }
@@ -174,13 +164,11 @@ impl State {
                 out.push(part);
                 continue;
             }
-            let Some(id) = self.lanes.next_ready() else { return false };
             if budget.is_spent() {
-                self.lanes.ready(id, Turn::Next);
-                return true;
+                return self.lanes.has_ready();
             }
+            let Some((id, message)) = self.lanes.next_message(time, limit) else { return false };
             let Some(lane) = self.lanes.get_mut(id) else { continue };
-            let Some(message) = lane.poll_message(id, time, limit) else { continue };
             let question = message.asks_only().then(|| self.transfers.ask(id, &message));
             let len = question.as_ref().map_or(message.len(), Outgoing::len);
             let len = u32::try_from(len).unwrap_or(u32::MAX);

@@ -1,6 +1,5 @@
 //! What arrives: payloads and the end of the session.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -13,11 +12,14 @@ use super::stream::{ReceiveHalf, SendHalf};
 use super::streams::Place;
 use super::{Arrived, Effects, Kind, PONGS, State, urgency};
 use crate::connection::acks::Urgency;
-use crate::connection::close::{Closing, Phase};
+use crate::connection::close::{Closing, Farewell, Phase};
 use crate::connection::mtu::Mtu;
-use crate::connection::path::Moved;
+use crate::connection::paths::Moved;
 use crate::error::CloseReason;
-use crate::frame::{self, Arrivals, Chunk, Group, LaneId, Malformed, Part, Payload, Token as Token8};
+use crate::frame::{
+    self, Arrivals, Chunk, Group, LaneId, Malformed, Part, Payload, StreamId, Token as Token8,
+};
+use crate::link::Path;
 
 /// A payload that was read, and its content copied.
 #[derive(Debug)]
@@ -34,14 +36,14 @@ pub(in crate::connection) struct Heard {
     pub(in crate::connection) payloads: u64,
     pub(in crate::connection) bytes: u64,
     /// Where they came from, if that is known.
-    pub(in crate::connection) from: Option<SocketAddr>,
+    pub(in crate::connection) from: Option<Path>,
 }
 
 /// A payload that was read, and its content copied, outside of the lock.
 #[derive(Debug)]
 pub(in crate::connection) struct Parsed<'a> {
     len: usize,
-    from: Option<SocketAddr>,
+    from: Option<Path>,
     content: Result<Parts<'a>, Malformed>,
 }
 
@@ -78,7 +80,7 @@ impl Body<'_> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(in crate::connection) fn read(payload: Body<'a>, from: Option<SocketAddr>) -> Self {
+    pub(in crate::connection) fn read(payload: Body<'a>, from: Option<Path>) -> Self {
         let content = match Payload::parse(payload.bytes) {
             Ok(Payload::Datagram(data)) => return Self::Datagram(payload.keep(data)),
             Ok(Payload::Arrivals(arrivals)) => Ok(Parts::Arrivals(arrivals)),
@@ -129,7 +131,8 @@ impl State {
         effects: &mut Effects,
     ) {
         self.life.heard(now);
-        if self.ended.is_none() && heard.from.is_some_and(|from| self.path.heard(now, from, &mut self.token))
+        if self.ended().is_none()
+            && heard.from.is_some_and(|from| self.paths.heard(now, from, &mut self.token))
         {
             effects.driver = true;
         }
@@ -139,11 +142,29 @@ impl State {
     }
 
     /// The peer does not follow the protocol.
-    fn refuse(&mut self, now: Instant, malformed: Malformed, effects: &mut Effects) {
-        self.end(CloseReason::Protocol(malformed.as_str()), effects);
-        if !matches!(self.phase, Phase::Closing(_) | Phase::Over) {
-            let frame = frame::close(frame::PROTOCOL_VIOLATION, malformed.as_str().as_bytes());
-            self.phase = Phase::Closing(Closing::new(now, frame.into()));
+    pub(super) fn refuse(&mut self, now: Instant, malformed: Malformed, effects: &mut Effects) {
+        let words = malformed.as_str();
+        let frame = frame::close(frame::PROTOCOL_VIOLATION, words.as_bytes());
+        let farewell = Farewell::Closing(Closing::new(now, frame.into()));
+        self.end(CloseReason::Protocol(words), farewell, effects);
+    }
+
+    /// The peer has closed the connection.
+    fn handle_close(&mut self, now: Instant, reason: CloseReason, effects: &mut Effects) {
+        let interval = self.flight.rtt().timeout();
+        match self.ended() {
+            None => self.end(reason, Farewell::to_close(now, interval), effects),
+            Some(_) => self.phase.answer_close(now, interval),
+        }
+        effects.driver = true;
+    }
+
+    /// The peer has read our close.
+    fn handle_close_read(&mut self, effects: &mut Effects) {
+        match &mut self.phase {
+            Phase::Closing(_) => self.end(CloseReason::Local, Farewell::Over, effects),
+            Phase::Ended(_, farewell @ Farewell::Closing(_)) => *farewell = Farewell::Over,
+            Phase::Open | Phase::Draining { .. } | Phase::Ended(..) => return,
         }
         effects.driver = true;
     }
@@ -151,30 +172,20 @@ impl State {
     fn take(
         &mut self,
         now: Instant,
-        from: Option<SocketAddr>,
+        from: Option<Path>,
         parts: Parts<'_>,
         effects: &mut Effects,
     ) -> Result<(), Malformed> {
         match parts {
             Parts::Close { code, reason } => {
-                if self.ended.is_none() {
-                    self.end(CloseReason::Peer { code, reason: reason.into() }, effects);
-                }
-                self.phase.answer_close(now, self.flight.rtt().timeout());
-                effects.driver = true;
+                self.handle_close(now, CloseReason::Peer { code, reason: reason.into() }, effects);
             }
-            Parts::CloseRead => {
-                if matches!(self.phase, Phase::Closing(_)) {
-                    self.phase = Phase::Over;
-                    self.end(CloseReason::Local, effects);
-                    effects.driver = true;
-                }
-            }
+            Parts::CloseRead => self.handle_close_read(effects),
             Parts::Arrivals(_) | Parts::Exchange(..) | Parts::Part(_) | Parts::Ping(_) | Parts::Pong(_)
-                if self.ended.is_some() => {}
+                if self.ended().is_some() => {}
             Parts::Pong(token) => {
-                if let Some(moved) = self.path.answered(token) {
-                    effects.moved = Some(self.path.remote());
+                if let Some(moved) = self.paths.answered(token) {
+                    effects.moved = Some(self.paths.current());
                     if let Moved::Elsewhere = moved {
                         self.flight.moved();
                         self.mtu.moved();
@@ -425,6 +436,8 @@ impl State {
 
     /// The peer has answered a chunk of ours.
     fn chunk_answered(&mut self, id: LaneId, sent: &Sending, effects: &mut Effects) {
+        // There is room for another message about streams.
+        effects.openings |= id == LaneId::Stream(StreamId::CONTROL);
         if let Some(lane) = self.lanes.get_mut(id)
             && let Content::Stream(stream) = &mut lane.content
             && sent.chunk == Some(Chunk::Last)
@@ -455,8 +468,10 @@ impl State {
 
     /// The session below is gone.
     pub(in crate::connection) fn handle_session_end(&mut self, reason: CloseReason, effects: &mut Effects) {
-        self.end(reason, effects);
-        self.phase = Phase::Over;
+        match &mut self.phase {
+            Phase::Ended(_, farewell) => *farewell = Farewell::Over,
+            _ => self.end(reason, Farewell::Over, effects),
+        }
         effects.driver = true;
     }
 }

@@ -49,6 +49,7 @@ pub(super) struct Lane {
     /// Bytes of each message under way, by its sequence number's place in the window; 0: not under way.
     sizes: Box<[u32]>,
     pub(super) is_ready: bool,
+    pub(super) is_hurried: bool,
     pub(super) has_acks: bool,
     /// It may have messages of which the peer does not know that they are held.
     pub(super) holds: bool,
@@ -142,11 +143,13 @@ impl Lane {
         }
         Self {
             exchange,
+            // Messages about streams are a few bytes, and end what nobody wants any more.
+            priority: if matches!(content, Content::Control(_)) { i32::MAX } else { 0 },
             content,
-            priority: 0,
             expected: config.first_seq,
             sizes: vec![0; config.capacity.packets() as usize].into_boxed_slice(),
             is_ready: false,
+            is_hurried: false,
             has_acks: false,
             holds: false,
             armed: None,
@@ -157,9 +160,8 @@ impl Lane {
     /// What is to be transmitted next: what was lost, then what the window holds, then what waits for a place there.
     /// Streams are cut into chunks of up to `limit` bytes.
     pub(super) fn poll_message(&mut self, id: LaneId, time: Timestamp, limit: usize) -> Option<Transmission> {
-        if let Some(message) = self.exchange.poll_resend(time) {
-            let again = Transmission::new(id, &message, true);
-            return Some(Transmission { is_held: self.exchange.has_arrived(again.seq), ..again });
+        if let Some(again) = self.poll_resend(id, time) {
+            return Some(again);
         }
         if let Some(message) = self.exchange.poll_fresh(time) {
             return Some(Transmission::new(id, &message, false));
@@ -203,6 +205,13 @@ impl Lane {
     /// Tells those who wait to look again.
     pub(super) fn tell_settled(&self, effects: &mut Effects) {
         effects.settled.extend(self.settled.clone());
+    }
+
+    /// What is to be transmitted again: it was lost, or the peer holds it and is to be asked about it.
+    pub(super) fn poll_resend(&mut self, id: LaneId, time: Timestamp) -> Option<Transmission> {
+        let message = self.exchange.poll_resend(time)?;
+        let again = Transmission::new(id, &message, true);
+        Some(Transmission { is_held: self.exchange.has_arrived(again.seq), ..again })
     }
 
     /// How many numbers its window has.

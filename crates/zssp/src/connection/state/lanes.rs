@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
-use super::lane::Lane;
+use seqex::Timestamp;
+
+use super::lane::{Lane, Transmission};
 use crate::frame::LaneId;
 
 //= ZSSP-SEQ-01  each with its own windows, and its own turn
@@ -15,6 +17,8 @@ pub(super) struct Lanes {
     // Boxed: most of what moves when the table grows would be windows.
     all: HashMap<LaneId, Box<Lane>>,
     ready: BTreeMap<Reverse<i32>, VecDeque<LaneId>>,
+    /// Those whose time has run out, whatever their priority.
+    hurried: VecDeque<LaneId>,
     acks: VecDeque<LaneId>,
     held: VecDeque<LaneId>,
     timers: BTreeSet<(Instant, LaneId)>,
@@ -69,8 +73,56 @@ impl Lanes {
         ready.next().map(|(&Reverse(priority), _)| priority)
     }
 
+    /// What a time-out has let out of the exchange goes before all priorities: it asks whether the road still carries
+    /// anything, and whether the peer is there. Nobody could tell a low priority from a dead peer otherwise.
+    pub(super) fn hurry(&mut self, id: LaneId) {
+        let Some(lane) = self.all.get_mut(&id) else { return };
+        if !std::mem::replace(&mut lane.is_hurried, true) {
+            self.hurried.push_back(id);
+        }
+    }
+
+    /// Whether there may be something that goes before all priorities.
+    pub(super) fn is_hurried(&self) -> bool {
+        !self.hurried.is_empty()
+    }
+
+    /// Whether it may be anybody's turn to transmit.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.hurried.is_empty() || self.ready.values().any(|queue| !queue.is_empty())
+    }
+
+    /// What is to be transmitted next. Streams are cut into chunks of up to `limit` bytes.
+    pub(super) fn next_message(&mut self, time: Timestamp, limit: usize) -> Option<(LaneId, Transmission)> {
+        self.next_hurried(time).or_else(|| {
+            loop {
+                let id = self.next_ready()?;
+                let message = self.get_mut(id).and_then(|lane| lane.poll_message(id, time, limit));
+                if let Some(message) = message {
+                    return Some((id, message));
+                }
+            }
+        })
+    }
+
+    /// Of what is lost, one message is enough to ask with; the questions about what the peer holds are next to nothing, so
+    /// all of them go.
+    fn next_hurried(&mut self, time: Timestamp) -> Option<(LaneId, Transmission)> {
+        while let Some(id) = self.hurried.pop_front() {
+            let Some(lane) = self.all.get_mut(&id) else { continue };
+            lane.is_hurried = false;
+            if let Some(message) = lane.poll_resend(id, time) {
+                if message.is_held {
+                    self.hurry(id);
+                }
+                return Some((id, message));
+            }
+        }
+        None
+    }
+
     /// Takes out whose turn it is to transmit.
-    pub(super) fn next_ready(&mut self) -> Option<LaneId> {
+    fn next_ready(&mut self) -> Option<LaneId> {
         loop {
             let others = self.ready.len() > 1;
             let mut queue = self.ready.first_entry()?;
@@ -168,6 +220,7 @@ impl Lanes {
     /// The connection is over: nothing is to be done any more.
     pub(super) fn stop(&mut self) {
         self.ready.clear();
+        self.hurried.clear();
         self.acks.clear();
         self.held.clear();
         self.timers.clear();

@@ -21,7 +21,6 @@ mod streams;
 mod tests;
 mod transfers;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -47,15 +46,16 @@ use streams::Streams;
 use transfers::Transfers;
 
 use super::acks::{AckTimer, Urgency};
-use super::close::Phase;
+use super::close::{Closing, Farewell, Pending, Phase};
 use super::flight::Flight;
 use super::life::Life;
 use super::mtu::Mtu;
 use super::outgoing::is_fragmented;
-use super::path::Path;
+use super::paths::Paths;
 use crate::congestion::Controller;
 use crate::error::CloseReason;
 use crate::frame::{self, Control, LaneId};
+use crate::link::Path;
 use crate::stats::ConnectionStats;
 use crate::turns::Line;
 
@@ -145,8 +145,8 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) openings: bool,
     /// A token was used, and another has to be drawn.
     pub(in crate::connection) token: bool,
-    /// The peer is at another address.
-    pub(in crate::connection) moved: Option<SocketAddr>,
+    /// The peer is reached by another path.
+    pub(in crate::connection) moved: Option<Path>,
     /// Channels and streams of which everything sent was answered, or that ended.
     pub(in crate::connection) settled: Vec<Arc<Notify>>,
     /// The connection ended.
@@ -194,19 +194,20 @@ pub(in crate::connection) struct State {
     received: usize,
     /// The same, of replies to our messages.
     replies: usize,
+    /// Messages that the application has taken and not yet answered.
+    taken: usize,
     assemblies: Assemblies,
     arrivals: Arrivals,
-    path: Path,
+    paths: Paths,
     life: Life,
     mtu: Mtu,
     /// Drawn at random by somebody who does not hold the lock; for whoever needs one next.
     token: Option<frame::Token>,
     /// Tokens of the peer's pings that are to be answered, and where they came from.
-    pongs: Vec<(frame::Token, Option<SocketAddr>)>,
+    pongs: Vec<(frame::Token, Option<Path>)>,
     /// Once closing: all datagrams have been sent.
     datagrams_over: bool,
     phase: Phase,
-    ended: Option<CloseReason>,
     /// What was chosen for sending leaves in that order.
     pub(in crate::connection) departures: Line,
     /// When the driver looks again by itself.
@@ -219,7 +220,7 @@ impl State {
     pub(in crate::connection) fn new(
         now: Instant,
         settings: Settings,
-        remote: SocketAddr,
+        path: Path,
         role: Role,
         controller: Box<dyn Controller>,
     ) -> Self {
@@ -236,16 +237,16 @@ impl State {
             rooms: Rooms::new(&settings),
             received: 0,
             replies: 0,
+            taken: 0,
             assemblies: Assemblies::default(),
             arrivals: Arrivals::default(),
-            path: Path::new(remote),
+            paths: Paths::new(path),
             life: Life::new(now, settings.keep_alive, settings.idle_timeout),
             mtu: Mtu::new(settings.mtu, settings.max_mtu),
             token: None,
             pongs: Vec::new(),
             datagrams_over: false,
             phase: Phase::Open,
-            ended: None,
             departures: Line::default(),
             armed: None,
             stats: ConnectionStats::default(),
@@ -254,13 +255,13 @@ impl State {
         if settings.receive_buffer > CREDIT {
             let bytes = u32::try_from(settings.receive_buffer).unwrap_or(u32::MAX);
             // Nobody can wait for anything yet.
-            state.send_control(Control::Credit(bytes), &mut Effects::default());
+            state.send_control(now, Control::Credit(bytes), &mut Effects::default());
         }
         state
     }
 
     pub(in crate::connection) fn ended(&self) -> Option<&CloseReason> {
-        self.ended.as_ref()
+        self.phase.ended()
     }
 
     /// Bytes of a datagram at present.
@@ -268,9 +269,9 @@ impl State {
         self.mtu.current()
     }
 
-    /// Where the peer is.
-    pub(in crate::connection) fn remote(&self) -> SocketAddr {
-        self.path.remote()
+    /// How the peer is reached.
+    pub(in crate::connection) fn path(&self) -> Path {
+        self.paths.current()
     }
 
     /// Whether everything sent has been answered.
@@ -284,7 +285,7 @@ impl State {
             min_rtt: self.flight.rtt().min(),
             congestion_window: self.flight.window(),
             // Of a connection that has ended nothing is under way.
-            bytes_in_flight: if self.ended.is_some() { 0 } else { self.flight.bytes() },
+            bytes_in_flight: if self.ended().is_some() { 0 } else { self.flight.bytes() },
             mtu: self.mtu.current(),
             mtu_fallbacks: self.mtu.fallbacks(),
             ..self.stats
@@ -293,10 +294,15 @@ impl State {
 
     /// Why nothing new is accepted, if it is not.
     fn may_send(&self) -> Result<(), CloseReason> {
-        match (&self.phase, &self.ended) {
-            (Phase::Open, None) => Ok(()),
-            (_, Some(reason)) => Err(reason.clone()),
-            _ => Err(CloseReason::Local),
+        self.phase.may_send()
+    }
+
+    /// What a close waits for.
+    fn pending(&self) -> Pending {
+        match (self.is_drained() && self.datagrams_over, self.taken) {
+            (false, _) => Pending::Answers,
+            (true, 0) => Pending::Nothing,
+            (true, _) => Pending::Held,
         }
     }
 
@@ -316,14 +322,14 @@ impl State {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let [life, path] = match self.ended {
-            None => [self.life.deadline(), self.path.deadline()],
+        let [life, paths] = match self.ended() {
+            None => [self.life.deadline(), self.paths.deadline()],
             Some(_) => [None, None],
         };
         let mtu = if self.probes() { self.mtu.deadline() } else { None };
         let parts = [self.transfers.deadline(self.flight.rtt()), self.arrivals.due()];
         let others = [self.paced, self.lanes.next_deadline(), self.acks.deadline(), self.phase.deadline()];
-        [life, path, mtu].into_iter().chain(parts).chain(others).flatten().min()
+        [life, paths, mtu].into_iter().chain(parts).chain(others).flatten().min()
     }
 }
 
@@ -362,11 +368,27 @@ impl State {
         reason: &[u8],
         effects: &mut Effects,
     ) {
-        if matches!(self.phase, Phase::Open) && self.ended.is_none() {
+        if matches!(self.phase, Phase::Open) {
             let frame = Bytes::from(frame::close(code, reason));
             self.phase = Phase::Draining { frame, give_up: now + self.settings.give_up_after };
             effects.driver = true;
         }
+    }
+
+    /// Closes at once: what is not answered is given up, then the peer is told.
+    pub(in crate::connection) fn abort(
+        &mut self,
+        now: Instant,
+        code: u32,
+        reason: &[u8],
+        effects: &mut Effects,
+    ) {
+        let why = match self.phase {
+            Phase::Closing(_) => CloseReason::Local,
+            _ => CloseReason::Aborted,
+        };
+        let closing = Closing::new(now, frame::close(code, reason).into());
+        self.end(why, Farewell::Closing(closing), effects);
     }
 
     fn add_lane(&mut self, id: LaneId, content: Content) {
@@ -404,8 +426,9 @@ impl State {
         due.is_some_and(|due| self.armed.is_none_or(|armed| due < armed))
     }
 
-    fn end(&mut self, reason: CloseReason, effects: &mut Effects) {
-        if self.ended.is_some() {
+    /// Ends the connection, unless it has ended. `farewell` is what is left to be said.
+    fn end(&mut self, reason: CloseReason, farewell: Farewell, effects: &mut Effects) {
+        if self.ended().is_some() {
             return;
         }
         let unread = if let CloseReason::Peer { .. } = reason { Unread::Kept } else { Unread::Discarded };
@@ -418,8 +441,8 @@ impl State {
         self.arrivals = Arrivals::default();
         self.paced = None;
         self.transfers = Transfers::default();
-        self.ended = Some(reason);
-        effects.ended = true;
+        self.phase = Phase::Ended(reason, farewell);
+        (effects.ended, effects.driver) = (true, true);
     }
 }
 

@@ -49,7 +49,7 @@ impl State {
         answering: Answering,
         effects: &mut Effects,
     ) {
-        if self.ended.is_some() {
+        if self.ended().is_some() {
             return;
         }
         self.dealt_with(&answering, effects);
@@ -61,7 +61,7 @@ impl State {
         self.settle_own(id, now, effects);
     }
 
-    /// Answers a message with data. A connection that is draining still lets answers out.
+    /// Answers a message with data. A connection that is draining still lets answers out, and waits for them.
     pub(in crate::connection) fn reply(
         &mut self,
         now: Instant,
@@ -69,9 +69,9 @@ impl State {
         data: Bytes,
         effects: &mut Effects,
     ) -> Result<(), SendError> {
-        if let Some(reason) = &self.ended {
+        if let Err(reason) = self.phase.may_answer() {
             effects.discarded.push(data);
-            return Err(SendError::Closed(reason.clone()));
+            return Err(SendError::Closed(reason));
         }
         self.dealt_with(&answering, effects);
         let Answering { channel, token, asked, .. } = answering;
@@ -141,6 +141,8 @@ impl State {
 
     /// A message of the peer takes no more of what it took here.
     fn dealt_with(&mut self, answering: &Answering, effects: &mut Effects) {
+        self.taken -= 1;
+        effects.driver |= self.phase.is_draining();
         match answering.asked {
             None => self.received -= answering.len,
             Some((kind, cost)) => {

@@ -19,9 +19,9 @@ use crate::frame::{Control, LaneId, Malformed, StreamId};
 /// Streams that each side may have open at a time; both ends count on it.
 pub(crate) const MAX_STREAMS: usize = 256;
 
-/// Messages about streams that may wait for a place in their window. A peer that does not take them and goes on opening
-/// streams breaks the rules.
-const CONTROL_QUEUE: usize = 8 * MAX_STREAMS;
+/// Messages about streams that may wait for a place in their window. This side opens no streams while half as many wait; a
+/// peer that does not take them and goes on opening streams breaks the rules.
+pub(super) const CONTROL_QUEUE: usize = 8 * MAX_STREAMS;
 
 /// Answers to chunks of streams that are over, at most: a chunk that gets none comes again.
 const LATE_ANSWERS: usize = 256;
@@ -82,7 +82,9 @@ impl State {
     }
 
     pub(in crate::connection) fn may_open_stream(&self) -> bool {
-        self.streams.own_open < MAX_STREAMS && StreamId::new(self.streams.own_next) <= StreamId::MAX
+        self.streams.own_open < MAX_STREAMS
+            && self.control_backlog() < CONTROL_QUEUE / 2
+            && StreamId::new(self.streams.own_next) <= StreamId::MAX
     }
 
     /// The next stream that the peer has opened.
@@ -155,11 +157,12 @@ impl State {
     /// Gives the stream up.
     pub(in crate::connection) fn reset(
         &mut self,
+        now: Instant,
         id: StreamId,
         code: u32,
         effects: &mut Effects,
     ) -> Result<(), WriteError> {
-        if self.ended.is_some() {
+        if self.ended().is_some() {
             return Ok(());
         }
         match self.stream(id) {
@@ -172,7 +175,7 @@ impl State {
             },
             None => return Err(WriteError::Finished),
         }
-        self.send_control(Control::Reset(id, code), effects);
+        self.send_control(now, Control::Reset(id, code), effects);
         Ok(())
     }
 
@@ -180,7 +183,7 @@ impl State {
     pub(in crate::connection) fn written(&mut self, id: StreamId) -> Option<Result<(), WriteError>> {
         match self.stream(id).map(|stream| stream.sending) {
             Some(SendHalf::Open | SendHalf::Finishing | SendHalf::Finished) => {
-                self.ended.clone().map(|reason| Err(WriteError::ConnectionLost(reason)))
+                self.ended().cloned().map(|reason| Err(WriteError::ConnectionLost(reason)))
             }
             Some(SendHalf::Stopped(code)) => Some(Err(WriteError::Stopped(code))),
             Some(SendHalf::Reset) => Some(Err(WriteError::Finished)),
@@ -190,7 +193,7 @@ impl State {
 
     /// The application lets go of the sending half.
     pub(in crate::connection) fn drop_writer(&mut self, id: StreamId, effects: &mut Effects) {
-        if self.ended.is_none() && self.stream(id).is_some_and(|stream| stream.sending == SendHalf::Open) {
+        if self.ended().is_none() && self.stream(id).is_some_and(|stream| stream.sending == SendHalf::Open) {
             let finished = self.finish(id, effects);
             debug_assert!(finished.is_ok(), "it is open");
         }
@@ -210,10 +213,10 @@ impl State {
         effects: &mut Effects,
     ) -> Result<Option<Option<Bytes>>, ReadError> {
         let read = self.stream(id).and_then(Stream::take_read);
-        if self.ended.is_none() {
+        if self.ended().is_none() {
             self.answer(now, id, read, effects);
         }
-        let ended = self.ended.clone();
+        let ended = self.ended().cloned();
         // Without an exchange it is over, which only the end of the stream or of the connection can bring about here.
         let Some(stream) = self.stream(id) else {
             return ended.map_or(Ok(Some(None)), |reason| Err(ReadError::ConnectionLost(reason)));
@@ -255,14 +258,14 @@ impl State {
         code: u32,
         effects: &mut Effects,
     ) {
-        if self.ended.is_some() {
+        if self.ended().is_some() {
             return;
         }
         let Some(stream) = self.stream(id) else { return };
         let unread = match stream.receiving {
             ReceiveHalf::Open => {
                 let unread = stream.stop_receiving(ReceiveHalf::Stopped, effects);
-                self.send_control(Control::Stop(id, code), effects);
+                self.send_control(now, Control::Stop(id, code), effects);
                 unread
             }
             // There is nothing left to be stopped.
@@ -405,17 +408,25 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn send_control(&mut self, control: Control, effects: &mut Effects) {
+    pub(super) fn send_control(&mut self, now: Instant, control: Control, effects: &mut Effects) {
         self.need_control();
         if let Some(Lane { content: Content::Control(queue), .. }) = self.lanes.get_mut(LaneId::CONTROL) {
             if queue.len() >= CONTROL_QUEUE {
-                self.end(CloseReason::Protocol("it does not take messages about streams"), effects);
+                self.refuse(now, Malformed::Backlog, effects);
                 return;
             }
             queue.push_back(control.to_bytes().into());
         }
         self.lanes.ready(LaneId::CONTROL, Turn::Next);
         effects.driver = true;
+    }
+
+    /// How many messages about streams wait for a place in their window.
+    fn control_backlog(&self) -> usize {
+        match self.lanes.get(LaneId::CONTROL).map(|lane| &lane.content) {
+            Some(Content::Control(queue)) => queue.len(),
+            _ => 0,
+        }
     }
 
     /// Makes the exchange of messages about streams if it is not there.

@@ -1,6 +1,7 @@
 //! Two states on a road with a virtual clock: no socket, no sleep.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ impl End {
         let mut state = State::new(
             now,
             settings,
-            SocketAddr::from(([10, 0, 0, 1], 1)),
+            SocketAddr::from(([10, 0, 0, 1], 1)).into(),
             role,
             Box::new(Cubic::new(settings.mtu)),
         );
@@ -361,6 +362,62 @@ fn what_is_not_answered_when_the_peer_closes_is_given_back() {
     pair.drive(Duration::from_secs(10), [false, false], &mut received);
     assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Peer { code: 1, .. })));
     assert!(pair.ends[0].answers.is_empty(), "it was dropped with the request, not answered");
+}
+
+/// The peer has heard the close, and that everything is answered: what would be answered now, it would never hear.
+#[test]
+fn once_the_close_goes_out_nothing_is_answered_any_more() {
+    let mut pair = Pair::new();
+    let start = pair.now;
+    pair.ends[1].send(start, Order::Unordered, b"to be answered").unwrap();
+    pair.drive(LATENCY, [false, false], &mut [Vec::new(), Vec::new()]);
+    let now = pair.now;
+    let Arrived { token, data, .. } = pair.ends[0].take(now).unwrap();
+    pair.ends[0].with(now, |state, effects| state.close(now, 0, b"", effects));
+    // Whatever the peer says, this side does not hear it: the close stays unconfirmed.
+    pair.lost = Box::new(|side, _| side == 1);
+    pair.drive(settings().give_up_after + LATENCY, [false, false], &mut [Vec::new(), Vec::new()]);
+    assert_eq!(pair.ends[0].state.ended(), None);
+    assert!(pair.ends[1].state.ended().is_some());
+    let (now, answering) = (pair.now, answering(token, &data, None));
+    let replied = pair.ends[0]
+        .with(now, |state, effects| state.reply(now, answering, Bytes::from_static(b"!"), effects));
+    assert_eq!(replied, Err(SendError::Closed(CloseReason::Local)));
+    pair.settle();
+    assert!(pair.ends[0].over && pair.ends[1].over);
+}
+
+#[test]
+fn an_abort_ends_at_once_and_tells_the_peer_until_it_has_heard() {
+    let mut pair = Pair::new();
+    // The first close is lost.
+    pair.lost = Box::new(|side, turn| side == 0 && turn == 0);
+    let now = pair.now;
+    pair.ends[0].send(now, Order::Unordered, b"given up").unwrap();
+    pair.ends[0].with(now, |state, effects| state.abort(now, 6, b"stop", effects));
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Aborted));
+    let aborted = Err(SendError::Closed(CloseReason::Aborted));
+    assert_eq!(pair.ends[0].state.may_send().map_err(SendError::Closed), aborted);
+    let [_, there] = pair.settle();
+    assert!(there.is_empty(), "it was given up");
+    assert_eq!(pair.ends[1].state.ended(), Some(&CloseReason::Peer { code: 6, reason: b"stop"[..].into() }));
+    assert!(pair.ends[0].over && pair.ends[1].over);
+    assert!(pair.now - now < Duration::from_secs(5), "{:?}", pair.now - now);
+}
+
+#[test]
+fn an_abort_cuts_a_close_short() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    pair.ends[0].send(now, Order::Unordered, b"never answered").unwrap();
+    pair.ends[0].with(now, |state, effects| state.close(now, 1, b"", effects));
+    pair.drive(Duration::from_secs(1), [false, false], &mut [Vec::new(), Vec::new()]);
+    assert_eq!(pair.ends[0].state.ended(), None);
+    let now = pair.now;
+    pair.ends[0].with(now, |state, effects| state.abort(now, 2, b"", effects));
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Aborted));
+    pair.settle();
+    assert_eq!(pair.ends[1].state.ended(), Some(&CloseReason::Peer { code: 2, reason: [].into() }));
 }
 
 //= ZSSP-ENC-05  an unknown first byte, an unknown kind, more channels than allowed

@@ -2,10 +2,10 @@
 
 use std::task::Waker;
 
-use super::super::streams::MAX_STREAMS;
+use super::super::streams::{CONTROL_QUEUE, MAX_STREAMS};
 use super::*;
 use crate::error::{ReadError, WriteError};
-use crate::frame::StreamId;
+use crate::frame::{Control, StreamId};
 
 impl End {
     fn open(&mut self) -> StreamId {
@@ -291,7 +291,7 @@ fn a_reset_stream_leaves_nothing_behind() {
     let mut received = [Vec::new(), Vec::new()];
     pair.drive(LATENCY, [true; 2], &mut received);
     let now = pair.now;
-    pair.ends[0].with(now, |state, effects| state.reset(id, 5, effects)).unwrap();
+    pair.ends[0].with(now, |state, effects| state.reset(now, id, 5, effects)).unwrap();
     pair.settle();
     let now = pair.now;
     assert_eq!(pair.ends[1].read(now, id), Err(ReadError::Reset(5)));
@@ -330,4 +330,79 @@ fn no_waker_is_dropped_under_the_lock() {
     assert_eq!(Arc::strong_count(&task), 1 + 4);
     drop(effects);
     assert_eq!(Arc::strong_count(&task), 1);
+}
+
+/// They are a few bytes each, and end transfers that nobody wants any more.
+#[test]
+fn messages_about_streams_go_before_whatever_has_the_highest_priority() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let [bulk, given_up] = [pair.ends[0].open(), pair.ends[0].open()];
+    pair.ends[0].state.set_priority(LaneId::Stream(bulk), 5);
+    pair.ends[0].write(now, given_up, &mut Bytes::from_static(b"once")).unwrap();
+    pair.drive(10 * MS, [true; 2], &mut [Vec::new(), Vec::new()]);
+    let now = pair.now;
+    let mut data = Bytes::from(vec![0; 1_000_000]);
+    while pair.ends[0].write(now, bulk, &mut data).unwrap() > 0 {}
+    pair.step(0);
+    pair.ends[0].with(now, |state, effects| state.reset(now, given_up, 5, effects)).unwrap();
+    let (mut read, mut before) = (0, None);
+    pair.drive_with(Duration::from_secs(60), |pair, side| {
+        if side == 1 {
+            if before.is_none() && matches!(pair.ends[1].read(pair.now, given_up), Err(ReadError::Reset(5))) {
+                before = Some(read);
+            }
+            while let Ok(Some(Some(chunk))) = pair.ends[1].read(pair.now, bulk) {
+                read += chunk.len();
+            }
+        }
+    });
+    assert_eq!(read, 1_000_000);
+    let before = before.expect("the reset has come");
+    assert!(before < 100_000, "{before} bytes of the other stream came before the reset");
+}
+
+#[test]
+fn a_peer_that_does_not_take_messages_about_streams_is_told_and_left() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let id = pair.ends[0].open();
+    for _ in 0..=CONTROL_QUEUE {
+        assert_eq!(pair.ends[0].state.ended(), None);
+        pair.ends[0].with(now, |state, effects| state.send_control(now, Control::Stop(id, 0), effects));
+    }
+    assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
+    pair.settle();
+    let told = pair.ends[1].state.ended();
+    assert!(matches!(told, Some(CloseReason::Peer { code: frame::PROTOCOL_VIOLATION, .. })), "{told:?}");
+    assert!(pair.ends[0].over && pair.ends[1].over);
+}
+
+/// Each leaves two messages about it.
+#[test]
+fn opening_and_giving_up_streams_waits_for_the_peer_to_hear_of_it() {
+    let mut pair = Pair::new();
+    let mut opened = 0;
+    while opened < 2 * CONTROL_QUEUE {
+        let now = pair.now;
+        let before = opened;
+        while let Some(id) = pair.ends[0].state.open_stream().unwrap() {
+            opened += 1;
+            pair.ends[0].with(now, |state, effects| state.reset(now, id, 1, effects)).unwrap();
+            pair.ends[0].let_go(now, id);
+        }
+        assert!(opened - before <= CONTROL_QUEUE, "{} at once", opened - before);
+        pair.drive_with(Duration::from_secs(1), |pair, side| {
+            let now = pair.now;
+            while let Some(id) = pair.ends[side].state.accept_stream() {
+                pair.ends[side].let_go(now, id);
+            }
+        });
+        assert!(opened > before, "no more are opened");
+    }
+    pair.settle();
+    for end in &mut pair.ends {
+        assert_eq!(end.open_streams(), 0);
+        assert_eq!(end.state.ended(), None);
+    }
 }

@@ -1,0 +1,150 @@
+//! Somebody sees packets, and sends the same from elsewhere before they arrive; and a peer that really is elsewhere
+//! (PROTOCOL 5.3, 6).
+#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
+
+use std::time::Duration;
+
+use zssp_harness::pair::{Pair, Peer, Setup};
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Where somebody is who is neither Alice nor Bob.
+const ELSEWHERE: u16 = 9;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Alice,
+    Bob,
+}
+
+use Side::{Alice, Bob};
+
+/// The sender of a datagram, and its receiver.
+fn ends(pair: &mut Pair, sender: Side) -> (&mut Peer, &mut Peer) {
+    match sender {
+        Alice => (&mut pair.alice, &mut pair.bob),
+        Bob => (&mut pair.bob, &mut pair.alice),
+    }
+}
+
+/// What `sender` has just sent comes from elsewhere first.
+fn race(pair: &mut Pair, sender: Side) {
+    let (from, to) = ends(pair, sender);
+    let sent = from.take_outgoing();
+    assert_eq!(sent.len(), 1, "one packet");
+    for (receiver, datagram) in sent {
+        assert_eq!(receiver, to.node, "that of the peer");
+        to.receive(ELSEWHERE, datagram.clone());
+        from.put_back(receiver, datagram);
+    }
+}
+
+/// Each knows the other where it is, and little has gone anywhere else.
+fn assert_unmoved(pair: &Pair, what: &str) {
+    assert_eq!(pair.alice.session().address(), pair.bob.address(), "{what}");
+    assert_eq!(pair.bob.session().address(), pair.alice.address(), "{what}");
+    let astray = pair.wire.iter().filter(|datagram| datagram.to == ELSEWHERE).count();
+    // The answer, and its next copy if that leaves before the honest one has come.
+    assert!(astray <= 2, "{what}: {astray} packets for one");
+}
+
+/// How many keys they have agreed on.
+fn keys(pair: &Pair) -> [u64; 2] {
+    let [alice, bob] = [
+        pair.alice.store.remembered(pair.bob.public_key()),
+        pair.bob.store.remembered(pair.alice.public_key()),
+    ];
+    [alice.first.chain_length(), bob.first.chain_length()]
+}
+
+//= ZSSP-ST-34  X2, X3, C1 and C2 from elsewhere do not say where the peer is
+#[test]
+fn a_session_opens_where_the_peer_is_whoever_is_quicker() {
+    for (raced, name) in ["X1", "X2", "X3", "C1", "C2"].into_iter().enumerate() {
+        let mut pair = Pair::new(7);
+        pair.alice.open(&pair.bob);
+        for _ in 0..raced {
+            pair.pump();
+            assert!(pair.deliver(None));
+        }
+        race(&mut pair, if raced % 2 == 0 { Alice } else { Bob });
+        pair.drive_for(3 * SECOND);
+        assert!(pair.talk(), "{name}");
+        assert_unmoved(&pair, name);
+        pair.drive_for(10 * SECOND);
+        pair.assert_steady(name);
+    }
+}
+
+/// Each packet of a rekeying, whoever starts it; the next rekeying is begun by the side that was led astray.
+//= ZSSP-ST-33  the honest copy, a second later, says where the answer goes
+//= ZSSP-ST-34  and the session stays where it was
+#[test]
+fn a_session_rekeys_whoever_is_quicker() {
+    for starter in [Alice, Bob] {
+        for (raced, name) in ["K1", "K2", "C1", "C2"].into_iter().enumerate() {
+            let what = format!("{name}, started by {starter:?}");
+            let mut pair = Pair::established(7, &Setup::default());
+            (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
+            ends(&mut pair, starter).0.rekey();
+            for _ in 0..raced {
+                pair.pump();
+                assert!(pair.deliver(None));
+            }
+            let other = if starter == Alice { Bob } else { Alice };
+            let sender = if raced % 2 == 0 { starter } else { other };
+            race(&mut pair, sender);
+            pair.drive_for(5 * SECOND);
+            assert_eq!(keys(&pair), [2, 2], "{what}");
+            pair.assert_steady(&what);
+            assert_unmoved(&pair, &what);
+
+            ends(&mut pair, sender).1.rekey();
+            pair.drive_for(SECOND);
+            assert_eq!(keys(&pair), [3, 3], "{what}");
+        }
+    }
+}
+
+/// A copy of C1 that never arrived comes from elsewhere when nobody waits for it any more.
+//= ZSSP-ST-33  it is answered where it came from
+//= ZSSP-ST-34  and moves nobody
+#[test]
+fn a_late_copy_moves_nobody() {
+    let mut pair = Pair::new(7);
+    pair.alice.open(&pair.bob);
+    for _ in 0..3 {
+        pair.pump();
+        assert!(pair.deliver(None));
+    }
+    let (_, lost) = pair.bob.take_outgoing().remove(0);
+    pair.drive_for(2 * SECOND);
+    pair.assert_steady("the next copy did");
+    pair.alice.receive(ELSEWHERE, lost);
+    pair.alice.rekey();
+    pair.settle();
+    assert_eq!(keys(&pair), [2, 2]);
+    assert_unmoved(&pair, "a late copy");
+}
+
+/// She has not sent anything from there before.
+//= ZSSP-ST-34  a round trip there says that she is there
+#[test]
+fn a_peer_that_rekeys_from_elsewhere_is_followed() {
+    for lost in 0..4 {
+        let mut pair = Pair::established(7, &Setup::default());
+        (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
+        pair.alice.node = 3;
+        pair.alice.rekey();
+        for _ in 0..lost {
+            pair.pump();
+            assert!(pair.deliver(None));
+        }
+        pair.network.drop_next(1);
+        pair.drive_for(5 * SECOND);
+        assert_eq!(pair.alice.session().address(), pair.bob.address());
+        assert_eq!(pair.bob.session().address(), pair.alice.address(), "{lost}");
+        pair.assert_steady("from there");
+        assert_eq!(keys(&pair), [2, 2]);
+    }
+}

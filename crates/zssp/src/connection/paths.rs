@@ -1,0 +1,175 @@
+//! Where the peer is, and whether it really is there.
+//!
+//! A peer whose address changes goes on sending, from the new one; or to another address of this host, if it was this host
+//! that moved. What is authentic may have been sent on by anybody, so the new path is asked first, with a token that only
+//! the peer can read and only somebody there gets; until the answer has come, everything else goes the old way.
+//!
+//! A path is left for another one only, not for the same with a local address where that was open: whoever connected, and
+//! so let the system choose the local address, goes on letting it.
+
+use std::time::{Duration, Instant};
+
+use crate::frame::Token;
+use crate::link::Path;
+
+/// How often a new path is asked before it is forgotten. With the pong that may answer what came from there, no more
+/// than three times the bytes of the smallest payload go to an address that has proven nothing.
+const ATTEMPTS: u32 = 2;
+
+/// The path to the peer, and one that may become it.
+#[derive(Debug)]
+pub(super) struct Paths {
+    current: Path,
+    candidate: Option<Candidate>,
+}
+
+/// A path that authentic payloads have come by.
+#[derive(Debug)]
+struct Candidate {
+    path: Path,
+    token: Token,
+    attempts: u32,
+    next: Instant,
+}
+
+/// The peer is somewhere else, or speaks to another address of this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// On another road.
+    Elsewhere,
+    /// At another port of the same host: most likely a router has forgotten the old one.
+    Rebound,
+}
+
+impl Paths {
+    pub(super) fn new(current: Path) -> Self {
+        Self { current, candidate: None }
+    }
+
+    pub(super) fn current(&self) -> Path {
+        self.current
+    }
+
+    /// An authentic payload has come by `path`. Yields whether that path is to be asked, which takes a token that nobody
+    /// can foresee: without one, the next payload from there is another occasion.
+    pub(super) fn heard(&mut self, now: Instant, path: Path, token: &mut Option<Token>) -> bool {
+        // One at a time: the one asked first answers, or is forgotten soon.
+        if self.current.matches(path) || self.candidate.is_some() {
+            return false;
+        }
+        let Some(token) = token.take() else { return false };
+        self.candidate = Some(Candidate { path, token, attempts: 0, next: now });
+        true
+    }
+
+    //= ZSSP-LIV-03  only the answer to a token moves the peer
+    /// A token has come back.
+    pub(super) fn answered(&mut self, token: Token) -> Option<Moved> {
+        let path = self.candidate.take_if(|candidate| candidate.token == token)?.path;
+        let mut before = std::mem::replace(&mut self.current, path);
+        before.remote.set_port(path.remote.port());
+        Some(if before.matches(path) { Moved::Rebound } else { Moved::Elsewhere })
+    }
+
+    //= ZSSP-LIV-04  a number of times
+    /// Whom to ask now, with which token. `interval` is how long an answer takes at most, usually.
+    pub(super) fn asks(&mut self, now: Instant, interval: Duration) -> Option<(Path, Token)> {
+        let candidate = self.candidate.as_mut().filter(|candidate| candidate.next <= now)?;
+        if candidate.attempts == ATTEMPTS {
+            self.candidate = None;
+            return None;
+        }
+        candidate.attempts += 1;
+        candidate.next = now + interval;
+        Some((candidate.path, candidate.token))
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.candidate.as_ref().map(|candidate| candidate.next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn heard(paths: &mut Paths, now: Instant, from: Path, token: u8) -> bool {
+        paths.heard(now, from, &mut Some([token; 8]))
+    }
+
+    fn address(last: u8, port: u16) -> Path {
+        SocketAddr::from(([10, 0, 0, last], port)).into()
+    }
+
+    /// The same path, at an address of this host.
+    fn at(local: u8, path: Path) -> Path {
+        Path { local_ip: Some(IpAddr::from([192, 0, 2, local])), ..path }
+    }
+
+    //= ZSSP-LIV-03  neither what is heard nor a wrong token
+    #[test]
+    fn an_address_is_asked_before_it_is_believed() {
+        let (mut paths, now) = (Paths::new(address(1, 1)), Instant::now());
+        assert!(!heard(&mut paths, now, address(1, 1), 1));
+        assert!(!paths.heard(now, address(1, 2), &mut None), "not without a token");
+        assert!(heard(&mut paths, now, address(1, 2), 2));
+        let (asked, token) = paths.asks(now, 100 * MS).unwrap();
+        assert_eq!((asked, paths.current()), (address(1, 2), address(1, 1)));
+        assert_eq!(paths.answered([0; 8]), None);
+        assert_eq!(paths.answered(token), Some(Moved::Rebound));
+        assert_eq!(paths.current(), address(1, 2));
+        assert_eq!(paths.answered(token), None, "a token is good once");
+        assert!(heard(&mut paths, now, address(7, 2), 3));
+        let (_, other) = paths.asks(now, 100 * MS).unwrap();
+        assert_ne!(token, other);
+        assert_eq!(paths.answered(other), Some(Moved::Elsewhere));
+    }
+
+    //= ZSSP-LIV-04  two small payloads, whatever comes from there
+    #[test]
+    fn an_address_that_does_not_answer_is_forgotten() {
+        let (mut paths, mut now) = (Paths::new(address(1, 1)), Instant::now());
+        assert!(heard(&mut paths, now, address(2, 2), 4));
+        let mut asked = 0;
+        while let Some(next) = paths.deadline() {
+            assert!(!heard(&mut paths, now, address(2, 2), 5));
+            now = next;
+            asked += u32::from(paths.asks(now, 100 * MS).is_some());
+        }
+        assert_eq!((asked, paths.current()), (ATTEMPTS, address(1, 1)));
+        assert!(heard(&mut paths, now, address(3, 3), 6), "another has its chance");
+    }
+
+    //= ZSSP-LIV-08  by the path that the peer takes
+    #[test]
+    fn whoever_was_spoken_to_answers_from_there_until_the_peer_speaks_to_another_address() {
+        let (mut paths, now) = (Paths::new(at(1, address(1, 1))), Instant::now());
+        assert!(!heard(&mut paths, now, at(1, address(1, 1)), 1));
+        assert!(!heard(&mut paths, now, address(1, 1), 1), "a link that does not say which");
+        assert!(heard(&mut paths, now, at(2, address(1, 1)), 2));
+        let (asked, token) = paths.asks(now, 100 * MS).unwrap();
+        assert_eq!((asked, paths.current()), (at(2, address(1, 1)), at(1, address(1, 1))));
+        assert_eq!(paths.answered(token), Some(Moved::Elsewhere));
+        assert_eq!(paths.current(), at(2, address(1, 1)));
+        assert!(heard(&mut paths, now, at(2, address(1, 9)), 3));
+        let (_, token) = paths.asks(now, 100 * MS).unwrap();
+        assert_eq!(paths.answered(token), Some(Moved::Rebound));
+    }
+
+    #[test]
+    fn whoever_left_the_local_address_to_the_system_goes_on_so_until_the_peer_moves() {
+        let (mut paths, now) = (Paths::new(address(1, 1)), Instant::now());
+        for local in [1, 2, 1] {
+            assert!(!heard(&mut paths, now, at(local, address(1, 1)), 1));
+        }
+        assert_eq!(paths.current(), address(1, 1));
+        assert!(heard(&mut paths, now, at(2, address(1, 7)), 2));
+        let (_, token) = paths.asks(now, 100 * MS).unwrap();
+        assert_eq!(paths.answered(token), Some(Moved::Rebound));
+        assert_eq!(paths.current(), at(2, address(1, 7)), "the peer's router knows only that one");
+    }
+}
