@@ -137,7 +137,7 @@ impl fmt::Debug for Session {
 /// What all threads share of a session.
 pub(crate) struct Shared {
     pub(crate) id: SessionId,
-    /// The first key id under which the peer sends: it was reserved while that of the attempt before was.
+    /// Made of the first key id under which the peer sends, which each new handshake draws.
     pub(crate) incarnation: Incarnation,
     pub(crate) peer: PublicKey,
     pub(crate) role: Role,

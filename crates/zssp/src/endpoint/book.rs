@@ -10,8 +10,12 @@ use zssp_proto::{Authorize, Incarnation, PublicKey, SessionId};
 use crate::connection::Connection;
 use crate::error::ConnectError;
 
-/// Bytes of payloads kept for a connection that is a moment from being ready. The peer repeats what is reliable.
+/// Bytes of payloads kept for a connection that is a moment from being ready, with what keeping them takes. The peer
+/// repeats what is reliable.
 const EARLY_BYTES: usize = 256 * 1024;
+
+/// What keeping a payload takes besides its bytes, however few they are: its place in the list, and its allocation's.
+const EARLY_OVERHEAD: usize = 64;
 
 /// Attempts under way and peers that wait.
 #[derive(Debug, Default)]
@@ -33,7 +37,7 @@ pub(crate) struct Attempt {
     pub(crate) trouble: Option<ConnectError>,
     /// Payloads that came before the event that the session is there, or in one that a new handshake took the place of.
     pub(crate) early: Vec<(Incarnation, Vec<u8>)>,
-    early_bytes: usize,
+    room: EarlyRoom,
 }
 
 impl Book {
@@ -42,7 +46,7 @@ impl Book {
     }
 
     pub(crate) fn begin(&mut self, id: SessionId, (peer, done): (PublicKey, Done)) {
-        let attempt = Attempt { peer, done, trouble: None, early: Vec::new(), early_bytes: 0 };
+        let attempt = Attempt { peer, done, trouble: None, early: Vec::new(), room: EarlyRoom::default() };
         self.attempts.insert(id, attempt);
     }
 
@@ -64,10 +68,9 @@ impl Book {
         payload: &[u8],
     ) -> Early {
         let Some(attempt) = self.attempts.get_mut(&id) else { return Early::Unknown };
-        if attempt.early_bytes + payload.len() > EARLY_BYTES {
+        if !attempt.room.take(payload.len()) {
             return Early::TooMuch;
         }
-        attempt.early_bytes += payload.len();
         attempt.early.push((incarnation, payload.into()));
         Early::Kept
     }
@@ -119,4 +122,41 @@ pub(crate) enum Early {
     TooMuch,
     /// No such attempt, or not any more.
     Unknown,
+}
+
+/// The room that is left for payloads of one attempt.
+#[derive(Debug)]
+struct EarlyRoom(usize);
+
+impl Default for EarlyRoom {
+    fn default() -> Self {
+        Self(EARLY_BYTES)
+    }
+}
+
+impl EarlyRoom {
+    /// Whether there was room for a payload of that length, which it now takes.
+    fn take(&mut self, len: usize) -> bool {
+        let left = self.0.checked_sub(EARLY_OVERHEAD).and_then(|left| left.checked_sub(len));
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(len: usize) -> usize {
+        let mut room = EarlyRoom::default();
+        (0..=EARLY_BYTES).take_while(|_| room.take(len)).count()
+    }
+
+    #[test]
+    fn what_comes_early_is_bounded_even_if_it_is_empty() {
+        assert_eq!(taken(0), EARLY_BYTES / EARLY_OVERHEAD);
+        assert_eq!(taken(EARLY_BYTES / 2), 1);
+        assert_eq!(taken(EARLY_BYTES), 0);
+        assert!(size_of::<(Incarnation, Vec<u8>)>() <= EARLY_OVERHEAD / 2);
+    }
 }
