@@ -143,9 +143,12 @@ pub enum WriteError {
     /// The connection has ended, or is being closed.
     #[error("the connection is closed: {0}")]
     ConnectionLost(CloseReason),
-    /// This side has finished or reset the stream.
+    /// This side has finished the stream.
     #[error("the stream is finished")]
     Finished,
+    /// This side has reset the stream.
+    #[error("the stream was reset by this side")]
+    Reset,
     /// The peer reads no more; its code says why.
     #[error("the peer stopped the stream with code {0}")]
     Stopped(u32),
@@ -182,7 +185,7 @@ impl From<WriteError> for io::Error {
     fn from(error: WriteError) -> Self {
         let kind = match error {
             WriteError::ConnectionLost(_) => io::ErrorKind::NotConnected,
-            WriteError::Finished => io::ErrorKind::BrokenPipe,
+            WriteError::Finished | WriteError::Reset => io::ErrorKind::BrokenPipe,
             WriteError::Stopped(_) => io::ErrorKind::ConnectionReset,
         };
         Self::new(kind, error)
