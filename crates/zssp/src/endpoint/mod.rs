@@ -164,11 +164,15 @@ impl Endpoint {
     /// What happened so far, in numbers.
     pub fn stats(&self) -> EndpointStats {
         let shared = self.shared();
-        shared.counters.snapshot(shared.table.len())
+        shared.counters.snapshot(shared.table.len(), shared.context.stats())
     }
 
     /// Connects to the owner of `peer_key` at `address`. Nobody else can answer: only the owner of that key can read
     /// even the first packet.
+    ///
+    /// There is one connection per peer: the new one takes the place of one that is up, which ends with
+    /// [`CloseReason::Replaced`](crate::CloseReason::Replaced) on both sides. So keep a clone of the
+    /// [`Connection`] and connect again only when it has ended.
     ///
     /// # Errors
     /// See [`ConnectError`].
