@@ -123,7 +123,7 @@ mod wait;
 
 pub use config::{Builder, Overflow};
 pub use connection::{Channel, Connection, Message, ReceiveStream, SendStream};
-pub use endpoint::{Endpoint, Incoming};
+pub use endpoint::{ConnectOptions, Endpoint, Incoming};
 pub use error::{
     BindError, CloseReason, ConnectError, ReadError, ReadToEndError, RequestError, SendError,
     TooManyChannels, TrySendError, WriteError,
@@ -134,8 +134,8 @@ pub use key::{KeyError, SecretKey, public_key};
 pub use stats::{ConnectionStats, EndpointStats};
 pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
 pub use zssp_proto::{
-    Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, RatchetStore, StoreError,
-    Suite,
+    Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, RatchetStore, Rejection,
+    StoreError, Suite,
 };
 pub use zssp_store::Redb;
 
