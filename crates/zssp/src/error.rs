@@ -41,6 +41,16 @@ fn advice(reason: &io::Error) -> &'static str {
 }
 
 /// There is no connection.
+///
+/// ```
+/// use zssp::ConnectError;
+///
+/// /// Whether it makes sense to try again without anybody having done something about it.
+/// fn may_pass(error: &ConnectError) -> bool {
+///     matches!(error, ConnectError::Conflict | ConnectError::TimedOut | ConnectError::Unsettled)
+/// }
+/// assert!(may_pass(&ConnectError::TimedOut) && !may_pass(&ConnectError::Refused));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {

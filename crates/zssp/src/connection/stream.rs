@@ -176,6 +176,15 @@ impl Drop for SendStream {
 /// than fits its send buffer and the stream's window of 64 chunks.
 ///
 /// Dropped before its end was read, it is [stopped](Self::stop) with code 0.
+///
+/// ```
+/// # async fn example(connection: zssp::Connection, mut file: impl tokio::io::AsyncWrite + Unpin)
+/// #     -> Result<(), Box<dyn std::error::Error>> {
+/// let (_send, mut receive) = connection.accept_stream().await?;
+/// // An error means that the end was not seen: the file is not whole.
+/// tokio::io::copy(&mut receive, &mut file).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct ReceiveStream {
     connection: Connection,

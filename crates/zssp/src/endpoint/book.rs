@@ -50,9 +50,9 @@ impl Book {
         self.attempts.insert(id, attempt);
     }
 
-    /// Notes what keeps the attempt to connect to that peer from getting on, if there is one.
+    /// Notes what keeps attempts to connect to that peer, under whatever names, from getting on.
     pub(crate) fn trouble_with(&mut self, peer: PublicKey, error: &ConnectError) {
-        if let Some(attempt) = self.attempts.values_mut().find(|attempt| attempt.peer == peer) {
+        for attempt in self.attempts.values_mut().filter(|attempt| attempt.peer == peer) {
             attempt.trouble = Some(error.clone());
         }
     }
