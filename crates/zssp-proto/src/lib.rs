@@ -134,7 +134,7 @@ pub use ratchet::{
     Fingerprint, MemoryStore, OneTimePassword, PasswordError, PeerName, RatchetPair, RatchetState,
     RatchetStore, StoreError, Swap,
 };
-pub use session::{SealError, Sealed, Session, SessionId};
+pub use session::{Incarnation, SealError, Sealed, Session, SessionId};
 pub use suite::Suite;
 pub use zcp::Challenging;
 pub use zke::keys::Role;

@@ -41,6 +41,16 @@ fn advice(reason: &io::Error) -> &'static str {
 }
 
 /// There is no connection.
+///
+/// ```
+/// use zssp::ConnectError;
+///
+/// /// Whether it makes sense to try again without anybody having done something about it.
+/// fn may_pass(error: &ConnectError) -> bool {
+///     matches!(error, ConnectError::Conflict | ConnectError::TimedOut | ConnectError::Unsettled)
+/// }
+/// assert!(may_pass(&ConnectError::TimedOut) && !may_pass(&ConnectError::Refused));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -143,9 +153,12 @@ pub enum WriteError {
     /// The connection has ended, or is being closed.
     #[error("the connection is closed: {0}")]
     ConnectionLost(CloseReason),
-    /// This side has finished or reset the stream.
+    /// This side has finished the stream.
     #[error("the stream is finished")]
     Finished,
+    /// This side has reset the stream.
+    #[error("the stream was reset by this side")]
+    Reset,
     /// The peer reads no more; its code says why.
     #[error("the peer stopped the stream with code {0}")]
     Stopped(u32),
@@ -182,7 +195,7 @@ impl From<WriteError> for io::Error {
     fn from(error: WriteError) -> Self {
         let kind = match error {
             WriteError::ConnectionLost(_) => io::ErrorKind::NotConnected,
-            WriteError::Finished => io::ErrorKind::BrokenPipe,
+            WriteError::Finished | WriteError::Reset => io::ErrorKind::BrokenPipe,
             WriteError::Stopped(_) => io::ErrorKind::ConnectionReset,
         };
         Self::new(kind, error)

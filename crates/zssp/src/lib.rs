@@ -14,19 +14,29 @@
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use zssp::{Endpoint, SecretKey};
+//! use zssp::{Endpoint, Incoming, SecretKey};
+//!
+//! /// Serves one peer. What goes wrong with it is no concern of the others.
+//! async fn serve(incoming: Incoming) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//!     let connection = incoming.accept().await?;
+//!     let channel = connection.channel(0)?;
+//!     while let Some(message) = channel.receive().await {
+//!         message.reply("got it")?;
+//!     }
+//!     Ok(())
+//! }
 //!
 //! let server = Endpoint::bind("127.0.0.1:0", SecretKey::generate()?).await?;
 //! let (address, key) = (server.local_addr(), server.public_key());
 //! tokio::spawn(async move {
 //!     while let Some(incoming) = server.accept().await {
-//!         let connection = incoming.accept().await?;
-//!         let channel = connection.channel(0)?;
-//!         while let Some(message) = channel.receive().await {
-//!             message.reply("got it")?;
-//!         }
+//!         let peer = incoming.peer_key();
+//!         tokio::spawn(async move {
+//!             if let Err(error) = serve(incoming).await {
+//!                 eprintln!("{peer:?}: {error}");
+//!             }
+//!         });
 //!     }
-//!     Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
 //! });
 //!
 //! let client = Endpoint::bind("127.0.0.1:0", SecretKey::generate()?).await?;
@@ -97,6 +107,36 @@
 //! - Futures may be dropped at any time; each says what that means.
 //! - Nothing a peer or a stranger sends makes it panic, or take more memory than this table says.
 //!
+//! # Coming from quinn
+//!
+//! | quinn | here |
+//! |---|---|
+//! | `Endpoint::client`, `Endpoint::server` | [`Endpoint::bind`]: every endpoint does both |
+//! | certificates and server names | [`PublicKey`]s, known in advance; [`Builder::identity`] for what else there is to say |
+//! | `connect(address, name)?.await?` | [`connect(address, key).await?`](Endpoint::connect) |
+//! | `connect_with` a `ClientConfig` | [`connect_with`](Endpoint::connect_with) [`ConnectOptions`] |
+//! | `Incoming::accept`, `refuse`, `ignore` | [the same](Incoming), when the peer's key is proven; `retry` is done [by itself](Builder::challenging) |
+//! | `open_bi`, `accept_bi` | [`open_stream`](Connection::open_stream), [`accept_stream`](Connection::accept_stream) |
+//! | `open_uni`, `accept_uni` | the same two: drop the half that is not needed |
+//! | a stream per request | [`Channel::request`], which costs one message each way |
+//! | `send_datagram_wait`, `send_datagram` | [`send_datagram`](Connection::send_datagram), [`try_send_datagram`](Connection::try_send_datagram) |
+//! | `Connection::close` | [`abort`](Connection::abort) |
+//! | `TransportConfig` | [`Builder`], for both directions |
+//!
+//! What behaves otherwise:
+//! - [`close`](Connection::close) waits: for what was sent to be answered, and for the peer to know. It is
+//!   [`abort`](Connection::abort) that ends at once and loses what is under way. A connection that is merely dropped is
+//!   closed, not aborted.
+//! - There is one connection per peer, that is per key or per [name](ConnectOptions::name). A second one takes the place of
+//!   the first, which ends with [`CloseReason::Replaced`]; so share a clone of the [`Connection`] in place of connecting
+//!   again.
+//! - The [idle time-out](Builder::idle_timeout) is each side's own and not negotiated. [Keep-alive](Builder::keep_alive) is
+//!   on, so that a connection nobody uses stays up as long as the peer is there.
+//! - Datagrams may be far larger than what the road carries at once, and are not subject to congestion control: whoever
+//!   sends many paces them.
+//! - An opened stream is heard of by the peer with its first bytes, as in quinn.
+//! - There is no 0-RTT: the first message goes out when the peer has answered.
+//!
 //! # Other roads than UDP
 //! An endpoint can be bound to any [`Link`](link::Link). [`link::memory`] has a network with faults, for tests that run on
 //! a paused clock. On Linux, the feature `ethernet` adds raw Ethernet frames, for machines without IP. A program that reads
@@ -123,7 +163,7 @@ mod wait;
 
 pub use config::{Builder, Overflow};
 pub use connection::{Channel, Connection, Message, ReceiveStream, SendStream};
-pub use endpoint::{Endpoint, Incoming};
+pub use endpoint::{ConnectOptions, Endpoint, Incoming};
 pub use error::{
     BindError, CloseReason, ConnectError, ReadError, ReadToEndError, RequestError, SendError,
     TooManyChannels, TrySendError, WriteError,
@@ -134,8 +174,8 @@ pub use key::{KeyError, SecretKey, public_key};
 pub use stats::{ConnectionStats, EndpointStats};
 pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
 pub use zssp_proto::{
-    Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, RatchetStore, StoreError,
-    Suite,
+    Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, RatchetStore, Rejection,
+    StoreError, Suite,
 };
 pub use zssp_store::Redb;
 

@@ -80,6 +80,18 @@ pub struct EndpointStats {
     pub incoming_dropped: u64,
     /// Payloads that came for a session nobody has any more, or too many before its connection was ready.
     pub payloads_dropped: u64,
+    /// Peers' handshakes that wait for their answer, or for the decision about them.
+    pub pending_handshakes: usize,
+    /// Such handshakes that made room for others: their peers begin anew. Bounded by
+    /// [`Limits`](crate::Limits), see [`Builder::limits`](crate::Builder::limits).
+    pub pending_evicted: u64,
+    /// Hellos of strangers that were still incomplete when they made room for others: fragments of which the rest is lost,
+    /// or a flood.
+    pub hellos_evicted: u64,
+    /// Incomplete packets of sessions and handshakes that made room for others.
+    pub incomplete_evicted: u64,
+    /// Incomplete packets of sessions and handshakes whose missing fragments did not come in time.
+    pub incomplete_expired: u64,
     /// Times the system refused to send. Counts as loss.
     pub send_errors: u64,
     /// Times the system failed to receive.
@@ -137,7 +149,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn snapshot(&self, connections: usize) -> EndpointStats {
+    pub(crate) fn snapshot(&self, connections: usize, below: zssp_proto::Stats) -> EndpointStats {
         EndpointStats {
             connections,
             datagrams_received: self.datagrams_received.load(),
@@ -146,6 +158,11 @@ impl Counters {
             handshakes_dropped: self.handshakes_dropped.load(),
             incoming_dropped: self.incoming_dropped.load(),
             payloads_dropped: self.payloads_dropped.load(),
+            pending_handshakes: below.pending_handshakes,
+            pending_evicted: below.pending_evicted,
+            hellos_evicted: below.hellos_evicted,
+            incomplete_evicted: below.incomplete_evicted,
+            incomplete_expired: below.incomplete_expired,
             send_errors: self.send_errors.load(),
             receive_errors: self.receive_errors.load(),
             downgrades: self.downgrades.load(),

@@ -3,17 +3,13 @@
 
 mod common;
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
 use common::provider::Rigged;
-use common::simulation::{GOOD, SECOND, address, builder, connect, endpoint, network};
+use common::simulation::{Filtered, GOOD, SECOND, address, builder, connect, endpoint, network};
 use tokio::time::{Instant, sleep, timeout};
-use zssp::link::memory::{MemoryLink, Network};
-use zssp::link::{Link, Path, ReceiveBatch};
+use zssp::link::memory::Network;
 use zssp::proto::RatchetPair;
 use zssp::{Builder, CloseReason, ConnectError, Endpoint, Limits, MemoryStore, PeerName, SecretKey};
 
@@ -22,11 +18,11 @@ fn attached(network: &Network, number: u16, with: impl FnOnce(Builder) -> Builde
     builder.bind_link(network.attach(address(number)).unwrap()).unwrap()
 }
 
-/// A client and a server, and the store of the server.
+/// A client, which waits for its session to end however silent it is, a server, and the store of the server.
 fn two(network: &Network) -> (Endpoint, Endpoint, Arc<MemoryStore>) {
     let store = Arc::new(MemoryStore::new());
     let server = attached(network, 1, |builder| builder.store(store.clone()));
-    (endpoint(network, 2), server, store)
+    (attached(network, 2, |builder| builder.idle_timeout(None)), server, store)
 }
 
 /// Fails unless the peer is accepted with this error while the other side still tries.
@@ -120,39 +116,6 @@ async fn a_peer_cannot_become_another_with_the_ratchet_of_that() {
     }
 }
 
-/// A link that lets nothing out but hellos, as long as it is told to.
-struct CutOff {
-    link: MemoryLink,
-    cuts: Arc<AtomicBool>,
-}
-
-impl Link for CutOff {
-    fn local_addr(&self) -> SocketAddr {
-        self.link.local_addr()
-    }
-
-    fn mtu(&self) -> usize {
-        self.link.mtu()
-    }
-
-    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
-        // The key id of whoever is not known yet.
-        let is_hello = run.starts_with(&[0; 4]);
-        match self.cuts.load(Ordering::Relaxed) && !is_hello {
-            true => Ok(run.len()),
-            false => self.link.try_send(path, run, segment),
-        }
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.link.poll_writable(cx)
-    }
-
-    fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {
-        self.link.poll_receive(cx, batch)
-    }
-}
-
 /// One whose own attempt was cut off when it had moved its ratchet, and whose sessions take precedence.
 //= ZSSP-RAT-24  as if the attempt that was cut off went on
 #[tokio::test(start_paused = true)]
@@ -161,7 +124,14 @@ async fn what_an_attempt_that_was_cut_off_may_still_lead_to_is_waited_for() {
     let mut keys = [SecretKey::generate().unwrap(), SecretKey::generate().unwrap()];
     keys.sort_by_key(SecretKey::public_key);
     let alice = builder(&keys[0]).bind_link(network.attach(address(1)).unwrap()).unwrap();
-    let link = CutOff { link: network.attach(address(2)).unwrap(), cuts: cuts.clone() };
+    let link = Filtered {
+        link: network.attach(address(2)).unwrap(),
+        // The key id of whoever is not known yet.
+        lets: {
+            let cuts = cuts.clone();
+            move |run: &[u8]| !cuts.load(Ordering::Relaxed) || run.starts_with(&[0; 4])
+        },
+    };
     let bob = builder(&keys[1]).bind_link(link).unwrap();
     drop(connect(&alice, &bob).await);
     sleep(60 * SECOND).await;

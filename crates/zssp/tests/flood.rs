@@ -184,6 +184,7 @@ async fn timers_go_on_time_while_hellos_wait() {
         .handshakes(1, 64)
         .provider(Arc::new(Rigged::without_jitter()))
         .keep_alive(10 * SECOND)
+        // The session's own end is awaited, which comes later.
         .idle_timeout(None)
         .bind_link(link)
         .unwrap();
@@ -231,4 +232,23 @@ async fn timers_go_on_time_while_hellos_wait() {
 
     drop((here, ticker));
     leaves_nothing([client, server], &network).await;
+}
+
+/// First halves of hellos, each of another one: none of them is ever whole.
+#[tokio::test(start_paused = true)]
+async fn what_makes_room_in_a_flood_of_incomplete_hellos_is_counted() {
+    let network = network(9, GOOD);
+    let server = endpoint(&network, 1);
+    let stranger = network.attach(address(2)).unwrap();
+    let path = Path::from(server.local_addr());
+    for counter in 0..3000_u64 {
+        let mut half = content(counter, 16 + (HELLO - 16).div_ceil(2));
+        half[..8].copy_from_slice(&[0, 0, 0, 0, 0, 2, 0, 0]);
+        half[8..16].copy_from_slice(&counter.to_be_bytes());
+        stranger.try_send(path, &half, half.len()).unwrap();
+    }
+    sleep(SECOND).await;
+    let stats = server.stats();
+    assert_eq!(stats.datagrams_received, 3000);
+    assert!(stats.hellos_evicted > 1000, "{stats:?}");
 }

@@ -87,8 +87,10 @@ fn a_reset_is_told_with_its_code_and_discards_what_was_not_read() {
         assert_eq!(receive.read_chunk().await.unwrap().unwrap(), "half a sentence");
         send.reset(7).unwrap();
         assert_eq!(receive.read_chunk().await, Err(ReadError::Reset(7)));
-        assert_eq!(send.stopped().await, Err(WriteError::Finished));
-        assert_eq!(send.reset(8), Err(WriteError::Finished));
+        assert_eq!(send.stopped().await, Err(WriteError::Reset));
+        assert_eq!(send.reset(8), Err(WriteError::Reset));
+        assert_eq!(send.write_chunk("more").await, Err(WriteError::Reset));
+        assert_eq!(send.finish(), Err(WriteError::Reset));
     });
 }
 

@@ -12,7 +12,7 @@ use super::{Context, Inner};
 use crate::address::Address;
 use crate::crypto::UnprotectKey;
 use crate::error::Fault;
-use crate::session::SessionId;
+use crate::session::{Incarnation, SessionId};
 use crate::wire::{
     ChallengePacket, FragmentHeader, HEADER_LEN, Hello, KeyId, Malformed, PacketNonce, PacketType,
 };
@@ -40,6 +40,8 @@ pub enum Received<'a> {
     Payload {
         /// The session it came in.
         session: SessionId,
+        /// Which of the sessions under that id, where a handshake began anew.
+        incarnation: Incarnation,
         /// The payload, decrypted.
         bytes: &'a mut [u8],
     },
@@ -310,10 +312,11 @@ impl Context {
         if let Route::Session(Inbound { shared, open, .. }) = route
             && nonce.packet_type() == Some(PacketType::Payload)
         {
+            let (session, incarnation) = (shared.id, shared.incarnation);
             match whole {
                 Whole::Datagram(_, Chunk::InPlace(bytes)) => {
                     let bytes = shared.open_payload(&**open, nonce, bytes)?;
-                    return Ok(Received::Payload { session: shared.id, bytes });
+                    return Ok(Received::Payload { session, incarnation, bytes });
                 }
                 Whole::Datagram(_, chunk) => {
                     packet.clear();
@@ -323,7 +326,7 @@ impl Context {
             }
             let len = shared.open_payload(&**open, nonce, packet)?.len();
             packet.truncate(len);
-            return Ok(Received::Payload { session: shared.id, bytes: packet });
+            return Ok(Received::Payload { session, incarnation, bytes: packet });
         }
         let bytes = match whole {
             Whole::Datagram(_, chunk) => chunk.parts().concat(),

@@ -35,6 +35,16 @@ pub struct SessionId {
     pub(crate) generation: u32,
 }
 
+/// Tells apart the sessions that one [`SessionId`] stood for, one after the other.
+///
+/// An id is given out when a session is opened. Where the handshake begins anew after the peer could already send
+/// (PROTOCOL 5.3, A3 to A1), the session that comes about in the end is another one than the peer sent in at first, and
+/// what came in that one must not be taken for a part of it: compare the incarnation of a
+/// [`Received::Payload`](crate::Received::Payload) kept until the session is there with
+/// [`Session::incarnation`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Incarnation(KeyId);
+
 impl SessionId {
     /// Below the largest number of sessions the context ever had at once.
     pub const fn index(self) -> usize {
@@ -60,6 +70,11 @@ impl Session {
     /// The id under which [`Context::receive`](crate::Context::receive) names this session.
     pub fn id(&self) -> SessionId {
         self.0.id
+    }
+
+    /// Which of the sessions under its [`id`](Self::id) this one is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.0.incarnation
     }
 
     /// The peer's static key, proven by the handshake.
@@ -122,6 +137,8 @@ impl fmt::Debug for Session {
 /// What all threads share of a session.
 pub(crate) struct Shared {
     pub(crate) id: SessionId,
+    /// Made of the first key id under which the peer sends, which each new handshake draws.
+    pub(crate) incarnation: Incarnation,
     pub(crate) peer: PublicKey,
     pub(crate) role: Role,
     pub(crate) suite: Suite,
@@ -153,6 +170,7 @@ impl Shared {
     pub(crate) fn new(new: NewSession, epoch: Sealing) -> Self {
         Self {
             id: new.id,
+            incarnation: Incarnation(epoch.epoch.local_kid),
             peer: new.peer,
             role: new.role,
             suite: new.suite,

@@ -250,6 +250,18 @@ impl Channel {
 /// As long as it lives it takes one place of the sender's window, and an ordered one keeps the next ordered one from
 /// being received. It is a handle of its connection as well: that stays open until it is answered, and a
 /// [`close`](Connection::close) waits for it.
+///
+/// ```
+/// # async fn example(channel: zssp::Channel) -> Result<(), zssp::SendError> {
+/// while let Some(message) = channel.receive().await {
+///     match &message.data()[..] {
+///         b"ping" => message.reply("pong")?,
+///         // Whoever asked gets `RequestError::NoReply`, whoever only sent knows that it arrived.
+///         _ => drop(message),
+///     }
+/// }
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it tells the peer that it was dealt with"]
 pub struct Message {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::Notify;
-use zssp_proto::{Address, Session, SessionId};
+use zssp_proto::{Address, Incarnation, Session, SessionId};
 
 use super::datagrams::Datagrams;
 use super::sending::Senders;
@@ -176,8 +176,9 @@ impl Inbound {
         Self { shared, effects: Effects::default(), heard: None, datagrams: false }
     }
 
-    pub(crate) fn id(&self) -> SessionId {
-        self.shared.session.id()
+    /// Whether payloads of that session are the connection's.
+    pub(crate) fn is_of(&self, session: (SessionId, Incarnation)) -> bool {
+        (self.shared.session.id(), self.shared.session.incarnation()) == session
     }
 
     /// Takes in an authentic payload, and where its last fragment came from, if that is known. Its memory is kept, and

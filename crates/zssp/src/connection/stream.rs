@@ -81,7 +81,7 @@ impl SendStream {
     /// `stopped` tells it.
     ///
     /// # Errors
-    /// [`WriteError::Finished`] when it is finished or reset already; [`WriteError::ConnectionLost`].
+    /// [`WriteError::Finished`] or [`WriteError::Reset`] when it is that already; [`WriteError::ConnectionLost`].
     pub fn finish(&mut self) -> Result<(), WriteError> {
         self.shared().with(|state, effects| state.finish(self.id, effects))
     }
@@ -90,7 +90,7 @@ impl SendStream {
     /// [`ReadError::Reset`] with `code`.
     ///
     /// # Errors
-    /// [`WriteError::Finished`] when it is finished and read, or reset; [`WriteError::Stopped`] when the peer has
+    /// [`WriteError::Finished`] when it is finished and read, [`WriteError::Reset`]; [`WriteError::Stopped`] when the peer has
     /// stopped it.
     pub fn reset(&mut self, code: u32) -> Result<(), WriteError> {
         self.shared().with(|state, effects| state.reset(clock::now(), self.id, code, effects))
@@ -99,7 +99,7 @@ impl SendStream {
     /// Waits until the peer has read everything of the finished stream (`Ok`), or will not.
     ///
     /// # Errors
-    /// [`WriteError::Stopped`] when the peer reads no more, [`WriteError::Finished`] when this side has reset the stream.
+    /// [`WriteError::Stopped`] when the peer reads no more, [`WriteError::Reset`] when this side has reset the stream.
     ///
     /// # Cancel safety
     /// Cancel safe: it only waits.
@@ -176,6 +176,15 @@ impl Drop for SendStream {
 /// than fits its send buffer and the stream's window of 64 chunks.
 ///
 /// Dropped before its end was read, it is [stopped](Self::stop) with code 0.
+///
+/// ```
+/// # async fn example(connection: zssp::Connection, mut file: impl tokio::io::AsyncWrite + Unpin)
+/// #     -> Result<(), Box<dyn std::error::Error>> {
+/// let (_send, mut receive) = connection.accept_stream().await?;
+/// // An error means that the end was not seen: the file is not whole.
+/// tokio::io::copy(&mut receive, &mut file).await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 pub struct ReceiveStream {
     connection: Connection,

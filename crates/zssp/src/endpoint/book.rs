@@ -5,13 +5,17 @@ use std::mem;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
-use zssp_proto::{Authorize, PublicKey, SessionId};
+use zssp_proto::{Authorize, Incarnation, PublicKey, SessionId};
 
 use crate::connection::Connection;
 use crate::error::ConnectError;
 
-/// Bytes of payloads kept for a connection that is a moment from being ready. The peer repeats what is reliable.
+/// Bytes of payloads kept for a connection that is a moment from being ready, with what keeping them takes. The peer
+/// repeats what is reliable.
 const EARLY_BYTES: usize = 256 * 1024;
+
+/// What keeping a payload takes besides its bytes, however few they are: its place in the list, and its allocation's.
+const EARLY_OVERHEAD: usize = 64;
 
 /// Attempts under way and peers that wait.
 #[derive(Debug, Default)]
@@ -31,9 +35,9 @@ pub(crate) struct Attempt {
     pub(crate) done: Done,
     /// What has kept it from getting on, which may be why its time runs out.
     pub(crate) trouble: Option<ConnectError>,
-    /// Payloads that came before the event that the session is there.
-    pub(crate) early: Vec<Vec<u8>>,
-    early_bytes: usize,
+    /// Payloads that came before the event that the session is there, or in one that a new handshake took the place of.
+    pub(crate) early: Vec<(Incarnation, Vec<u8>)>,
+    room: EarlyRoom,
 }
 
 impl Book {
@@ -42,13 +46,13 @@ impl Book {
     }
 
     pub(crate) fn begin(&mut self, id: SessionId, (peer, done): (PublicKey, Done)) {
-        let attempt = Attempt { peer, done, trouble: None, early: Vec::new(), early_bytes: 0 };
+        let attempt = Attempt { peer, done, trouble: None, early: Vec::new(), room: EarlyRoom::default() };
         self.attempts.insert(id, attempt);
     }
 
-    /// Notes what keeps the attempt to connect to that peer from getting on, if there is one.
+    /// Notes what keeps attempts to connect to that peer, under whatever names, from getting on.
     pub(crate) fn trouble_with(&mut self, peer: PublicKey, error: &ConnectError) {
-        if let Some(attempt) = self.attempts.values_mut().find(|attempt| attempt.peer == peer) {
+        for attempt in self.attempts.values_mut().filter(|attempt| attempt.peer == peer) {
             attempt.trouble = Some(error.clone());
         }
     }
@@ -58,13 +62,16 @@ impl Book {
     }
 
     /// Whether the payload is kept for an attempt about to succeed.
-    pub(crate) fn keep_early(&mut self, id: SessionId, payload: &[u8]) -> Early {
+    pub(crate) fn keep_early(
+        &mut self,
+        (id, incarnation): (SessionId, Incarnation),
+        payload: &[u8],
+    ) -> Early {
         let Some(attempt) = self.attempts.get_mut(&id) else { return Early::Unknown };
-        if attempt.early_bytes + payload.len() > EARLY_BYTES {
+        if !attempt.room.take(payload.len()) {
             return Early::TooMuch;
         }
-        attempt.early_bytes += payload.len();
-        attempt.early.push(payload.into());
+        attempt.early.push((incarnation, payload.into()));
         Early::Kept
     }
 
@@ -115,4 +122,41 @@ pub(crate) enum Early {
     TooMuch,
     /// No such attempt, or not any more.
     Unknown,
+}
+
+/// The room that is left for payloads of one attempt.
+#[derive(Debug)]
+struct EarlyRoom(usize);
+
+impl Default for EarlyRoom {
+    fn default() -> Self {
+        Self(EARLY_BYTES)
+    }
+}
+
+impl EarlyRoom {
+    /// Whether there was room for a payload of that length, which it now takes.
+    fn take(&mut self, len: usize) -> bool {
+        let left = self.0.checked_sub(EARLY_OVERHEAD).and_then(|left| left.checked_sub(len));
+        self.0 = left.unwrap_or(self.0);
+        left.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(len: usize) -> usize {
+        let mut room = EarlyRoom::default();
+        (0..=EARLY_BYTES).take_while(|_| room.take(len)).count()
+    }
+
+    #[test]
+    fn what_comes_early_is_bounded_even_if_it_is_empty() {
+        assert_eq!(taken(0), EARLY_BYTES / EARLY_OVERHEAD);
+        assert_eq!(taken(EARLY_BYTES / 2), 1);
+        assert_eq!(taken(EARLY_BYTES), 0);
+        assert!(size_of::<(Incarnation, Vec<u8>)>() <= EARLY_OVERHEAD / 2);
+    }
 }

@@ -181,8 +181,12 @@ impl Shared {
             (book.finish(id), book.is_closed())
         };
         let mut inbound = Inbound::new(shared.clone());
-        for payload in attempt.iter_mut().flat_map(|attempt| &mut attempt.early) {
-            inbound.handle_payload(clock::now(), None, payload);
+        for (incarnation, payload) in attempt.iter_mut().flat_map(|attempt| &mut attempt.early) {
+            match inbound.is_of((id, *incarnation)) {
+                true => inbound.handle_payload(clock::now(), None, payload),
+                // The handshake has begun anew since.
+                false => self.counters.payloads_dropped.add(1),
+            }
         }
         drop(inbound);
         self.runtime.spawn(connection::drive(shared.clone()));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use zssp_proto::{Authorize, Fault, PeerName, PublicKey, Suite};
+use zssp_proto::{Authorize, Fault, Handshake, PeerName, Policy, PublicKey, Rejection, Suite};
 
 use super::Shared;
 use crate::connection::Connection;
@@ -100,26 +100,62 @@ impl Incoming {
     /// # Cancel safety
     /// As [`accept`](Self::accept).
     pub async fn accept_as(self, name: PeerName) -> Result<Connection, ConnectError> {
+        self.decide(|peer| peer.accept(name)).await
+    }
+
+    /// Accepts the peer under a name, as [`accept_as`](Self::accept_as) does, with a policy for this one peer in place of
+    /// the endpoint's. Whether it must know a ratchet to be answered at all ([`Policy::hellos`]) was decided before.
+    ///
+    /// ```
+    /// # async fn example(incoming: zssp::Incoming, trusted: Vec<zssp::PublicKey>) -> Result<(), zssp::ConnectError> {
+    /// use zssp::{PeerName, Policy};
+    ///
+    /// let key = incoming.peer_key();
+    /// let policy = if trusted.contains(&key) { Policy::PERSISTENT } else { Policy::OPPORTUNISTIC };
+    /// let connection = incoming.accept_with(PeerName::from(key), policy).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`accept`](Self::accept).
+    ///
+    /// # Cancel safety
+    /// As [`accept`](Self::accept).
+    pub async fn accept_with(self, name: PeerName, policy: Policy) -> Result<Connection, ConnectError> {
+        self.decide(|peer| peer.accept_with(name, policy)).await
+    }
+
+    async fn decide(self, accept: impl FnOnce(Authorize) -> Handshake) -> Result<Connection, ConnectError> {
         let Self { peer, endpoint } = self;
         if endpoint.book.lock().is_closed() {
             return Err(ConnectError::EndpointClosed);
         }
         // An accepted peer has a connection or there is an error that says why not.
-        endpoint.submit(peer.accept(name)).await?.ok_or(ConnectError::TooLate)
+        endpoint.submit(accept(peer)).await?.ok_or(ConnectError::TooLate)
     }
 
-    /// Refuses the peer and tells it so, in an authenticated packet.
+    /// Refuses the peer and tells it so, in an authenticated packet; unless the endpoint's policy rejects silently.
     pub fn refuse(self) {
         let Self { peer, endpoint } = self;
-        let refusal = peer.refuse();
-        let runtime = endpoint.runtime.clone();
-        runtime.spawn(async move { drop(endpoint.submit(refusal).await) });
+        send_refusal(endpoint, peer.refuse());
+    }
+
+    /// [`refuse`](Self::refuse)s the peer aloud or silently, whatever the endpoint's policy says.
+    pub fn refuse_with(self, rejection: Rejection) {
+        let Self { peer, endpoint } = self;
+        send_refusal(endpoint, peer.refuse_with(rejection));
     }
 
     /// Leaves the peer without an answer, like dropping this does.
     pub fn ignore(self) {
         self.peer.ignore();
     }
+}
+
+/// Sends what refuses a peer when its turn comes, whoever waits.
+fn send_refusal(endpoint: Arc<Shared>, refusal: Handshake) {
+    let runtime = endpoint.runtime.clone();
+    runtime.spawn(async move { drop(endpoint.submit(refusal).await) });
 }
 
 /// Why there is no connection with a peer that was accepted.

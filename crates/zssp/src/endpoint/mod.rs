@@ -4,6 +4,7 @@ mod batches;
 mod book;
 mod handshakes;
 mod incoming;
+mod options;
 mod queue;
 mod receive;
 mod table;
@@ -16,11 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::ToSocketAddrs;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
-use zssp_proto::{Address, Context, Open, OpenError, PublicKey, RatchetStore, SessionId};
+use zssp_proto::{Context, OpenError, PublicKey, RatchetStore, SessionId};
 
 pub(crate) use batches::{Batches, SEND_BATCH};
 use book::Book;
 pub use incoming::Incoming;
+pub use options::ConnectOptions;
 use queue::Queue;
 use table::Table;
 
@@ -164,11 +166,15 @@ impl Endpoint {
     /// What happened so far, in numbers.
     pub fn stats(&self) -> EndpointStats {
         let shared = self.shared();
-        shared.counters.snapshot(shared.table.len())
+        shared.counters.snapshot(shared.table.len(), shared.context.stats())
     }
 
     /// Connects to the owner of `peer_key` at `address`. Nobody else can answer: only the owner of that key can read
     /// even the first packet.
+    ///
+    /// There is one connection per peer: the new one takes the place of one that is up, which ends with
+    /// [`CloseReason::Replaced`](crate::CloseReason::Replaced) on both sides. So keep a clone of the
+    /// [`Connection`] and connect again only when it has ended.
     ///
     /// # Errors
     /// See [`ConnectError`].
@@ -180,14 +186,27 @@ impl Endpoint {
         address: SocketAddr,
         peer_key: PublicKey,
     ) -> Result<Connection, ConnectError> {
+        self.connect_with(address, peer_key, ConnectOptions::new()).await
+    }
+
+    /// [`connect`](Self::connect)s with settings of its own.
+    ///
+    /// # Errors
+    /// See [`ConnectError`].
+    ///
+    /// # Cancel safety
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with(
+        &self,
+        address: SocketAddr,
+        peer_key: PublicKey,
+        options: ConnectOptions,
+    ) -> Result<Connection, ConnectError> {
         let shared = self.shared();
         if !shared.link.reaches(address) {
             return Err(ConnectError::AddressFamily(address));
         }
-        let open = Open::to(peer_key, Address::from(address))
-            .identity(shared.config.identity.clone())
-            .suite(shared.config.suite)
-            .give_up_after(shared.config.connect_timeout);
+        let open = options.open((address, peer_key), &shared.config);
         let (done, outcome) = oneshot::channel();
         let (id, handshake) = {
             // One guard from counting to noting down, so that the limit holds whoever else connects.

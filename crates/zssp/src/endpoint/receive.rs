@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use zssp_proto::{Datagram, Fault, Received, Scratch, SessionId};
+use zssp_proto::{Datagram, Fault, Incarnation, Received, Scratch, SessionId};
 
 use super::Shared;
 use super::book::Early;
@@ -133,7 +133,7 @@ impl Spares {
 
 /// An authentic payload, and the path its last fragment came by, if that is known.
 struct Opened {
-    session: SessionId,
+    session: (SessionId, Incarnation),
     from: Option<Path>,
     payload: Vec<u8>,
 }
@@ -239,43 +239,48 @@ impl<'a> Batch<'a> {
     }
 
     /// The buffer holds a payload.
-    fn opened(&mut self, session: SessionId, from: Option<Path>) {
+    fn opened(&mut self, session: (SessionId, Incarnation), from: Option<Path>) {
         let payload = std::mem::replace(&mut self.desk.buffer, self.desk.spares.take());
         self.desk.opened.push(Opened { session, from, payload });
         self.deliver_due();
     }
 
-    fn deliver(&mut self, id: SessionId, from: Option<Path>, payload: &mut Vec<u8>) {
-        if self.inbound.as_ref().is_none_or(|inbound| inbound.id() != id) {
-            self.inbound = self.shared.table.find(id).map(Inbound::new);
+    fn deliver(&mut self, session: (SessionId, Incarnation), from: Option<Path>, payload: &mut Vec<u8>) {
+        if self.inbound.as_ref().is_none_or(|inbound| !inbound.is_of(session)) {
+            self.inbound = self.find(session);
         }
         if let Some(inbound) = &mut self.inbound {
             inbound.handle_payload(self.now, from, payload);
             return;
         }
-        let early = self.shared.book.lock().keep_early(id, payload);
+        let early = self.shared.book.lock().keep_early(session, payload);
         match early {
             Early::Kept => {}
             Early::TooMuch => self.shared.counters.payloads_dropped.add(1),
             // The connection may have come between the two looks.
-            Early::Unknown => match self.shared.table.find(id) {
-                Some(connection) => Inbound::new(connection).handle_payload(self.now, None, payload),
+            Early::Unknown => match self.find(session) {
+                Some(mut inbound) => inbound.handle_payload(self.now, None, payload),
                 None => self.shared.counters.payloads_dropped.add(1),
             },
         }
+    }
+
+    fn find(&self, session: (SessionId, Incarnation)) -> Option<Inbound> {
+        let connection = self.shared.table.find(session.0)?;
+        Some(Inbound::new(connection)).filter(|inbound| inbound.is_of(session))
     }
 }
 
 /// What was received, without the borrow: a payload is in the buffer.
 enum Step {
-    Payload(SessionId),
+    Payload((SessionId, Incarnation)),
     Other(Received<'static>),
 }
 
 impl From<Received<'_>> for Step {
     fn from(received: Received<'_>) -> Self {
         match received {
-            Received::Payload { session, .. } => Self::Payload(session),
+            Received::Payload { session, incarnation, .. } => Self::Payload((session, incarnation)),
             Received::Handshake(handshake) => Self::Other(Received::Handshake(handshake)),
             Received::Reply(challenge) => Self::Other(Received::Reply(challenge)),
             Received::Nothing => Self::Other(Received::Nothing),

@@ -102,6 +102,22 @@ pub struct NetworkStats {
 }
 
 /// A network in memory. Clones are handles of the same.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use zssp::link::Link;
+/// use zssp::link::memory::{Conditions, Network};
+///
+/// let network = Network::new(1, Conditions::default());
+/// let link = network.attach("10.0.0.1:1".parse()?)?;
+/// let nobody: std::net::SocketAddr = "10.0.0.2:1".parse()?;
+/// link.try_send(nobody.into(), b"to nobody", 9)?;
+/// assert_eq!(network.stats().lost, 1);
+/// // From here on nothing arrives, whoever is there.
+/// network.set_conditions(Conditions { loss: 1.0, ..Conditions::default() });
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Network(Arc<RankedMutex<{ rank::LINK }, State>>);
 
@@ -249,7 +265,20 @@ impl State {
     }
 }
 
-/// One address on a [`Network`].
+/// One address on a [`Network`], free again when this is dropped.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use zssp::link::memory::{Conditions, Network};
+/// use zssp::{Endpoint, SecretKey};
+///
+/// let network = Network::new(1, Conditions::default());
+/// let link = network.attach("10.0.0.1:9993".parse()?)?;
+/// let endpoint = Endpoint::builder(SecretKey::generate()?).bind_link(link)?;
+/// assert!(network.attach(endpoint.local_addr()).is_err(), "somebody has it");
+/// # Ok(()) }
+/// ```
 pub struct MemoryLink {
     network: Network,
     address: SocketAddr,

@@ -1,12 +1,15 @@
 //! Whole endpoints on a network in memory, and what becomes of them.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use zssp::link::memory::{Conditions, Network};
+use zssp::link::memory::{Conditions, MemoryLink, Network};
+use zssp::link::{Link, Path, ReceiveBatch};
 use zssp::proto::{Fingerprint, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap};
 use zssp::{Builder, Connection, Endpoint, MemoryStore, SecretKey};
 
@@ -39,6 +42,34 @@ pub(crate) fn address(number: u16) -> SocketAddr {
 
 pub(crate) fn endpoint(network: &Network, number: u16) -> Endpoint {
     builder(&SecretKey::generate().unwrap()).bind_link(network.attach(address(number)).unwrap()).unwrap()
+}
+
+/// A link that loses what it does not let out.
+pub(crate) struct Filtered<F> {
+    pub(crate) link: MemoryLink,
+    pub(crate) lets: F,
+}
+
+impl<F: Fn(&[u8]) -> bool + Send + Sync + 'static> Link for Filtered<F> {
+    fn local_addr(&self) -> SocketAddr {
+        self.link.local_addr()
+    }
+
+    fn mtu(&self) -> usize {
+        self.link.mtu()
+    }
+
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
+        if (self.lets)(run) { self.link.try_send(path, run, segment) } else { Ok(run.len()) }
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.link.poll_writable(cx)
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {
+        self.link.poll_receive(cx, batch)
+    }
 }
 
 /// Connects, however often a handshake is lost half way.

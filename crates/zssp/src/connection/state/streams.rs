@@ -171,7 +171,8 @@ impl State {
                     stream.stop_sending(SendHalf::Reset, effects);
                 }
                 SendHalf::Stopped(code) => return Err(WriteError::Stopped(code)),
-                SendHalf::Read | SendHalf::Reset => return Err(WriteError::Finished),
+                SendHalf::Read => return Err(WriteError::Finished),
+                SendHalf::Reset => return Err(WriteError::Reset),
             },
             None => return Err(WriteError::Finished),
         }
@@ -186,7 +187,7 @@ impl State {
                 self.ended().cloned().map(|reason| Err(WriteError::ConnectionLost(reason)))
             }
             Some(SendHalf::Stopped(code)) => Some(Err(WriteError::Stopped(code))),
-            Some(SendHalf::Reset) => Some(Err(WriteError::Finished)),
+            Some(SendHalf::Reset) => Some(Err(WriteError::Reset)),
             Some(SendHalf::Read) | None => Some(Ok(())),
         }
     }
@@ -291,7 +292,8 @@ impl State {
             Some(stream) => match stream.sending {
                 SendHalf::Open => Ok(stream),
                 SendHalf::Stopped(code) => Err(WriteError::Stopped(code)),
-                _ => Err(WriteError::Finished),
+                SendHalf::Reset => Err(WriteError::Reset),
+                SendHalf::Finishing | SendHalf::Finished | SendHalf::Read => Err(WriteError::Finished),
             },
             None => Err(WriteError::Finished),
         }
