@@ -259,9 +259,10 @@ impl Connection {
     /// Nothing new is accepted meanwhile. Yields [`CloseReason::Local`] when everything was answered, and otherwise what came
     /// between: the peer closed first, or stopped answering.
     ///
-    /// It waits for [`give_up_after`](crate::Builder::give_up_after) at most after the last answer of the peer, also for
-    /// messages that are held here. So drop or answer those of your own task first: they would be waited for in vain.
-    /// [`abort`](Self::abort) does not wait.
+    /// It waits for [`give_up_after`](crate::Builder::give_up_after) at most after the last answer of the peer to what was
+    /// sent here, and no longer for messages that are held here and for replies on their way: a peer that asks on does not
+    /// put it off, and what it asked last may stay unanswered. So drop or answer the messages of your own task first: they
+    /// would be waited for in vain. [`abort`](Self::abort) does not wait.
     ///
     /// # Cancel safety
     /// Closing starts with the first poll, and goes on in the background when this is dropped.

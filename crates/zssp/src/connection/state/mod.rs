@@ -299,10 +299,12 @@ impl State {
 
     /// What a close waits for.
     fn pending(&self) -> Pending {
-        match (self.is_drained() && self.datagrams_over, self.taken) {
-            (false, _) => Pending::Answers,
-            (true, 0) => Pending::Nothing,
-            (true, _) => Pending::Held,
+        if !(self.lanes.ask_nothing() && self.datagrams_over) {
+            Pending::Answers
+        } else if self.taken > 0 || !self.is_drained() {
+            Pending::Replies
+        } else {
+            Pending::Nothing
         }
     }
 
