@@ -9,7 +9,7 @@ use seqex::{Ack, AckKind, Message, Packet, SeqNo};
 
 use super::assemble::Taken;
 use super::lane::Transmission;
-use super::{Effects, State};
+use super::{Effects, Kind, State};
 use crate::connection::acks::Urgency;
 use crate::connection::flight::Outcome;
 use crate::connection::outgoing::Outgoing;
@@ -77,6 +77,10 @@ impl State {
                 let (id, seq) = sent.key;
                 if self.transfers.is_over(sent.key) {
                     self.has_arrived(now, id, seq, effects)?;
+                let message = self.lanes.get(id).and_then(|lane| lane.exchange.sent(seq));
+                if message.is_some_and(|message| message.kind == Kind::Message) {
+                    self.phase.progress(now + self.settings.give_up_after);
+                }
                 } else if let Some(lane) = self.lanes.get_mut(id) {
                     lane.exchange.heard(now.saturating_duration_since(self.epoch));
                 }

@@ -208,3 +208,20 @@ fn a_message_of_higher_priority_overtakes_the_parts_of_another() {
     assert!(overtook <= asked + 3 * LATENCY, "as soon as there was room: {:?}", overtook - asked);
     assert!(large > overtook + LATENCY, "{:?} later", large - overtook);
 }
+
+#[test]
+fn a_close_waits_while_parts_arrive() {
+    let mut pair = Pair::new();
+    lose_parts(&mut pair, &[]);
+    let start = pair.now;
+    pair.ends[0].send(start, Order::Ordered, &[1; 59_000]).unwrap();
+    // Until the first parts are out. From here on they take longer than the peer may be silent.
+    pair.drive(250 * MS, [true; 2], &mut [Vec::new(), Vec::new()]);
+    assert!(pair.ends[0].state.transfers.wait());
+    let (now, patience) = (pair.now, 2 * LATENCY + 6 * MS);
+    pair.ends[0].state.settings.give_up_after = patience;
+    pair.ends[0].with(now, |state, effects| state.close(now, 0, b"", effects));
+    let [_, there] = pair.settle();
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Local));
+    assert_eq!(there.len(), 1);
+}
