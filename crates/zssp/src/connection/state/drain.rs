@@ -86,7 +86,7 @@ impl State {
             self.lanes.ready(id, Turn::Next);
             self.lanes.arm(id, self.epoch);
         }
-        self.handle_time_of_parts(now);
+        self.handle_time_of_parts(now, effects);
         if self.life.is_over(now) {
             self.end(CloseReason::TimedOut, Farewell::Over, effects);
         }

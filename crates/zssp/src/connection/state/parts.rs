@@ -11,8 +11,10 @@ use super::assemble::Taken;
 use super::lane::Transmission;
 use super::{Effects, Kind, State};
 use crate::connection::acks::Urgency;
+use crate::connection::close::Farewell;
 use crate::connection::flight::Outcome;
 use crate::connection::outgoing::Outgoing;
+use crate::error::CloseReason;
 use crate::frame::{Arrivals, LaneId, Malformed, PART_OVERHEAD, Part};
 
 /// Feed.
@@ -116,7 +118,7 @@ impl State {
     }
 
     /// Finds out which parts are lost by now.
-    pub(super) fn handle_time_of_parts(&mut self, now: Instant) {
+    pub(super) fn handle_time_of_parts(&mut self, now: Instant, effects: &mut Effects) {
         while let Some(sent) = self.transfers.lost(now, self.flight.rtt()) {
             self.stats.parts_lost += 1;
             self.mtu.lost(sent.at, sent.len);
@@ -126,6 +128,11 @@ impl State {
             self.stats.timeouts += 1;
             self.mtu.timed_out(sent.at, sent.len);
             self.flight.on_part(now, Outcome::TimedOut, sent.at, sent.len);
+            // The exchange fails once, perhaps while others are answered, and has no timer for what goes in parts.
+            let failed = self.lanes.get(sent.key.0).is_some_and(|lane| lane.exchange.failure().is_some());
+            if failed && self.flight.is_silent(now, self.settings.give_up_after) {
+                self.end(CloseReason::TimedOut, Farewell::Over, effects);
+            }
         }
     }
 }

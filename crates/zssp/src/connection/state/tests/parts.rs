@@ -209,6 +209,38 @@ fn a_message_of_higher_priority_overtakes_the_parts_of_another() {
     assert!(large > overtook + LATENCY, "{:?} later", large - overtook);
 }
 
+/// Loses all of these, and nothing else: large payloads and parts.
+fn lose_what_is_large(payload: &[u8]) -> bool {
+    payload.len() > 20_000 || payload[0] == 0xD7
+}
+
+/// The exchange fails while others are answered, and has no timer of its own after that.
+#[test]
+fn a_peer_that_falls_silent_after_others_were_answered_is_given_up() {
+    let mut pair = Pair::new();
+    for end in &mut pair.ends {
+        end.state.channel(1).unwrap();
+    }
+    pair.lost_by_content = Some(Box::new(lose_what_is_large));
+    pair.lost = Box::new(|_, _| true);
+    let start = pair.now;
+    pair.ends[0].send(start, Order::Ordered, b"anybody there?").unwrap();
+    let large = Sending::new(vec![1; 50_000].into(), 0);
+    pair.ends[0].with(start, |state, effects| state.send(1, Order::Ordered, large, effects)).unwrap();
+    pair.drive(Duration::from_secs(25), [true; 2], &mut [Vec::new(), Vec::new()]);
+    pair.lost = Box::new(|_, _| false);
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(Duration::from_secs(3), [true; 2], &mut received);
+    assert_eq!((received[1].len(), pair.ends[0].freed), (1, b"anybody there?".len()));
+    let silent = pair.now;
+    pair.lost = Box::new(|_, _| true);
+    pair.settle();
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::TimedOut));
+    let (time, give_up_after) = (pair.now - start, settings().give_up_after);
+    assert!(time > give_up_after + LONGEST_TIMEOUT, "it has had no turn: {time:?}");
+    assert!(pair.now <= silent + give_up_after + LONGEST_TIMEOUT, "{time:?}");
+}
+
 #[test]
 fn a_close_waits_while_parts_arrive() {
     let mut pair = Pair::new();
