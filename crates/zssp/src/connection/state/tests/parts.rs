@@ -257,3 +257,39 @@ fn a_close_waits_while_parts_arrive() {
     assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Local));
     assert_eq!(there.len(), 1);
 }
+
+/// Whether the peer is there must show, however much goes before.
+#[test]
+fn a_part_goes_before_all_priorities_when_a_time_out_lets_it_out() {
+    let mut pair = Pair::new();
+    for end in &mut pair.ends {
+        end.state.channel(1).unwrap();
+    }
+    pair.ends[0].state.set_priority(LaneId::Channel(CHANNEL), 1);
+    let parts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = parts.clone();
+    pair.lost_by_content = Some(Box::new(move |payload| {
+        if payload[0] == 0xD7 {
+            seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        lose_what_is_large(payload)
+    }));
+    // So many that the congestion window stays below what one channel may have under way.
+    pair.lost = Box::new(|side, turn| side == 0 && turn % 10 == 9);
+    let start = pair.now;
+    let large = Sending::new(vec![1; 50_000].into(), 0);
+    pair.ends[0].with(start, |state, effects| state.send(1, Order::Ordered, large, effects)).unwrap();
+    pair.drive(2 * MS, [true; 2], &mut [Vec::new(), Vec::new()]);
+    pair.drive_with(Duration::from_secs(5), |pair, side| {
+        let now = pair.now;
+        while side == 1 && pair.ends[1].receive(now).is_some() {}
+        while side == 0
+            && pair.ends[0].state.find_channel(LaneId::Channel(CHANNEL)).unwrap().queue.len() < 100
+        {
+            pair.ends[0].send(now, Order::Unordered, &[2; 1000]).unwrap();
+        }
+    });
+    let (parts, stats) = (parts.load(std::sync::atomic::Ordering::Relaxed), pair.ends[0].state.stats());
+    assert!(stats.messages_sent > 500, "the other channel always has something to send: {stats:?}");
+    assert!((2..20).contains(&parts), "one for each time-out, with back-off: {parts}");
+}
