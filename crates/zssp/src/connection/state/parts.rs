@@ -77,12 +77,12 @@ impl State {
                 self.mtu.arrived(now, sent.at, sent.len);
                 self.flight.on_part(now, Outcome::Arrived, sent.at, sent.len);
                 let (id, seq) = sent.key;
-                if self.transfers.is_over(sent.key) {
-                    self.has_arrived(now, id, seq, effects)?;
                 let message = self.lanes.get(id).and_then(|lane| lane.exchange.sent(seq));
                 if message.is_some_and(|message| message.kind == Kind::Message) {
                     self.phase.progress(now + self.settings.give_up_after);
                 }
+                if self.transfers.is_over(sent.key) {
+                    self.has_arrived(now, id, seq, effects)?;
                 } else if let Some(lane) = self.lanes.get_mut(id) {
                     lane.exchange.heard(now.saturating_duration_since(self.epoch));
                 }
@@ -149,6 +149,8 @@ impl State {
     /// The next part, which goes out.
     pub(super) fn next_part(&mut self, now: Instant) -> Option<Outgoing> {
         let part = self.transfers.send(now, self.flight.fragment().saturating_sub(PART_OVERHEAD))?;
+        // Larger datagrams would be of use, for all that is not sent in parts.
+        self.mtu.demand(now);
         self.flight.sent(now, 0, u32::try_from(part.len()).unwrap_or(u32::MAX));
         Some(part)
     }
