@@ -419,6 +419,10 @@ impl State {
     }
 
     fn schedule_acks(&mut self, now: Instant, urgency: Urgency, effects: &mut Effects) {
+        // What a command does last may come after the end that it caused.
+        if self.ended().is_some() {
+            return;
+        }
         self.acks.add(now, urgency);
         effects.driver |= self.is_early(self.acks.deadline());
     }
