@@ -273,7 +273,8 @@ impl Connection {
 
     /// Ends the connection at once: what was accepted for sending and is not answered is given up, and so is what the peer
     /// waits for. Where that matters, [`close`](Self::close); this is for a peer that is not worth waiting for, or a close
-    /// that takes too long. It is [`CloseReason::Aborted`] from now on.
+    /// that takes too long. It is [`CloseReason::Aborted`] from now on; where a close had been answered in full, and only its
+    /// confirmation was waited for, it is [`CloseReason::Local`].
     ///
     /// The peer is told `code` and `reason` as by `close`: it sees no difference. That goes on in the background until the
     /// peer confirms, for some round trips at most; [`Endpoint::wait_idle`](crate::Endpoint::wait_idle) waits for it.
@@ -296,8 +297,10 @@ impl Connection {
     /// after a password or a key of the application's own has gone over the connection, for example.
     ///
     /// Resolves when the request has been sent. It is repeated until it is answered, and everything else goes on
-    /// meanwhile; where the peer does not answer within a minute, the connection [ends](CloseReason::Expired). Without effect while a key is being
-    /// agreed on, and on a connection that has ended.
+    /// meanwhile; where the peer answers everything else but not this within a minute, the connection
+    /// [ends](CloseReason::Expired). One that is gone is noticed sooner, by the
+    /// [idle time-out](crate::Builder::idle_timeout). Without effect while a key is being agreed on, and on a connection
+    /// that has ended.
     ///
     /// # Cancel safety
     /// Dropped before it resolves, the request may or may not be sent.
