@@ -77,7 +77,8 @@ impl Settings {
 struct Counts {
     sent: AtomicU64,
     answered: AtomicU64,
-    rekeyed: AtomicU64,
+    /// New keys asked for: whether they are agreed on, the store would know.
+    rekeys: AtomicU64,
     reconnected: AtomicU64,
     /// Bursts that began later than a second after their time: this machine is too slow for the rate.
     late: AtomicU64,
@@ -132,11 +133,11 @@ pub(crate) async fn run(args: impl Iterator<Item = String>) -> Result<(), Failur
     let (sent, answered) = (counts.sent.load(Relaxed), counts.answered.load(Relaxed));
     let rate = answered as f64 / settings.seconds as f64;
     println!(
-        "\n{sent} messages sent, {answered} answered, {rate:.0}/s of {}/s asked for; {} bursts began late; {} new keys, {} \
-         connections made anew",
+        "\n{sent} messages sent, {answered} answered, {rate:.0}/s of {}/s asked for; {} bursts began late; {} new keys \
+         asked for, {} connections made anew",
         settings.rate,
         counts.late.load(Relaxed),
-        counts.rekeyed.load(Relaxed),
+        counts.rekeys.load(Relaxed),
         counts.reconnected.load(Relaxed)
     );
     let (first, last) =
@@ -166,7 +167,7 @@ pub(crate) async fn run(args: impl Iterator<Item = String>) -> Result<(), Failur
 /// Prints a line now and then until the end. Yields the memory after a quarter of the time and at the end.
 async fn watch(counts: &Counts, (begin, end): (Instant, Instant)) -> Option<(u64, u64)> {
     println!(
-        "| s | new keys | made anew | messages/s | MiB resident | CPU cores |\n|---:|---:|---:|---:|---:|---:|"
+        "| s | keys asked for | made anew | messages/s | MiB resident | CPU cores |\n|---:|---:|---:|---:|---:|---:|"
     );
     let quarter = begin + (end - begin) / 4;
     let (mut first, mut last) = (None, None);
@@ -178,7 +179,7 @@ async fn watch(counts: &Counts, (begin, end): (Instant, Instant)) -> Option<(u64
         println!(
             "| {:.0} | {} | {} | {:.0} | {:.1} | {:.2} |",
             (now - begin).as_secs_f64(),
-            counts.rekeyed.load(Relaxed),
+            counts.rekeys.load(Relaxed),
             counts.reconnected.load(Relaxed),
             (total - answered) as f64 / seconds,
             memory as f64 / MIB,
@@ -226,7 +227,7 @@ async fn send(mut member: Member, plan: Plan, counts: Arc<Counts>) -> Result<(),
         counts.late.fetch_add(u64::from(due.elapsed() > Duration::from_secs(1)), Relaxed);
         if rekey.take_if(|rekey| *rekey <= due).is_some() {
             member.connection.rekey().await;
-            counts.rekeyed.fetch_add(1, Relaxed);
+            counts.rekeys.fetch_add(1, Relaxed);
         }
         if leave.take_if(|leave| *leave <= due).is_some() {
             member.connection.close(0, b"").await;

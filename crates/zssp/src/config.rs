@@ -196,8 +196,10 @@ impl Builder {
 
     /// How long a peer may be silent while it owes an answer, until the connection ends with
     /// [`TimedOut`](crate::CloseReason::TimedOut); 30 s by default. A connection on which nothing is under way is silent
-    /// by nature and stays; and so does one where a channel of low priority hears nothing while others are answered. It is
-    /// also how long a [`close`](crate::Connection::close) waits for what is not answered.
+    /// by nature, and one where a channel of low priority hears nothing while others are answered is not silent: of both, this
+    /// ends none. It is also how long a [`close`](crate::Connection::close) waits for what is not answered.
+    ///
+    /// The [idle time-out](Self::idle_timeout) counts every silence: for a longer one than that allows, this has no effect.
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.config.give_up_after = time;
         self
@@ -240,8 +242,8 @@ impl Builder {
     }
 
     /// Bytes of messages and streams that may have arrived and are not yet answered or read; 4 MiB by default, which is
-    /// also the least. Replies to what was sent may take as much again. A connection takes this much memory only when the
-    /// peer sends it and the application does not read.
+    /// also the least. Replies to what was sent may take as much again, and their parts, until they are whole, as much once
+    /// more. A connection takes this much memory only when the peer sends it and the application does not read.
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.config.receive_buffer = bytes;
         self

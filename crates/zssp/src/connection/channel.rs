@@ -82,7 +82,7 @@ impl Channel {
     }
 
     /// Where several channels and streams of the connection have something to send, those with the highest priority go
-    /// first, and equal ones take turns; 0 at first. It concerns what this side sends.
+    /// first, and equal ones take turns; 0 at first. It concerns what this side sends, from the next message on.
     ///
     /// One that always has something to send keeps those below it from sending. The connection does not suffer from that:
     /// what finds out whether the peer is there goes before everything, and so do messages that end streams.

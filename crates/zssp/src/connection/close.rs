@@ -51,16 +51,16 @@ pub(super) enum Farewell {
 pub(super) enum Pending {
     /// Nothing.
     Nothing,
-    /// Messages of the peer that the application holds.
-    Held,
-    /// Answers of the peer, and perhaps the others.
+    /// Messages of the peer that the application holds, or replies that the peer has not taken.
+    Replies,
+    /// Answers to what the application sent by itself, and perhaps the others.
     Answers,
 }
 
 /// What time has brought.
 #[derive(Debug)]
 pub(super) enum Pulse {
-    /// Everything is answered, or this side's application alone is slow: the close frame may go.
+    /// Everything this side asked for is answered, and the rest has had its time: the close frame may go.
     Drained(Bytes),
     /// The peer has answered nothing for too long: the close frame goes all the same.
     Stalled(Bytes),
@@ -153,7 +153,8 @@ impl Phase {
         }
     }
 
-    /// The peer answered something: it is worth waiting for the rest, until `give_up`.
+    /// The peer answered, or has got more of, something this side sent by itself: it is worth waiting for the rest. Not so
+    /// with replies, of which a peer that asks on makes ever more.
     pub(super) fn progress(&mut self, until: Instant) {
         if let Self::Draining { give_up, .. } = self {
             *give_up = until;
@@ -172,9 +173,9 @@ impl Phase {
         match self {
             Self::Draining { frame, give_up } => match pending {
                 Pending::Nothing => Pulse::Drained(frame.clone()),
-                Pending::Held if *give_up <= now => Pulse::Drained(frame.clone()),
+                Pending::Replies if *give_up <= now => Pulse::Drained(frame.clone()),
                 Pending::Answers if *give_up <= now => Pulse::Stalled(frame.clone()),
-                Pending::Held | Pending::Answers => Pulse::Steady,
+                Pending::Answers | Pending::Replies => Pulse::Steady,
             },
             Self::Closing(closing) if closing.is_given_up(now) => Pulse::Unconfirmed,
             Self::Ended(_, farewell) => {
@@ -244,12 +245,12 @@ mod tests {
         let now = Instant::now();
         let mut phase = Phase::Draining { frame: Bytes::new(), give_up: now + 10 * MS };
         assert!(matches!(phase.pulse(now, Pending::Answers), Pulse::Steady));
-        assert!(matches!(phase.pulse(now, Pending::Held), Pulse::Steady));
+        assert!(matches!(phase.pulse(now, Pending::Replies), Pulse::Steady));
         phase.progress(now + 20 * MS);
         assert!(matches!(phase.pulse(now + 10 * MS, Pending::Answers), Pulse::Steady), "an answer buys time");
         assert!(matches!(phase.pulse(now + 20 * MS, Pending::Answers), Pulse::Stalled(_)));
         assert!(
-            matches!(phase.pulse(now + 20 * MS, Pending::Held), Pulse::Drained(_)),
+            matches!(phase.pulse(now + 20 * MS, Pending::Replies), Pulse::Drained(_)),
             "the peer is not to blame"
         );
         assert!(matches!(phase.pulse(now, Pending::Nothing), Pulse::Drained(_)));

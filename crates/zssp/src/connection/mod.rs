@@ -259,9 +259,10 @@ impl Connection {
     /// Nothing new is accepted meanwhile. Yields [`CloseReason::Local`] when everything was answered, and otherwise what came
     /// between: the peer closed first, or stopped answering.
     ///
-    /// It waits for [`give_up_after`](crate::Builder::give_up_after) at most after the last answer of the peer, also for
-    /// messages that are held here. So drop or answer those of your own task first: they would be waited for in vain.
-    /// [`abort`](Self::abort) does not wait.
+    /// It waits for [`give_up_after`](crate::Builder::give_up_after) at most after the last answer of the peer to what was
+    /// sent here, and no longer for messages that are held here and for replies on their way: a peer that asks on does not
+    /// put it off, and what it asked last may stay unanswered. So drop or answer the messages of your own task first: they
+    /// would be waited for in vain. [`abort`](Self::abort) does not wait.
     ///
     /// # Cancel safety
     /// Closing starts with the first poll, and goes on in the background when this is dropped.
@@ -272,7 +273,8 @@ impl Connection {
 
     /// Ends the connection at once: what was accepted for sending and is not answered is given up, and so is what the peer
     /// waits for. Where that matters, [`close`](Self::close); this is for a peer that is not worth waiting for, or a close
-    /// that takes too long. It is [`CloseReason::Aborted`] from now on.
+    /// that takes too long. It is [`CloseReason::Aborted`] from now on; where a close had been answered in full, and only its
+    /// confirmation was waited for, it is [`CloseReason::Local`].
     ///
     /// The peer is told `code` and `reason` as by `close`: it sees no difference. That goes on in the background until the
     /// peer confirms, for some round trips at most; [`Endpoint::wait_idle`](crate::Endpoint::wait_idle) waits for it.
@@ -295,8 +297,10 @@ impl Connection {
     /// after a password or a key of the application's own has gone over the connection, for example.
     ///
     /// Resolves when the request has been sent. It is repeated until it is answered, and everything else goes on
-    /// meanwhile; where the peer does not answer within a minute, the connection [ends](CloseReason::Expired). Without effect while a key is being
-    /// agreed on, and on a connection that has ended.
+    /// meanwhile; where the peer answers everything else but not this within a minute, the connection
+    /// [ends](CloseReason::Expired). One that is gone is noticed sooner, by the
+    /// [idle time-out](crate::Builder::idle_timeout). Without effect while a key is being agreed on, and on a connection
+    /// that has ended.
     ///
     /// # Cancel safety
     /// Dropped before it resolves, the request may or may not be sent.

@@ -53,7 +53,7 @@ impl SendStream {
     }
 
     /// Where several channels and streams of the connection have something to send, those with the highest priority go
-    /// first, and equal ones take turns; 0 at first.
+    /// first, and equal ones take turns; 0 at first. A change holds from the next chunk on.
     pub fn set_priority(&self, priority: i32) {
         self.shared().look(|state| state.set_priority(LaneId::Stream(self.id), priority));
     }

@@ -86,7 +86,7 @@ impl State {
             self.lanes.ready(id, Turn::Next);
             self.lanes.arm(id, self.epoch);
         }
-        self.handle_time_of_parts(now);
+        self.handle_time_of_parts(now, effects);
         if self.life.is_over(now) {
             self.end(CloseReason::TimedOut, Farewell::Over, effects);
         }
@@ -157,7 +157,9 @@ impl State {
             if budget.is_spent() {
                 return self.lanes.has_ready() || self.transfers.wait();
             }
-            let (id, message) = if let Some(hurried) = self.lanes.next_hurried(time) {
+            let hurried = self.lanes.next_hurried(time);
+            let is_hurried = hurried.is_some();
+            let (id, message) = if let Some(hurried) = hurried {
                 hurried
             } else if self.transfers.are_next(self.lanes.ready_priority()) {
                 let Some(part) = self.next_part(now) else { return false };
@@ -183,7 +185,11 @@ impl State {
                 if message.is_reply && self.acks.due().is_some() {
                     self.put_acks(out, effects);
                 }
+                let seq = message.seq;
                 self.divide(id, message);
+                if is_hurried {
+                    self.transfers.hurry((id, seq));
+                }
             } else {
                 let before = lane.departed(message.seq, len);
                 self.flight.sent(now, before, len);

@@ -342,10 +342,11 @@ impl State {
         effects: &mut Effects,
     ) -> Result<(), Malformed> {
         self.drain_events(id, now);
-        let mut answered = false;
+        let (mut answered, mut advances) = (false, false);
         while let Some(delivery) = self.lanes.get_mut(id).and_then(|lane| lane.poll_delivery()) {
             match delivery {
                 Delivery::Acknowledged { data: mut sent, .. } => {
+                    advances |= sent.kind == Kind::Message;
                     self.give_back(id, sent.kind, sent.cost, effects);
                     effects.answers.extend(sent.answer.take().map(|answer| (answer, None)));
                     self.chunk_answered(id, &sent, effects);
@@ -355,6 +356,7 @@ impl State {
                 Delivery::Payload { token, data } => self.deliver(id, now, (token, data), effects)?,
                 Delivery::Reply { token, data, mut sent, .. } => {
                     answered = true;
+                    advances |= sent.kind == Kind::Message;
                     let channel = self.find_channel(id).ok_or(Malformed::Chunk)?;
                     match sent.answer.take() {
                         Some(answer) => {
@@ -375,8 +377,10 @@ impl State {
                 }
             }
         }
-        if answered {
+        if advances && id != LaneId::CONTROL {
             self.phase.progress(now + self.settings.give_up_after);
+        }
+        if answered {
             effects.driver = true;
             if let Some(lane) = self.lanes.get(id).filter(|lane| lane.is_drained()) {
                 lane.tell_settled(effects);

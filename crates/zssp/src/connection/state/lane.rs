@@ -46,6 +46,8 @@ pub(super) struct Lane {
     pub(super) priority: i32,
     /// The number the next message of the peer has, if nothing is lost or overtaken.
     pub(super) expected: SeqNo,
+    /// Replies among what is not answered.
+    replies: u32,
     /// Bytes of each message under way, by its sequence number's place in the window; 0: not under way.
     sizes: Box<[u32]>,
     pub(super) is_ready: bool,
@@ -147,6 +149,7 @@ impl Lane {
             priority: if matches!(content, Content::Control(_)) { i32::MAX } else { 0 },
             content,
             expected: config.first_seq,
+            replies: 0,
             sizes: vec![0; config.capacity.packets() as usize].into_boxed_slice(),
             is_ready: false,
             is_hurried: false,
@@ -184,9 +187,11 @@ impl Lane {
     pub(super) fn poll_delivery(&mut self) -> Option<Delivery<Sending, Bytes>> {
         match self.exchange.poll_answer() {
             Some(Answer::Acknowledged { sent_seq, sent }) => {
+                self.replies -= u32::from(sent.kind == Kind::Reply);
                 return Some(Delivery::Acknowledged { seq: sent_seq, data: sent });
             }
             Some(Answer::Reply { token, data, sent_seq, sent }) => {
+                self.replies -= u32::from(sent.kind == Kind::Reply);
                 return Some(Delivery::Reply { token, data, sent_seq, sent });
             }
             None => {}
@@ -212,6 +217,15 @@ impl Lane {
         let message = self.exchange.poll_resend(time)?;
         let again = Transmission::new(id, &message, true);
         Some(Transmission { is_held: self.exchange.has_arrived(again.seq), ..again })
+    }
+
+    /// Answers a message of the peer, in its turn among what is to be transmitted.
+    pub(super) fn reply(&mut self, time: Timestamp, token: Token, reply: Sending) -> Result<(), Sending> {
+        let seq =
+            self.exchange.reply(time, token, Order::Unordered, reply).map_err(|refused| refused.data)?;
+        self.exchange.claim(seq);
+        self.replies += 1;
+        Ok(())
     }
 
     /// How many numbers its window has.
@@ -251,6 +265,17 @@ impl Lane {
                 Content::Control(queue) => queue.is_empty(),
                 Content::Stream(stream) => stream.is_drained(),
             }
+    }
+
+    /// The same of the application's own messages and of chunks alone: of the rest, a peer that asks on has ever more to
+    /// answer.
+    pub(super) fn asks_nothing(&self) -> bool {
+        let is_answered = self.exchange.unanswered() <= self.replies;
+        match &self.content {
+            Content::Channel(channel) => is_answered && channel.queue.is_empty(),
+            Content::Control(_) => true,
+            Content::Stream(stream) => is_answered && stream.is_drained(),
+        }
     }
 
     /// Ends the exchange. What is not answered is handed over, to be dropped outside of the lock.

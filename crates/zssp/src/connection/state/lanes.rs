@@ -55,6 +55,11 @@ impl Lanes {
         self.all.values().all(|lane| lane.is_drained())
     }
 
+    /// The same of what the peer is to answer, not counting replies.
+    pub(super) fn ask_nothing(&self) -> bool {
+        self.all.values().all(|lane| lane.asks_nothing())
+    }
+
     /// The exchange may have something to transmit.
     pub(super) fn ready(&mut self, id: LaneId, turn: Turn) {
         let Some(lane) = self.all.get_mut(&id) else { return };

@@ -299,10 +299,12 @@ impl State {
 
     /// What a close waits for.
     fn pending(&self) -> Pending {
-        match (self.is_drained() && self.datagrams_over, self.taken) {
-            (false, _) => Pending::Answers,
-            (true, 0) => Pending::Nothing,
-            (true, _) => Pending::Held,
+        if !(self.lanes.ask_nothing() && self.datagrams_over) {
+            Pending::Answers
+        } else if self.taken > 0 || !self.is_drained() {
+            Pending::Replies
+        } else {
+            Pending::Nothing
         }
     }
 
@@ -417,6 +419,10 @@ impl State {
     }
 
     fn schedule_acks(&mut self, now: Instant, urgency: Urgency, effects: &mut Effects) {
+        // What a command does last may come after the end that it caused.
+        if self.ended().is_some() {
+            return;
+        }
         self.acks.add(now, urgency);
         effects.driver |= self.is_early(self.acks.deadline());
     }

@@ -9,10 +9,12 @@ use seqex::{Ack, AckKind, Message, Packet, SeqNo};
 
 use super::assemble::Taken;
 use super::lane::Transmission;
-use super::{Effects, State};
+use super::{Effects, Kind, State};
 use crate::connection::acks::Urgency;
+use crate::connection::close::Farewell;
 use crate::connection::flight::Outcome;
 use crate::connection::outgoing::Outgoing;
+use crate::error::CloseReason;
 use crate::frame::{Arrivals, LaneId, Malformed, PART_OVERHEAD, Part};
 
 /// Feed.
@@ -75,6 +77,10 @@ impl State {
                 self.mtu.arrived(now, sent.at, sent.len);
                 self.flight.on_part(now, Outcome::Arrived, sent.at, sent.len);
                 let (id, seq) = sent.key;
+                let message = self.lanes.get(id).and_then(|lane| lane.exchange.sent(seq));
+                if message.is_some_and(|message| message.kind == Kind::Message) {
+                    self.phase.progress(now + self.settings.give_up_after);
+                }
                 if self.transfers.is_over(sent.key) {
                     self.has_arrived(now, id, seq, effects)?;
                 } else if let Some(lane) = self.lanes.get_mut(id) {
@@ -112,7 +118,7 @@ impl State {
     }
 
     /// Finds out which parts are lost by now.
-    pub(super) fn handle_time_of_parts(&mut self, now: Instant) {
+    pub(super) fn handle_time_of_parts(&mut self, now: Instant, effects: &mut Effects) {
         while let Some(sent) = self.transfers.lost(now, self.flight.rtt()) {
             self.stats.parts_lost += 1;
             self.mtu.lost(sent.at, sent.len);
@@ -122,6 +128,11 @@ impl State {
             self.stats.timeouts += 1;
             self.mtu.timed_out(sent.at, sent.len);
             self.flight.on_part(now, Outcome::TimedOut, sent.at, sent.len);
+            // The exchange fails once, perhaps while others are answered, and has no timer for what goes in parts.
+            let failed = self.lanes.get(sent.key.0).is_some_and(|lane| lane.exchange.failure().is_some());
+            if failed && self.flight.is_silent(now, self.settings.give_up_after) {
+                self.end(CloseReason::TimedOut, Farewell::Over, effects);
+            }
         }
     }
 }
@@ -138,6 +149,8 @@ impl State {
     /// The next part, which goes out.
     pub(super) fn next_part(&mut self, now: Instant) -> Option<Outgoing> {
         let part = self.transfers.send(now, self.flight.fragment().saturating_sub(PART_OVERHEAD))?;
+        // Larger datagrams would be of use, for all that is not sent in parts.
+        self.mtu.demand(now);
         self.flight.sent(now, 0, u32::try_from(part.len()).unwrap_or(u32::MAX));
         Some(part)
     }

@@ -8,8 +8,8 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use seqex::Token;
 use seqex::encoding::ChannelId;
-use seqex::{Order, Token};
 
 use super::inbox::Gate;
 use super::lane::Channel;
@@ -131,11 +131,8 @@ impl State {
     ) {
         let time = self.time(now);
         let Some(lane) = self.lanes.get_mut(id) else { return };
-        match lane.exchange.reply(time, token, Order::Unordered, reply) {
-            Ok(seq) => {
-                lane.exchange.claim(seq);
-            }
-            Err(refused) => effects.dropped.push(refused.data),
+        if let Err(refused) = lane.reply(time, token, reply) {
+            effects.dropped.push(refused);
         }
     }
 

@@ -21,6 +21,7 @@ const MS: Duration = Duration::from_millis(1);
 /// One way.
 const LATENCY: Duration = Duration::from_millis(5);
 
+mod busy;
 mod held;
 mod memory;
 mod parts;

@@ -29,6 +29,8 @@ pub(super) struct Transfers {
     messages: HashMap<Key, Transfer>,
     /// Those of which something is to be sent, in that order.
     waiting: BTreeMap<Rank, Key>,
+    /// One of them of which a part goes first, whatever its priority: a time-out has let it out.
+    hurried: Option<Key>,
     /// By their numbers, which is also by their time.
     under_way: BTreeMap<u64, Sent>,
     next_number: u64,
@@ -76,7 +78,11 @@ pub(super) struct Ended {
 impl Transfers {
     /// Whether it is the turn of a part, where messages of that priority wait.
     pub(super) fn are_next(&self, others: Option<i32>) -> bool {
-        self.waiting.first_key_value().is_some_and(|(&(Reverse(priority), _), _)| others <= Some(priority))
+        self.hurried.is_some()
+            || self
+                .waiting
+                .first_key_value()
+                .is_some_and(|(&(Reverse(priority), _), _)| others <= Some(priority))
     }
 
     /// Whether a part waits to be sent.
@@ -125,6 +131,11 @@ impl Transfers {
         self.messages.insert(key, Transfer { message, rank, missing, under_way: 0, arrived: 0 });
     }
 
+    /// The next part is one of that message, which has just begun.
+    pub(super) fn hurry(&mut self, key: Key) {
+        self.hurried = Some(key);
+    }
+
     /// The peer has the message: none of its parts is needed any more.
     pub(super) fn end(&mut self, key: Key) -> Option<Ended> {
         // Nearly always there is none at all.
@@ -133,6 +144,7 @@ impl Transfers {
         }
         let Transfer { rank, under_way, arrived, .. } = self.messages.remove(&key)?;
         self.waiting.remove(&rank);
+        self.hurried.take_if(|hurried| *hurried == key);
         let mut bytes = 0;
         if under_way > 0 {
             self.under_way.retain(|_, sent| {
@@ -174,7 +186,9 @@ impl Transfers {
         }
         self.timer_from = Some(now);
         self.backoff = self.backoff.saturating_add(1);
-        self.give_up_oldest()
+        let sent = self.give_up_oldest()?;
+        self.hurried = Some(sent.key);
+        Some(sent)
     }
 
     fn give_up_oldest(&mut self) -> Option<Sent> {
@@ -192,12 +206,12 @@ impl Transfers {
 impl Transfers {
     /// The next part, with up to `limit` bytes of data.
     pub(super) fn send(&mut self, now: Instant, limit: usize) -> Option<Outgoing> {
-        let next = self.waiting.first_entry()?;
-        let key @ (id, _) = *next.get();
+        let first = || self.waiting.first_key_value().map(|(_, &key)| key);
+        let key @ (id, _) = self.hurried.take().or_else(first)?;
         let transfer = self.messages.get_mut(&key)?;
         let range = transfer.take_missing(limit)?;
         if transfer.missing.is_empty() {
-            next.remove();
+            self.waiting.remove(&transfer.rank);
         }
         transfer.under_way += 1;
         //= ZSSP-PRT-07  one number after the other
@@ -386,6 +400,25 @@ mod tests {
         let order: Vec<u32> = transfers.under_way.values().map(|sent| sent.key.1.to_u32()).collect();
         assert_eq!(order, [1, 1, 0, 0, 2, 2]);
         assert!(!transfers.are_next(None) && !transfers.wait());
+    }
+
+    #[test]
+    fn what_a_time_out_lets_out_goes_first_once() {
+        let (mut transfers, rtt, start) = (Transfers::default(), rtt(40 * MS), Instant::now());
+        transfers.begin(key(0), 0, message(0, 300));
+        transfers.send(start, 100).unwrap();
+        transfers.begin(key(1), 1, message(1, 300));
+        let now = start + LONGEST_TIMEOUT;
+        assert_eq!(transfers.timed_out(now, &rtt).unwrap().key, key(0));
+        assert!(transfers.are_next(Some(i32::MAX)));
+        transfers.send(now, 100).unwrap();
+        assert!(!transfers.are_next(Some(2)));
+        transfers.send(now, 100).unwrap();
+        let order: Vec<Key> = transfers.under_way.values().map(|sent| sent.key).collect();
+        assert_eq!(order, [key(0), key(1)]);
+        transfers.hurry(key(0));
+        transfers.end(key(0));
+        assert!(!transfers.are_next(Some(2)), "nobody waits for it");
     }
 
     #[test]

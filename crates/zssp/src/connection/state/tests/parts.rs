@@ -208,3 +208,88 @@ fn a_message_of_higher_priority_overtakes_the_parts_of_another() {
     assert!(overtook <= asked + 3 * LATENCY, "as soon as there was room: {:?}", overtook - asked);
     assert!(large > overtook + LATENCY, "{:?} later", large - overtook);
 }
+
+/// Loses all of these, and nothing else: large payloads and parts.
+fn lose_what_is_large(payload: &[u8]) -> bool {
+    payload.len() > 20_000 || payload[0] == 0xD7
+}
+
+/// The exchange fails while others are answered, and has no timer of its own after that.
+#[test]
+fn a_peer_that_falls_silent_after_others_were_answered_is_given_up() {
+    let mut pair = Pair::new();
+    for end in &mut pair.ends {
+        end.state.channel(1).unwrap();
+    }
+    pair.lost_by_content = Some(Box::new(lose_what_is_large));
+    pair.lost = Box::new(|_, _| true);
+    let start = pair.now;
+    pair.ends[0].send(start, Order::Ordered, b"anybody there?").unwrap();
+    let large = Sending::new(vec![1; 50_000].into(), 0);
+    pair.ends[0].with(start, |state, effects| state.send(1, Order::Ordered, large, effects)).unwrap();
+    pair.drive(Duration::from_secs(25), [true; 2], &mut [Vec::new(), Vec::new()]);
+    pair.lost = Box::new(|_, _| false);
+    let mut received = [Vec::new(), Vec::new()];
+    pair.drive(Duration::from_secs(3), [true; 2], &mut received);
+    assert_eq!((received[1].len(), pair.ends[0].freed), (1, b"anybody there?".len()));
+    let silent = pair.now;
+    pair.lost = Box::new(|_, _| true);
+    pair.settle();
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::TimedOut));
+    let (time, give_up_after) = (pair.now - start, settings().give_up_after);
+    assert!(time > give_up_after + LONGEST_TIMEOUT, "it has had no turn: {time:?}");
+    assert!(pair.now <= silent + give_up_after + LONGEST_TIMEOUT, "{time:?}");
+}
+
+#[test]
+fn a_close_waits_while_parts_arrive() {
+    let mut pair = Pair::new();
+    lose_parts(&mut pair, &[]);
+    let start = pair.now;
+    pair.ends[0].send(start, Order::Ordered, &[1; 59_000]).unwrap();
+    // Until the first parts are out. From here on they take longer than the peer may be silent.
+    pair.drive(250 * MS, [true; 2], &mut [Vec::new(), Vec::new()]);
+    assert!(pair.ends[0].state.transfers.wait());
+    let (now, patience) = (pair.now, 2 * LATENCY + 6 * MS);
+    pair.ends[0].state.settings.give_up_after = patience;
+    pair.ends[0].with(now, |state, effects| state.close(now, 0, b"", effects));
+    let [_, there] = pair.settle();
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Local));
+    assert_eq!(there.len(), 1);
+}
+
+/// Whether the peer is there must show, however much goes before.
+#[test]
+fn a_part_goes_before_all_priorities_when_a_time_out_lets_it_out() {
+    let mut pair = Pair::new();
+    for end in &mut pair.ends {
+        end.state.channel(1).unwrap();
+    }
+    pair.ends[0].state.set_priority(LaneId::Channel(CHANNEL), 1);
+    let parts = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = parts.clone();
+    pair.lost_by_content = Some(Box::new(move |payload| {
+        if payload[0] == 0xD7 {
+            seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        lose_what_is_large(payload)
+    }));
+    // So many that the congestion window stays below what one channel may have under way.
+    pair.lost = Box::new(|side, turn| side == 0 && turn % 10 == 9);
+    let start = pair.now;
+    let large = Sending::new(vec![1; 50_000].into(), 0);
+    pair.ends[0].with(start, |state, effects| state.send(1, Order::Ordered, large, effects)).unwrap();
+    pair.drive(2 * MS, [true; 2], &mut [Vec::new(), Vec::new()]);
+    pair.drive_with(Duration::from_secs(5), |pair, side| {
+        let now = pair.now;
+        while side == 1 && pair.ends[1].receive(now).is_some() {}
+        while side == 0
+            && pair.ends[0].state.find_channel(LaneId::Channel(CHANNEL)).unwrap().queue.len() < 100
+        {
+            pair.ends[0].send(now, Order::Unordered, &[2; 1000]).unwrap();
+        }
+    });
+    let (parts, stats) = (parts.load(std::sync::atomic::Ordering::Relaxed), pair.ends[0].state.stats());
+    assert!(stats.messages_sent > 500, "the other channel always has something to send: {stats:?}");
+    assert!((2..20).contains(&parts), "one for each time-out, with back-off: {parts}");
+}

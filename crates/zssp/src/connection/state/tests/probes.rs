@@ -2,6 +2,22 @@
 
 use super::*;
 
+/// Of a message in parts no payload has more than one fragment; whole ones would have fewer if datagrams were larger.
+#[test]
+fn parts_make_larger_datagrams_worth_looking_for() {
+    let mut pair = Pair::with(Settings { mtu: 1232, max_mtu: 1472, ..settings() });
+    let now = pair.now;
+    let id = LaneId::Channel(CHANNEL);
+    pair.ends[0].send(now, Order::Ordered, &[1; 3000]).unwrap();
+    let state = &mut pair.ends[0].state;
+    let message = state.lanes.get_mut(id).unwrap().poll_message(id, Duration::ZERO, 3000).unwrap();
+    state.divide(id, message);
+    assert!(state.next_part(now).is_some());
+    let [_, there] = pair.settle();
+    assert_eq!(there.len(), 1);
+    assert_eq!(pair.ends[0].state.stats().mtu, 1472);
+}
+
 //= ZSSP-LIV-07  the window does not notice
 #[test]
 fn lost_probes_are_no_congestion() {

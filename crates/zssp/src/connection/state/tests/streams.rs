@@ -378,6 +378,25 @@ fn a_peer_that_does_not_take_messages_about_streams_is_told_and_left() {
     assert!(pair.ends[0].over && pair.ends[1].over);
 }
 
+/// The driver would look again and again at what cannot be said any more.
+#[test]
+fn a_command_that_ends_the_connection_leaves_no_timer() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let id = pair.ends[1].open();
+    pair.ends[1].write(now, id, &mut Bytes::from_static(b"not read")).unwrap();
+    pair.drive(10 * MS, [true; 2], &mut [Vec::new(), Vec::new()]);
+    let now = pair.now;
+    assert_eq!(pair.ends[0].state.accept_stream(), Some(id));
+    for _ in 0..CONTROL_QUEUE {
+        pair.ends[0].with(now, |state, effects| state.send_control(now, Control::Stop(id, 0), effects));
+    }
+    assert_eq!(pair.ends[0].state.ended(), None);
+    pair.ends[0].with(now, |state, effects| state.stop(now, id, 0, effects));
+    assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
+    assert_eq!(pair.ends[0].state.acks.deadline(), None);
+}
+
 /// Each leaves two messages about it.
 #[test]
 fn opening_and_giving_up_streams_waits_for_the_peer_to_hear_of_it() {
