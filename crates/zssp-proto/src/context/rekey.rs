@@ -31,8 +31,8 @@ pub(super) fn start(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Resul
     let (kk, packet) = made.inspect_err(|_| inner.routes.remove(kid))?;
     let timers = Timers::start(task.now, CONFIRM);
     inner.peers.lock().rekeying(established.pair.first.fingerprint(), cell.id);
-    let is_superseded = false;
-    let next = RekeyStarted { established, kk, kid, packet: packet.clone(), is_superseded, timers };
+    let (packet_body, copies, is_superseded) = (packet.clone(), 1, false);
+    let next = RekeyStarted { established, kk, kid, packet: packet_body, copies, is_superseded, timers };
     taken.commit(Phase::RekeyStarted(Box::new(next)))?;
     let start = Outgoing { to: shared.address(), packet_type: PacketType::RekeyStart, body: &packet };
     control::send(task, &shared, ring.current(), start)
@@ -137,18 +137,20 @@ fn fail(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Result<(), Fault>
 
 /// R1's and R2's deadline: the packet again, under a new outer layer.
 pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
-    let (shared, packet_type, packet, asked_from) = match taken.phase() {
+    let (shared, packet_type, packet, to) = match taken.phase() {
         Phase::RekeyAnswered(state) => {
             let shared = state.established.shared.clone();
-            (shared, PacketType::RekeyFinish, state.packet.clone(), Some(state.asked_from))
+            //= ZSSP-ST-33  each copy
+            (shared, PacketType::RekeyFinish, state.packet.clone(), state.asked_from)
         }
         Phase::RekeyStarted(state) => {
-            (state.established.shared.clone(), PacketType::RekeyStart, state.packet.clone(), None)
+            let shared = state.established.shared.clone();
+            //= ZSSP-ST-35  whoever sent on the last rekeying, and made this side take him for the peer, may be gone
+            let to = if state.copies % 2 == 0 { shared.address() } else { shared.address_before() };
+            (shared, PacketType::RekeyStart, state.packet.clone(), to)
         }
         _ => return Err(Fault::Stale),
     };
-    //= ZSSP-ST-33  each copy
-    let to = asked_from.unwrap_or_else(|| shared.address());
     // The keys of this state: when it is back in its place, another task may go on to the next.
     let ring = shared.ring().ok_or(Fault::Stale)?;
     taken.resent(task.now)?;

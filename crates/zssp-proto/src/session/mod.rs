@@ -91,7 +91,8 @@ impl Session {
 
     /// Where the peer is, as far as this side knows, and where it sends what it begins by itself (PROTOCOL 5.3): the address
     /// that the first hello went to or came from, that of the last round trip of a rekeying, or what
-    /// [`set_address`](Self::set_address) said. A packet alone does not change it, for anybody may have sent it on.
+    /// [`set_address`](Self::set_address) said. A packet alone does not change it, for anybody may have sent it on. Somebody
+    /// who sends on both packets of a round trip does; the next rekeying then finds the peer where it was before.
     pub fn address(&self) -> Address {
         self.0.address()
     }
@@ -99,7 +100,7 @@ impl Session {
     /// Has the peer be at `address` from now on. That an authentic payload came from there does not prove it: whoever
     /// sees packets can send them on, and be quicker.
     pub fn set_address(&self, address: Address) {
-        *self.0.address.lock() = address;
+        self.0.whereabouts.lock().move_to(address);
     }
 
     /// Packets sealed so far, of every kind, and those that failed at it. Exact while no thread seals; otherwise it may be
@@ -126,7 +127,7 @@ pub(crate) struct Shared {
     pub(crate) role: Role,
     pub(crate) suite: Suite,
     downgraded: bool,
-    address: RankedMutex<{ rank::ADDRESS }, Address>,
+    whereabouts: RankedMutex<{ rank::ADDRESS }, Whereabouts>,
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.
     //= ZSSP-DEF-11  no pool of contexts: the keys themselves are shared
@@ -135,6 +136,20 @@ pub(crate) struct Shared {
     context: Weak<Inner>,
     pub(crate) usage: Usage,
     window: ReplayWindow,
+}
+
+/// Where the peer is, as far as this side knows, and where it was before: the same, if it never was anywhere else.
+struct Whereabouts {
+    now: Address,
+    before: Address,
+}
+
+impl Whereabouts {
+    fn move_to(&mut self, address: Address) {
+        if self.now != address {
+            self.before = core::mem::replace(&mut self.now, address);
+        }
+    }
 }
 
 /// What a new session knows of itself.
@@ -157,7 +172,7 @@ impl Shared {
             role: new.role,
             suite: new.suite,
             downgraded: new.downgraded,
-            address: RankedMutex::new(new.address),
+            whereabouts: RankedMutex::new(Whereabouts { now: new.address, before: new.address }),
             ingress: Ingress::new(new.header),
             keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),
             context: new.context,
@@ -168,15 +183,21 @@ impl Shared {
 
     /// Where the peer is.
     pub(crate) fn address(&self) -> Address {
-        *self.address.lock()
+        self.whereabouts.lock().now
+    }
+
+    /// Where the peer was before it was where it is now.
+    pub(crate) fn address_before(&self) -> Address {
+        self.whereabouts.lock().before
     }
 
     /// The peer has answered what was sent to `asked_from`. If the answer came from there, that is where it is.
     //= ZSSP-ST-34  a round trip says where the peer is
     pub(crate) fn answered_from(&self, from: Address, asked_from: Option<Address>) {
         if asked_from == Some(from) {
-            let mut address = self.address.lock();
-            *address = address.follow(from);
+            let mut whereabouts = self.whereabouts.lock();
+            let address = whereabouts.now.follow(from);
+            whereabouts.move_to(address);
         }
     }
 

@@ -134,6 +134,8 @@ pub(crate) struct RekeyStarted {
     pub(crate) kid: KeyId,
     /// The inner K1; each copy gets a new outer layer.
     pub(crate) packet: Vec<u8>,
+    /// How many copies of it went out.
+    pub(crate) copies: u32,
     /// Whether a hello was answered with the ratchet state that this began from: the peer may have done without the one
     /// of its K2 since, which must not be read any more.
     pub(crate) is_superseded: bool,
@@ -361,6 +363,9 @@ impl Taken<'_> {
     /// Puts the state back after its packet was sent again.
     pub(crate) fn resent(self, now: Instant) -> Result<(), Fault> {
         self.adjust(|phase| {
+            if let Phase::RekeyStarted(state) = phase {
+                state.copies = state.copies.saturating_add(1);
+            }
             if let Some(timers) = phase.timers_mut() {
                 timers.resend = now + RESEND;
             }
