@@ -20,7 +20,7 @@ use crate::address::Address;
 use crate::context::{Ingress, Inner};
 use crate::identity::PublicKey;
 use crate::suite::Suite;
-use crate::sync::{ArcSwapOption, RankedMutex, rank};
+use crate::sync::{ArcSwapOption, AtomicBool, Ordering, RankedMutex, rank};
 use crate::wire::KeyId;
 use crate::zke::keys::Role;
 use crate::zke::state::HeaderKeys;
@@ -128,6 +128,8 @@ pub(crate) struct Shared {
     pub(crate) suite: Suite,
     downgraded: bool,
     whereabouts: RankedMutex<{ rank::ADDRESS }, Whereabouts>,
+    /// Whether the application wants another key than the one that is in use or being confirmed.
+    rekey_wanted: AtomicBool,
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.
     //= ZSSP-DEF-11  no pool of contexts: the keys themselves are shared
@@ -173,6 +175,7 @@ impl Shared {
             suite: new.suite,
             downgraded: new.downgraded,
             whereabouts: RankedMutex::new(Whereabouts { now: new.address, before: new.address }),
+            rekey_wanted: AtomicBool::new(false),
             ingress: Ingress::new(new.header),
             keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),
             context: new.context,
@@ -248,9 +251,25 @@ impl Shared {
         self.window.raise(counter);
     }
 
-    /// Whether the bounds of the key in use call for another one.
+    /// The application wants another key, as soon as the session can agree on one.
+    pub(crate) fn want_rekey(&self) {
+        self.rekey_wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Another key is being agreed on, whoever wanted it.
+    pub(crate) fn rekeying(&self) {
+        self.rekey_wanted.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the application wants another key, and waits for it.
+    pub(crate) fn is_rekey_wanted(&self) -> bool {
+        self.rekey_wanted.load(Ordering::Relaxed)
+    }
+
+    /// Whether the application or the bounds of the key in use call for another one.
     pub(crate) fn is_rekey_due(&self) -> bool {
-        self.keys.load().as_ref().is_some_and(|ring| ring.current().is_rekey_due(self.usage.so_far()))
+        self.is_rekey_wanted()
+            || self.keys.load().as_ref().is_some_and(|ring| ring.current().is_rekey_due(self.usage.so_far()))
     }
 
     /// Whether the key in use is used up.

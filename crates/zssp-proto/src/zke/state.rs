@@ -121,9 +121,16 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
-    /// Whether it is time for another key, by the clock or by the key's bounds.
+    /// Whether it is time for another key, by the clock, by the key's bounds, or because the application wants it.
     pub(crate) fn wants_rekey(&self, now: Instant) -> bool {
         self.rekey <= now || self.established.shared.is_rekey_due()
+    }
+
+    /// When to see to that: at once if the application has asked while there was something else to be done.
+    fn next_deadline(&self) -> Instant {
+        let shared = &self.established.shared;
+        let begun = shared.ring().filter(|_| shared.is_rekey_wanted()).map(|ring| ring.current().since);
+        begun.unwrap_or(self.rekey)
     }
 }
 
@@ -190,7 +197,7 @@ impl Phase {
             Self::Opening(state) => Some(state.at),
             Self::RekeyAnswered(state) => Some(state.timers.next()),
             Self::RekeyStarted(state) => Some(state.timers.next()),
-            Self::Steady(state) => Some(state.rekey),
+            Self::Steady(state) => Some(state.next_deadline()),
             Self::Busy(_) | Self::Closed => None,
         }
     }

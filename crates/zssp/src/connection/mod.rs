@@ -294,9 +294,9 @@ impl Connection {
     /// may seal. What was sent before can then no longer be read by whoever gets hold of the keys in either memory: for
     /// after a password or a key of the application's own has gone over the connection, for example.
     ///
-    /// Resolves when the request has been sent. It is repeated until it is answered, and everything else goes on
-    /// meanwhile; where the peer does not answer within a minute, the connection [ends](CloseReason::Expired). Without effect while a key is being
-    /// agreed on, and on a connection that has ended.
+    /// Resolves when the request has been sent, or waits for the peer to confirm the key before. It is repeated until it is
+    /// answered, and everything else goes on meanwhile; where the peer does not answer within a minute, the connection
+    /// [ends](CloseReason::Expired). Without effect while a key is being agreed on, and on a connection that has ended.
     ///
     /// # Cancel safety
     /// Dropped before it resolves, the request may or may not be sent.
