@@ -79,7 +79,9 @@ impl Session {
 
     /// Whether the session, in whatever its opening took, had to begin without the ratchet state this side expected: the
     /// peer has lost its ratchet, or somebody who has stolen its static key pretends so (PROTOCOL 5.5). An
-    /// [`Event::Downgraded`](crate::Event::Downgraded) has said so when it happened.
+    /// [`Event::Downgraded`](crate::Event::Downgraded) has said so when it happened. The initiator's session says it of all
+    /// attempts that its opening took, the responder's only of the one that it came of: whoever comes again takes the place
+    /// of a session that said it, and has the ratchet that it began.
     pub fn is_downgraded(&self) -> bool {
         self.0.downgraded
     }
