@@ -20,7 +20,7 @@ use loom::sync::{Mutex, MutexGuard};
 #[cfg(not(loom))]
 pub(crate) use arc_swap::ArcSwapOption;
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 #[cfg(loom)]
 pub(crate) use map::{Guard, HashMap};
 #[cfg(not(loom))]
@@ -28,7 +28,7 @@ pub(crate) use papaya::{Guard, HashMap};
 #[cfg(loom)]
 pub(crate) use published::ArcSwapOption;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The lock order of this crate, from the lock that may be held longest to the innermost (see `ARCHITECTURE.md`).
 pub(crate) mod rank {

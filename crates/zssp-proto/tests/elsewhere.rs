@@ -48,6 +48,21 @@ fn assert_unmoved(pair: &Pair, what: &str) {
     assert!(astray <= 2, "{what}: {astray} packets for one");
 }
 
+/// Everything they send comes from elsewhere, and only from there, until nothing is under way.
+fn relay(pair: &mut Pair) {
+    let mut is_quiet = false;
+    while !is_quiet {
+        is_quiet = true;
+        for sender in [Alice, Bob] {
+            let (from, to) = ends(pair, sender);
+            for (_, datagram) in from.take_outgoing() {
+                to.receive(ELSEWHERE, datagram);
+                is_quiet = false;
+            }
+        }
+    }
+}
+
 /// How many keys they have agreed on.
 fn keys(pair: &Pair) -> [u64; 2] {
     let [alice, bob] = [
@@ -146,5 +161,27 @@ fn a_peer_that_rekeys_from_elsewhere_is_followed() {
         assert_eq!(pair.bob.session().address(), pair.alice.address(), "{lost}");
         pair.assert_steady("from there");
         assert_eq!(keys(&pair), [2, 2]);
+    }
+}
+
+/// Somebody sends on a whole rekeying, so that each is for the other where he is, and then is there no more.
+//= ZSSP-ST-35  every other copy of K1 goes to where the peer was before
+#[test]
+fn a_session_survives_whoever_sent_on_a_rekeying() {
+    for starter in [Alice, Bob] {
+        let mut pair = Pair::established(7, &Setup::default());
+        (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
+        pair.alice.rekey();
+        relay(&mut pair);
+        assert_eq!(keys(&pair), [2, 2]);
+        let [alice, bob] = [&pair.alice, &pair.bob].map(|peer| peer.session().address());
+        assert!(alice == bob && alice != pair.bob.address(), "led astray: {alice:?} {bob:?}");
+
+        ends(&mut pair, starter).0.rekey();
+        pair.drive_for(5 * SECOND);
+        assert_eq!(keys(&pair), [3, 3], "{starter:?}");
+        pair.assert_steady("without him");
+        assert_eq!(pair.alice.session().address(), pair.bob.address());
+        assert_eq!(pair.bob.session().address(), pair.alice.address());
     }
 }

@@ -279,6 +279,47 @@ fn a_store_that_fails_for_long_is_waited_for() {
     assert!(pair.talk());
 }
 
+/// The starter cannot store what K2 brings, which the peer has stored already. Whoever opens next, what they have in common
+/// is found.
+//= ZSSP-ST-15  R1 ends
+//= ZSSP-ST-17  and R2
+//= ZSSP-RAT-11  the peer keeps the state before
+#[test]
+fn a_store_that_fails_for_a_minute_ends_a_rekeying_and_parts_nobody() {
+    let mut policy = Policy::OPPORTUNISTIC;
+    (policy.as_initiator, policy.as_responder) = (Downgrade::Refuse, Downgrade::Refuse);
+    for alice_opens in [true, false] {
+        let mut pair = Pair::established(1, &Setup { policy, ..Setup::default() });
+        pair.drive_for(SECOND);
+        for peer in [&mut pair.alice, &mut pair.bob] {
+            peer.take_happenings();
+        }
+        for call in 0..200 {
+            pair.alice.store.fail_after(call);
+        }
+        pair.alice.rekey();
+        pair.drive_for(62 * SECOND);
+        let mut failures = pair.alice.take_happenings();
+        assert_eq!(failures.pop(), Some(Happening::Ended(EndReason::Expired)));
+        assert!(failures.len() > 50 && failures.iter().all(|it| *it == Happening::StoreFailed));
+        assert_eq!(pair.bob.take_happenings(), [Happening::Ended(EndReason::Expired)]);
+
+        pair.alice.store.heal();
+        let (opener, other) =
+            if alice_opens { (&mut pair.alice, &pair.bob) } else { (&mut pair.bob, &pair.alice) };
+        opener.open(other);
+        pair.drive_for(3 * SECOND);
+        assert!(pair.talk(), "alice opens: {alice_opens}");
+        for peer in [&mut pair.alice, &mut pair.bob] {
+            let happenings = peer.take_happenings();
+            let is_downgrade =
+                |it: &Happening| matches!(it, Happening::Downgraded | Happening::DowngradeRefused);
+            assert!(!happenings.iter().any(is_downgrade), "{happenings:?}");
+        }
+        assert_eq!(remembered(&pair.alice, &pair.bob)[0], remembered(&pair.bob, &pair.alice)[0]);
+    }
+}
+
 /// Another session with the peer has written meanwhile: this one has lost.
 //= ZSSP-RAT-03  every write is a compare-and-swap
 //= ZSSP-RAT-04  a mismatch ends the session

@@ -80,8 +80,8 @@ pub enum ConnectError {
     /// The peer was accepted under another name than the one its ratchet is stored under, so it is not believed.
     #[error("the peer shares its ratchet with this side under another name")]
     OtherName,
-    /// The peer answered, and does not want this endpoint: it does not know its key, is full, or insists on a ratchet that
-    /// this side has lost.
+    /// The peer answered, and does not want this endpoint: it does not know its key, or insists on a ratchet that this side
+    /// has lost.
     #[error("the peer refused: does it know this endpoint's public key?")]
     Refused,
     /// Another connection with the same peer took this one's place before it came about: the peer was connecting at the
@@ -259,7 +259,7 @@ pub enum CloseReason {
     #[error("the endpoint was closed")]
     EndpointClosed,
     /// The peer did not answer for a minute when a key had to be confirmed or agreed on, or what it answered did not fit
-    /// the ratchet of the two. It may be back: connect again.
+    /// the ratchet of the two; or the ratchet store of one of the two failed for that long. It may be back: connect again.
     #[error("the peer did not agree on a new key within a minute: connect again")]
     Expired,
     /// The session's key was used as often as is safe, and the peer did not agree on another before. Connect again.

@@ -163,5 +163,6 @@ async fn a_store_that_fails_is_told_with_the_name_of_the_peer() {
     assert_eq!(connected.unwrap_err(), ConnectError::Store(error));
     let stats = full.endpoint.stats();
     assert!(stats.events_dropped > 0 && stats.store_failures == 1 + 8 + stats.events_dropped, "{stats:?}");
+    assert_eq!(stats.faults, 0, "no datagram's fault");
     assert_eq!(full.is_told(), vec![failed; 8], "the first of them");
 }

@@ -421,3 +421,33 @@ async fn new_keys_under_heavy_load_lose_nothing() {
     drop((here, there));
     leaves_nothing([client, server], &network).await;
 }
+
+/// Somebody sends on a whole rekeying from elsewhere, in both directions, and then is gone; payloads go the straight way all
+/// the time.
+//= ZSSP-ST-34  where the answers to its questions come from, the endpoint says
+#[tokio::test(start_paused = true)]
+async fn a_sign_of_life_leads_a_session_back_that_was_led_astray() {
+    let network = network(12, GOOD);
+    let store = Counting::default();
+    let link = network.attach(address(1)).unwrap();
+    let client = builder(&SecretKey::generate().unwrap()).store(store.clone()).bind_link(link).unwrap();
+    let server = endpoint(&network, 2);
+    let (here, there) = connect(&client, &server).await;
+    sleep(SECOND).await;
+
+    network.translate(address(1), address(9));
+    let before = store.changes();
+    here.rekey().await;
+    sleep(SECOND / 2).await;
+    assert_eq!(store.changes(), before + 1);
+    network.translate(address(1), address(1));
+    // The default keep-alive, and once more, for one of the two asks first.
+    sleep(25 * SECOND).await;
+    assert_eq!(there.remote_address(), address(1));
+
+    there.rekey().await;
+    sleep(SECOND / 2).await;
+    assert!(store.changes() > before + 1, "the first copy of the request finds the client");
+    drop((here, there));
+    leaves_nothing([client, server], &network).await;
+}

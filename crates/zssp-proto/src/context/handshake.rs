@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::ratchet::RatchetStore;
 use crate::session::SessionId;
 use crate::wire::{ChallengePacket, KeyId, PacketNonce};
-use crate::zke::state::{Cell, Phase};
+use crate::zke::state::{Cell, Phase, RESEND};
 
 /// A piece of handshake work: up to a millisecond of public-key operations and a durable write.
 ///
@@ -151,10 +151,36 @@ fn timer(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
     }
 }
 
-/// The application wants another key.
+/// The application wants another key: at once in S2, and when it comes to S2 from a state in which another task works, or
+/// that waits for the peer.
+//= ZSSP-ST-14  because the application asks
 fn rekey_now(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
-    let taken = cell.take(task.inner)?;
-    rekey::start(task, cell, taken)
+    // Whoever works on the state and puts it back as it was leaves the deadline alone.
+    let retry = task.now + RESEND;
+    let is_steady = cell.with_phase(|phase| match phase {
+        Phase::Steady(state) => {
+            state.established.shared.want_rekey();
+            task.inner.schedule(cell.id, retry);
+            Ok(true)
+        }
+        Phase::Busy(Some(shared)) => {
+            shared.want_rekey();
+            task.inner.schedule(cell.id, retry);
+            Ok(false)
+        }
+        Phase::Confirming(state) => {
+            state.established.shared.want_rekey();
+            Ok(false)
+        }
+        // That is under way.
+        Phase::RekeyAnswered(_) | Phase::RekeyStarted(_) => Ok(false),
+        Phase::AwaitConfirm(_)
+        | Phase::AwaitResponse(_)
+        | Phase::Busy(None)
+        | Phase::Closed
+        | Phase::Opening(_) => Err(Fault::Stale),
+    })?;
+    if is_steady { timer(task, cell) } else { Ok(()) }
 }
 
 /// What a piece of work works with.

@@ -225,6 +225,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         task.outbox.events.push(Event::Downgraded { id: cell.id, peer: cell.peer });
     }
     // The next copies go where X1 went.
+    //= ZSSP-ST-33  the first copy of X3; the next go where X1 went
     task.outbox.transmits.push(completion.sent_to(packet.from));
     Ok(())
 }

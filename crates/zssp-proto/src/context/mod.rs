@@ -117,7 +117,8 @@ impl Context {
 
     /// Agrees with the peer on another key now, instead of after 50 to 60 minutes or when the key's bounds are reached.
     /// Payloads flow meanwhile. `None` when there is no such session; running the handshake leads nowhere when the
-    /// session is not open or is rekeying already.
+    /// session is not open, and adds nothing when it is rekeying already. While the peer has yet to confirm a key, or another
+    /// handshake of the session runs, the request waits until that is over: see [`next_deadline`](Self::next_deadline).
     pub fn rekey(&self, id: SessionId) -> Option<Handshake> {
         let cell = self.0.sessions.lock().find(id)?;
         Some(Handshake { context: self.clone(), work: Work::Rekey { cell } })

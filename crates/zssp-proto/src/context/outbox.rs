@@ -119,7 +119,8 @@ pub enum Event {
         /// Which side of the handshake this side was.
         role: Role,
     },
-    /// The ratchet store failed. Nothing has changed; the peer's resend tries again.
+    /// The ratchet store failed. The session is as it was; whether what was to be written is there all the same, the next
+    /// attempt finds out. The peer's resend tries again.
     StoreFailed {
         /// The static key of the peer whose ratchet it was about; `None` while a hello is read, which does not say who it
         /// is from.
@@ -138,7 +139,8 @@ pub enum EndReason {
     /// Another session with the peer has written the ratchet since, and won.
     Conflict,
     /// The peer did not answer within 60 s when a key had to be confirmed or agreed on; or it answered, and the answer was
-    /// made with another ratchet state or static key than this side's, which ends the session at once.
+    /// made with another ratchet state or static key than this side's, which ends the session at once. Or this side's store
+    /// failed for as long, so that no answer could be read.
     Expired,
     /// The session's key was used as often as is safe, and the peer did not agree on another in time.
     KeyUsedUp,

@@ -31,8 +31,9 @@ pub(super) fn start(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Resul
     let (kk, packet) = made.inspect_err(|_| inner.routes.remove(kid))?;
     let timers = Timers::start(task.now, CONFIRM);
     inner.peers.lock().rekeying(established.pair.first.fingerprint(), cell.id);
-    let is_superseded = false;
-    let next = RekeyStarted { established, kk, kid, packet: packet.clone(), is_superseded, timers };
+    let (packet_body, copies, is_superseded) = (packet.clone(), 1, false);
+    let next = RekeyStarted { established, kk, kid, packet: packet_body, copies, is_superseded, timers };
+    shared.rekeying();
     taken.commit(Phase::RekeyStarted(Box::new(next)))?;
     let start = Outgoing { to: shared.address(), packet_type: PacketType::RekeyStart, body: &packet };
     control::send(task, &shared, ring.current(), start)
@@ -79,6 +80,7 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
     let next_epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     // Readable before K2 goes out, in use only when C1 has come.
     publish(task, cell, &shared, next_epoch, KeyRing::with_next)?;
+    shared.rekeying();
     taken.commit(Phase::RekeyAnswered(Box::new(next)))?;
     if own_kid.is_some() {
         inner.peers.lock().rekeyed(pair.first.fingerprint());
@@ -137,18 +139,20 @@ fn fail(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Result<(), Fault>
 
 /// R1's and R2's deadline: the packet again, under a new outer layer.
 pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
-    let (shared, packet_type, packet, asked_from) = match taken.phase() {
+    let (shared, packet_type, packet, to) = match taken.phase() {
         Phase::RekeyAnswered(state) => {
             let shared = state.established.shared.clone();
-            (shared, PacketType::RekeyFinish, state.packet.clone(), Some(state.asked_from))
+            //= ZSSP-ST-33  each copy
+            (shared, PacketType::RekeyFinish, state.packet.clone(), state.asked_from)
         }
         Phase::RekeyStarted(state) => {
-            (state.established.shared.clone(), PacketType::RekeyStart, state.packet.clone(), None)
+            let shared = state.established.shared.clone();
+            //= ZSSP-ST-35  whoever sent on the last rekeying, and made this side take him for the peer, may be gone
+            let to = if state.copies % 2 == 0 { shared.address() } else { shared.address_before() };
+            (shared, PacketType::RekeyStart, state.packet.clone(), to)
         }
         _ => return Err(Fault::Stale),
     };
-    //= ZSSP-ST-33  each copy
-    let to = asked_from.unwrap_or_else(|| shared.address());
     // The keys of this state: when it is back in its place, another task may go on to the next.
     let ring = shared.ring().ok_or(Fault::Stale)?;
     taken.resent(task.now)?;
@@ -191,6 +195,7 @@ mod tests {
     use zssp_sim::Clock;
 
     use crate::context::{Context, EndReason, Event, Handshake, Open, Outbox, Received, Scratch};
+    use crate::error::Fault;
     use crate::identity::StaticKey;
     use crate::ratchet::{MemoryStore, RatchetStore};
     use crate::session::{SealError, Session};
@@ -408,6 +413,80 @@ mod tests {
         assert_eq!(keys(&peers), 2);
         let deadlines = peers.iter().map(|peer| peer.context.next_deadline().unwrap());
         assert!(deadlines.min().unwrap() > now + Duration::from_secs(3000), "both are certain");
+    }
+
+    /// Right after it was accepted, this side does not know yet that the peer has the key.
+    //= ZSSP-ST-14  the application asks in S1: R1 is entered from S2
+    #[test]
+    fn a_request_that_comes_before_the_key_is_confirmed_is_not_forgotten() {
+        let now = Clock::new().now();
+        let mut peers = [Peer::new(), Peer::new()];
+        let open = Open::to(peers[1].context.public_key(), here());
+        let (_, work) = peers[0].context.open(now, open).unwrap();
+        peers[0].run(now, work);
+        for receiver in [1, 0, 1] {
+            pass(now, &mut peers, receiver);
+        }
+        let id = peers[1].sessions[0].id();
+        let work = peers[1].context.rekey(id).unwrap();
+        peers[1].run(now, work);
+        settle(now, &mut peers);
+        assert_eq!(keys(&peers), 1);
+        peers[1].meet_deadlines(now);
+        settle(now, &mut peers);
+        assert_eq!(keys(&peers), 2);
+        peers[1].meet_deadlines(now);
+        assert!(peers[1].sent.is_empty(), "once");
+    }
+
+    /// Another task has the state, and puts it back as it was, or in the place of another.
+    //= ZSSP-ST-14  the application asks
+    #[test]
+    fn a_request_that_comes_while_a_task_has_the_state_is_not_forgotten() {
+        for is_changed in [false, true] {
+            let now = Clock::new().now();
+            let mut peers = established(now);
+            let context = peers[0].context.clone();
+            let id = peers[0].sessions[0].id();
+            let cell = context.0.sessions.lock().find(id).unwrap();
+            let taken = cell.take(&context.0).unwrap();
+            peers[0].run(now, context.rekey(id).unwrap());
+            if is_changed {
+                taken.adjust(|_| ()).unwrap()
+            } else {
+                drop(taken)
+            }
+            assert!(peers[0].sent.is_empty());
+            peers[0].meet_deadlines(now + Duration::from_secs(1));
+            settle(now, &mut peers);
+            assert_eq!(keys(&peers), 2, "{is_changed}");
+        }
+    }
+
+    /// The peer opens anew with the state that this side rekeys from, while something else that was made with it is written.
+    //= ZSSP-RAT-26  it gets no answer
+    //= ZSSP-RAT-25  so K2 is read
+    #[test]
+    fn a_hello_that_is_not_answered_does_not_void_a_rekeying() {
+        let now = Clock::new().now();
+        let mut peers = established(now);
+        let work = peers[0].context.rekey(peers[0].sessions[0].id()).unwrap();
+        let name = peers[1].context.public_key().into();
+        let used = *peers[0].store.load(&name).unwrap().first.fingerprint();
+        peers[0].run(now, work);
+
+        let open = Open::to(peers[0].context.public_key(), here());
+        let (_, work) = peers[1].context.open(now, open).unwrap();
+        peers[1].run(now, work);
+        peers[0].context.0.peers.lock().accepting(now, &used);
+        let mut hello = core::mem::take(&mut peers[1].sent).remove(0);
+        let mut scratch = Scratch::new();
+        let received = peers[0].context.receive(now, here(), &mut hello, &mut scratch);
+        let Ok(Received::Handshake(work)) = received else { panic!("{received:?}") };
+        assert_eq!(work.run(now, &peers[0].store, &mut Outbox::default()), Err(Fault::Busy));
+
+        settle(now, &mut peers);
+        assert_eq!(keys(&peers), 2);
     }
 
     //= ZSSP-ST-31  2^32 - 1 uses of one key end the session

@@ -81,12 +81,12 @@ fn respond(
 //= ZSSP-DEF-01  each under its own value
 fn recognise(task: &mut Task<'_>, fingerprints: &[Fingerprint; 2]) -> Result<RatchetState, Fault> {
     for fingerprint in fingerprints.iter().filter(|fingerprint| !fingerprint.is_zero()) {
-        // Before looking: nothing can come to another state than the one that is found.
-        task.inner.supersede_rekeying(fingerprint)?;
         //= ZSSP-RAT-26  not while what comes of an X3 with it is written
         if !task.inner.peers.lock().may_answer(task.now, fingerprint) {
             return Err(Fault::Busy);
         }
+        // Before looking: nothing can come to another state than the one that is found.
+        task.inner.supersede_rekeying(fingerprint)?;
         //= ZSSP-DEF-01  each under its own value
         if let Some(state) = task.find(fingerprint)? {
             return Ok(state);

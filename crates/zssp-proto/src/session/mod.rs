@@ -20,7 +20,7 @@ use crate::address::Address;
 use crate::context::{Ingress, Inner};
 use crate::identity::PublicKey;
 use crate::suite::Suite;
-use crate::sync::{ArcSwapOption, RankedMutex, rank};
+use crate::sync::{ArcSwapOption, AtomicBool, Ordering, RankedMutex, rank};
 use crate::wire::KeyId;
 use crate::zke::keys::Role;
 use crate::zke::state::HeaderKeys;
@@ -94,7 +94,9 @@ impl Session {
 
     /// Whether the session, in whatever its opening took, had to begin without the ratchet state this side expected: the
     /// peer has lost its ratchet, or somebody who has stolen its static key pretends so (PROTOCOL 5.5). An
-    /// [`Event::Downgraded`](crate::Event::Downgraded) has said so when it happened.
+    /// [`Event::Downgraded`](crate::Event::Downgraded) has said so when it happened. The initiator's session says it of all
+    /// attempts that its opening took, the responder's only of the one that it came of: whoever comes again takes the place
+    /// of a session that said it, and has the ratchet that it began.
     pub fn is_downgraded(&self) -> bool {
         self.0.downgraded
     }
@@ -106,7 +108,8 @@ impl Session {
 
     /// Where the peer is, as far as this side knows, and where it sends what it begins by itself (PROTOCOL 5.3): the address
     /// that the first hello went to or came from, that of the last round trip of a rekeying, or what
-    /// [`set_address`](Self::set_address) said. A packet alone does not change it, for anybody may have sent it on.
+    /// [`set_address`](Self::set_address) said. A packet alone does not change it, for anybody may have sent it on. Somebody
+    /// who sends on both packets of a round trip does; the next rekeying then finds the peer where it was before.
     pub fn address(&self) -> Address {
         self.0.address()
     }
@@ -114,7 +117,7 @@ impl Session {
     /// Has the peer be at `address` from now on. That an authentic payload came from there does not prove it: whoever
     /// sees packets can send them on, and be quicker.
     pub fn set_address(&self, address: Address) {
-        *self.0.address.lock() = address;
+        self.0.whereabouts.lock().move_to(address);
     }
 
     /// Packets sealed so far, of every kind, and those that failed at it. Exact while no thread seals; otherwise it may be
@@ -143,7 +146,9 @@ pub(crate) struct Shared {
     pub(crate) role: Role,
     pub(crate) suite: Suite,
     downgraded: bool,
-    address: RankedMutex<{ rank::ADDRESS }, Address>,
+    whereabouts: RankedMutex<{ rank::ADDRESS }, Whereabouts>,
+    /// Whether the application wants another key than the one that is in use or being confirmed.
+    rekey_wanted: AtomicBool,
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.
     //= ZSSP-DEF-11  no pool of contexts: the keys themselves are shared
@@ -152,6 +157,20 @@ pub(crate) struct Shared {
     context: Weak<Inner>,
     pub(crate) usage: Usage,
     window: ReplayWindow,
+}
+
+/// Where the peer is, as far as this side knows, and where it was before: the same, if it never was anywhere else.
+struct Whereabouts {
+    now: Address,
+    before: Address,
+}
+
+impl Whereabouts {
+    fn move_to(&mut self, address: Address) {
+        if self.now != address {
+            self.before = core::mem::replace(&mut self.now, address);
+        }
+    }
 }
 
 /// What a new session knows of itself.
@@ -175,7 +194,8 @@ impl Shared {
             role: new.role,
             suite: new.suite,
             downgraded: new.downgraded,
-            address: RankedMutex::new(new.address),
+            whereabouts: RankedMutex::new(Whereabouts { now: new.address, before: new.address }),
+            rekey_wanted: AtomicBool::new(false),
             ingress: Ingress::new(new.header),
             keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),
             context: new.context,
@@ -186,15 +206,21 @@ impl Shared {
 
     /// Where the peer is.
     pub(crate) fn address(&self) -> Address {
-        *self.address.lock()
+        self.whereabouts.lock().now
+    }
+
+    /// Where the peer was before it was where it is now.
+    pub(crate) fn address_before(&self) -> Address {
+        self.whereabouts.lock().before
     }
 
     /// The peer has answered what was sent to `asked_from`. If the answer came from there, that is where it is.
     //= ZSSP-ST-34  a round trip says where the peer is
     pub(crate) fn answered_from(&self, from: Address, asked_from: Option<Address>) {
         if asked_from == Some(from) {
-            let mut address = self.address.lock();
-            *address = address.follow(from);
+            let mut whereabouts = self.whereabouts.lock();
+            let address = whereabouts.now.follow(from);
+            whereabouts.move_to(address);
         }
     }
 
@@ -245,9 +271,25 @@ impl Shared {
         self.window.raise(counter);
     }
 
-    /// Whether the bounds of the key in use call for another one.
+    /// The application wants another key, as soon as the session can agree on one.
+    pub(crate) fn want_rekey(&self) {
+        self.rekey_wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Another key is being agreed on, whoever wanted it.
+    pub(crate) fn rekeying(&self) {
+        self.rekey_wanted.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether the application wants another key, and waits for it.
+    pub(crate) fn is_rekey_wanted(&self) -> bool {
+        self.rekey_wanted.load(Ordering::Relaxed)
+    }
+
+    /// Whether the application or the bounds of the key in use call for another one.
     pub(crate) fn is_rekey_due(&self) -> bool {
-        self.keys.load().as_ref().is_some_and(|ring| ring.current().is_rekey_due(self.usage.so_far()))
+        self.is_rekey_wanted()
+            || self.keys.load().as_ref().is_some_and(|ring| ring.current().is_rekey_due(self.usage.so_far()))
     }
 
     /// Whether the key in use is used up.

@@ -121,9 +121,16 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
-    /// Whether it is time for another key, by the clock or by the key's bounds.
+    /// Whether it is time for another key, by the clock, by the key's bounds, or because the application wants it.
     pub(crate) fn wants_rekey(&self, now: Instant) -> bool {
         self.rekey <= now || self.established.shared.is_rekey_due()
+    }
+
+    /// When to see to that: at once if the application has asked while there was something else to be done.
+    fn next_deadline(&self) -> Instant {
+        let shared = &self.established.shared;
+        let begun = shared.ring().filter(|_| shared.is_rekey_wanted()).map(|ring| ring.current().since);
+        begun.unwrap_or(self.rekey)
     }
 }
 
@@ -134,6 +141,8 @@ pub(crate) struct RekeyStarted {
     pub(crate) kid: KeyId,
     /// The inner K1; each copy gets a new outer layer.
     pub(crate) packet: Vec<u8>,
+    /// How many copies of it went out.
+    pub(crate) copies: u32,
     /// Whether a hello was answered with the ratchet state that this began from: the peer may have done without the one
     /// of its K2 since, which must not be read any more.
     pub(crate) is_superseded: bool,
@@ -188,7 +197,7 @@ impl Phase {
             Self::Opening(state) => Some(state.at),
             Self::RekeyAnswered(state) => Some(state.timers.next()),
             Self::RekeyStarted(state) => Some(state.timers.next()),
-            Self::Steady(state) => Some(state.rekey),
+            Self::Steady(state) => Some(state.next_deadline()),
             Self::Busy(_) | Self::Closed => None,
         }
     }
@@ -361,6 +370,9 @@ impl Taken<'_> {
     /// Puts the state back after its packet was sent again.
     pub(crate) fn resent(self, now: Instant) -> Result<(), Fault> {
         self.adjust(|phase| {
+            if let Phase::RekeyStarted(state) = phase {
+                state.copies = state.copies.saturating_add(1);
+            }
             if let Some(timers) = phase.timers_mut() {
                 timers.resend = now + RESEND;
             }

@@ -296,9 +296,9 @@ impl Connection {
     /// may seal. What was sent before can then no longer be read by whoever gets hold of the keys in either memory: for
     /// after a password or a key of the application's own has gone over the connection, for example.
     ///
-    /// Resolves when the request has been sent. It is repeated until it is answered, and everything else goes on
-    /// meanwhile; where the peer answers everything else but not this within a minute, the connection
-    /// [ends](CloseReason::Expired). One that is gone is noticed sooner, by the
+    /// Resolves when the request has been sent, or waits for the peer to confirm the key before. It is repeated until it is
+    /// answered, and everything else goes on meanwhile; where the peer answers everything else but not this within a minute,
+    /// the connection [ends](CloseReason::Expired). One that is gone is noticed sooner, by the
     /// [idle time-out](crate::Builder::idle_timeout). Without effect while a key is being agreed on, and on a connection
     /// that has ended.
     ///

@@ -116,7 +116,7 @@ impl Shared {
             streams,
             openings,
             token,
-            moved,
+            here,
             settled,
             ended,
         } = effects;
@@ -140,7 +140,7 @@ impl Shared {
         if streams {
             self.streams.notify_one();
         }
-        if let Some(path) = moved {
+        if let Some(path) = here {
             self.session.set_address(Address::from(path));
         }
         if openings {

@@ -76,12 +76,13 @@ impl Shared {
     }
 
     fn run(self: &Arc<Self>, handshake: Handshake) -> Outcome {
-        let mut outbox = Outbox::default();
+        let (mut outbox, is_asked_for) = (Outbox::default(), handshake.origin().is_some());
         let result = handshake.run(clock::now(), &*self.store, &mut outbox);
         match result {
             Ok(()) => {}
             Err(Fault::Unwelcome) => self.counters.unwelcome.add(1),
-            Err(_) => self.counters.faults.add(1),
+            // What this side does by itself is no datagram, and what its store does no datagram's fault.
+            Err(fault) => self.counters.faults.add(u64::from(is_asked_for && fault != Fault::Store)),
         }
         let (mut accepted, mut trouble) = (None, None);
         for event in outbox.events.drain(..) {

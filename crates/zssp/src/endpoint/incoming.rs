@@ -54,7 +54,7 @@ impl Incoming {
         self.peer.identity()
     }
 
-    /// Where its packets come from.
+    /// Where its first packet came from. Whoever saw that one on its way may have sent it on from elsewhere.
     pub fn remote_address(&self) -> SocketAddr {
         // The endpoint hands only socket addresses to the context.
         self.peer.address().socket_addr().unwrap_or_else(|| SocketAddr::from(([0; 4], 0)))

@@ -185,7 +185,7 @@ impl State {
                 if self.ended().is_some() => {}
             Parts::Pong(token) => {
                 if let Some(moved) = self.paths.answered(token) {
-                    effects.moved = Some(self.paths.current());
+                    effects.here = Some(self.paths.current());
                     if let Moved::Elsewhere = moved {
                         self.flight.moved();
                         self.mtu.moved();
@@ -194,6 +194,8 @@ impl State {
                     let rtt = self.life.answered(now, token).or_else(|| self.mtu.answered(now, token));
                     if let Some(rtt) = rtt {
                         self.flight.measured(rtt);
+                        // The session may have been led astray in the meantime, by somebody who sent on its rekeying.
+                        effects.here = Some(self.paths.current());
                     }
                     effects.driver = true;
                 }

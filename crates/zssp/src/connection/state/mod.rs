@@ -145,8 +145,8 @@ pub(in crate::connection) struct Effects {
     pub(in crate::connection) openings: bool,
     /// A token was used, and another has to be drawn.
     pub(in crate::connection) token: bool,
-    /// The peer is reached by another path.
-    pub(in crate::connection) moved: Option<Path>,
+    /// The peer has answered by this path, which is the one that payloads take.
+    pub(in crate::connection) here: Option<Path>,
     /// Channels and streams of which everything sent was answered, or that ended.
     pub(in crate::connection) settled: Vec<Arc<Notify>>,
     /// The connection ended.
