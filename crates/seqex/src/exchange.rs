@@ -162,6 +162,12 @@ impl<S, R> SeqEx<S, R> {
         self.outgoing.contains(seq) && self.outgoing.slot(seq).holds > 0
     }
 
+    /// Whether something of the peer's is here that is not answered.
+    #[cfg(feature = "std")]
+    pub(crate) fn holds(&self) -> bool {
+        self.incoming.holds()
+    }
+
     /// Set when the peer has been silent for [`Config::give_up_after`] while a packet waits for its answer,
     /// until it is heard again. The exchange goes on as before; it is for the user to [`close`](Self::close) it.
     pub fn failure(&self) -> Option<GaveUp> {
@@ -302,9 +308,10 @@ impl<S, R> SeqEx<S, R> {
         self.incoming.answer(token.seq, None);
     }
 
-    /// Has [`poll_acks`](Self::poll_acks) tell of all that arrived and is not answered that it is held, once. For when
-    /// answers take longer than acknowledgements are held back: what the peer hears nothing of for a time-out, it
-    /// transmits again.
+    /// Has [`poll_acks`](Self::poll_acks) tell of all that arrived and is not answered that it is held, once. What the peer
+    /// hears nothing of for a time-out, it transmits again, and of what was lost it learns only by what it hears of
+    /// the rest. So whoever drives the core alone must call this when answers take longer than that: half of the least
+    /// time-out after a packet was taken, if it is not answered by then. The shared handles do so by themselves.
     pub fn tell_held(&mut self) {
         self.incoming.tell_held();
     }

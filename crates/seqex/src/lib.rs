@@ -152,7 +152,8 @@
 //! An application that takes its time to answer must not look like a lossy link. So the receiver also says, before
 //! the answer to a later packet proves the wrong thing, that it [holds](AckKind::Holding) a packet, or that the reply to it
 //! has yet to be transmitted. Such a packet is only asked about now and then, in case its answer was lost. An encoding that
-//! cannot carry this hint loses nothing but bandwidth.
+//! cannot carry this hint loses nothing but bandwidth. Where no answer comes for half of the least time-out, shared handles say
+//! so by themselves; whoever drives the core alone [has it said](SeqEx::tell_held).
 //!
 //! What acknowledgements say comes out [oldest first](SeqEx::poll_acks), and what they prove is weighed when the sender
 //! drains: all packets of one datagram, [received](SeqEx::receive) one after the other, count as one piece of news.
