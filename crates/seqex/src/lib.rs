@@ -184,9 +184,12 @@
 //! The argument needs a second number beside the one in use, so the least capacity is 2.
 //!
 //! Where numbers are [kept for answers](SeqEx::keep_for_answers), rules 1 and 2 hold for the others, and for claimed answers
-//! the last of all takes the place of the last of those. A claimed answer that is acknowledged gives its number back, so it
-//! can be left out of the count, and the argument is the same with *C* less what an end keeps, whether the other keeps as
-//! many or not.
+//! the last of all takes the place of the last of those. A reply to a claimed answer uses up a number that was kept, if
+//! there is one, and numbers are kept, at first and again, only as far as that leaves another free. Then count, instead of span
+//! and reservations, span, reservations for answers to what was not claimed, and either the numbers that are kept or
+//! the reservations for answers to claimed answers, whichever are more. Such an answer does not raise this count, keeping
+//! never raises it to *C*, and so it reaches *C* only by the delivery of a packet that is next. The argument is the same with
+//! it, whether the other end keeps as many or not.
 //!
 //! # Costs
 //!
