@@ -23,7 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub struct SeqEx<S, R = S> {
     capacity: u32,
-    /// Numbers that are left to claimed answers.
+    /// Numbers that are to be left to claimed answers, and those that are.
+    wanted: u32,
     kept: u32,
     give_up_after: Option<Nanos>,
     outgoing: SendWindow<S>,
@@ -46,6 +47,7 @@ impl<S, R> SeqEx<S, R> {
         let Config { capacity, first_seq, resend, give_up_after, feedback } = config;
         Self {
             capacity: capacity.packets(),
+            wanted: 0,
             kept: 0,
             give_up_after: give_up_after.map(Nanos::from),
             outgoing: SendWindow::new(capacity, first_seq),
@@ -93,8 +95,7 @@ impl<S, R> SeqEx<S, R> {
         if self.closed || undrained >= self.capacity as usize {
             return 0;
         }
-        // The last one is not for new packets: see "No deadlock" in the crate's documentation.
-        self.free_for_new().saturating_sub(1)
+        self.spare()
     }
 
     /// Whether [`poll_deliver`](Self::poll_deliver) has something.
@@ -160,6 +161,12 @@ impl<S, R> SeqEx<S, R> {
     /// ```
     pub fn has_arrived(&self, seq: SeqNo) -> bool {
         self.outgoing.contains(seq) && self.outgoing.slot(seq).holds > 0
+    }
+
+    /// Whether something of the peer's is here that is not answered.
+    #[cfg(feature = "std")]
+    pub(crate) fn holds(&self) -> bool {
+        self.incoming.holds()
     }
 
     /// Set when the peer has been silent for [`Config::give_up_after`] while a packet waits for its answer,
@@ -236,7 +243,7 @@ impl<S, R> SeqEx<S, R> {
     /// # Errors
     /// [`Refused`], with the data, when there is no room (PROTOCOL 8.2). There may be again after
     /// the next [`receive`](Self::receive), or for [`Refusal::LocalUnanswered`] after the next
-    /// [`acknowledge`](Self::acknowledge) or [`poll_deliver`](Self::poll_deliver).
+    /// [`acknowledge`](Self::acknowledge), [`poll_deliver`](Self::poll_deliver) or [`poll_answer`](Self::poll_answer).
     pub fn send(&mut self, now: Timestamp, order: Order, data: S) -> Result<SeqNo, Refused<S>> {
         match self.can_send() {
             Ok(()) => {
@@ -269,12 +276,15 @@ impl<S, R> SeqEx<S, R> {
     /// Keeps `count` numbers of the send window free, two less than its capacity at most, for what
     /// [`poll_answer`](Self::poll_answer) delivers; 0 at first. For those who take in nothing new while replies of theirs
     /// wait for something: the peer, which may be in the same position, still gets those that were made, and as it takes
-    /// them, the wait ends.
+    /// them, the wait ends. That takes at least 2: the last number is only for the packet that is next, which may be one
+    /// that is not taken in.
     ///
-    /// That there is no deadlock still holds as long as what `poll_answer` delivers is acknowledged, and not replied to;
-    /// before replying to such a packet, keep nothing, once and for all.
+    /// Numbers in use are kept as they become free. A reply to what `poll_answer` delivered uses up one of those kept, until
+    /// there is room for another: so if many of these packets are replied to before an older one of this end is answered,
+    /// too few may be left for such a wait to end. Where nothing has to wait for answers, there is no deadlock in any case.
     pub fn keep_for_answers(&mut self, count: u32) {
-        self.kept = count.min(self.capacity - 2);
+        self.wanted = count.min(self.capacity - 2);
+        self.kept = self.wanted.min(self.kept + self.spare());
     }
 
     /// Answers a delivered packet with data. There is always room for it. The reply is a packet like
@@ -293,18 +303,23 @@ impl<S, R> SeqEx<S, R> {
         if !self.incoming.answer(token.seq, Some(seq)) {
             return Err(NotOpen { data });
         }
+        if token.taker == Taker::Claimant {
+            // It takes the place of what was reserved there.
+            self.kept = self.kept.saturating_sub(1);
+        }
         Ok(self.push(now, Message { seq, reply_to: Some(token.seq), order, data }))
     }
 
     /// Answers a delivered packet without data. Without effect after [`abandon`](Self::abandon) or
     /// [`close`](Self::close).
     pub fn acknowledge(&mut self, token: Token) {
-        self.incoming.answer(token.seq, None);
+        self.abandon(token.seq);
     }
 
-    /// Has [`poll_acks`](Self::poll_acks) tell of all that arrived and is not answered that it is held, once. For when
-    /// answers take longer than acknowledgements are held back: what the peer hears nothing of for a time-out, it
-    /// transmits again.
+    /// Has [`poll_acks`](Self::poll_acks) tell of all that arrived and is not answered that it is held, once. What the peer
+    /// hears nothing of for a time-out, it transmits again, and of what was lost it learns only by what it hears of
+    /// the rest. So whoever drives the core alone must call this when answers take longer than that: half of the least
+    /// time-out after a packet was taken, if it is not answered by then. The shared handles do so by themselves.
     pub fn tell_held(&mut self) {
         self.incoming.tell_held();
     }
@@ -313,6 +328,9 @@ impl<S, R> SeqEx<S, R> {
     /// one: the packet is not in flight any more, no time-out runs for it, and it is never taken for lost. When all of it has
     /// arrived, feed [`receive`](Self::receive) an acknowledgement of the kind [`Holding`](AckKind::Holding); if the peer's own
     /// is not lost, its answer may come first. Returns `false`, without effect, if the packet is not in flight.
+    ///
+    /// [`Config::give_up_after`] runs on, and with it there is a deadline: whoever brings the packet over feeds
+    /// [`heard`](Self::heard) whatever the peer says of the pieces.
     ///
     /// ```
     /// # use core::time::Duration;
@@ -340,7 +358,9 @@ impl<S, R> SeqEx<S, R> {
 
     /// Acknowledges a packet whose token was lost. Returns whether it was waiting for an answer.
     pub fn abandon(&mut self, seq: SeqNo) -> bool {
-        self.incoming.answer(seq, None)
+        let is_open = self.incoming.answer(seq, None);
+        self.keep_again();
+        is_open
     }
 
     /// Ends the exchange for good and hands back all data in it. From now on every command is
@@ -448,10 +468,23 @@ impl<S, R> SeqEx<S, R> {
         self.free().saturating_sub(self.kept)
     }
 
+    /// Those that new packets may take: the last one may not, see "No deadlock" in the crate's documentation.
+    fn spare(&self) -> u32 {
+        self.free_for_new().saturating_sub(1)
+    }
+
+    /// Makes up for numbers that should be kept and are in use, after some have become free.
+    #[inline]
+    fn keep_again(&mut self) {
+        if self.kept < self.wanted {
+            self.kept = self.wanted.min(self.kept + self.spare());
+        }
+    }
+
     #[inline]
     fn deliver(&mut self, room: u32, taker: Taker) -> Option<(Token, Stored<S, R>)> {
         let (seq, stored) = self.incoming.deliver(room, taker)?;
-        Some((Token { seq, order: stored.order }, stored))
+        Some((Token { seq, order: stored.order, taker }, stored))
     }
 
     fn push(&mut self, now: Timestamp, message: Message<S>) -> SeqNo {
@@ -505,6 +538,7 @@ impl<S, R> SeqEx<S, R> {
     fn take_answered(&mut self, now: Nanos, seq: SeqNo) -> Option<(Numbered<S>, Taker)> {
         let Answered { data, taker, journey } = self.outgoing.answer(seq)?;
         self.recovery.on_answer(now, seq, journey);
+        self.keep_again();
         Some((Numbered { data, seq }, taker))
     }
 

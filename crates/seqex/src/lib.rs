@@ -152,7 +152,8 @@
 //! An application that takes its time to answer must not look like a lossy link. So the receiver also says, before
 //! the answer to a later packet proves the wrong thing, that it [holds](AckKind::Holding) a packet, or that the reply to it
 //! has yet to be transmitted. Such a packet is only asked about now and then, in case its answer was lost. An encoding that
-//! cannot carry this hint loses nothing but bandwidth.
+//! cannot carry this hint loses nothing but bandwidth. Where no answer comes for half of the least time-out, shared handles say
+//! so by themselves; whoever drives the core alone [has it said](SeqEx::tell_held).
 //!
 //! What acknowledgements say comes out [oldest first](SeqEx::poll_acks), and what they prove is weighed when the sender
 //! drains: all packets of one datagram, [received](SeqEx::receive) one after the other, count as one piece of news.
@@ -183,9 +184,12 @@
 //! The argument needs a second number beside the one in use, so the least capacity is 2.
 //!
 //! Where numbers are [kept for answers](SeqEx::keep_for_answers), rules 1 and 2 hold for the others, and for claimed answers
-//! the last of all takes the place of the last of those. A claimed answer that is acknowledged gives its number back, so it
-//! can be left out of the count, and the argument is the same with *C* less what an end keeps, whether the other keeps as
-//! many or not.
+//! the last of all takes the place of the last of those. A reply to a claimed answer uses up a number that was kept, if
+//! there is one, and numbers are kept, at first and again, only as far as that leaves another free. Then count, instead of span
+//! and reservations, span, reservations for answers to what was not claimed, and either the numbers that are kept or
+//! the reservations for answers to claimed answers, whichever are more. Such an answer does not raise this count, keeping
+//! never raises it to *C*, and so it reaches *C* only by the delivery of a packet that is next. The argument is the same with
+//! it, whether the other end keeps as many or not.
 //!
 //! # Costs
 //!

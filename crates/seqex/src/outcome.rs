@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Order, SeqNo, Timestamp};
+use crate::{Order, SeqNo, Timestamp, send_window::Taker};
 
 /// The right, and the duty, to answer one delivered packet.
 ///
@@ -27,6 +27,7 @@ use crate::{Order, SeqNo, Timestamp};
 pub struct Token {
     pub(crate) seq: SeqNo,
     pub(crate) order: Order,
+    pub(crate) taker: Taker,
 }
 
 impl Token {

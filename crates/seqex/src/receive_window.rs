@@ -105,6 +105,12 @@ impl<S, R> ReceiveWindow<S, R> {
         self.stored == 0 && self.unanswered == 0 && self.acks.is_empty()
     }
 
+    /// Whether something that arrived is not answered.
+    #[cfg(feature = "std")]
+    pub(crate) fn holds(&self) -> bool {
+        self.stored + self.unanswered > 0
+    }
+
     /// Whether nothing waits to be delivered.
     pub(crate) fn is_empty(&self) -> bool {
         self.stored == 0

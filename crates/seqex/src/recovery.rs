@@ -85,6 +85,8 @@ pub(crate) struct Recovery {
     has_news: bool,
     /// The newest transmission that gives a measurement in the feed call at work: its number, and when it was made.
     sample: Option<(u64, Nanos)>,
+    /// When anything was heard the last time, news or not.
+    heard_at: Nanos,
     /// The time-out runs from here, or from the oldest transmission if that is later.
     timer_from: Nanos,
     held_timer_from: Nanos,
@@ -125,6 +127,7 @@ impl Recovery {
             firsts_arrived: false,
             has_news: false,
             sample: None,
+            heard_at: Nanos::ZERO,
             timer_from: Nanos::ZERO,
             held_timer_from: Nanos::ZERO,
             asking: Asking::Eagerly { asked: 0, heard: false },
@@ -191,7 +194,7 @@ impl Recovery {
         if in_flight {
             self.in_flight -= 1;
         }
-        if !journey.is_direct() {
+        if journey.may_answer_question() {
             self.asking = Asking::Eagerly { asked: 0, heard: true };
         }
         self.on_arrival(now, journey);
@@ -228,7 +231,7 @@ impl Recovery {
         let place = self.held.partition_point(|held| held.at <= due);
         self.held.insert(place, Transmission { seq, number: journey.number, at: due });
         if let Asking::Eagerly { heard, .. } = &mut self.asking {
-            *heard |= !journey.is_direct();
+            *heard |= journey.may_answer_question();
         }
         // Where much is held, as behind a gap, hardly anything else measures.
         self.measure(journey);
@@ -262,7 +265,7 @@ impl Recovery {
             self.rtt.sample(now.since(sent_at));
         }
         self.drop_stale(window);
-        self.has_news = true;
+        (self.has_news, self.heard_at) = (true, now);
     }
 
     /// Lets time pass.
@@ -297,7 +300,7 @@ impl Recovery {
             }
             self.queue.pop_front();
         }
-        self.has_news && self.log.front().is_some_and(|front| self.is_lost(front, self.timer_from))
+        self.has_news && self.log.front().is_some_and(|front| self.is_lost(front, self.heard_at))
     }
 
     /// Forgets everything but the measurements.
@@ -422,7 +425,7 @@ impl Recovery {
         self.evidence = self.evidence();
         (self.doubtful, self.firsts_arrived) = (0, false);
         if self.log.front().is_some_and(|front| self.has_evidence_against(front)) {
-            self.detect_losses(window, self.timer_from);
+            self.detect_losses(window, self.heard_at);
         }
     }
 
@@ -527,7 +530,8 @@ impl Recovery {
         }
     }
 
-    /// In the bare protocol each packet has a timer of its own; the measured one starts anew with each answer.
+    /// In the bare protocol each packet has a timer of its own; the measured one starts anew with each answer, with
+    /// each packet that is told to be held for the first time, and with each time-out.
     fn timer_start(&self, transmission: &Transmission) -> Nanos {
         match self.resend {
             Resend::Adaptive(_) => transmission.at.max(self.timer_from),

@@ -96,6 +96,12 @@ impl Journey {
     pub(crate) fn is_direct(&self) -> bool {
         self.transmissions == 1 && self.status == Status::InFlight
     }
+
+    /// Whether what is heard of it may be the answer to a question about it: it was transmitted again, or held.
+    #[inline]
+    pub(crate) fn may_answer_question(&self) -> bool {
+        self.transmissions > 1 || !matches!(self.status, Status::Entrusted | Status::InFlight)
+    }
 }
 
 /// The ring. `oldest <= fresh <= next` and `next - oldest` never exceeds the capacity.

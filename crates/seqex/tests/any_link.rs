@@ -20,10 +20,15 @@ enum Step {
         copies: u8,
     },
     ArriveAll(usize),
+    /// What was entrusted.
+    Bring(usize),
     Claim(usize, usize),
     Deliver(usize),
     DeliverAll(usize),
+    Entrust(usize, usize),
     Fill(usize, Order),
+    Hear(usize),
+    Keep(usize, u32),
     /// Of all that is under way to an end.
     Loss(usize),
     Release(usize, usize),
@@ -81,11 +86,22 @@ fn busy_step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What few users do: numbers are kept, and packets come another way.
+fn rare_step() -> impl Strategy<Value = Step> {
+    let end = || 0..2_usize;
+    prop_oneof![
+        2 => end().prop_map(Step::Bring),
+        4 => (end(), any::<usize>()).prop_map(|(e, i)| Step::Entrust(e, i)),
+        1 => end().prop_map(Step::Hear),
+        1 => (end(), 0..10_u32).prop_map(|(e, n)| Step::Keep(e, n)),
+    ]
+}
+
 /// Such steps, in half of the scripts with some others among them.
 fn busy_script() -> impl Strategy<Value = Vec<Step>> {
     prop_oneof![
         proptest::collection::vec(busy_step(), 1..400),
-        proptest::collection::vec(prop_oneof![4 => busy_step(), 1 => step()], 1..400),
+        proptest::collection::vec(prop_oneof![4 => busy_step(), 1 => step(), 1 => rare_step()], 1..400),
     ]
 }
 
@@ -156,8 +172,14 @@ fn take(pair: &mut Pair, step: Step) {
         Step::DeliverAll(end) => {
             pair.deliver_all(end);
         }
+        Step::Bring(end) => {
+            pair.bring(end);
+        }
         Step::Claim(end, pick) => pair.claim(end, pick),
+        Step::Entrust(end, pick) => pair.entrust(end, pick),
         Step::Fill(end, order) => while pair.send(end, order).is_ok() {},
+        Step::Hear(end) => pair.hear(end),
+        Step::Keep(end, count) => pair.keep(end, count),
         Step::Loss(end) => pair.link[end].clear(),
         Step::Release(end, pick) => {
             if let Some(index) = pick.checked_rem(pair.ends[end].open.len()) {

@@ -256,3 +256,41 @@ fn the_owner_of_the_link_learns_what_became_of_each_transmission() {
     assert!(matches!(events()[..], [Event::Acked { rtt: measured, .. }] if measured == rtt));
     assert_eq!((a.driver.in_flight(), a.driver.smoothed_rtt()), (0, rtt));
 }
+
+/// All of a window is lost before anything was measured, and the application answers nothing. What arrives is told, so that
+/// what does not is found out by evidence, and not by one time-out after the other.
+#[test]
+fn a_lost_window_is_repaired_while_nothing_is_answered() {
+    let (clock, a, b) = ends(64);
+    let sent = (0..64).take_while(|&n| a.exchange.try_send(Order::Unordered, Letter(n)).is_ok()).count();
+    drop(a.transmit());
+    let start = clock.now();
+    let mut guards = Vec::new();
+    while guards.len() < sent {
+        let next = [&a, &b].into_iter().filter_map(|end| end.driver.next_deadline()).min();
+        clock.advance(next.expect("something is under way").saturating_sub(clock.now()));
+        for end in [&a, &b] {
+            end.driver.handle_timeout().expect("an open exchange");
+        }
+        while a.carry_to(&b) + b.carry_to(&a) > 0 {}
+        guards.extend(std::iter::from_fn(|| b.packet()));
+    }
+    let took = clock.now().saturating_sub(start);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+/// Who answers at once has nothing to tell, and nothing to wait for: not even where a message was answered long before.
+#[test]
+fn what_is_answered_at_once_is_not_told_to_be_held() {
+    let (clock, a, b) = ends(8);
+    for letter in 0..3 {
+        a.exchange.try_send(Order::Unordered, Letter(letter)).expect("room");
+        a.carry_to(&b);
+        let due = b.driver.next_deadline().expect("it is held");
+        assert!(due > clock.now() && b.transmit().is_empty());
+        drop(b.packet());
+        assert_eq!(b.driver.next_deadline(), None);
+        assert!(matches!(b.transmit()[..], [Packet::Ack(Ack { kind: AckKind::Answered, .. })]));
+        clock.advance(Duration::from_secs(1));
+    }
+}

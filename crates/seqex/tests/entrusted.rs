@@ -103,3 +103,27 @@ fn only_what_is_in_flight_can_be_entrusted() {
         assert!(!exchange.entrust(seq));
     }
 }
+
+/// What was entrusted was not asked about: the peer is asked about the others no sooner because of its answer.
+#[test]
+fn the_answer_to_an_entrusted_packet_answers_no_question() {
+    let (mut exchange, seqs) = sending(10);
+    let mut now = 20 * MS;
+    exchange.receive(now, ack(AckKind::Holding, seqs[0], 10));
+    // About all of them, and then, as nothing comes of it, about a few.
+    for _ in 0..2 {
+        now = exchange.next_deadline().expect("the peer is asked");
+        exchange.handle_timeout(now);
+        let asked: Vec<SeqNo> = std::iter::from_fn(|| Some(exchange.poll_resend(now)?.seq)).collect();
+        now += 20 * MS;
+        for seq in asked {
+            exchange.receive(now, ack(AckKind::Holding, seq, 1));
+        }
+    }
+    let seq = exchange.send(now, Order::Unordered, 10).expect("there is room");
+    exchange.poll_transmit(now);
+    assert!(exchange.entrust(seq));
+    let deadline = exchange.next_deadline();
+    exchange.receive(now + 20 * MS, ack(AckKind::Answered, seq, 1));
+    assert_eq!(exchange.next_deadline(), deadline);
+}

@@ -217,3 +217,19 @@ proptest! {
         prop_assert_eq!(losses_on_a_perfect_link([latency, gap, pace], &answers), 0);
     }
 }
+
+/// What is weighed is weighed at the time at which it was heard, even if it says nothing new: a packet that has become late
+/// since the last news is found then, without waiting for a deadline.
+#[test]
+fn what_is_heard_again_finds_what_is_late_by_then() {
+    let mut a = transmitted(1);
+    a.receive(millis(40), Packet::Ack(ack(AckKind::Answered, 0, 1)));
+    for data in 1..3 {
+        a.send(millis(100), Order::Unordered, data).expect("room");
+        a.poll_fresh(millis(100));
+    }
+    a.receive(millis(140), Packet::Ack(ack(AckKind::Answered, 2, 1)));
+    assert!(a.poll_resend(millis(140)).is_none(), "a round trip is not late");
+    a.receive(millis(150), Packet::Ack(ack(AckKind::Answered, 2, 1)));
+    assert!(a.poll_resend(millis(150)).is_some());
+}

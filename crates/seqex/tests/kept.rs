@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use seqex::{Answer, Capacity, Config, Delivery, Message, Order, Packet, Refusal, SeqEx, SeqNo, Token};
+use seqex::{
+    Ack, AckKind, Answer, Capacity, Config, Delivery, Message, Order, Packet, Refusal, SeqEx, SeqNo, Token,
+};
 
 const NOW: Duration = Duration::from_secs(1);
 
@@ -18,6 +20,11 @@ fn exchange(capacity: u32, kept: u32) -> SeqEx<u32> {
 fn message(seq: u32, reply_to: Option<u32>) -> Packet<u32> {
     let (seq, reply_to) = (SeqNo::new(seq), reply_to.map(SeqNo::new));
     Packet::Message(Message { seq, reply_to, order: Order::Unordered, data: 0 })
+}
+
+/// So many packets, from the first, are acknowledged.
+fn answered(count: u32) -> Packet<u32> {
+    Packet::Ack(Ack { kind: AckKind::Answered, first: SeqNo::new(0), count })
 }
 
 #[test]
@@ -54,28 +61,78 @@ fn no_more_are_kept_than_leave_two() {
     assert_eq!(a.room(), 7);
 }
 
+#[test]
+fn none_are_kept_of_those_in_use() {
+    let mut a = exchange(8, 0);
+    for number in 0..7 {
+        a.send(NOW, Order::Unordered, number).expect("room");
+        a.poll_transmit(NOW);
+    }
+    // The last one stays the one for the packet that is next, or two such ends would wait for each other.
+    a.keep_for_answers(1);
+    a.receive(NOW, message(0, None));
+    assert!(a.can_deliver());
+    a.receive(NOW, answered(7));
+    assert_eq!(a.room(), 6, "now one is kept");
+}
+
+#[test]
+fn a_reply_to_a_claimed_answer_takes_one_that_was_kept_until_there_is_room() {
+    let mut a = exchange(8, 3);
+    for number in 0..4 {
+        let seq = a.send(NOW, Order::Unordered, number).expect("room");
+        assert!(a.claim(seq));
+        a.poll_transmit(NOW);
+    }
+    a.receive(NOW, message(0, Some(1)));
+    a.receive(NOW, message(1, None));
+    let Some(Answer::Reply { token, .. }) = a.poll_answer() else { panic!("no answer") };
+    assert!(!a.can_deliver(), "as long as a number is reserved beside those that are kept");
+    a.reply(NOW, token, Order::Unordered, 4).expect("there is always room");
+    a.poll_transmit(NOW);
+    assert!(a.can_deliver() && a.room() == 0);
+    a.receive(NOW, answered(5));
+    assert_eq!(a.room(), 4, "three are kept again");
+}
+
 /// One end with an application that always wants to send, replies to every payload, and takes no payload while a reply of
-/// its own waits: there may be `limit` that the peer has not dealt with.
+/// its own waits: there may be `limit` that the peer has not dealt with. The first replies it gets it replies to in turn.
 struct End {
     exchange: SeqEx<u32>,
     unsent: u32,
     replies: usize,
     waiting: VecDeque<Token>,
     answered: u32,
+    /// How many replies are still replied to, and how many of those the peer has not dealt with.
+    unthanked: u32,
+    thanks: usize,
 }
 
 impl End {
     /// Whether anything happened.
     fn act(&mut self, limit: usize) -> bool {
-        let before = (self.unsent, self.replies, self.waiting.len(), self.answered);
+        let state = |end: &Self| (end.unsent, end.replies, end.waiting.len(), end.answered, end.thanks);
+        let before = state(self);
         loop {
             match self.exchange.poll_answer() {
                 // Of a reply.
                 Some(Answer::Acknowledged { sent: 1, .. }) => self.replies -= 1,
+                Some(Answer::Acknowledged { sent: 2, .. }) => self.thanks -= 1,
                 Some(Answer::Acknowledged { .. }) => panic!("all messages are replied to"),
+                Some(Answer::Reply { token, sent: 1, .. }) => {
+                    self.replies -= 1;
+                    self.exchange.acknowledge(token);
+                }
                 Some(Answer::Reply { token, .. }) => {
                     self.answered += 1;
-                    self.exchange.acknowledge(token);
+                    if let Some(left) = self.unthanked.checked_sub(1) {
+                        self.unthanked = left;
+                        let seq = self.exchange.reply(NOW, token, Order::Unordered, 2).expect("always room");
+                        assert!(self.exchange.claim(seq));
+                        self.thanks += 1;
+                    } else {
+                        self.exchange.acknowledge(token);
+                    }
                 }
                 None => break,
             }
@@ -99,17 +156,18 @@ impl End {
             assert!(self.exchange.claim(seq));
             self.unsent -= 1;
         }
-        (self.unsent, self.replies, self.waiting.len(), self.answered) != before
+        state(self) != before
     }
 }
 
 proptest! {
     //= ZSSP-SEQ-11  no deadlock
+    /// As long as two numbers stay kept, or nothing waits.
     #[test]
     fn two_that_take_nothing_new_while_replies_wait_get_on(
         capacity in prop_oneof![Just(4_u32), Just(8), Just(32)],
-        kept in prop_oneof![Just([2_u32, 2]), Just([2, 5])],
-        limit in 1..4_usize,
+        kept in prop_oneof![Just([2_u32, 2]), Just([2, 5]), Just([4, 4])],
+        limit in prop_oneof![1..4_usize, Just(usize::MAX)],
         order in proptest::collection::vec(any::<usize>(), 1..200),
     ) {
         let count = 5 * capacity;
@@ -119,6 +177,8 @@ proptest! {
             replies: 0,
             waiting: VecDeque::new(),
             answered: 0,
+            unthanked: if limit == usize::MAX { count } else { kept.min(capacity - 2) - 2 },
+            thanks: 0,
         });
         let mut link: [Vec<Packet<u32>>; 2] = Default::default();
         let mut order = order.into_iter().cycle();
@@ -143,7 +203,7 @@ proptest! {
             }
         }
         for end in &ends {
-            prop_assert_eq!((end.unsent, end.answered, end.replies), (0, count, 0));
+            prop_assert_eq!((end.unsent, end.answered, end.replies, end.thanks), (0, count, 0, 0));
             prop_assert!(end.exchange.is_idle());
         }
     }

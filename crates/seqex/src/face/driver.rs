@@ -85,7 +85,7 @@ impl<S, R> Driver<S, R> {
     /// transmitted again that only were about to be acknowledged.
     pub fn receive(&self, packet: Packet<R>) -> Received<R> {
         let now = self.shared().clock.now();
-        self.shared().with(|state| state.core.receive(now, packet))
+        self.shared().with(|state| state.receive_packet(now, packet))
     }
 
     /// Lends the next packet there is to transmit to `encode`, and returns what that makes of it. The packet counts as

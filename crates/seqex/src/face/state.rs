@@ -7,10 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use std::vec::Vec;
 
 use crate::{
-    Answer, Config, Delivery, GaveUp, Order, Refused, Remains, SeqEx, SeqNo, Timestamp, Token,
+    Answer, Config, Delivery, GaveUp, Order, Packet, Received, Refused, Remains, Resend, SeqEx, SeqNo,
+    Timestamp, Token,
     encoding::ChannelId,
     face::{
         Closed,
@@ -52,6 +54,10 @@ pub(crate) struct State<S, R> {
     pub(crate) receivers: Waiters,
     timers: BTreeMap<TimerKey, Waker>,
     timers_made: u64,
+    /// When the peer is told what is still held, so that it does not take a slow application for a lossy link.
+    held_due: Option<Timestamp>,
+    /// So long after the first message that it was not told of.
+    held_delay: Duration,
     /// Whether the bell was rung for what there is to transmit, and nobody has drained it since.
     announced: bool,
     /// Whether it is to be made known that the exchange was closed.
@@ -96,6 +102,8 @@ impl<S, R> Shared<S, R> {
             receivers: Waiters::default(),
             timers: BTreeMap::new(),
             timers_made: 0,
+            held_due: None,
+            held_delay: held_delay(config.resend),
             announced: false,
             closing: false,
             armed: None,
@@ -210,7 +218,30 @@ pub(crate) fn receivers<S, R>(state: &mut State<S, R>) -> &mut Waiters {
     &mut state.receivers
 }
 
+/// How long it is left to the answers to tell that messages have arrived: half of what may be the peer's time-out.
+fn held_delay(resend: Resend) -> Duration {
+    let least = match resend {
+        Resend::Adaptive(bounds) => bounds.min,
+        Resend::Fixed(interval) => interval,
+    };
+    least.max(Duration::from_millis(1)) / 2
+}
+
 impl<S, R> State<S, R> {
+    /// Takes a packet from the link.
+    pub(crate) fn receive_packet(&mut self, now: Timestamp, packet: Packet<R>) -> Received<R> {
+        let is_message = matches!(packet, Packet::Message(_));
+        if !self.core.holds() {
+            // All that it was set for is answered.
+            self.held_due = None;
+        }
+        let received = self.core.receive(now, packet);
+        if is_message && matches!(received, Received::Taken) {
+            self.held_due.get_or_insert(now.saturating_add(self.held_delay));
+        }
+        received
+    }
+
     pub(crate) fn send(&mut self, now: Timestamp, order: Order, data: S) -> Result<SeqNo, Refused<S>> {
         let sent = self.core.send(now, order, Letter { data, request: None });
         sent.map_err(|Refused { reason, data }| Refused { reason, data: data.data })
@@ -293,6 +324,9 @@ impl<S, R> State<S, R> {
         // What was told is over once the peer was heard: looked at before the next silence can begin here.
         self.told_silent &= self.core.failure().is_some();
         self.core.handle_timeout(now);
+        if self.held_due.take_if(|due| *due <= now).is_some() {
+            self.core.tell_held();
+        }
         while let Some(timer) = self.timers.first_entry()
             && timer.key().0 <= now
         {
@@ -303,7 +337,8 @@ impl<S, R> State<S, R> {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let timer = self.timers.first_key_value().map(|(&(at, _), _)| at);
-        [self.core.next_deadline(), timer].into_iter().flatten().min()
+        let held = self.held_due.filter(|_| self.core.holds());
+        [self.core.next_deadline(), timer, held].into_iter().flatten().min()
     }
 
     /// The deadline, for the link's owner, who wants to hear from now on if it comes nearer.
@@ -334,7 +369,7 @@ impl<S, R> State<S, R> {
         }
         self.requests.close(&mut self.woken);
         self.woken.extend(std::mem::take(&mut self.timers).into_values());
-        self.armed = None;
+        (self.armed, self.held_due) = (None, None);
         remains
     }
 

@@ -12,12 +12,19 @@ pub(crate) struct Flights {
     /// How often each packet was transmitted, and when the last time.
     transmitted: HashMap<SeqNo, (u32, Timestamp)>,
     in_flight: HashSet<SeqNo>,
+    entrusted: HashSet<SeqNo>,
     acked: HashSet<SeqNo>,
 }
 
 impl Flights {
     pub(crate) fn new(feedback: Feedback) -> Self {
-        Self { feedback, transmitted: HashMap::new(), in_flight: HashSet::new(), acked: HashSet::new() }
+        Self {
+            feedback,
+            transmitted: HashMap::new(),
+            in_flight: HashSet::new(),
+            entrusted: HashSet::new(),
+            acked: HashSet::new(),
+        }
     }
 
     /// All events were drained before.
@@ -31,6 +38,16 @@ impl Flights {
         );
     }
 
+    /// Somebody else brings a packet to the peer.
+    pub(crate) fn entrust(&mut self, seq: SeqNo) {
+        let was_in_flight = self.in_flight.remove(&seq);
+        assert!(
+            self.feedback == Feedback::Discard || was_in_flight,
+            "{seq} entrusted, and it is not in flight"
+        );
+        self.entrusted.insert(seq);
+    }
+
     pub(crate) fn drain(&mut self, exchange: &mut SeqEx<Letter, u64>, now: Timestamp) {
         while let Some(event) = exchange.poll_event() {
             match event {
@@ -40,6 +57,10 @@ impl Flights {
                     assert_eq!(in_flight, self.in_flight.remove(&seq));
                     let measures = |rtt| in_flight && transmissions == 1 && sent_at + rtt <= now;
                     assert!(rtt.is_none_or(measures), "{event:?} measures nothing");
+                }
+                // By whoever was to bring it.
+                Event::Held { seq, sent_at } if self.entrusted.remove(&seq) => {
+                    assert_eq!(sent_at, self.transmitted[&seq].1);
                 }
                 Event::Held { seq, sent_at }
                 | Event::Lost { seq, sent_at }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use flights::Flights;
 use seqex::{
-    Answer as Answered, Config, Delivery, DropReason, GaveUp, Message, Order, Packet, Received, Refusal,
-    Resend, SeqEx, SeqNo, Timestamp, Token,
+    Ack, AckKind, Answer as Answered, Config, Delivery, DropReason, GaveUp, Message, Order, Packet, Received,
+    Refusal, Resend, SeqEx, SeqNo, Timestamp, Token,
 };
 
 /// What is sent: owned, and on purpose neither `Clone` nor `Copy`.
@@ -70,6 +70,8 @@ pub(crate) struct End {
     /// Letters of ours whose answer goes to whoever asks for answers.
     claimed: HashSet<u64>,
     critical: Option<u64>,
+    /// Letters of ours that somebody else brings to the peer.
+    entrusted: Vec<u64>,
     flights: Flights,
     /// How many letters of ours, from the first, are known to be answered.
     oldest: usize,
@@ -103,6 +105,7 @@ impl Pair {
             seqs: HashMap::new(),
             claimed: HashSet::new(),
             critical: None,
+            entrusted: vec![],
             flights: Flights::new(config.feedback),
             oldest: 0,
             last_heard: Duration::ZERO,
@@ -191,6 +194,41 @@ impl Pair {
     /// Has the peer told what is held.
     pub(crate) fn tell_held(&mut self, end: usize) {
         self.ends[end].exchange.tell_held();
+    }
+
+    /// Keeps numbers free for claimed answers.
+    pub(crate) fn keep(&mut self, end: usize, count: u32) {
+        self.ends[end].exchange.keep_for_answers(count);
+    }
+
+    /// There is a sign of life of the peer that is no packet.
+    pub(crate) fn hear(&mut self, end: usize) {
+        let end = &mut self.ends[end];
+        end.exchange.heard(self.now);
+        (end.last_heard, end.failure) = (self.now, None);
+    }
+
+    /// Leaves it to somebody else to bring one of the latest letters to the peer, if it is in flight.
+    pub(crate) fn entrust(&mut self, end: usize, pick: usize) {
+        let End { exchange, flights, sent, seqs, entrusted, .. } = &mut self.ends[end];
+        let Some(&letter) = sent.iter().nth_back(pick % 8) else { return };
+        flights.drain(exchange, self.now);
+        if exchange.entrust(seqs[&letter]) {
+            flights.entrust(seqs[&letter]);
+            entrusted.push(letter);
+        }
+    }
+
+    /// All that was entrusted arrives, and that is known. Returns how many these are.
+    pub(crate) fn bring(&mut self, end: usize) -> usize {
+        let letters = std::mem::take(&mut self.ends[end].entrusted);
+        for &letter in &letters {
+            let (seq, Sent { order, reply_to, .. }) = (self.ends[end].seqs[&letter], self.letters[&letter]);
+            let reply_to = reply_to.map(|original| self.ends[1 - end].seqs[&original]);
+            self.arrive(1 - end, Packet::Message(Message { seq, reply_to, order, data: letter }));
+            self.arrive(end, Packet::Ack(Ack { kind: AckKind::Holding, first: seq, count: 1 }));
+        }
+        letters.len()
     }
 
     /// Puts up to `limit` packets of `end` on the link; returns how many.
@@ -306,7 +344,7 @@ impl Pair {
             let mut moved = 0;
             for end in [0, 1] {
                 moved += self.transmit(end, usize::MAX, Drain::All) + self.arrive_all(1 - end);
-                moved += self.deliver_all(end);
+                moved += self.bring(end) + self.deliver_all(end);
                 while !self.ends[end].open.is_empty() {
                     let answer = match replies.checked_sub(1) {
                         None => Answer::Acknowledge,

@@ -284,6 +284,8 @@ impl Lane {
             match unread {
                 Unread::Discarded => effects.dropped.extend(channel.inbox.clear()),
                 Unread::Kept => {
+                    // Nothing is answered any more.
+                    self.exchange.keep_for_answers(0);
                     while let Some(Delivery::Payload { token, data }) = self.exchange.poll_deliver() {
                         channel.inbox.push(Arrived { token, data, answers: None });
                     }

@@ -19,8 +19,7 @@ use crate::error::SendError;
 use crate::frame::LaneId;
 
 /// One in so many numbers of a channel's window is left to the peer's replies by new messages. Two are enough for an
-/// application that takes one reply at a time. A reply to a reply uses one up, so with the first of those none is kept any
-/// more.
+/// application that takes one reply at a time. A reply to a reply uses one up, until older messages are answered.
 pub(super) const KEPT: u32 = 8;
 
 /// A message of the peer that is to be answered.
@@ -79,12 +78,7 @@ impl State {
         let cost = if asked.is_some() { 0 } else { data.len() + MESSAGE_COST };
         let reply = Sending { kind: Kind::Reply, ..Sending::new(data, cost) };
         let is_first = self.find_channel(id).is_some_and(|channel| channel.waiting_replies.is_empty());
-        if cost == 0 {
-            if let Some(lane) = self.lanes.get_mut(id) {
-                lane.exchange.keep_for_answers(0);
-            }
-            self.put_reply(id, now, (token, reply), effects);
-        } else if is_first && self.take_reply_room(id, cost) {
+        if cost == 0 || (is_first && self.take_reply_room(id, cost)) {
             self.put_reply(id, now, (token, reply), effects);
         } else {
             if let Some(lane) = self.lanes.get_mut(id) {

@@ -93,3 +93,72 @@ fn a_reply_to_a_chunk_ends_the_connection() {
     pair.ends[0].handle_payload(now, &[&prefix[..], &header[..], b"\0x"].concat());
     assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
 }
+
+/// Both sides' applications answer in the task that receives. One has replied to a reply before: it goes on taking replies
+/// when a full window of its messages waits for a lost one.
+#[test]
+fn a_channel_with_a_reply_to_a_reply_gets_on_while_replies_wait() {
+    let mut pair = Pair::new();
+    pair.ends[0].send(pair.now, Order::Unordered, b"small talk").unwrap();
+    let mut taken = [0; 2];
+    let mut act = |pair: &mut Pair, side: usize| {
+        let now = pair.now;
+        while let Some(Arrived { token, data, answers }) = pair.ends[side].take(now) {
+            taken[side] += 1;
+            let answering = answering(token, &data, answers.as_ref());
+            let reply: &[u8] = match (&data[..], &answers) {
+                (b"small talk", _) => b"indeed",
+                (b"indeed", _) => b"yes",
+                (b"bulk" | b"lost", None) => &[1; LEN],
+                (b"and you?", None) => b"fine",
+                (_, None) => panic!("nobody has sent that"),
+                (_, Some(_)) => b"",
+            };
+            let reply = Bytes::copy_from_slice(reply);
+            pair.ends[side].with(now, |state, effects| match &reply[..] {
+                b"" => state.acknowledge(now, answering, effects),
+                _ => state.reply(now, answering, reply, effects).unwrap(),
+            });
+        }
+    };
+    pair.drive_with(Duration::from_secs(1), &mut act);
+
+    let heals = pair.now + Duration::from_secs(2);
+    let is_broken = std::rc::Rc::new(std::cell::Cell::new(true));
+    let broken = is_broken.clone();
+    pair.lost_by_content =
+        Some(Box::new(move |payload| broken.get() && payload.windows(4).any(|part| part == b"lost")));
+    let count = 63;
+    for number in 0..count {
+        let data: &[u8] = if number == 0 { b"lost" } else { b"bulk" };
+        pair.ends[0].send(pair.now, Order::Unordered, data).unwrap();
+    }
+    pair.ends[1].send(pair.now, Order::Unordered, b"and you?").unwrap();
+    pair.drive_with(heals - pair.now, &mut act);
+    is_broken.set(false);
+    pair.drive_with(Duration::from_secs(60), &mut act);
+    // Of the first: "indeed", the question, and a reply to each; of the second: "small talk", "yes", all, and "fine".
+    assert_eq!(taken, [count + 2, count + 3]);
+    assert!(pair.ends.iter().all(|end| end.state.is_drained()));
+}
+
+/// What the peer sent before it closed is all there to be taken, though numbers of the window were left to its answers.
+#[test]
+fn what_arrived_before_the_peer_closed_is_kept() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    // As many as there is a place for.
+    for _ in 0..100 {
+        pair.ends[0].send(now, Order::Unordered, &[0]).unwrap();
+    }
+    for number in 0..5 {
+        pair.ends[1].send(now, Order::Unordered, &[number]).unwrap();
+    }
+    pair.drive(100 * MS, [false, false], &mut [Vec::new(), Vec::new()]);
+    let now = pair.now;
+    let reason = CloseReason::Peer { code: 0, reason: b""[..].into() };
+    pair.ends[0].with(now, |state, effects| state.end(reason, Farewell::Over, effects));
+    let taken: Vec<u8> =
+        std::iter::from_fn(|| pair.ends[0].take(now)).map(|arrived| arrived.data[0]).collect();
+    assert_eq!(taken, [0, 1, 2, 3, 4]);
+}
