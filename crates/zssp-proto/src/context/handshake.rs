@@ -172,13 +172,14 @@ fn rekey_now(task: &mut Task<'_>, cell: &Arc<Cell>) -> Result<(), Fault> {
             state.established.shared.want_rekey();
             Ok(false)
         }
-        // That is under way.
-        Phase::RekeyAnswered(_) | Phase::RekeyStarted(_) => Ok(false),
+        // There is no key yet or any more, or another is being agreed on.
         Phase::AwaitConfirm(_)
         | Phase::AwaitResponse(_)
         | Phase::Busy(None)
         | Phase::Closed
-        | Phase::Opening(_) => Err(Fault::Stale),
+        | Phase::Opening(_)
+        | Phase::RekeyAnswered(_)
+        | Phase::RekeyStarted(_) => Err(Fault::Stale),
     })?;
     if is_steady { timer(task, cell) } else { Ok(()) }
 }
