@@ -159,16 +159,17 @@ pub(crate) struct Shared {
     window: ReplayWindow,
 }
 
-/// Where the peer is, as far as this side knows, and where it was before: the same, if it never was anywhere else.
+/// Where the peer is, as far as this side knows, and where it was before.
 struct Whereabouts {
     now: Address,
-    before: Address,
+    /// Few sessions ever move, and each would have to keep room for it.
+    before: Option<Box<Address>>,
 }
 
 impl Whereabouts {
     fn move_to(&mut self, address: Address) {
         if self.now != address {
-            self.before = core::mem::replace(&mut self.now, address);
+            self.before = Some(Box::new(core::mem::replace(&mut self.now, address)));
         }
     }
 }
@@ -194,7 +195,7 @@ impl Shared {
             role: new.role,
             suite: new.suite,
             downgraded: new.downgraded,
-            whereabouts: RankedMutex::new(Whereabouts { now: new.address, before: new.address }),
+            whereabouts: RankedMutex::new(Whereabouts { now: new.address, before: None }),
             rekey_wanted: AtomicBool::new(false),
             ingress: Ingress::new(new.header),
             keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),
@@ -209,9 +210,10 @@ impl Shared {
         self.whereabouts.lock().now
     }
 
-    /// Where the peer was before it was where it is now.
+    /// Where the peer was before it was where it is now; the same, if it never was anywhere else.
     pub(crate) fn address_before(&self) -> Address {
-        self.whereabouts.lock().before
+        let whereabouts = self.whereabouts.lock();
+        whereabouts.before.as_deref().copied().unwrap_or(whereabouts.now)
     }
 
     /// The peer has answered what was sent to `asked_from`. If the answer came from there, that is where it is.
