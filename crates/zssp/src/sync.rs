@@ -9,7 +9,8 @@
 //! | [`rank::LINK`] | what is under way in a network in memory, its timers |
 //! | [`rank::WAKERS`] | who waits for a link |
 //!
-//! Nothing foreign (socket, store, waker, a user's `Drop`) runs while one is held.
+//! Nothing foreign (socket, store, waker, a user's `Drop`) runs while one is held, but a
+//! [`Controller`](crate::congestion::Controller), which computes and does nothing else.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use zssp_proto::crypto::AwsLc;
 use zssp_proto::{
     Address, Challenging, Context, Event, Handshake, LinkAddress, MemoryStore, Open, Outbox, Received,
-    Scratch, StaticKey,
+    Scratch, StaticKey, Transmit,
 };
 
 use crate::measure::Report;
@@ -188,21 +188,40 @@ impl Side {
         }
         let Some(work) = self.work.pop_front() else { return };
         self.busy_until = Some(now + Duration::from_millis(1));
-        let mut outbox = Outbox::default();
-        // Forged hellos are errors.
-        let _ = work.run(now, &self.store, &mut outbox);
-        for event in outbox.events {
-            match event {
-                Event::Authorize(authorize) => {
-                    let name = authorize.peer_key();
-                    self.work.push_front(authorize.accept(name));
-                }
-                Event::Established { .. } => self.is_open = true,
-                _ => {}
-            }
+        let Done { accepted, is_open, transmits } = run(now, work, &self.store);
+        if let Some(accepted) = accepted {
+            self.work.push_front(accepted);
         }
-        self.sent.extend(outbox.transmits.iter().flat_map(|it| it.datagrams()).map(<[u8]>::to_vec));
+        self.is_open |= is_open;
+        self.sent.extend(transmits.iter().flat_map(|it| it.datagrams()).map(<[u8]>::to_vec));
     }
+}
+
+/// What a piece of handshake work led to.
+pub(crate) struct Done {
+    /// What is to be done next: whoever asks is welcome.
+    pub(crate) accepted: Option<Handshake>,
+    /// Whether a session is there.
+    pub(crate) is_open: bool,
+    pub(crate) transmits: Vec<Transmit>,
+}
+
+pub(crate) fn run(now: Instant, work: Handshake, store: &MemoryStore) -> Done {
+    let mut outbox = Outbox::default();
+    // Forged hellos are errors.
+    let _ = work.run(now, store, &mut outbox);
+    let mut done = Done { accepted: None, is_open: false, transmits: outbox.transmits };
+    for event in outbox.events {
+        match event {
+            Event::Authorize(authorize) => {
+                let name = authorize.peer_key();
+                done.accepted = Some(authorize.accept(name));
+            }
+            Event::Established { .. } => done.is_open = true,
+            _ => {}
+        }
+    }
+    done
 }
 
 /// What the challenge costs an honest initiator: on average 8192 hashes.

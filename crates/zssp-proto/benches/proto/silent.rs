@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use zssp_proto::crypto::{AwsLc, Secret};
 use zssp_proto::{
-    Address, Context, Event, Fingerprint, Handshake, Limits, LinkAddress, MemoryStore, Open, Origin, Outbox,
+    Address, Context, Fingerprint, Handshake, Limits, LinkAddress, MemoryStore, Open, Origin, Outbox,
     PeerName, Policy, RatchetPair, RatchetState, Received, Scratch, StaticKey,
 };
 
-use crate::flood::forged_fragment;
+use crate::flood::{self, Done, forged_fragment};
 use crate::measure::{Dice, Report, quantile};
 
 const MS: Duration = Duration::from_millis(1);
@@ -201,20 +201,12 @@ impl Peer {
     }
 
     fn run(&mut self, now: Instant, work: Handshake) {
-        let mut outbox = Outbox::default();
-        // Forged hellos are errors.
-        let _ = work.run(now, &self.store, &mut outbox);
-        for event in outbox.events {
-            match event {
-                Event::Authorize(authorize) => {
-                    let name = authorize.peer_key();
-                    self.others.push_front(authorize.accept(name));
-                }
-                Event::Established { .. } => self.is_open = true,
-                _ => {}
-            }
+        let Done { accepted, is_open, transmits } = flood::run(now, work, &self.store);
+        if let Some(accepted) = accepted {
+            self.others.push_front(accepted);
         }
-        for transmit in &outbox.transmits {
+        self.is_open |= is_open;
+        for transmit in &transmits {
             self.sent.extend(transmit.datagrams().map(|datagram| (transmit.to(), datagram.to_vec())));
         }
     }

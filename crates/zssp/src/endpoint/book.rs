@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use zssp_proto::{Authorize, Incarnation, PublicKey, SessionId};
@@ -16,6 +16,10 @@ const EARLY_BYTES: usize = 256 * 1024;
 
 /// What keeping a payload takes besides its bytes, however few they are: its place in the list, and its allocation's.
 const EARLY_OVERHEAD: usize = 64;
+
+/// What kept an attempt from getting on longer ago than this is over: the attempt begins anew every ten seconds, and would
+/// have met it again.
+const OVER: Duration = Duration::from_secs(15);
 
 /// Attempts under way and peers that wait.
 #[derive(Debug, Default)]
@@ -33,11 +37,22 @@ pub(crate) type Done = oneshot::Sender<Result<Connection, ConnectError>>;
 pub(crate) struct Attempt {
     peer: PublicKey,
     pub(crate) done: Done,
-    /// What has kept it from getting on, which may be why its time runs out.
-    pub(crate) trouble: Option<ConnectError>,
+    pub(crate) trouble: Trouble,
     /// Payloads that came before the event that the session is there, or in one that a new handshake took the place of.
     pub(crate) early: Vec<(Incarnation, Vec<u8>)>,
     room: EarlyRoom,
+}
+
+/// What has last kept an attempt from getting on, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble(Option<(Instant, ConnectError)>);
+
+impl Trouble {
+    /// Why the attempt's time has run out.
+    pub(crate) fn why_late(self, now: Instant) -> ConnectError {
+        let recent = self.0.filter(|(at, _)| now.saturating_duration_since(*at) < OVER);
+        recent.map_or(ConnectError::TimedOut, |(_, error)| error)
+    }
 }
 
 impl Book {
@@ -46,14 +61,20 @@ impl Book {
     }
 
     pub(crate) fn begin(&mut self, id: SessionId, (peer, done): (PublicKey, Done)) {
-        let attempt = Attempt { peer, done, trouble: None, early: Vec::new(), room: EarlyRoom::default() };
+        let attempt = Attempt {
+            peer,
+            done,
+            trouble: Trouble::default(),
+            early: Vec::new(),
+            room: EarlyRoom::default(),
+        };
         self.attempts.insert(id, attempt);
     }
 
     /// Notes what keeps attempts to connect to that peer, under whatever names, from getting on.
-    pub(crate) fn trouble_with(&mut self, peer: PublicKey, error: &ConnectError) {
+    pub(crate) fn trouble_with(&mut self, now: Instant, peer: PublicKey, error: &ConnectError) {
         for attempt in self.attempts.values_mut().filter(|attempt| attempt.peer == peer) {
-            attempt.trouble = Some(error.clone());
+            attempt.trouble = Trouble(Some((now, error.clone())));
         }
     }
 
@@ -150,6 +171,15 @@ mod tests {
     fn taken(len: usize) -> usize {
         let mut room = EarlyRoom::default();
         (0..=EARLY_BYTES).take_while(|_| room.take(len)).count()
+    }
+
+    #[test]
+    fn trouble_that_is_over_is_not_why_an_attempt_comes_too_late() {
+        let now = Instant::now();
+        for (later, why) in [(OVER / 2, ConnectError::DowngradeRefused), (OVER, ConnectError::TimedOut)] {
+            assert_eq!(Trouble(Some((now, ConnectError::DowngradeRefused))).why_late(now + later), why);
+        }
+        assert_eq!(Trouble::default().why_late(now), ConnectError::TimedOut);
     }
 
     #[test]

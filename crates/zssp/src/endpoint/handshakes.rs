@@ -124,7 +124,7 @@ impl Shared {
 
     /// Has an attempt to connect to the peer, if there is one, end with this error if its time runs out.
     fn trouble_with(&self, peer: PublicKey, error: ConnectError) -> ConnectError {
-        self.book.lock().trouble_with(peer, &error);
+        self.book.lock().trouble_with(clock::now(), peer, &error);
         error
     }
 
@@ -212,7 +212,7 @@ impl Shared {
                 EndReason::Conflict => ConnectError::Conflict,
                 EndReason::Rejected => ConnectError::Refused,
                 EndReason::Replaced { .. } => ConnectError::Replaced,
-                _ => attempt.trouble.unwrap_or(ConnectError::TimedOut),
+                _ => attempt.trouble.why_late(clock::now()),
             }));
         }
         if let Some(connection) = self.table.find(id) {

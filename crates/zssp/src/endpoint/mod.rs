@@ -228,7 +228,7 @@ impl Endpoint {
         let attempt = GiveUp { shared, id };
         if let Err(error @ ConnectError::Local(_)) = shared.submit(handshake).await {
             // It is tried again. What cannot be done at all should not look like a peer's silence in the end.
-            shared.book.lock().trouble_with(peer_key, &error);
+            shared.book.lock().trouble_with(clock::now(), peer_key, &error);
         }
         let outcome = outcome.await.unwrap_or(Err(ConnectError::EndpointClosed));
         drop(attempt);
