@@ -167,16 +167,19 @@ impl<'a> Batch<'a> {
         let (mut datagrams, mut bytes, mut faults) = (0, 0, 0);
         let context = &self.shared.context;
         let early = opened_early(self.shared.config.receive_tasks);
-        for (from, datagram) in batch.datagrams() {
-            datagrams += 1;
-            bytes += datagram.len() as u64;
-            let datagram = Datagram { from: from.into(), bytes: datagram };
-            let Desk { scratch, buffer, .. } = &mut *self.desk;
-            let received = context.receive_into(self.now, datagram, scratch, buffer).map(Step::from);
-            faults += self.take(received, Some(from)).fault;
-            if self.desk.opened.len() >= early {
-                self.turn.come().await;
-                self.deliver_due();
+        for (path, run) in batch.runs() {
+            let from = (*path).into();
+            for datagram in run {
+                datagrams += 1;
+                bytes += datagram.len() as u64;
+                let datagram = Datagram { from, bytes: datagram };
+                let Desk { scratch, buffer, .. } = &mut *self.desk;
+                let received = context.receive_into(self.now, datagram, scratch, buffer).map(Step::from);
+                faults += self.take(received, Some(path)).fault;
+                if self.desk.opened.len() >= early {
+                    self.turn.come().await;
+                    self.deliver_due();
+                }
             }
         }
         self.shared.counters.datagrams_received.add(datagrams);
@@ -223,13 +226,13 @@ impl<'a> Batch<'a> {
         self.shared.counters.faults.add(faults);
     }
 
-    fn take(&mut self, received: Result<Step, Fault>, from: Option<Path>) -> Outcome {
+    fn take(&mut self, received: Result<Step, Fault>, from: Option<&Path>) -> Outcome {
         match received {
             Ok(Step::Payload(session)) => self.opened(session, from),
             Ok(Step::Other(Received::Handshake(handshake))) => self.shared.try_submit(handshake),
             Ok(Step::Other(Received::Reply(challenge))) => {
                 if let Some(from) = from {
-                    self.shared.send_challenge(from, &challenge);
+                    self.shared.send_challenge(*from, &challenge);
                 }
             }
             Ok(Step::Other(_)) => return Outcome { fault: 0, nothing: true },
@@ -239,7 +242,8 @@ impl<'a> Batch<'a> {
     }
 
     /// The buffer holds a payload.
-    fn opened(&mut self, session: (SessionId, Incarnation), from: Option<Path>) {
+    fn opened(&mut self, session: (SessionId, Incarnation), from: Option<&Path>) {
+        let from = from.copied();
         let payload = std::mem::replace(&mut self.desk.buffer, self.desk.spares.take());
         self.desk.opened.push(Opened { session, from, payload });
         self.deliver_due();

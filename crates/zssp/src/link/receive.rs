@@ -1,5 +1,7 @@
 //! Received datagrams.
 
+use std::slice::Chunks;
+
 use super::Path;
 
 /// Runs of datagrams in a batch, at most: so many small ones take no more memory than few large ones.
@@ -90,9 +92,14 @@ impl ReceiveBatch {
 
     /// Each datagram received, in order, with the path it came by: for whoever uses or tests a link without an endpoint.
     pub fn datagrams(&self) -> impl Iterator<Item = (Path, &[u8])> {
-        self.runs.iter().flat_map(|run| {
+        self.runs().flat_map(|(&path, datagrams)| datagrams.map(move |datagram| (path, datagram)))
+    }
+
+    /// The same by runs of datagrams that came by one path.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = (&Path, Chunks<'_, u8>)> {
+        self.runs.iter().map(|run| {
             let bytes = &self.memory[run.start..run.start + run.len];
-            bytes.chunks(run.segment).map(|datagram| (run.path, datagram))
+            (&run.path, bytes.chunks(run.segment))
         })
     }
 }

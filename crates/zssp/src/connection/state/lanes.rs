@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
 use seqex::Timestamp;
 
 use super::lane::{Lane, Transmission};
@@ -14,8 +15,9 @@ use crate::frame::LaneId;
 /// [`Lanes::arm`], so that nobody ever has to look through all of them.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    // Boxed: most of what moves when the table grows would be windows.
-    all: HashMap<LaneId, Box<Lane>>,
+    // Boxed: most of what moves when the table grows would be windows. Looked up dozens of times for each message, hence a
+    // quick hash. What a peer that finds collisions slows down is its own connection, which has a limit of streams.
+    all: HashMap<LaneId, Box<Lane>, RandomState>,
     ready: BTreeMap<Reverse<i32>, VecDeque<LaneId>>,
     /// Those whose time has run out, whatever their priority.
     hurried: VecDeque<LaneId>,
