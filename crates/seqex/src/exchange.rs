@@ -350,6 +350,25 @@ impl<S, R> SeqEx<S, R> {
         self.recovery.entrust(&mut self.outgoing, seq)
     }
 
+    /// Says that the packet polled last travels in one datagram with the one that was polled before it: what arrives and
+    /// gets lost together is one sign of loss, not several (RFC 9002, 6.1.1, counts datagrams). Without effect if that one
+    /// is answered already.
+    ///
+    /// ```
+    /// # use seqex::{Config, Order, SeqEx};
+    /// # let now = core::time::Duration::ZERO;
+    /// let mut exchange: SeqEx<&str> = SeqEx::new(Config::default());
+    /// exchange.send(now, Order::Unordered, "small")?;
+    /// exchange.send(now, Order::Unordered, "smaller")?;
+    /// let mut datagram = exchange.poll_fresh(now).map(|message| message.data.to_string()).unwrap_or_default();
+    /// datagram.extend(exchange.poll_fresh(now).map(|message| *message.data));
+    /// exchange.share_datagram();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn share_datagram(&mut self) {
+        self.recovery.share_datagram(&mut self.outgoing);
+    }
+
     /// Ends the critical section of an ordered packet ahead of its answer, so that the next ordered
     /// packet can be handed out. Without effect on others, and the second time.
     pub fn release(&mut self, token: &Token) {

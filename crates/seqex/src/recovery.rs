@@ -1,7 +1,7 @@
 //! When to transmit again: loss detection by evidence (RFC 9002, 6.1), time-outs (RFC 6298), and the
 //! slow probing of packets that the peer says it holds.
 //!
-//! Every transmission has a number of its own and stands in a log in that order, which is also the
+//! Every transmission has a number, in steps for each datagram, and stands in a log in that order, which is also the
 //! order of its time. A packet that is answered or transmitted anew leaves a stale entry behind,
 //! skipped when it comes to the front; so each transmission costs O(1) and nothing ever walks the window.
 
@@ -15,10 +15,8 @@ use crate::{
     send_window::{Cause, Journey, SendWindow, Slot, Status},
 };
 
-/// How many held packets are asked about at a time, until all were once.
+/// How many held packets are asked about at a time, until all were once; and when nothing came of that.
 const HELD_PROBES: usize = 16;
-
-/// The same, when nothing came of that.
 const FEW_HELD_PROBES: usize = 4;
 
 /// Events kept per slot of the window, should nobody drain them.
@@ -31,12 +29,21 @@ const EARLY_ANSWERS: u32 = 3;
 /// told twice.
 const REPETITIONS: u64 = 4;
 
+/// Numbers of transmissions that are alike above so many bits are of one datagram.
+const DATAGRAM_BITS: u32 = 8;
+
 /// One transmission of one packet, and when that or what followed from it happened.
 #[derive(Clone, Copy, Debug)]
 struct Transmission {
     seq: SeqNo,
     number: u64,
     at: Nanos,
+}
+
+impl Transmission {
+    fn datagram(&self) -> u64 {
+        self.number >> DATAGRAM_BITS
+    }
 }
 
 /// How eagerly held packets are asked about.
@@ -68,12 +75,14 @@ pub(crate) struct Recovery {
     queue: VecDeque<Transmission>,
     /// Packets the peer holds, by the time when they are to be asked about. The front is never stale between calls.
     held: VecDeque<Transmission>,
+    /// Of a transmission in a new datagram.
     next_number: u64,
+    transmissions: u64,
     /// How much of what the peer said was known already, and how much of that is forgiven at any time.
     repetitions: u64,
     repetitions_limit: u64,
-    /// One more than the number of the newest transmission known to have arrived: evidence against those before it. It
-    /// stays zero in the bare protocol.
+    /// One more than the number of the newest datagram known to have arrived: evidence against those before it. It stays
+    /// zero in the bare protocol.
     evidence: u64,
     /// The same of packets transmitted more than once, since the last conclusions: any of their transmissions may be the
     /// one that arrived.
@@ -120,6 +129,7 @@ impl Recovery {
             queue: VecDeque::new(),
             held: VecDeque::new(),
             next_number: 0,
+            transmissions: 0,
             repetitions: 0,
             repetitions_limit: REPETITIONS * u64::from(capacity.packets()),
             evidence: 0,
@@ -167,13 +177,26 @@ impl Recovery {
     /// Records that a packet goes out now.
     pub(crate) fn on_transmit<S>(&mut self, slot: &mut Slot<S>, now: Nanos, seq: SeqNo) {
         let number = self.next_number;
-        self.next_number += 1;
+        self.next_number += 1 << DATAGRAM_BITS;
+        self.transmissions += 1;
         slot.status = Status::InFlight;
         slot.transmissions = slot.transmissions.saturating_add(1);
         slot.number = number;
         slot.sent_at = now;
         self.in_flight += 1;
         self.log.push_back(Transmission { seq, number, at: now });
+    }
+
+    /// Records that the last packet travels with the one before it.
+    pub(crate) fn share_datagram<S>(&mut self, window: &mut SendWindow<S>) {
+        let mut newest = self.log.iter_mut().rev();
+        let (Some(last), Some(previous)) = (newest.next(), newest.next()) else { return };
+        let number = previous.number + 1;
+        if number >> DATAGRAM_BITS == previous.datagram() && is_current(window, last, Status::InFlight) {
+            last.number = number;
+            self.next_number = (last.datagram() + 1) << DATAGRAM_BITS;
+            window.slot_mut(last.seq).number = number;
+        }
     }
 
     /// Takes a packet out of flight that somebody else sees to; `false` if it is not in flight.
@@ -250,7 +273,7 @@ impl Recovery {
     /// packet without an answer, if it reaches that far back. So of each run that has it, that one is always heard;
     /// and it is transmitted again until it is.
     pub(crate) fn tolerates_repetition(&mut self) -> bool {
-        let tolerable = self.next_number.saturating_mul(REPETITIONS);
+        let tolerable = self.transmissions.saturating_mul(REPETITIONS);
         let forgiven = tolerable.saturating_sub(self.repetitions_limit);
         self.repetitions = self.repetitions.max(forgiven);
         let tolerates = self.repetitions < tolerable;
@@ -359,7 +382,7 @@ impl Recovery {
         let proves = journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some();
         if proves && matches!(self.resend, Resend::Adaptive(_)) {
             let evidence = if journey.transmissions > 1 { &mut self.doubtful } else { &mut self.evidence };
-            *evidence = (journey.number + 1).max(*evidence);
+            *evidence = ((journey.number >> DATAGRAM_BITS) + 1).max(*evidence);
         }
     }
 
@@ -399,12 +422,12 @@ impl Recovery {
     }
 
     fn has_evidence_against(&self, transmission: &Transmission) -> bool {
-        self.evidence() > transmission.number + 1
+        self.evidence() > transmission.datagram() + 1
     }
 
     /// When evidence against a transmission suffices: as soon as enough others have overtaken it, or when it is late.
     fn lost_from(&self, transmission: &Transmission) -> Nanos {
-        if self.reordering.packets().is_some_and(|by| self.evidence() > transmission.number + by) {
+        if self.reordering.packets().is_some_and(|by| self.evidence() > transmission.datagram() + by) {
             transmission.at
         } else {
             transmission.at.plus(self.reordering_delay())

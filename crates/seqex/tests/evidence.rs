@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use seqex::{
-    Ack, AckKind, Config, Delivery, Event, Feedback, Message, Order, Packet, SeqEx, SeqNo, Timestamp, Token,
+    Ack, AckKind, Capacity, Config, Delivery, Event, Feedback, Message, Order, Packet, SeqEx, SeqNo,
+    Timestamp, Token,
 };
 
 type Exchange = SeqEx<u32>;
@@ -101,6 +102,51 @@ fn what_comes_with_others_after_a_timeout_is_no_evidence_but_what_comes_alone_is
         a.receive(millis(600), Packet::Ack(ack(AckKind::Answered, 0, count)));
         assert_eq!(losses(&mut a), expected, "{count} answered");
     }
+}
+
+/// Datagrams of ten packets: the last of which anything is heard counts as one, as do those that are missing.
+//= ZSSP-SEQ-19  datagrams are counted, not what is in them
+#[test]
+fn packets_of_one_datagram_overtake_as_one() {
+    for (arrived, expected) in [(1, 0), (2, 0), (3, 10), (4, 20), (5, 30)] {
+        let mut a = exchange();
+        for data in 0..60 {
+            a.send(millis(0), Order::Unordered, data).expect("room");
+            assert!(a.poll_fresh(millis(0)).is_some());
+            if data % 10 > 0 {
+                a.share_datagram();
+            }
+        }
+        a.receive(millis(50), Packet::Ack(ack(AckKind::Answered, arrived * 10 + 4, 1)));
+        assert_eq!(losses(&mut a), expected, "datagram {arrived}");
+        a.receive(millis(50), Packet::Ack(ack(AckKind::Answered, 0, 60)));
+        assert_eq!((a.unanswered(), a.in_flight()), (0, 0), "each is known by its number");
+    }
+}
+
+/// What the other travelled with may be answered already, and in a full datagram nothing travels any more.
+#[test]
+fn packets_that_cannot_share_a_datagram_do_not() {
+    let mut a = transmitted(1);
+    a.share_datagram();
+    a.receive(millis(1), Packet::Ack(ack(AckKind::Answered, 0, 1)));
+    a.send(millis(1), Order::Unordered, 1).expect("room");
+    assert!(a.poll_fresh(millis(1)).is_some());
+    a.share_datagram();
+    a.receive(millis(2), Packet::Ack(ack(AckKind::Answered, 1, 1)));
+    assert_eq!((a.unanswered(), a.in_flight()), (0, 0));
+    let mut a = SeqEx::<u32>::new(Config {
+        capacity: Capacity::new(2048).expect("a power of two"),
+        feedback: Feedback::Collect,
+        ..Config::default()
+    });
+    for data in 0..1024 {
+        a.send(millis(0), Order::Unordered, data).expect("room");
+        assert!(a.poll_fresh(millis(0)).is_some());
+        a.share_datagram();
+    }
+    a.receive(millis(50), Packet::Ack(ack(AckKind::Answered, 1022, 1)));
+    assert_eq!(losses(&mut a), 256, "of four datagrams the first");
 }
 
 #[test]

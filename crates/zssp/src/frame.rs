@@ -22,10 +22,13 @@
 //! [`CloseReason::Protocol`](crate::CloseReason::Protocol). Payloads are authentic when they get here, so only a
 //! peer's program can cause that, not the network.
 
+mod bundle;
 mod part;
 
 use seqex::encoding::{self, ChannelId, Frames, MESSAGE_OVERHEAD};
 
+use bundle::BUNDLE;
+pub(crate) use bundle::{BUNDLE_START, Bundle, LENGTH_LEN, MAX_BUNDLED};
 use part::{ARRIVALS, PART};
 pub(crate) use part::{Arrivals, MAX_RANGES, PART_OVERHEAD, Part, arrivals, part};
 
@@ -226,6 +229,7 @@ impl Control {
 #[derive(Debug)]
 pub(crate) enum Payload<'a> {
     Arrivals(Arrivals<'a>),
+    Bundle(Bundle<'a>),
     Close { code: u32, reason: &'a [u8] },
     CloseRead,
     Datagram(&'a [u8]),
@@ -240,6 +244,7 @@ pub(crate) enum Payload<'a> {
 pub(crate) enum Malformed {
     Arrivals,
     Backlog,
+    Bundle,
     Channel,
     Chunk,
     Close,
@@ -259,6 +264,7 @@ impl Malformed {
         match self {
             Self::Arrivals => "news of parts that cannot have arrived",
             Self::Backlog => "messages about streams that wait to be taken",
+            Self::Bundle => "a bundle that is empty, cut short or too large",
             Self::Channel => "messages on more channels than this side allows",
             Self::Chunk => "a stream's chunk that is empty or has unknown flags",
             Self::Close => "a close frame of the wrong length",
@@ -301,6 +307,7 @@ impl<'a> Payload<'a> {
             PONG => Ok(Self::Pong(rest.try_into().map_err(|_| Malformed::Ping)?)),
             PART => Ok(Self::Part(Part::parse(rest)?)),
             ARRIVALS => Ok(Self::Arrivals(Arrivals::parse(rest)?)),
+            BUNDLE => Ok(Self::Bundle(Bundle::parse(rest)?)),
             _ => exchange(payload).map(|(group, frames)| Self::Exchange(group, frames)),
         }
     }
@@ -447,6 +454,7 @@ mod tests {
             match Payload::parse(&bytes) {
                 Ok(Payload::Exchange(_, frames)) => drop(frames.map(drop).count()),
                 Ok(Payload::Arrivals(arrivals)) => drop(arrivals.ranges().count()),
+                Ok(Payload::Bundle(bundle)) => drop(bundle.map(drop).count()),
                 _ => {}
             }
         }

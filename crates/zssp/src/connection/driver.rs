@@ -10,6 +10,7 @@ use super::shared::Shared;
 use super::state::Step;
 use crate::clock;
 use crate::error::CloseReason;
+use crate::wait::to_the_back;
 
 /// How long to sleep when there is no deadline at all.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
@@ -56,7 +57,8 @@ async fn wait(shared: &Shared, mut sleep: std::pin::Pin<&mut Sleep>, deadline: I
         sleep.as_mut().reset(deadline);
     }
     tokio::select! {
-        () = shared.driver.notified() => {}
+        // Whoever has called may have more to send, and so may those who are ready beside it: all that goes together.
+        () = shared.driver.notified() => to_the_back().await,
         () = sleep => {}
     }
 }

@@ -1,6 +1,7 @@
 //! A connection as applications see it.
 
 mod acks;
+mod bundling;
 mod channel;
 mod close;
 mod datagrams;

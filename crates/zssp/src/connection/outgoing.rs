@@ -26,11 +26,12 @@ pub(super) struct Outgoing {
     path: Option<Path>,
     /// Bytes of its datagrams at most, if that is settled.
     mtu: Option<usize>,
+    joins: bool,
 }
 
 impl Outgoing {
     pub(super) fn new(body: Bytes) -> Self {
-        Self { head: [0; HEAD_LEN], head_len: 0, body, path: None, mtu: None }
+        Self { head: [0; HEAD_LEN], head_len: 0, body, path: None, mtu: None, joins: false }
     }
 
     /// A short payload for another path than the connection's.
@@ -60,6 +61,15 @@ impl Outgoing {
     /// Bytes of its datagrams at most, if that is settled.
     pub(super) fn mtu(&self) -> Option<usize> {
         self.mtu
+    }
+
+    /// It goes in a bundle with the one before it.
+    pub(super) fn join(&mut self) {
+        self.joins = true;
+    }
+
+    pub(super) fn joins(&self) -> bool {
+        self.joins
     }
 
     /// Where it goes, if not the way that the connection's payloads go.

@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use super::bundling::{bundles, with_parts};
 use super::datagrams::Taken;
 use super::outgoing::Outgoing;
 use super::shared::Shared;
@@ -153,17 +154,17 @@ impl Round {
         let endpoint = &shared.endpoint;
         let mut path = self.path;
         let mut batch = endpoint.batches.take();
-        for payload in payloads.drain(..) {
-            let next = payload.path().unwrap_or(self.path);
+        for bundle in bundles(payloads) {
+            let next = bundle[0].path().unwrap_or(self.path);
             if next != path {
                 self.flush(shared, &mut batch, path).await;
                 path = next;
             }
-            let sealed = match seal(shared, &payload, self.mtu, &mut batch) {
+            let sealed = match seal(shared, bundle, self.mtu, &mut batch) {
                 // An empty batch has room for the largest payload, so the second time is the last.
                 Sealing::Full => {
                     self.flush(shared, &mut batch, path).await;
-                    seal(shared, &payload, self.mtu, &mut batch)
+                    seal(shared, bundle, self.mtu, &mut batch)
                 }
                 sealed => sealed,
             };
@@ -171,6 +172,7 @@ impl Round {
                 shared.handle_session_end(reason);
             }
         }
+        payloads.clear();
         self.flush(shared, &mut batch, path).await;
         endpoint.batches.put(batch);
     }
@@ -216,10 +218,11 @@ enum Sealing {
 }
 
 /// `mtu` is for payloads that have none of their own.
-fn seal(shared: &Shared, payload: &Outgoing, mtu: usize, batch: &mut SendBatch) -> Sealing {
+fn seal(shared: &Shared, bundle: &[Outgoing], mtu: usize, batch: &mut SendBatch) -> Sealing {
     use zssp_proto::SealError;
     let tail = batch.tail();
-    match shared.session.seal_parts(&payload.parts(), payload.mtu().unwrap_or(mtu), tail) {
+    let mtu = bundle[0].mtu().unwrap_or(mtu);
+    match with_parts(bundle, |parts| shared.session.seal_parts(parts, mtu, tail)) {
         Ok(sealed) => {
             if sealed.is_rekey_due() {
                 shared.endpoint.deadlines_changed();

@@ -10,7 +10,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -22,6 +21,7 @@ use crate::clock;
 use crate::connection::Inbound;
 use crate::link::{Path, ReceiveBatch};
 use crate::turns::{Turn, opened_early};
+use crate::wait::to_the_back;
 
 /// The pause after the system failed to receive, so that a failure that stays does not burn a core.
 const AFTER_ERROR: Duration = Duration::from_millis(10);
@@ -80,20 +80,6 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>
 /// that nobody has the port it went to. Anybody can bring that about, at will.
 fn is_echo(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset)
-}
-
-/// Lets the tasks that are ready run first. Unlike tokio's `yield_now` this does not wait for the runtime to look at the
-/// system's events again, which a busy runtime does once in 61 tasks.
-async fn to_the_back() {
-    let mut yielded = false;
-    std::future::poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// What a receive task keeps from batch to batch.

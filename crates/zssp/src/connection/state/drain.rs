@@ -8,6 +8,7 @@ use super::lane::Transmission;
 use super::lanes::Turn;
 use super::{Effects, GRANULARITY, State, Step};
 use crate::connection::acks::Urgency;
+use crate::connection::bundling::{bundled_len, bundles};
 use crate::connection::close::{Closing, Farewell, Pending, Phase, Pulse};
 use crate::connection::flight::Room;
 use crate::connection::mtu::Probe;
@@ -52,9 +53,9 @@ impl State {
             }
         }
         self.put_probes(now, out);
-        for payload in &out[before..] {
+        for bundle in bundles(&out[before..]) {
             self.stats.payloads_sent += 1;
-            self.stats.bytes_sent += payload.len() as u64;
+            self.stats.bytes_sent += bundled_len(bundle) as u64;
         }
         effects.token |= self.token.is_none();
         // What is due and could not be done waits for the congestion window, which an acknowledgement will open:
@@ -145,6 +146,7 @@ impl State {
         let payload_limit = self.flight.payload_limit(self.settings.max_payload);
         let limit = payload_limit.saturating_sub(CHUNK_OVERHEAD).max(1);
         self.paced = None;
+        self.bundling.begin_round();
         loop {
             match self.flight.room(now) {
                 Room::Full => return false,
@@ -193,7 +195,13 @@ impl State {
             } else {
                 let before = lane.departed(message.seq, len);
                 self.flight.sent(now, before, len);
-                let payload = question.unwrap_or_else(|| self.payload_of(id, message, out, effects));
+                let payload = match question {
+                    Some(question) => question,
+                    None => {
+                        let payload = self.payload_of(id, message, out, effects);
+                        self.bundled(id, payload, out)
+                    }
+                };
                 budget.spend(payload.len());
                 out.push(payload);
             }
@@ -227,6 +235,16 @@ impl State {
             }
         }
         message.put_head(payload.with_body(body))
+    }
+
+    //= ZSSP-BUN-02  in the order in which they would go alone
+    /// A message's payload goes with the one before it, where there is room.
+    fn bundled(&mut self, id: LaneId, mut payload: Outgoing, out: &[Outgoing]) -> Outgoing {
+        if self.bundling.put(out.len(), payload.len(), self.flight.fragment()) {
+            payload.join();
+        }
+        self.lanes.bundled(id, self.bundling.number());
+        payload
     }
 
     fn put_acks(&mut self, out: &mut Vec<Outgoing>, effects: &mut Effects) {

@@ -50,16 +50,21 @@ pub(in crate::connection) struct Parsed<'a> {
 #[derive(Debug)]
 enum Parts<'a> {
     Arrivals(Arrivals<'a>),
-    Close {
-        code: u32,
-        reason: &'a [u8],
-    },
+    Close { code: u32, reason: &'a [u8] },
     CloseRead,
     Part(Part<'a>),
     Ping(Token8),
     Pong(Token8),
-    /// Frames, and the message among them.
-    Exchange(Group, Frames<'a>, Option<(ChannelId, Message<Bytes>)>),
+    Exchange(Exchange<'a>),
+    Bundle(Vec<Exchange<'a>>),
+}
+
+/// Frames, and the message among them.
+#[derive(Debug)]
+struct Exchange<'a> {
+    group: Group,
+    frames: Frames<'a>,
+    message: Option<(ChannelId, Message<Bytes>)>,
 }
 
 /// An authentic payload, and its memory if that is there to be kept.
@@ -69,7 +74,15 @@ pub(in crate::connection) struct Body<'a> {
     pub(in crate::connection) memory: Option<&'a Bytes>,
 }
 
-impl Body<'_> {
+impl<'a> Body<'a> {
+    fn exchange(&self, (group, frames): (Group, Frames<'a>)) -> Exchange<'a> {
+        let message = frames.clone().find_map(|frame| match frame {
+            Ok(Frame::Message(channel, message)) => Some((channel, message.map(|data| self.keep(data)))),
+            _ => None,
+        });
+        Exchange { group, frames, message }
+    }
+
     /// A part of it, to be kept. A short one must not hold on to memory that nobody counts.
     fn keep(&self, part: &[u8]) -> Bytes {
         match self.memory {
@@ -89,14 +102,10 @@ impl<'a> Incoming<'a> {
             Ok(Payload::Part(part)) => Ok(Parts::Part(part)),
             Ok(Payload::Ping(token)) => Ok(Parts::Ping(token)),
             Ok(Payload::Pong(token)) => Ok(Parts::Pong(token)),
-            Ok(Payload::Exchange(group, frames)) => {
-                let message = frames.clone().find_map(|frame| match frame {
-                    Ok(Frame::Message(channel, message)) => {
-                        Some((channel, message.map(|data| payload.keep(data))))
-                    }
-                    _ => None,
-                });
-                Ok(Parts::Exchange(group, frames, message))
+            Ok(Payload::Exchange(group, frames)) => Ok(Parts::Exchange(payload.exchange((group, frames)))),
+            Ok(Payload::Bundle(bundle)) => {
+                let exchanges: Result<_, _> = bundle.map(|frames| Ok(payload.exchange(frames?))).collect();
+                exchanges.map(Parts::Bundle)
             }
             Err(malformed) => Err(malformed),
         };
@@ -181,8 +190,7 @@ impl State {
                 self.handle_close(now, CloseReason::Peer { code, reason: reason.into() }, effects);
             }
             Parts::CloseRead => self.handle_close_read(effects),
-            Parts::Arrivals(_) | Parts::Exchange(..) | Parts::Part(_) | Parts::Ping(_) | Parts::Pong(_)
-                if self.ended().is_some() => {}
+            _ if self.ended().is_some() => {}
             Parts::Pong(token) => {
                 if let Some(moved) = self.paths.answered(token) {
                     effects.here = Some(self.paths.current());
@@ -212,29 +220,46 @@ impl State {
                     self.settle_fed(id, now, effects)?;
                 }
             }
-            Parts::Exchange(group, frames, message) => {
-                // All that a payload says of one exchange is weighed together. A message comes last.
-                let last = message.as_ref().map(|&(channel, _)| channel);
-                let mut fed = None;
-                for frame in frames {
-                    let Frame::Ack(channel, ack) = frame? else { continue };
-                    if let Some(previous) = fed.replace(channel).filter(|&previous| previous != channel)
-                        && last != Some(previous)
-                    {
-                        self.settle_fed(group.lane(previous), now, effects)?;
-                    }
-                    self.take_ack(now, group.lane(channel), ack, effects);
-                }
-                if let Some(channel) = fed.filter(|_| fed != last) {
-                    self.settle_fed(group.lane(channel), now, effects)?;
-                }
-                if let Some((channel, message)) = message {
-                    self.take_message_frame(now, group.lane(channel), message, effects)?;
-                    self.settle_fed(group.lane(channel), now, effects)?;
-                }
-            }
+            Parts::Exchange(exchange) => self.take_exchanges(now, [exchange], effects)?,
+            Parts::Bundle(exchanges) => self.take_exchanges(now, exchanges, effects)?,
         }
         Ok(())
+    }
+
+    /// All that follows each other of one exchange is weighed together.
+    fn take_exchanges<'a>(
+        &mut self,
+        now: Instant,
+        exchanges: impl IntoIterator<Item = Exchange<'a>>,
+        effects: &mut Effects,
+    ) -> Result<(), Malformed> {
+        let mut last = None;
+        for Exchange { group, frames, message } in exchanges {
+            for frame in frames {
+                let Frame::Ack(channel, ack) = frame? else { continue };
+                self.turn_to(&mut last, group.lane(channel), now, effects)?;
+                self.take_ack(now, group.lane(channel), ack, effects);
+            }
+            if let Some((channel, message)) = message {
+                self.turn_to(&mut last, group.lane(channel), now, effects)?;
+                self.take_message_frame(now, group.lane(channel), message, effects)?;
+            }
+        }
+        last.map_or(Ok(()), |last| self.settle_fed(last, now, effects))
+    }
+
+    /// What the exchange before was fed has its conclusions.
+    fn turn_to(
+        &mut self,
+        last: &mut Option<LaneId>,
+        next: LaneId,
+        now: Instant,
+        effects: &mut Effects,
+    ) -> Result<(), Malformed> {
+        match last.replace(next).filter(|&last| last != next) {
+            Some(last) => self.settle_fed(last, now, effects),
+            None => Ok(()),
+        }
     }
 
     fn take_ack(&mut self, now: Instant, id: LaneId, ack: Ack, effects: &mut Effects) {

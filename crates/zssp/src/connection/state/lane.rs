@@ -50,6 +50,8 @@ pub(super) struct Lane {
     replies: u32,
     /// Bytes of each message under way, by its sequence number's place in the window; 0: not under way.
     sizes: Box<[u32]>,
+    /// The bundle that its last message went into.
+    pub(super) bundle: u64,
     pub(super) is_ready: bool,
     pub(super) is_hurried: bool,
     pub(super) has_acks: bool,
@@ -151,6 +153,7 @@ impl Lane {
             expected: config.first_seq,
             replies: 0,
             sizes: vec![0; config.capacity.packets() as usize].into_boxed_slice(),
+            bundle: 0,
             is_ready: false,
             is_hurried: false,
             has_acks: false,

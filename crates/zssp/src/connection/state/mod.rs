@@ -46,6 +46,7 @@ use streams::Streams;
 use transfers::Transfers;
 
 use super::acks::{AckTimer, Urgency};
+use super::bundling::Bundling;
 use super::close::{Closing, Farewell, Pending, Phase};
 use super::flight::Flight;
 use super::life::Life;
@@ -185,6 +186,7 @@ pub(in crate::connection) struct State {
     flight: Flight,
     /// When the pace lets the next message or part out, if one waits for that.
     paced: Option<Instant>,
+    bundling: Bundling,
     /// Messages that are sent in parts.
     transfers: Transfers,
     acks: AckTimer,
@@ -232,6 +234,7 @@ impl State {
             streams: Streams::new(role),
             flight: Flight::new(now, settings.mtu, controller),
             paced: None,
+            bundling: Bundling::default(),
             transfers: Transfers::default(),
             acks: AckTimer::default(),
             rooms: Rooms::new(&settings),

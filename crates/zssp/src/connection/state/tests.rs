@@ -13,6 +13,7 @@ use zssp_proto::Role;
 
 use super::*;
 use crate::congestion::Cubic;
+use crate::connection::bundling::{bundles, with_parts};
 use crate::connection::outgoing::Outgoing;
 use crate::connection::sending::Budget;
 use crate::error::SendError;
@@ -21,6 +22,7 @@ const MS: Duration = Duration::from_millis(1);
 /// One way.
 const LATENCY: Duration = Duration::from_millis(5);
 
+mod bundles;
 mod busy;
 mod held;
 mod memory;
@@ -211,10 +213,10 @@ impl Pair {
                     self.ends[side].deadline = deadline;
                 }
             }
-            for payload in out {
+            for payload in bundles(&out) {
                 let turn = self.sent[side];
                 self.sent[side] += 1;
-                let payload = payload.parts().concat();
+                let payload = with_parts(payload, |parts| parts.concat());
                 let by_content = self.lost_by_content.as_mut().is_some_and(|lost| lost(&payload));
                 if (self.lost)(side, turn) || by_content {
                     continue;

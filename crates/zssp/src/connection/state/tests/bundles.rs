@@ -1,0 +1,90 @@
+//! Small messages that leave together.
+
+use super::*;
+
+fn numbers(received: &[Bytes]) -> Vec<u8> {
+    received.iter().map(|data| data[0]).collect()
+}
+
+//= ZSSP-BUN-02  in the order in which they were sent, and few datagrams
+#[test]
+fn small_messages_share_datagrams() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    for number in 0..50 {
+        pair.ends[0].send(now, Order::Ordered, &[number; 64]).unwrap();
+    }
+    let [_, there] = pair.settle();
+    assert_eq!(numbers(&there), (0..50).collect::<Vec<_>>());
+    assert_eq!(pair.sent[0], 3, "eighteen in each");
+    let [here, there] = pair.ends.map(|end| end.state.stats());
+    assert_eq!((here.payloads_sent, here.messages_sent), (3, 50));
+    assert_eq!((here.payloads_sent, here.bytes_sent), (there.payloads_received, there.bytes_received));
+}
+
+#[test]
+fn a_large_message_goes_alone_between_small_ones() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    for (number, len) in [(0, 10), (1, 10), (2, 5000), (3, 10), (4, 10)] {
+        pair.ends[0].send(now, Order::Ordered, &vec![number; len]).unwrap();
+    }
+    let [_, there] = pair.settle();
+    assert_eq!(numbers(&there), [0, 1, 2, 3, 4]);
+    assert_eq!(pair.sent[0], 3);
+}
+
+/// The first of four datagrams arrives a millisecond after so many of the others, and those that are left with it.
+//= ZSSP-BUN-02  many messages in one that overtakes are one sign of loss
+#[test]
+fn a_datagram_that_is_overtaken_once_is_not_lost() {
+    for (by, expected) in [(1, 0), (3, 18)] {
+        let mut pair = Pair::new();
+        // The round trip is known, and the window large.
+        for number in 0..60 {
+            let now = pair.now;
+            pair.ends[0].send(now, Order::Unordered, &[number; 1300]).unwrap();
+        }
+        pair.settle();
+        let now = pair.now;
+        for number in 0..60 {
+            pair.ends[0].send(now, Order::Unordered, &[number; 64]).unwrap();
+        }
+        pair.step(0);
+        let inbound = &mut pair.ends[1].inbound;
+        assert_eq!(inbound.len(), 4);
+        let late = inbound.pop_front().unwrap();
+        inbound.insert(by, late);
+        inbound.range_mut(by..).for_each(|(at, _)| *at += MS);
+        let [_, there] = pair.settle();
+        assert_eq!(there.len(), 60);
+        assert_eq!(pair.ends[0].state.stats().messages_lost, expected, "overtaken by {by}");
+    }
+}
+
+/// All that is in it is sent again, whatever it was.
+#[test]
+fn a_bundle_that_is_lost_is_sent_again() {
+    let mut pair = Pair::new();
+    pair.lost = Box::new(|side, turn| side == 0 && turn == 0);
+    let now = pair.now;
+    pair.ends[0].with(now, |state, _| state.channel(1).map(drop)).unwrap();
+    for number in 0..100 {
+        pair.ends[0].send(now, Order::Unordered, &[number; 20]).unwrap();
+    }
+    let [_, there] = pair.settle();
+    let mut there = numbers(&there);
+    there.sort_unstable();
+    assert_eq!(there, (0..100).collect::<Vec<_>>());
+    assert_eq!(pair.ends[0].state.stats().bytes_in_flight, 0);
+}
+
+//= ZSSP-BUN-01  the connection of a peer that sends anything else ends
+#[test]
+fn what_is_no_bundle_ends_the_connection() {
+    for payload in [&[0xD9][..], &[0xD9, 0, 0], &[0xD9, 0, 2, 0xD0, 1]] {
+        let (now, mut end) = (Instant::now(), End::new(Instant::now(), settings(), Role::Initiator));
+        end.handle_payload(now, payload);
+        assert!(matches!(end.state.ended(), Some(CloseReason::Protocol(_))), "{payload:?}");
+    }
+}
