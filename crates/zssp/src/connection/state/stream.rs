@@ -15,7 +15,7 @@ use crate::frame::Chunk;
 /// that carries our own chunks, so all others wait inside.
 const TAKEN: usize = 2;
 
-/// Writes smaller than this are gathered into one chunk.
+/// Writes smaller than this are gathered into chunks: copying them under the lock takes no longer than the lock does.
 pub(in crate::connection) const GATHERED: usize = 16 * 1024;
 
 #[derive(Debug)]
@@ -82,14 +82,14 @@ impl Stream {
         }
     }
 
-    /// Adds what was written.
-    pub(super) fn push(&mut self, data: Written<'_>) {
+    /// Adds what was written. While chunks of up to `full` bytes wait for their turn, small writes fill them.
+    pub(super) fn push(&mut self, data: Written<'_>, full: usize) {
         match data {
             Written::Copied(data) => {
-                self.gathered.extend_from_slice(data);
-                if self.gathered.len() >= GATHERED {
+                if self.gathered.len() + data.len() > full {
                     self.end_gathering();
                 }
+                self.gathered.extend_from_slice(data);
             }
             Written::Whole(data) => {
                 self.end_gathering();

@@ -14,7 +14,7 @@ use super::stream::{GATHERED, ReceiveHalf, SendHalf, Stream, Written};
 use super::{Effects, Kind, State, urgency};
 use crate::connection::acks::Urgency;
 use crate::error::{CloseReason, ReadError, WriteError};
-use crate::frame::{Control, LaneId, Malformed, StreamId};
+use crate::frame::{CHUNK_OVERHEAD, Control, LaneId, Malformed, StreamId};
 
 /// Streams that each side may have open at a time; both ends count on it.
 pub(crate) const MAX_STREAMS: usize = 256;
@@ -119,9 +119,9 @@ impl State {
         data: Written<'_>,
         effects: &mut Effects,
     ) -> Result<(), WriteError> {
-        let len = data.len();
+        let (len, full) = (data.len(), self.settings.max_payload - CHUNK_OVERHEAD);
         match self.writing(id) {
-            Ok(stream) => stream.push(data),
+            Ok(stream) => stream.push(data, full),
             Err(error) => {
                 if let Some(stream) = self.stream(id) {
                     stream.account.answered(Kind::Message, len, effects);

@@ -5,7 +5,7 @@ use std::task::Waker;
 use super::super::streams::{CONTROL_QUEUE, MAX_STREAMS};
 use super::*;
 use crate::error::{ReadError, WriteError};
-use crate::frame::{Control, StreamId};
+use crate::frame::{CHUNK_OVERHEAD, Control, StreamId};
 
 impl End {
     fn open(&mut self) -> StreamId {
@@ -424,4 +424,22 @@ fn opening_and_giving_up_streams_waits_for_the_peer_to_hear_of_it() {
         assert_eq!(end.open_streams(), 0);
         assert_eq!(end.state.ended(), None);
     }
+}
+
+/// What is written while nothing can be sent goes in chunks as large as they may be, not in as many as there were writes.
+#[test]
+fn small_writes_that_wait_fill_whole_chunks() {
+    const WRITE: usize = 8 * 1024;
+    let (mut pair, full) = (Pair::new(), settings().max_payload - CHUNK_OVERHEAD);
+    let (now, id) = (pair.now, pair.ends[0].open());
+    let written: Vec<u8> = (0..40 * WRITE).map(|at| (at / WRITE) as u8).collect();
+    for write in written.chunks(WRITE) {
+        assert_eq!(pair.ends[0].write(now, id, &mut Bytes::copy_from_slice(write)), Ok(WRITE));
+    }
+    let stream = pair.ends[0].state.stream(id).unwrap();
+    let chunks: Vec<Bytes> =
+        std::iter::from_fn(|| stream.next_chunk(full)).map(|sending| sending.data).collect();
+    let lens: Vec<usize> = chunks.iter().map(Bytes::len).collect();
+    assert_eq!(lens, [7 * WRITE, 7 * WRITE, 7 * WRITE, 7 * WRITE, 7 * WRITE, 5 * WRITE]);
+    assert_eq!(chunks.concat(), written);
 }
