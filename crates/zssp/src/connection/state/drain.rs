@@ -238,9 +238,10 @@ impl State {
     }
 
     //= ZSSP-BUN-02  in the order in which they would go alone
-    /// A message's payload goes with the one before it, where there is room.
+    /// A message's payload goes with the one before it, where there is room in a datagram that every road carries: that a
+    /// larger one is lost on a road that has become narrower is not to be seen from the sizes of what was in it.
     fn bundled(&mut self, id: LaneId, mut payload: Outgoing, out: &[Outgoing]) -> Outgoing {
-        if self.bundling.put(out.len(), payload.len(), self.flight.fragment()) {
+        if self.bundling.put(out.len(), payload.len(), self.mtu.sure_payload()) {
             payload.join();
         }
         self.lanes.bundled(id, self.bundling.number());

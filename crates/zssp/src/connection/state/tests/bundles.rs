@@ -88,3 +88,22 @@ fn what_is_no_bundle_ends_the_connection() {
         assert!(matches!(end.state.ended(), Some(CloseReason::Protocol(_))), "{payload:?}");
     }
 }
+
+/// The road has become narrower than it was found to be. Nobody would suspect that of small messages.
+#[test]
+fn small_messages_get_through_where_large_datagrams_no_longer_do() {
+    let mut pair = Pair::with(Settings { mtu: 1232, max_mtu: 1472, ..settings() });
+    let now = pair.now;
+    pair.ends[0].send(now, Order::Unordered, &[0; 3000]).unwrap();
+    pair.settle();
+    assert_eq!(pair.ends[0].state.stats().mtu, 1472);
+    pair.lost_by_content = Some(Box::new(|payload| payload.len() > 1232 - 32));
+    let start = pair.now;
+    for number in 0..200 {
+        pair.ends[0].send(start, Order::Ordered, &[number; 100]).unwrap();
+    }
+    let [_, there] = pair.settle();
+    assert_eq!(numbers(&there), (0..200).collect::<Vec<_>>());
+    let stats = pair.ends[0].state.stats();
+    assert_eq!((stats.messages_lost, stats.timeouts), (0, 0), "{:?}", pair.now - start);
+}
