@@ -257,14 +257,25 @@ impl State {
                 out.push(payload);
             }
         }
-        while let Some((id, seq)) = self.streams.late.pop_front() {
-            let id = LaneId::Stream(id);
-            let mut payload = Outgoing::of(id.group(), Bytes::new());
-            let answered = payload.put_answer(id.channel(), seq);
+        self.put_late_answers(out);
+        self.acks.sent();
+    }
+
+    fn put_late_answers(&mut self, out: &mut Vec<Outgoing>) {
+        let late = &mut self.streams.late;
+        while let Some((id, seq)) = late.pop_front() {
+            let group = LaneId::Stream(id).group();
+            let mut payload = Outgoing::of(group, Bytes::new());
+            let answered = payload.put_answer(LaneId::Stream(id).channel(), seq);
             debug_assert!(answered == Acks::None, "an empty payload has room for one");
+            while let Some(&(id, seq)) = late.front()
+                && LaneId::Stream(id).group() == group
+                && payload.put_answer(LaneId::Stream(id).channel(), seq) == Acks::None
+            {
+                late.pop_front();
+            }
             out.push(payload);
         }
-        self.acks.sent();
     }
 
     /// Puts acknowledgements of the exchanges whose turn it is into a payload of `group`, as many as fit.
