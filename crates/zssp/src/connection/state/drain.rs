@@ -202,7 +202,10 @@ impl State {
                         self.bundled(id, payload, out)
                     }
                 };
-                budget.spend(payload.len());
+                match payload.joins() {
+                    true => budget.join(payload.len()),
+                    false => budget.spend(payload.len()),
+                }
                 out.push(payload);
             }
             self.lanes.ready(id, Turn::Last);

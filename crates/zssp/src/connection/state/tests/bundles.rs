@@ -107,3 +107,15 @@ fn small_messages_get_through_where_large_datagrams_no_longer_do() {
     let stats = pair.ends[0].state.stats();
     assert_eq!((stats.messages_lost, stats.timeouts), (0, 0), "{:?}", pair.now - start);
 }
+
+#[test]
+fn a_round_counts_datagrams_and_not_what_is_in_them() {
+    let (now, mut end) = (Instant::now(), End::new(Instant::now(), settings(), Role::Initiator));
+    for number in 0..50 {
+        end.send(now, Order::Ordered, &[number; 64]).unwrap();
+    }
+    let (mut budget, mut out) = (Budget::new(50_000, 2), Vec::new());
+    let step = end.with(now, |state, effects| state.poll_transmit(now, &mut budget, &mut out, effects));
+    assert!(matches!(step, Step::Again) && budget.is_spent());
+    assert_eq!(bundles(&out).map(<[_]>::len).collect::<Vec<_>>(), [18, 1]);
+}
