@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use seqex::SeqNo;
 
 use super::lane::Transmission;
 use super::lanes::Turn;
@@ -198,8 +199,9 @@ impl State {
                 let payload = match question {
                     Some(question) => question,
                     None => {
+                        let seq = message.seq;
                         let payload = self.payload_of(id, message, out, effects);
-                        self.bundled(id, payload, out)
+                        self.bundled((id, seq), payload, out)
                     }
                 };
                 match payload.joins() {
@@ -243,11 +245,14 @@ impl State {
     //= ZSSP-BUN-02  in the order in which they would go alone
     /// A message's payload goes with the one before it, where there is room in a datagram that every road carries: that a
     /// larger one is lost on a road that has become narrower is not to be seen from the sizes of what was in it.
-    fn bundled(&mut self, id: LaneId, mut payload: Outgoing, out: &[Outgoing]) -> Outgoing {
-        if self.bundling.put(out.len(), payload.len(), self.mtu.sure_payload()) {
+    fn bundled(&mut self, (id, seq): (LaneId, SeqNo), mut payload: Outgoing, out: &[Outgoing]) -> Outgoing {
+        let joins = self.bundling.put(out.len(), payload.len(), self.mtu.sure_payload());
+        if joins {
             payload.join();
         }
-        self.lanes.bundled(id, self.bundling.number());
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.bundled(seq, self.bundling.number(), joins);
+        }
         payload
     }
 

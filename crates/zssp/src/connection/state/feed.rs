@@ -490,8 +490,8 @@ impl State {
                 Event::Lost { .. } => self.stats.messages_lost += 1,
                 Event::TimedOut { .. } => self.stats.timeouts += 1,
             }
-            if landed > 0 {
-                note_size(&mut self.mtu, (now, self.epoch), &event, landed as usize);
+            if landed.bytes > 0 {
+                note_size(&mut self.mtu, (now, self.epoch), &event, landed.bytes as usize);
             }
             self.flight.on_event(time, event, landed);
         }

@@ -137,3 +137,22 @@ fn a_round_counts_datagrams_and_not_what_is_in_them() {
     assert!(matches!(step, Step::Again) && budget.is_spent());
     assert_eq!(bundles(&out).map(<[_]>::len).collect::<Vec<_>>(), [18, 1]);
 }
+
+/// For the size of messages it is one that was lost, as the datagram it was.
+#[test]
+fn a_lost_bundle_does_not_make_large_messages_small() {
+    let mut pair = Pair::new();
+    for (number, len) in [(60, 1300), (72, 64)] {
+        let now = pair.now;
+        let turn = pair.sent[0];
+        pair.lost = Box::new(move |side, sent| (side, len) == (0, 64) && sent == turn + 1);
+        for _ in 0..number {
+            pair.ends[0].send(now, Order::Unordered, &vec![0; len]).unwrap();
+        }
+        pair.settle();
+    }
+    let state = &pair.ends[0].state;
+    assert_eq!(state.stats().messages_lost, 18);
+    let limit = state.flight.payload_limit(60_000);
+    assert!(limit > 3 * 1368, "{limit}");
+}
