@@ -99,12 +99,11 @@ impl Flight {
         Some(Rate { bytes: window.saturating_add(more), time: self.rtt.smoothed()? })
     }
 
-    /// Takes in what an exchange found out about a message, of which `len` bytes were under way until now. `now` is the
-    /// exchange's clock.
-    pub(super) fn on_event(&mut self, now: Timestamp, event: Event, len: u32) {
-        let (now, bytes) = (self.instant(now), u64::from(len));
+    /// Takes in what an exchange found out about a message that was under way until now. `now` is the exchange's clock.
+    pub(super) fn on_event(&mut self, now: Timestamp, event: Event, landed: Landed) {
+        let (now, bytes) = (self.instant(now), u64::from(landed.bytes));
         let usage = self.landed(bytes);
-        if bytes > 0 {
+        if bytes > 0 && !landed.joined {
             let fragments = bytes.div_ceil(self.mtu);
             match event {
                 Event::Acked { .. } | Event::Held { .. } => self.loss.arrived(fragments),
@@ -235,6 +234,15 @@ impl Flight {
     }
 }
 
+/// A message that is not under way any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Landed {
+    /// How much of it was.
+    pub(super) bytes: u32,
+    /// It had joined others in a datagram, for which the first of them stands.
+    pub(super) joined: bool,
+}
+
 /// Whether one more message may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Room {
@@ -266,6 +274,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn alone(bytes: u32) -> Landed {
+        Landed { bytes, joined: false }
+    }
+
     fn acked(sent_at: Duration) -> Event {
         Event::Acked { seq: 0.into(), sent_at, rtt: Some(MS), transmissions: 1, in_flight: true }
     }
@@ -282,7 +294,7 @@ mod tests {
             flight.sent(now, 0, 1000);
         }
         assert_eq!(flight.room(now), Room::Full);
-        flight.on_event(MS, acked(Duration::ZERO), 1000);
+        flight.on_event(MS, acked(Duration::ZERO), alone(1000));
         assert_eq!((flight.bytes(), flight.window()), (9000, 11_000));
         assert_eq!(flight.room(now), Room::Open);
         assert_eq!(flight.rtt().smoothed(), Some(MS));
@@ -293,10 +305,10 @@ mod tests {
         let (mut flight, now) = (flight(), Instant::now());
         flight.sent(now, 0, 60_000);
         assert_eq!(flight.room(now), Room::Full);
-        flight.on_event(MS, timed_out(Duration::ZERO), 60_000);
+        flight.on_event(MS, timed_out(Duration::ZERO), alone(60_000));
         flight.sent(now, 0, 60_000);
         assert_eq!(flight.room(now), Room::Full, "the probe is larger than the window");
-        flight.on_event(3 * MS, timed_out(2 * MS), 0);
+        flight.on_event(3 * MS, timed_out(2 * MS), alone(0));
         assert_eq!(flight.room(now), Room::Open);
         assert_eq!(flight.window(), 2000, "twice in a row: start over");
     }
@@ -307,12 +319,12 @@ mod tests {
         assert_eq!(flight.payload_limit(40_000), 4984, "half of the initial window");
         flight.sent(now, 0, 1_000_000);
         for _ in 0..10 {
-            flight.on_event(MS, acked(Duration::ZERO), 100_000);
+            flight.on_event(MS, acked(Duration::ZERO), alone(100_000));
         }
         assert_eq!(flight.payload_limit(40_000), 40_000);
         for _ in 0..300 {
             flight.sent(now, 0, 2000);
-            flight.on_event(MS, Event::Lost { seq: 0.into(), sent_at: Duration::ZERO }, 2000);
+            flight.on_event(MS, Event::Lost { seq: 0.into(), sent_at: Duration::ZERO }, alone(2000));
         }
         assert_eq!(flight.payload_limit(40_000), 968, "one fragment");
     }
@@ -328,7 +340,7 @@ mod tests {
             transmissions: 1,
             in_flight: true,
         };
-        flight.on_event(101 * MS, event, 100_000);
+        flight.on_event(101 * MS, event, alone(100_000));
         assert_eq!(flight.payload_limit(60_000), 4384, "two milliseconds' worth");
         let mut sent = 0;
         while flight.room(now) == Room::Open {
@@ -340,7 +352,7 @@ mod tests {
         let Room::Later(later) = flight.room(now) else { panic!("there is room in the window") };
         assert!(later > now && later <= now + MS, "{:?}", later - now);
         assert_eq!(flight.room(later), Room::Open);
-        flight.on_event(300 * MS, timed_out(102 * MS), 1000);
+        flight.on_event(300 * MS, timed_out(102 * MS), alone(1000));
         assert_eq!(flight.room(now), Room::Open, "a probe does not wait");
     }
 
@@ -362,7 +374,7 @@ mod tests {
         let now = Instant::now();
         let mut flight = Flight::new(now, 1000, Box::new(Unlimited));
         flight.sent(now, 0, 1000);
-        flight.on_event(MS, acked(Duration::ZERO), 1000);
+        flight.on_event(MS, acked(Duration::ZERO), alone(1000));
         for _ in 0..1000 {
             assert_eq!(flight.room(now), Room::Open);
             flight.sent(now, 0, 60_000);
@@ -392,7 +404,7 @@ mod tests {
             assert_eq!(flight.room(now), Room::Open, "round {round}");
             flight.sent(now, 0, 1000);
             assert_eq!(flight.room(now), Room::Full);
-            flight.on_event(10 * MS * round + MS, acked(10 * MS * round), 1000);
+            flight.on_event(10 * MS * round + MS, acked(10 * MS * round), alone(1000));
         }
         assert!(flight.payload_limit(40_000) > 0);
     }
@@ -404,7 +416,7 @@ mod tests {
             flight.sent(now, 0, 1000);
         }
         for _ in 0..5 {
-            flight.on_event(10 * MS, timed_out(Duration::ZERO), 1000);
+            flight.on_event(10 * MS, timed_out(Duration::ZERO), alone(1000));
         }
         assert_eq!(flight.window(), 10_000);
     }

@@ -134,6 +134,11 @@ impl Mtu {
         if matches!(self.phase, Phase::Verifying(_)) { self.base } else { self.proven }
     }
 
+    /// Bytes of a payload that takes a single datagram of the base.
+    pub(super) fn sure_payload(&self) -> usize {
+        self.base.saturating_sub((FRAGMENT_OVERHEAD + PAYLOAD_OVERHEAD) as usize)
+    }
+
     /// How often the road has turned out to be narrower than it was.
     pub(super) fn fallbacks(&self) -> u64 {
         self.fallbacks

@@ -35,9 +35,15 @@ impl Budget {
         Self { bytes, payloads }
     }
 
+    /// A payload of so many bytes goes.
     pub(super) fn spend(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.join(bytes);
         self.payloads = self.payloads.saturating_sub(1);
+    }
+
+    /// So many bytes go in a payload that has been counted.
+    pub(super) fn join(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     pub(super) fn is_spent(self) -> bool {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
+use seqex::SeqNo;
 
 use super::lane::Transmission;
 use super::lanes::Turn;
@@ -198,11 +199,15 @@ impl State {
                 let payload = match question {
                     Some(question) => question,
                     None => {
+                        let seq = message.seq;
                         let payload = self.payload_of(id, message, out, effects);
-                        self.bundled(id, payload, out)
+                        self.bundled((id, seq), payload, out)
                     }
                 };
-                budget.spend(payload.len());
+                match payload.joins() {
+                    true => budget.join(payload.len()),
+                    false => budget.spend(payload.len()),
+                }
                 out.push(payload);
             }
             self.lanes.ready(id, Turn::Last);
@@ -238,12 +243,16 @@ impl State {
     }
 
     //= ZSSP-BUN-02  in the order in which they would go alone
-    /// A message's payload goes with the one before it, where there is room.
-    fn bundled(&mut self, id: LaneId, mut payload: Outgoing, out: &[Outgoing]) -> Outgoing {
-        if self.bundling.put(out.len(), payload.len(), self.flight.fragment()) {
+    /// A message's payload goes with the one before it, where there is room in a datagram that every road carries: that a
+    /// larger one is lost on a road that has become narrower is not to be seen from the sizes of what was in it.
+    fn bundled(&mut self, (id, seq): (LaneId, SeqNo), mut payload: Outgoing, out: &[Outgoing]) -> Outgoing {
+        let joins = self.bundling.put(out.len(), payload.len(), self.mtu.sure_payload());
+        if joins {
             payload.join();
         }
-        self.lanes.bundled(id, self.bundling.number());
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.bundled(seq, self.bundling.number(), joins);
+        }
         payload
     }
 
@@ -256,14 +265,25 @@ impl State {
                 out.push(payload);
             }
         }
-        while let Some((id, seq)) = self.streams.late.pop_front() {
-            let id = LaneId::Stream(id);
-            let mut payload = Outgoing::of(id.group(), Bytes::new());
-            let answered = payload.put_answer(id.channel(), seq);
+        self.put_late_answers(out);
+        self.acks.sent();
+    }
+
+    fn put_late_answers(&mut self, out: &mut Vec<Outgoing>) {
+        let late = &mut self.streams.late;
+        while let Some((id, seq)) = late.pop_front() {
+            let group = LaneId::Stream(id).group();
+            let mut payload = Outgoing::of(group, Bytes::new());
+            let answered = payload.put_answer(LaneId::Stream(id).channel(), seq);
             debug_assert!(answered == Acks::None, "an empty payload has room for one");
+            while let Some(&(id, seq)) = late.front()
+                && LaneId::Stream(id).group() == group
+                && payload.put_answer(LaneId::Stream(id).channel(), seq) == Acks::None
+            {
+                late.pop_front();
+            }
             out.push(payload);
         }
-        self.acks.sent();
     }
 
     /// Puts acknowledgements of the exchanges whose turn it is into a payload of `group`, as many as fit.

@@ -17,7 +17,7 @@ use crate::connection::mtu::Mtu;
 use crate::connection::paths::Moved;
 use crate::error::CloseReason;
 use crate::frame::{
-    self, Arrivals, Chunk, Group, LaneId, Malformed, Part, Payload, StreamId, Token as Token8,
+    self, Arrivals, Bundle, Chunk, Group, LaneId, Malformed, Part, Payload, StreamId, Token as Token8,
 };
 use crate::link::Path;
 
@@ -83,6 +83,14 @@ impl<'a> Body<'a> {
         Exchange { group, frames, message }
     }
 
+    fn bundle(&self, bundle: Bundle<'a>) -> Result<Vec<Exchange<'a>>, Malformed> {
+        let mut exchanges = Vec::with_capacity(bundle.clone().count());
+        for frames in bundle {
+            exchanges.push(self.exchange(frames?));
+        }
+        Ok(exchanges)
+    }
+
     /// A part of it, to be kept. A short one must not hold on to memory that nobody counts.
     fn keep(&self, part: &[u8]) -> Bytes {
         match self.memory {
@@ -103,10 +111,7 @@ impl<'a> Incoming<'a> {
             Ok(Payload::Ping(token)) => Ok(Parts::Ping(token)),
             Ok(Payload::Pong(token)) => Ok(Parts::Pong(token)),
             Ok(Payload::Exchange(group, frames)) => Ok(Parts::Exchange(payload.exchange((group, frames)))),
-            Ok(Payload::Bundle(bundle)) => {
-                let exchanges: Result<_, _> = bundle.map(|frames| Ok(payload.exchange(frames?))).collect();
-                exchanges.map(Parts::Bundle)
-            }
+            Ok(Payload::Bundle(bundle)) => payload.bundle(bundle).map(Parts::Bundle),
             Err(malformed) => Err(malformed),
         };
         Self::Parsed(Parsed { len: payload.bytes.len(), from, content })
@@ -490,8 +495,8 @@ impl State {
                 Event::Lost { .. } => self.stats.messages_lost += 1,
                 Event::TimedOut { .. } => self.stats.timeouts += 1,
             }
-            if landed > 0 {
-                note_size(&mut self.mtu, (now, self.epoch), &event, landed as usize);
+            if landed.bytes > 0 {
+                note_size(&mut self.mtu, (now, self.epoch), &event, landed.bytes as usize);
             }
             self.flight.on_event(time, event, landed);
         }

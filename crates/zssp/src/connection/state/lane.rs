@@ -14,6 +14,7 @@ use super::replies::KEPT;
 use super::room::Account;
 use super::stream::Stream;
 use super::{Effects, Kind};
+use crate::connection::flight::Landed;
 use crate::connection::outgoing::Outgoing;
 use crate::frame::{Chunk, LaneId, PART_OVERHEAD};
 
@@ -37,6 +38,9 @@ impl Sending {
     }
 }
 
+/// In the size of a message that goes in a bundle with the one before it.
+const JOINED: u32 = 1 << 31;
+
 /// An exchange, and what waits to get into it and out of it.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -48,10 +52,10 @@ pub(super) struct Lane {
     pub(super) expected: SeqNo,
     /// Replies among what is not answered.
     replies: u32,
-    /// Bytes of each message under way, by its sequence number's place in the window; 0: not under way.
+    /// Bytes of each message under way, by its sequence number's place in the window, and [`JOINED`]; 0: not under way.
     sizes: Box<[u32]>,
     /// The bundle that its last message went into.
-    pub(super) bundle: u64,
+    bundle: u64,
     pub(super) is_ready: bool,
     pub(super) is_hurried: bool,
     pub(super) has_acks: bool,
@@ -239,7 +243,18 @@ impl Lane {
     /// A message of `len` bytes goes under way. Yields how many bytes of it already were.
     pub(super) fn departed(&mut self, seq: SeqNo, len: u32) -> u32 {
         let place = self.place(seq);
-        std::mem::replace(&mut self.sizes[place], len.max(1))
+        std::mem::replace(&mut self.sizes[place], len.clamp(1, !JOINED)) & !JOINED
+    }
+
+    /// The message that departed last goes into that bundle, in which others may be before it.
+    pub(super) fn bundled(&mut self, seq: SeqNo, bundle: u64, joins: bool) {
+        if joins {
+            let place = self.place(seq);
+            self.sizes[place] |= JOINED;
+        }
+        if std::mem::replace(&mut self.bundle, bundle) == bundle {
+            self.exchange.share_datagram();
+        }
     }
 
     /// Somebody else brings a message to the peer. Yields how many bytes of it were under way.
@@ -247,17 +262,18 @@ impl Lane {
         let entrusted = self.exchange.entrust(seq);
         debug_assert!(entrusted, "it was just drained");
         let place = self.place(seq);
-        std::mem::take(&mut self.sizes[place])
+        std::mem::take(&mut self.sizes[place]) & !JOINED
     }
 
-    /// What an event is about is not under way any more; how many bytes it had there.
-    pub(super) fn landed(&mut self, event: &Event) -> u32 {
+    /// What an event is about is not under way any more.
+    pub(super) fn landed(&mut self, event: &Event) -> Landed {
         let (Event::Acked { seq, .. }
         | Event::Held { seq, .. }
         | Event::Lost { seq, .. }
         | Event::TimedOut { seq, .. }) = event;
         let place = self.place(*seq);
-        std::mem::take(&mut self.sizes[place])
+        let size = std::mem::take(&mut self.sizes[place]);
+        Landed { bytes: size & !JOINED, joined: size & JOINED != 0 }
     }
 
     /// Whether everything that was accepted for sending has been answered.

@@ -139,14 +139,6 @@ impl Lanes {
         }
     }
 
-    /// A message of the exchange goes into that bundle.
-    pub(super) fn bundled(&mut self, id: LaneId, bundle: u64) {
-        let Some(lane) = self.all.get_mut(&id) else { return };
-        if std::mem::replace(&mut lane.bundle, bundle) == bundle {
-            lane.exchange.share_datagram();
-        }
-    }
-
     /// A message has arrived for the exchange, and may have to wait for its answer.
     pub(super) fn holds(&mut self, id: LaneId) {
         let Some(lane) = self.all.get_mut(&id) else { return };

@@ -443,3 +443,29 @@ fn small_writes_that_wait_fill_whole_chunks() {
     assert_eq!(lens, [7 * WRITE, 7 * WRITE, 7 * WRITE, 7 * WRITE, 7 * WRITE, 5 * WRITE]);
     assert_eq!(chunks.concat(), written);
 }
+
+//= ZSSP-STR-07  whatever they came in
+#[test]
+fn many_late_answers_travel_together() {
+    let mut pair = Pair::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    pair.lost_by_content = Some(Box::new(move |payload| tell.send(payload.to_vec()).is_err()));
+    let mut streams: Vec<_> =
+        (0..20).map(|_| (pair.ends[0].open(), [Side::new(vec![1]), Side::new(vec![])])).collect();
+    let mut accepted = Vec::new();
+    pair.drive_with(Duration::from_secs(60), |pair, side| {
+        let now = pair.now;
+        accepted.extend(std::iter::from_fn(|| pair.ends[side].state.accept_stream()));
+        for (id, sides) in &mut streams {
+            if side == 0 || accepted.contains(id) {
+                sides[side].act(&mut pair.ends[side], now, *id);
+            }
+        }
+    });
+    assert_eq!(pair.ends[1].open_streams(), 0);
+    let bundle = told.try_iter().find(|payload| payload[0] == 0xD9).expect("twenty chunks");
+    let (now, before) = (pair.now, pair.sent[1]);
+    pair.ends[1].handle_payload(now, &bundle);
+    pair.step(1);
+    assert!((1..=2).contains(&(pair.sent[1] - before)), "{}", pair.sent[1] - before);
+}
