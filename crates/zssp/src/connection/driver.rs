@@ -15,6 +15,9 @@ use crate::wait::to_the_back;
 /// How long to sleep when there is no deadline at all.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
+/// After a round of several payloads, as many rounds are expected to have others that would join them.
+const COMPANY: u32 = 16;
+
 /// Runs a connection to its end.
 ///
 /// It leaves its endpoint also when the runtime is shut down and the task just dropped, even before its first poll: the
@@ -26,9 +29,11 @@ pub(crate) fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
 async fn run(leave: Leave) {
     let shared = &leave.0;
     let mut payloads = Vec::new();
+    let mut company = 0_u32;
     let mut sleep = Box::pin(tokio::time::sleep(FOREVER));
     loop {
         let round = Round::choose(shared, &mut payloads);
+        company = if payloads.len() > 1 { COMPANY } else { company.saturating_sub(1) };
         match round.send(shared, &mut payloads).await {
             Step::Over => break,
             // Lets others run now and then; in between, the next round may start at once.
@@ -36,6 +41,11 @@ async fn run(leave: Leave) {
             Step::Wait(deadline) => {
                 let deadline = deadline.unwrap_or_else(|| clock::now() + FOREVER);
                 wait(shared, sleep.as_mut(), deadline).await;
+                if company > 0 {
+                    // Whoever has called, and those who are ready beside it, may have more to send: all that goes together.
+                    // A lone sender would only wait.
+                    to_the_back().await;
+                }
             }
         }
     }
@@ -57,8 +67,7 @@ async fn wait(shared: &Shared, mut sleep: std::pin::Pin<&mut Sleep>, deadline: I
         sleep.as_mut().reset(deadline);
     }
     tokio::select! {
-        // Whoever has called may have more to send, and so may those who are ready beside it: all that goes together.
-        () = shared.driver.notified() => to_the_back().await,
+        () = shared.driver.notified() => {}
         () = sleep => {}
     }
 }
