@@ -45,9 +45,11 @@ impl Rtt {
         self.min
     }
 
-    /// How old something may be, after something later arrived, before it counts as lost (RFC 9002, 6.1.2).
-    pub(super) fn reordering_delay(&self) -> Duration {
-        self.smoothed.map_or(INITIAL, |smoothed| smoothed.max(self.latest) * 9 / 8).max(GRANULARITY)
+    /// How old something may be, after something later arrived, before it counts as lost: a round trip and some eighths of
+    /// one (RFC 9002, 6.1.2).
+    pub(super) fn reordering_delay(&self, eighths: u32) -> Duration {
+        let delay = |smoothed: Duration| smoothed.max(self.latest) * (8 + eighths) / 8;
+        self.smoothed.map_or(INITIAL, delay).max(GRANULARITY)
     }
 
     /// After how long an answer is late.
@@ -65,11 +67,12 @@ mod tests {
     #[test]
     fn the_estimate_follows_the_road() {
         let mut rtt = Rtt::default();
-        assert_eq!((rtt.smoothed(), rtt.timeout(), rtt.reordering_delay()), (None, INITIAL, INITIAL));
+        assert_eq!((rtt.smoothed(), rtt.timeout(), rtt.reordering_delay(1)), (None, INITIAL, INITIAL));
         rtt.sample(100 * MS);
         assert_eq!((rtt.smoothed(), rtt.timeout()), (Some(100 * MS), 300 * MS));
         rtt.sample(200 * MS);
-        assert_eq!(rtt.reordering_delay(), 225 * MS, "it has just become longer");
+        assert_eq!(rtt.reordering_delay(1), 225 * MS, "it has just become longer");
+        assert_eq!(rtt.reordering_delay(8), 400 * MS, "a whole round trip late");
         for _ in 0..100 {
             rtt.sample(40 * MS);
         }
@@ -79,6 +82,6 @@ mod tests {
         for _ in 0..100 {
             rtt.sample(MS / 10);
         }
-        assert_eq!((rtt.timeout(), rtt.reordering_delay()), (SHORTEST, GRANULARITY));
+        assert_eq!((rtt.timeout(), rtt.reordering_delay(1)), (SHORTEST, GRANULARITY));
     }
 }
