@@ -456,7 +456,7 @@ mod tests {
         assert_eq!(transfers.lost(start + 45 * MS, &rtt).unwrap().range, 400..500);
         // From here on nothing is heard. One part at a time asks, ever more rarely.
         let mut from = now;
-        for timeout in [40, 80, 160, 320, 640, 1280, 2000, 2000].map(|ms| ms * MS) {
+        for timeout in [43, 86, 172, 344, 688, 1376, 2000, 2000].map(|ms| ms * MS) {
             assert_eq!(transfers.deadline(&rtt), Some(from + timeout));
             assert!(transfers.timed_out(from + timeout - MS, &rtt).is_none());
             assert!(transfers.timed_out(from + timeout, &rtt).is_some());
@@ -464,7 +464,7 @@ mod tests {
             assert!(send_all(&mut transfers, from, 100) > 0);
         }
         let (_, sent) = transfers.arrived(from, &(0..=u64::MAX)).unwrap();
-        let timeout = from.max(sent.at) + 40 * MS;
+        let timeout = from.max(sent.at) + 43 * MS;
         assert_eq!(transfers.deadline(&rtt), Some(timeout), "and what is heard ends that");
     }
 
