@@ -32,6 +32,9 @@ pub struct ConnectionStats {
     pub messages_lost: u64,
     /// Parts taken for lost: where a message is sent in parts, they alone are sent again.
     pub parts_lost: u64,
+    /// Parts that came after they had been taken for lost, as far as the peer tells: on a road that reorders. The more of
+    /// them there are, the longer others are waited for.
+    pub parts_late: u64,
     /// Times that nothing at all came back for a whole time-out.
     pub timeouts: u64,
     /// Datagrams that arrived while as many as the buffer holds waited for the application, and were dropped.

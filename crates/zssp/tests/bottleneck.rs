@@ -207,3 +207,24 @@ async fn a_channel_of_lower_priority_outlives_bulk() {
     assert_eq!(here.close(0, b"").await, zssp::CloseReason::Local);
     assert_eq!(receiving.await.unwrap(), sent);
 }
+
+/// RFC 8985: what comes late is not lost. That shows when a few have come, and costs nothing of the window.
+#[tokio::test(start_paused = true)]
+async fn a_road_that_reorders_is_learned() {
+    const MEASURED: Duration = Duration::from_secs(20);
+    // One datagram of twenty takes up to half a round trip longer.
+    let network = Network::new(5, Conditions { reordering: 0.05, ..ROAD });
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    // Larger than the queue, so that they are sent in parts.
+    let (bulk, received) = (here.channel(1).unwrap(), there.channel(1).unwrap());
+    tokio::spawn(async move { while bulk.send(vec![1; 50_000]).await.is_ok() {} });
+    let (start, mut bytes) = (Instant::now(), 0);
+    while start.elapsed() < MEASURED {
+        bytes += received.receive().await.unwrap().data().len();
+    }
+    let (share, stats) = (bytes as f64 / start.elapsed().as_secs_f64() / 1_250_000.0, here.stats());
+    println!("{:.1} % of the rate, {stats:?}", share * 100.0);
+    assert!(share > 0.75, "{:.1} % of the rate", share * 100.0);
+    assert!((1..20).contains(&stats.parts_late), "sent again for nothing: {}", stats.parts_late);
+}

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Acknowledged, Controller, INITIAL_DATAGRAMS, MINIMUM_DATAGRAMS, Usage};
+use super::{Acknowledged, Controller, INITIAL_DATAGRAMS, Lost, MINIMUM_DATAGRAMS, Usage};
 
 /// How fast the window grows, in datagrams per second cubed (RFC 9438 section 5).
 const C: f64 = 0.4;
@@ -33,6 +33,8 @@ pub struct Cubic {
     curve: Option<Curve>,
     /// What was sent before this moment and is lost belongs to a loss already answered.
     recovery: Option<Instant>,
+    /// What all was before the last reduction.
+    before: Option<Box<Self>>,
 }
 
 /// One stretch without loss.
@@ -60,6 +62,7 @@ impl Cubic {
             max: 0.0,
             curve: None,
             recovery: None,
+            before: None,
         }
     }
 
@@ -135,10 +138,12 @@ impl Controller for Cubic {
         }
     }
 
-    fn lost(&mut self, now: Instant, sent: Instant) {
+    fn lost(&mut self, Lost { now, sent, .. }: Lost) {
         if self.recovery.is_some_and(|start| sent <= start) {
             return;
         }
+        self.before = None;
+        self.before = Some(Box::new(self.clone()));
         self.recovery = Some(now);
         // Fast convergence (section 4.7): one that did not get back to where it was leaves room to newcomers.
         self.max = if self.window < self.max { self.window * (1.0 + BETA) / 2.0 } else { self.window };
@@ -147,11 +152,23 @@ impl Controller for Cubic {
         self.curve = None;
     }
 
-    fn collapsed(&mut self) {
+    /// Section 4.9.2.
+    fn undo(&mut self) {
+        if let Some(before) = self.before.take() {
+            let (datagram, window) = (self.datagram, self.window.max(before.window));
+            *self = Self { datagram, window, ..*before };
+        }
+    }
+
+    fn collapsed(&mut self, now: Instant) {
         self.max = self.window.max(self.max);
         self.threshold = (self.window * BETA).max(self.minimum()).min(self.threshold);
         self.window = self.minimum();
-        (self.recovery, self.curve) = (None, None);
+        (self.recovery, self.curve, self.before) = (Some(now), None, None);
+    }
+
+    fn moved(&mut self, now: Instant) {
+        *self = Self { recovery: Some(now), ..Self::new(self.datagram as usize) };
     }
 }
 
@@ -161,6 +178,15 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
     const DATAGRAM: usize = 1000;
+
+    fn lose(cubic: &mut Cubic, now: Instant, sent: Instant) {
+        cubic.lost(Lost { now, sent, bytes: DATAGRAM as u64, in_flight: 0 });
+    }
+
+    fn acknowledged(now: Instant, sent: Instant, bytes: u64, usage: Usage) -> Acknowledged {
+        let rtt = now - sent;
+        Acknowledged { now, sent, bytes, in_flight: 0, rtt, sample: Some(rtt), usage }
+    }
 
     /// A road with a round trip of `rtt` on which each window arrives whole, for `time`. Yields the window over time.
     fn grow(cubic: &mut Cubic, now: &mut Instant, rtt: Duration, time: Duration) -> Vec<u64> {
@@ -172,7 +198,7 @@ mod tests {
             let mut left = cubic.window();
             while left > 0 {
                 let bytes = left.min(DATAGRAM as u64);
-                cubic.acknowledged(Acknowledged { now: *now, sent, bytes, rtt, usage: Usage::Full });
+                cubic.acknowledged(acknowledged(*now, sent, bytes, Usage::Full));
                 left -= bytes;
             }
             windows.push(cubic.window());
@@ -193,9 +219,9 @@ mod tests {
         let max = cubic.window();
         assert_eq!(max, 1_280_000);
         now += MS;
-        cubic.lost(now, now - MS);
+        lose(&mut cubic, now, now - MS);
         assert_eq!(cubic.window(), max / 10 * 7);
-        cubic.lost(now + MS, now - MS);
+        lose(&mut cubic, now + MS, now - MS);
         assert_eq!(cubic.window(), max / 10 * 7, "a round of losses counts once");
         now += MS;
         // K is the cube root of 0.3 * 1280 / 0.4 datagrams: 9.9 s.
@@ -212,7 +238,7 @@ mod tests {
         let (mut cubic, mut now) = (Cubic::new(DATAGRAM), Instant::now());
         grow(&mut cubic, &mut now, MS, MS);
         now += MS;
-        cubic.lost(now, now);
+        lose(&mut cubic, now, now);
         now += MS;
         let start = cubic.window();
         grow(&mut cubic, &mut now, MS, 100 * MS);
@@ -223,33 +249,89 @@ mod tests {
     #[test]
     fn a_sender_with_nothing_to_send_does_not_grow() {
         let (mut cubic, mut now) = (Cubic::new(DATAGRAM), Instant::now());
-        cubic.lost(now, now);
+        lose(&mut cubic, now, now);
         let window = cubic.window();
         for _ in 0..1000 {
             now += 100 * MS;
-            let usage = Usage::Slack;
-            cubic.acknowledged(Acknowledged { now, sent: now - MS, bytes: 1000, rtt: 100 * MS, usage });
+            cubic.acknowledged(acknowledged(now, now - 100 * MS + MS, 1000, Usage::Slack));
         }
         assert_eq!(cubic.window(), window);
         // And the time it was idle is not made good at once.
-        cubic.acknowledged(Acknowledged {
-            now,
-            sent: now - MS,
-            bytes: 1000,
-            rtt: 100 * MS,
-            usage: Usage::Full,
-        });
+        cubic.acknowledged(acknowledged(now, now - MS, 1000, Usage::Full));
         assert!(cubic.window() < window + 2000, "{}", cubic.window());
     }
 
     #[test]
     fn a_collapse_starts_over_and_the_window_has_a_floor() {
         let (mut cubic, now) = (Cubic::new(DATAGRAM), Instant::now());
-        cubic.collapsed();
+        cubic.collapsed(now);
         assert_eq!(cubic.window(), 2000);
-        for round in 0..10 {
-            cubic.lost(now + round * MS, now + round * MS);
+        for round in 1..10 {
+            lose(&mut cubic, now + round * MS, now + round * MS);
         }
         assert_eq!(cubic.window(), 2000);
+    }
+
+    /// What was under way when nothing came through is taken for lost when something does again.
+    #[test]
+    fn losses_from_before_a_collapse_leave_the_way_back_as_it_is() {
+        let (mut cubic, mut now) = (Cubic::new(DATAGRAM), Instant::now());
+        grow(&mut cubic, &mut now, 100 * MS, 300 * MS);
+        let sent = now;
+        now += 100 * MS;
+        cubic.collapsed(now);
+        lose(&mut cubic, now + 100 * MS, sent);
+        assert!(cubic.is_in_slow_start());
+        now += MS;
+        assert_eq!(grow(&mut cubic, &mut now, 100 * MS, 500 * MS)[..4], [4000, 8000, 16_000, 32_000]);
+    }
+
+    #[test]
+    fn a_reduction_for_what_was_only_late_is_taken_back() {
+        let (mut cubic, mut now) = (Cubic::new(DATAGRAM), Instant::now());
+        grow(&mut cubic, &mut now, 100 * MS, 300 * MS);
+        now += MS;
+        lose(&mut cubic, now, now - MS);
+        assert_eq!((cubic.window(), cubic.is_in_slow_start()), (56_000, false));
+        cubic.undo();
+        assert_eq!((cubic.window(), cubic.is_in_slow_start()), (80_000, true));
+        cubic.undo();
+        assert_eq!(cubic.window(), 80_000, "once");
+        // On the curve it goes on from where it was.
+        lose(&mut cubic, now, now);
+        now += MS;
+        grow(&mut cubic, &mut now, 100 * MS, 2000 * MS);
+        let (window, mut same) = (cubic.window(), cubic.clone());
+        now += MS;
+        lose(&mut cubic, now, now - MS);
+        assert!(cubic.window() < window);
+        cubic.undo();
+        let mut later = now;
+        let windows = grow(&mut cubic, &mut now, 100 * MS, 2000 * MS);
+        assert_eq!(windows, grow(&mut same, &mut later, 100 * MS, 2000 * MS));
+        // After a collapse there is nothing to take back.
+        now += MS;
+        lose(&mut cubic, now, now);
+        cubic.collapsed(now);
+        cubic.undo();
+        assert_eq!(cubic.window(), 2000);
+    }
+
+    #[test]
+    fn another_road_is_a_new_beginning() {
+        let (mut cubic, mut now) = (Cubic::new(DATAGRAM), Instant::now());
+        grow(&mut cubic, &mut now, 100 * MS, 300 * MS);
+        let sent = now;
+        now += MS;
+        lose(&mut cubic, now, sent);
+        now += MS;
+        cubic.moved(now);
+        lose(&mut cubic, now + MS, sent);
+        cubic.acknowledged(acknowledged(now + MS, sent, 10_000, Usage::Full));
+        assert_eq!(
+            (cubic.window(), cubic.is_in_slow_start()),
+            (10_000, true),
+            "what is heard of the old one"
+        );
     }
 }

@@ -5,27 +5,41 @@
 //! [`Builder::congestion`](crate::Builder::congestion):
 //!
 //! ```
-//! use std::time::Instant;
-//! use zssp::congestion::{Acknowledged, Controller};
+//! use std::time::{Duration, Instant};
+//! use zssp::congestion::{Acknowledged, Controller, Lost};
 //!
-//! /// A window that never changes, for a road of one's own whose rate is known.
+//! /// For a road of one's own whose rate is known, in bytes a second: losses there are no sign of congestion.
 //! #[derive(Debug)]
-//! struct Fixed(u64);
+//! struct Fixed {
+//!     rate: u64,
+//!     rtt: Duration,
+//! }
 //!
 //! impl Controller for Fixed {
 //!     fn window(&self) -> u64 {
-//!         self.0
+//!         // Twice what is under way at that rate, so that an acknowledgement may be late.
+//!         (self.rate as f64 * self.rtt.as_secs_f64() * 2.0) as u64
 //!     }
-//!     fn acknowledged(&mut self, _: Acknowledged) {}
-//!     fn lost(&mut self, _now: Instant, _sent: Instant) {}
-//!     fn collapsed(&mut self) {}
+//!     fn rate(&self) -> Option<u64> {
+//!         Some(self.rate)
+//!     }
+//!     fn acknowledged(&mut self, acknowledged: Acknowledged) {
+//!         self.rtt = acknowledged.rtt;
+//!     }
+//!     fn lost(&mut self, _: Lost) {}
+//!     fn collapsed(&mut self, _now: Instant) {}
 //! }
 //!
 //! # fn main() -> Result<(), zssp::KeyError> {
 //! let key = zssp::SecretKey::generate()?;
-//! let builder = zssp::Endpoint::builder(key).congestion(|_datagram| Box::new(Fixed(1 << 20)));
+//! let fixed = || Fixed { rate: 1_250_000, rtt: Duration::from_millis(100) };
+//! let builder = zssp::Endpoint::builder(key).congestion(move |_datagram| Box::new(fixed()));
 //! # Ok(()) }
 //! ```
+//!
+//! One that looks for the rate of a road by itself, as BBR does, remembers what [`Controller::sent`] tells: how much had
+//! arrived by then. How much more has when that is acknowledged, and how long it took, is the rate at which the road
+//! delivers ([`Acknowledged::sent`] is the very moment that [`Sent::now`] was); [`Acknowledged::sample`] is the round trip.
 
 mod cubic;
 mod new_reno;
@@ -51,6 +65,12 @@ pub trait Controller: fmt::Debug + Send {
     /// Bytes that may be under way.
     fn window(&self) -> u64;
 
+    /// Bytes a second at which they go out; none: the window is spread over the round trip. A few may always go at once, as
+    /// timers are late, and a datagram each second.
+    fn rate(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether the window grows with each round trip by as much as it has. What is sent is spread over the round trip,
     /// less so as long as this is so.
     fn is_in_slow_start(&self) -> bool {
@@ -61,14 +81,38 @@ pub trait Controller: fmt::Debug + Send {
     /// does.
     fn datagram_changed(&mut self, _bytes: usize) {}
 
+    /// Something goes out.
+    fn sent(&mut self, _sent: Sent) {}
+
     /// Something has arrived.
     fn acknowledged(&mut self, acknowledged: Acknowledged);
 
-    /// Something sent at `sent` is lost. It is told for every message; those of one round trip are one sign of congestion.
-    fn lost(&mut self, now: Instant, sent: Instant);
+    /// Something is lost. It is told for every message and part of one; those of one round trip are one sign of congestion.
+    fn lost(&mut self, lost: Lost);
 
-    /// Nothing at all came through for several time-outs.
-    fn collapsed(&mut self);
+    /// All that was told to be lost by the last sign of congestion has arrived, late: it was none.
+    fn undo(&mut self) {}
+
+    /// Nothing at all came through for several time-outs. It is told once, until something does; what was sent before and
+    /// turns out to be lost belongs to it.
+    fn collapsed(&mut self, now: Instant);
+
+    /// All that follows travels on another road, of which nothing is known (RFC 9000 section 9.4).
+    fn moved(&mut self, now: Instant) {
+        self.collapsed(now);
+    }
+}
+
+/// What goes out.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Sent {
+    /// When it does.
+    pub now: Instant,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Bytes under way, these included.
+    pub in_flight: u64,
 }
 
 /// What has arrived.
@@ -81,10 +125,28 @@ pub struct Acknowledged {
     pub sent: Instant,
     /// Its bytes.
     pub bytes: u64,
+    /// Bytes that are still under way. Some are not any more of which nothing is told: the peer needed them no longer.
+    pub in_flight: u64,
     /// The smoothed round trip.
     pub rtt: Duration,
+    /// The round trip that it took, where that is known: it was sent once, and the peer did not keep it waiting.
+    pub sample: Option<Duration>,
     /// Whether the window was what held the sender back: only such a window should grow.
     pub usage: Usage,
+}
+
+/// What is lost.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Lost {
+    /// When that became known.
+    pub now: Instant,
+    /// When it was sent.
+    pub sent: Instant,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Bytes that are still under way.
+    pub in_flight: u64,
 }
 
 /// Whether the window was what held the sender back.

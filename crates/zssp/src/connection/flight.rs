@@ -7,7 +7,7 @@ use seqex::{Event, Timestamp};
 use super::loss::Loss;
 use super::pacer::{Pacer, Rate};
 use super::rtt::Rtt;
-use crate::congestion::{Acknowledged, Controller, Usage};
+use crate::congestion::{Acknowledged, Controller, Lost, Sent, Usage};
 
 /// Timeouts in a row after which the road counts as collapsed: one may be chance.
 const COLLAPSE_AFTER: u32 = 2;
@@ -35,10 +35,20 @@ pub(super) struct Flight {
     /// The next transmission is a probe, which the window does not hold back.
     probe: bool,
     timeouts: u32,
+    /// The losses to which the controller has reacted last.
+    reaction: Option<Reaction>,
     /// When something that was sent was last heard to have arrived.
     arrived_at: Option<Instant>,
     /// When the last of the timeouts was counted: what was sent before belongs to it.
     timed_out: Instant,
+}
+
+/// One reaction to losses, and how many of them may be true.
+#[derive(Debug)]
+struct Reaction {
+    /// When the first of them was noticed. What was sent before belongs to it.
+    at: Instant,
+    losses: u64,
 }
 
 impl Flight {
@@ -53,6 +63,7 @@ impl Flight {
             bytes: 0,
             probe: false,
             timeouts: 0,
+            reaction: None,
             arrived_at: None,
             timed_out: epoch,
         }
@@ -78,6 +89,7 @@ impl Flight {
         if let Some(rate) = self.rate() {
             self.pacer.sent(now, rate, u64::from(len));
         }
+        self.controller.sent(Sent { now, bytes: u64::from(len), in_flight: self.bytes });
     }
 
     /// Whether nothing has been heard to arrive for so long.
@@ -90,9 +102,12 @@ impl Flight {
         self.bytes -= bytes;
     }
 
-    /// How fast messages may go: somewhat faster than the window a round trip, so that it is filled. Unknown as long as
-    /// the round trip is.
+    /// How fast messages may go: as fast as the controller says, or else somewhat faster than the window a round trip, so
+    /// that it is filled. That is unknown as long as the round trip is.
     fn rate(&self) -> Option<Rate> {
+        if let Some(bytes) = self.controller.rate() {
+            return Some(Rate { bytes: bytes.max(self.mtu), time: Duration::from_secs(1) });
+        }
         // A window of less still lets one datagram out each time.
         let window = self.controller.window().max(self.mtu);
         let more = if self.controller.is_in_slow_start() { window } else { window / 4 };
@@ -115,12 +130,12 @@ impl Flight {
                 if let Some(rtt) = rtt {
                     self.rtt.sample(rtt);
                 }
-                self.arrived(now, self.instant(sent_at), bytes, usage);
+                self.arrived(now, self.instant(sent_at), bytes, (usage, rtt));
             }
-            Event::Held { sent_at, .. } => self.arrived(now, self.instant(sent_at), bytes, usage),
+            Event::Held { sent_at, .. } => self.arrived(now, self.instant(sent_at), bytes, (usage, None)),
             // It had landed before: the peer held it, or it was taken for lost and was only late.
-            Event::Acked { .. } => (self.timeouts, self.arrived_at) = (0, Some(now)),
-            Event::Lost { sent_at, .. } => self.controller.lost(now, self.instant(sent_at)),
+            Event::Acked { .. } => self.heard(now),
+            Event::Lost { sent_at, .. } => self.lost(now, self.instant(sent_at), bytes),
             Event::TimedOut { sent_at, .. } => self.timed_out(now, self.instant(sent_at)),
         }
     }
@@ -130,14 +145,33 @@ impl Flight {
         let bytes = len as u64;
         let usage = self.landed(bytes);
         match outcome {
-            Outcome::Arrived => self.arrived(now, sent, bytes, usage),
+            Outcome::Arrived { rtt } => {
+                if let Some(rtt) = rtt {
+                    self.rtt.sample(rtt);
+                }
+                self.arrived(now, sent, bytes, (usage, rtt));
+            }
             Outcome::Lost => {
                 self.loss.lost(1);
-                self.controller.lost(now, sent);
+                self.lost(now, sent, bytes);
             }
             Outcome::TimedOut => {
                 self.loss.lost(1);
                 self.timed_out(now, sent);
+            }
+        }
+    }
+
+    /// A part that was sent at `sent` has arrived after it was given up, as lost at that time if there was evidence for it.
+    pub(super) fn on_late_part(&mut self, now: Instant, sent: Instant, lost: Option<Instant>) {
+        self.heard(now);
+        let Some(reaction) = &mut self.reaction else { return };
+        // Of an earlier one, it says nothing about the last.
+        if lost.is_some_and(|lost| sent <= reaction.at && lost >= reaction.at) {
+            reaction.losses -= 1;
+            if reaction.losses == 0 {
+                self.reaction = None;
+                self.controller.undo();
             }
         }
     }
@@ -155,11 +189,29 @@ impl Flight {
         usage
     }
 
-    fn arrived(&mut self, now: Instant, sent: Instant, bytes: u64, usage: Usage) {
-        self.arrived_at = Some(now);
-        self.timeouts = 0;
+    fn arrived(
+        &mut self,
+        now: Instant,
+        sent: Instant,
+        bytes: u64,
+        (usage, sample): (Usage, Option<Duration>),
+    ) {
+        self.heard(now);
         let rtt = self.rtt.smoothed().unwrap_or_else(|| now.saturating_duration_since(sent));
-        self.controller.acknowledged(Acknowledged { now, sent, bytes, rtt, usage });
+        let in_flight = self.bytes;
+        self.controller.acknowledged(Acknowledged { now, sent, bytes, in_flight, rtt, sample, usage });
+    }
+
+    fn heard(&mut self, now: Instant) {
+        (self.timeouts, self.arrived_at) = (0, Some(now));
+    }
+
+    fn lost(&mut self, now: Instant, sent: Instant, bytes: u64) {
+        match &mut self.reaction {
+            Some(reaction) if sent <= reaction.at => reaction.losses += 1,
+            _ => self.reaction = Some(Reaction { at: now, losses: 1 }),
+        }
+        self.controller.lost(Lost { now, sent, bytes, in_flight: self.bytes });
     }
 
     fn timed_out(&mut self, now: Instant, sent: Instant) {
@@ -168,8 +220,10 @@ impl Flight {
         if self.timeouts == 0 || sent > self.timed_out {
             self.timed_out = now;
             self.timeouts += 1;
-            if self.timeouts >= COLLAPSE_AFTER {
-                self.controller.collapsed();
+            // Once: what the window was is known from before.
+            if self.timeouts == COLLAPSE_AFTER {
+                self.reaction = None;
+                self.controller.collapsed(now);
             }
         }
     }
@@ -209,8 +263,9 @@ impl Flight {
     }
 
     /// The messages travel on another road from now on: nothing is known of it.
-    pub(super) fn moved(&mut self) {
-        self.controller.collapsed();
+    pub(super) fn moved(&mut self, now: Instant) {
+        self.controller.moved(now);
+        self.reaction = None;
         self.rtt = Rtt::default();
         self.pacer.forgive();
     }
@@ -256,7 +311,8 @@ pub(super) enum Room {
 /// What became of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
-    Arrived,
+    /// It gives a measurement if it is the newest.
+    Arrived { rtt: Option<Duration> },
     /// Later ones have arrived.
     Lost,
     /// None has, for a whole time-out.
@@ -365,8 +421,8 @@ mod tests {
             u64::MAX
         }
         fn acknowledged(&mut self, _: Acknowledged) {}
-        fn lost(&mut self, _now: Instant, _sent: Instant) {}
-        fn collapsed(&mut self) {}
+        fn lost(&mut self, _: Lost) {}
+        fn collapsed(&mut self, _now: Instant) {}
     }
 
     #[test]
@@ -391,8 +447,8 @@ mod tests {
             0
         }
         fn acknowledged(&mut self, _: Acknowledged) {}
-        fn lost(&mut self, _now: Instant, _sent: Instant) {}
-        fn collapsed(&mut self) {}
+        fn lost(&mut self, _: Lost) {}
+        fn collapsed(&mut self, _now: Instant) {}
     }
 
     #[test]
@@ -407,6 +463,47 @@ mod tests {
             flight.on_event(10 * MS * round + MS, acked(10 * MS * round), alone(1000));
         }
         assert!(flight.payload_limit(40_000) > 0);
+    }
+
+    fn lost(flight: &mut Flight, now: Instant, sent: Instant) {
+        flight.sent(sent, 0, 1000);
+        flight.on_part(now, Outcome::Lost, sent, 1000);
+    }
+
+    #[test]
+    fn what_was_only_late_is_no_congestion_unless_something_is_lost_beside_it() {
+        let (mut flight, start) = (flight(), Instant::now());
+        lost(&mut flight, start + MS, start);
+        lost(&mut flight, start + 2 * MS, start);
+        assert_eq!(flight.window(), 5000);
+        flight.on_late_part(start + 3 * MS, start, Some(start + MS));
+        assert_eq!(flight.window(), 5000, "of two, one is late");
+        flight.on_late_part(start + 3 * MS, start, None);
+        assert_eq!(flight.window(), 5000, "that was a time-out, and is no loss");
+        flight.on_late_part(start + 3 * MS, start, Some(start + 2 * MS));
+        assert_eq!(flight.window(), 10_000);
+        // What is of an earlier round says nothing of the last.
+        lost(&mut flight, start + 5 * MS, start + 4 * MS);
+        lost(&mut flight, start + 7 * MS, start + 6 * MS);
+        assert_eq!(flight.window(), 2500);
+        flight.on_late_part(start + 8 * MS, start + 4 * MS, Some(start + 5 * MS));
+        assert_eq!(flight.window(), 2500);
+        flight.on_late_part(start + 8 * MS, start + 6 * MS, Some(start + 7 * MS));
+        assert_eq!(flight.window(), 5000);
+    }
+
+    /// A road that is cut for a while is found again in slow start, however often that was tried in the meantime.
+    #[test]
+    fn a_silence_is_one_collapse() {
+        let (mut flight, now) = (flight(), Instant::now());
+        for round in 0..10 {
+            flight.sent(now, 0, 1000);
+            flight.on_event(100 * MS * round + MS, timed_out(100 * MS * round), 1000);
+        }
+        assert_eq!(flight.window(), 2000);
+        flight.sent(now, 0, 2000);
+        flight.on_event(2000 * MS, acked(1500 * MS), 2000);
+        assert_eq!((flight.window(), flight.controller.is_in_slow_start()), (4000, true), "up to 5000");
     }
 
     #[test]

@@ -1,6 +1,8 @@
-//! The round trip of a connection, over all its exchanges (RFC 6298).
+//! The round trip of a connection, over all its exchanges (RFC 9002 section 5).
 
 use std::time::Duration;
+
+use super::acks::MAX_DELAY;
 
 /// The time-out before there was a measurement.
 const INITIAL: Duration = Duration::from_millis(250);
@@ -45,14 +47,17 @@ impl Rtt {
         self.min
     }
 
-    /// How old something may be, after something later arrived, before it counts as lost (RFC 9002, 6.1.2).
-    pub(super) fn reordering_delay(&self) -> Duration {
-        self.smoothed.map_or(INITIAL, |smoothed| smoothed.max(self.latest) * 9 / 8).max(GRANULARITY)
+    /// How old something may be, after something later arrived, before it counts as lost: a round trip and some eighths of
+    /// one (RFC 9002, 6.1.2).
+    pub(super) fn reordering_delay(&self, eighths: u32) -> Duration {
+        let delay = |smoothed: Duration| smoothed.max(self.latest) * (8 + eighths) / 8;
+        self.smoothed.map_or(INITIAL, delay).max(GRANULARITY)
     }
 
-    /// After how long an answer is late.
+    /// After how long an answer is late, though it may have waited for company (RFC 9002, 6.2.1).
     pub(super) fn timeout(&self) -> Duration {
-        self.smoothed.map_or(INITIAL, |smoothed| (smoothed + self.variation * 4).max(SHORTEST))
+        let late = |smoothed| smoothed + (self.variation * 4).max(GRANULARITY) + MAX_DELAY;
+        self.smoothed.map_or(INITIAL, |smoothed| late(smoothed).max(SHORTEST))
     }
 }
 
@@ -65,20 +70,25 @@ mod tests {
     #[test]
     fn the_estimate_follows_the_road() {
         let mut rtt = Rtt::default();
-        assert_eq!((rtt.smoothed(), rtt.timeout(), rtt.reordering_delay()), (None, INITIAL, INITIAL));
+        assert_eq!((rtt.smoothed(), rtt.timeout(), rtt.reordering_delay(1)), (None, INITIAL, INITIAL));
         rtt.sample(100 * MS);
-        assert_eq!((rtt.smoothed(), rtt.timeout()), (Some(100 * MS), 300 * MS));
+        assert_eq!((rtt.smoothed(), rtt.timeout()), (Some(100 * MS), 302 * MS));
         rtt.sample(200 * MS);
-        assert_eq!(rtt.reordering_delay(), 225 * MS, "it has just become longer");
+        assert_eq!(rtt.reordering_delay(1), 225 * MS, "it has just become longer");
+        assert_eq!(rtt.reordering_delay(8), 400 * MS, "a whole round trip late");
         for _ in 0..100 {
             rtt.sample(40 * MS);
         }
         assert_eq!(rtt.smoothed().map(|rtt| rtt.as_millis()), Some(40));
         assert!(rtt.timeout() < 60 * MS, "{:?}", rtt.timeout());
+        for _ in 0..100 {
+            rtt.sample(40 * MS);
+        }
+        assert_eq!(rtt.timeout().as_millis(), 43, "on the steadiest road an answer may wait for another");
         assert_eq!(rtt.min(), Some(40 * MS));
         for _ in 0..100 {
             rtt.sample(MS / 10);
         }
-        assert_eq!((rtt.timeout(), rtt.reordering_delay()), (SHORTEST, GRANULARITY));
+        assert_eq!((rtt.timeout(), rtt.reordering_delay(1)), (SHORTEST, GRANULARITY));
     }
 }

@@ -9,7 +9,7 @@ use crate::connection::outgoing::Outgoing;
 use crate::frame::{self, MAX_RANGES};
 
 /// How far behind the newest part one is when the peer has been told of it often enough.
-const REACH: u64 = 256;
+pub(super) const REACH: u64 = 256;
 
 /// The numbers of the newest parts that have come. The peer is told of all of them each time, so that it does not matter
 /// if that is lost now and then.

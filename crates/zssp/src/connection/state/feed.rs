@@ -200,7 +200,7 @@ impl State {
                 if let Some(moved) = self.paths.answered(token) {
                     effects.here = Some(self.paths.current());
                     if let Moved::Elsewhere = moved {
-                        self.flight.moved();
+                        self.flight.moved(now);
                         self.mtu.moved();
                     }
                 } else {

@@ -13,6 +13,7 @@ mod inbox;
 mod lane;
 mod lanes;
 mod parts;
+mod reordering;
 mod replies;
 mod room;
 mod stream;

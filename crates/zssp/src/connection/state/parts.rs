@@ -9,6 +9,7 @@ use seqex::{Ack, AckKind, Message, Packet, SeqNo};
 
 use super::assemble::Taken;
 use super::lane::Transmission;
+use super::reordering::Why;
 use super::{Effects, Kind, State};
 use crate::connection::acks::Urgency;
 use crate::connection::close::Farewell;
@@ -71,11 +72,9 @@ impl State {
             }
             let newest = *newest.get_or_insert(*numbers.end());
             while let Some((number, sent)) = self.transfers.arrived(now, &numbers) {
-                if number == newest {
-                    self.flight.measured(now.saturating_duration_since(sent.at));
-                }
+                let rtt = (number == newest).then(|| now.saturating_duration_since(sent.at));
                 self.mtu.arrived(now, sent.at, sent.len);
-                self.flight.on_part(now, Outcome::Arrived, sent.at, sent.len);
+                self.flight.on_part(now, Outcome::Arrived { rtt }, sent.at, sent.len);
                 let (id, seq) = sent.key;
                 let message = self.lanes.get(id).and_then(|lane| lane.exchange.sent(seq));
                 if message.is_some_and(|message| message.kind == Kind::Message) {
@@ -85,6 +84,15 @@ impl State {
                     self.has_arrived(now, id, seq, effects)?;
                 } else if let Some(lane) = self.lanes.get_mut(id) {
                     lane.exchange.heard(now.saturating_duration_since(self.epoch));
+                }
+            }
+            while let Some(late) = self.transfers.arrived_late(now, &numbers) {
+                self.stats.parts_late += 1;
+                self.mtu.arrived(now, late.sent.at, late.sent.len);
+                self.flight.on_late_part(now, late.sent.at, (late.why == Why::Evidence).then_some(late.at));
+                if self.transfers.is_over(late.sent.key) {
+                    let (id, seq) = late.sent.key;
+                    self.has_arrived(now, id, seq, effects)?;
                 }
             }
         }

@@ -13,12 +13,10 @@ use seqex::SeqNo;
 use super::LONGEST_TIMEOUT;
 use super::divide::{data_len, part, question};
 use super::lane::Transmission;
+use super::reordering::{GivenUp, Reordering, Why};
 use crate::connection::outgoing::Outgoing;
 use crate::connection::rtt::Rtt;
 use crate::frame::LaneId;
-
-/// How many later parts must have arrived for one to count as lost (RFC 9002, 6.1.1).
-const OVERTAKEN: u64 = 3;
 
 /// A message of an exchange.
 pub(super) type Key = (LaneId, SeqNo);
@@ -37,6 +35,7 @@ pub(super) struct Transfers {
     begun: u64,
     /// The newest part known to have arrived: evidence against those before it.
     newest: Option<u64>,
+    reordering: Reordering,
     /// When something was last heard of parts, or given up waiting for.
     timer_from: Option<Instant>,
     backoff: u32,
@@ -56,13 +55,13 @@ struct Transfer {
 }
 
 /// A part under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sent {
     pub(super) key: Key,
     pub(super) at: Instant,
     /// Bytes of its payload.
     pub(super) len: usize,
-    range: Range<usize>,
+    pub(super) range: Range<usize>,
 }
 
 /// What was left of a transfer when it ended.
@@ -109,8 +108,8 @@ impl Transfers {
     /// When the oldest part under way counts as lost, if a later one has arrived.
     fn lost_from(&self, rtt: &Rtt) -> Option<Instant> {
         let (&number, sent) = self.under_way.first_key_value()?;
-        let by = self.newest.filter(|&newest| newest > number)? - number;
-        Some(if by >= OVERTAKEN { sent.at } else { sent.at + rtt.reordering_delay() })
+        let overtaken_by = self.newest.filter(|&newest| newest > number)? - number;
+        Some(self.reordering.lost_from(rtt, sent.at, overtaken_by))
     }
 
     fn timeout_at(&self, rtt: &Rtt) -> Option<Instant> {
@@ -163,8 +162,7 @@ impl Transfers {
     pub(super) fn arrived(&mut self, now: Instant, numbers: &RangeInclusive<u64>) -> Option<(u64, Sent)> {
         let (&number, _) = self.under_way.range(numbers.clone()).next()?;
         let sent = self.under_way.remove(&number)?;
-        self.newest = self.newest.max(Some(number));
-        (self.timer_from, self.backoff) = (Some(now), 0);
+        self.heard(now, number);
         if let Some(transfer) = self.messages.get_mut(&sent.key) {
             transfer.under_way -= 1;
             transfer.arrived += 1;
@@ -172,10 +170,30 @@ impl Transfers {
         Some((number, sent))
     }
 
+    /// Takes out the oldest part with one of these numbers that was given up, and is not sent again as far as that has not
+    /// happened yet: it was only late.
+    pub(super) fn arrived_late(&mut self, now: Instant, numbers: &RangeInclusive<u64>) -> Option<GivenUp> {
+        let (number, late) = self.reordering.arrived(numbers, self.next_number)?;
+        self.heard(now, number);
+        if let Some(transfer) = self.messages.get_mut(&late.sent.key) {
+            transfer.arrived += 1;
+            transfer.find(&late.sent.range);
+            if transfer.missing.is_empty() {
+                self.waiting.remove(&transfer.rank);
+            }
+        }
+        Some(late)
+    }
+
+    fn heard(&mut self, now: Instant, number: u64) {
+        self.newest = self.newest.max(Some(number));
+        (self.timer_from, self.backoff) = (Some(now), 0);
+    }
+
     /// The next part that later ones show to be lost. It is sent again.
     pub(super) fn lost(&mut self, now: Instant, rtt: &Rtt) -> Option<Sent> {
         self.lost_from(rtt).filter(|&from| from <= now)?;
-        self.give_up_oldest()
+        self.give_up_oldest(now, Why::Evidence)
     }
 
     /// The oldest part, if nothing was heard of any for a time-out. It is sent again: its answer is the evidence about the
@@ -186,18 +204,20 @@ impl Transfers {
         }
         self.timer_from = Some(now);
         self.backoff = self.backoff.saturating_add(1);
-        let sent = self.give_up_oldest()?;
+        let sent = self.give_up_oldest(now, Why::TimeOut)?;
         self.hurried = Some(sent.key);
         Some(sent)
     }
 
-    fn give_up_oldest(&mut self) -> Option<Sent> {
-        let (_, sent) = self.under_way.pop_first()?;
+    fn give_up_oldest(&mut self, now: Instant, why: Why) -> Option<Sent> {
+        let (number, sent) = self.under_way.pop_first()?;
         if let Some(transfer) = self.messages.get_mut(&sent.key) {
             transfer.under_way -= 1;
             transfer.miss(sent.range.clone());
             self.waiting.insert(transfer.rank, sent.key);
         }
+        let part = GivenUp { sent: sent.clone(), at: now, why };
+        self.reordering.give_up((number, part), self.newest, self.next_number);
         Some(sent)
     }
 }
@@ -252,10 +272,31 @@ impl Transfer {
         }
         self.missing.insert(place, range);
     }
+
+    /// These bytes have arrived: what of them is missing is not.
+    fn find(&mut self, range: &Range<usize>) {
+        let mut place = self.missing.partition_point(|gap| gap.end <= range.start);
+        while let Some(gap) = self.missing.get_mut(place)
+            && gap.start < range.end
+        {
+            let after = range.end..gap.end;
+            gap.end = gap.end.min(range.start.max(gap.start));
+            if gap.start == gap.end {
+                self.missing.remove(place);
+            } else {
+                place += 1;
+            }
+            if after.start < after.end {
+                self.missing.insert(place, after);
+                return;
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use bytes::Bytes;
@@ -342,6 +383,60 @@ mod tests {
         }
     }
 
+    proptest! {
+        /// Against a set of bytes, whatever is given up and comes late.
+        #[test]
+        fn what_is_missing_is_what_is_left(
+            ranges in proptest::collection::vec((0usize..60, 1usize..20, any::<bool>()), 1..40),
+        ) {
+            let (rank, message) = ((Reverse(0), 0), message(0, 80));
+            let mut transfer = Transfer { message, rank, missing: Vec::new(), under_way: 0, arrived: 0 };
+            let mut model = BTreeSet::new();
+            for (start, len, missed) in ranges {
+                let range = start..start + len;
+                // What is missing is not missed again.
+                if missed && range.clone().all(|byte| !model.contains(&byte)) {
+                    model.extend(range.clone());
+                    transfer.miss(range);
+                } else {
+                    model.retain(|byte| !range.contains(byte));
+                    transfer.find(&range);
+                }
+                prop_assert!(transfer.missing.iter().flat_map(Clone::clone).eq(model.iter().copied()));
+                prop_assert!(transfer.missing.windows(2).all(|pair| pair[0].end < pair[1].start));
+                prop_assert!(transfer.missing.iter().all(|gap| gap.start < gap.end));
+            }
+        }
+    }
+
+    /// It need not be sent again, and others are waited for longer.
+    #[test]
+    fn a_part_that_was_only_late_is_learned_from() {
+        let (mut transfers, rtt, start) = (Transfers::default(), rtt(40 * MS), Instant::now());
+        transfers.begin(key(0), 0, message(0, 1000));
+        assert_eq!(send_all(&mut transfers, start, 100), 10);
+        let now = start + 40 * MS;
+        (2..5).for_each(|number| arrive(&mut transfers, now, number));
+        assert!(transfers.lost(now, &rtt).is_some());
+        assert!(transfers.wait());
+        let late = transfers.arrived_late(now + MS, &(0..=9)).unwrap();
+        assert_eq!((late.sent.at, late.at, late.why), (start, now, Why::Evidence));
+        assert!(transfers.arrived_late(now + MS, &(0..=9)).is_none(), "once");
+        assert!(!transfers.wait(), "it has arrived");
+        assert_eq!(
+            transfers.deadline(&rtt),
+            Some(start + 50 * MS),
+            "a quarter of a round trip, not an eighth"
+        );
+        assert!(transfers.lost(start + 49 * MS, &rtt).is_none());
+        assert!(transfers.lost(start + 50 * MS, &rtt).is_some());
+        // One that is under way again goes on.
+        transfers.send(start + 50 * MS, 100).unwrap();
+        assert!(transfers.arrived_late(start + 51 * MS, &(1..=1)).is_some());
+        (5..=10).for_each(|number| arrive(&mut transfers, start + 90 * MS, number));
+        assert!(transfers.is_over(key(0)));
+    }
+
     //= ZSSP-PRT-08  by three, by time, and by nothing at all
     #[test]
     fn a_part_is_lost_when_others_overtake_it_or_nothing_comes() {
@@ -361,7 +456,7 @@ mod tests {
         assert_eq!(transfers.lost(start + 45 * MS, &rtt).unwrap().range, 400..500);
         // From here on nothing is heard. One part at a time asks, ever more rarely.
         let mut from = now;
-        for timeout in [40, 80, 160, 320, 640, 1280, 2000, 2000].map(|ms| ms * MS) {
+        for timeout in [43, 86, 172, 344, 688, 1376, 2000, 2000].map(|ms| ms * MS) {
             assert_eq!(transfers.deadline(&rtt), Some(from + timeout));
             assert!(transfers.timed_out(from + timeout - MS, &rtt).is_none());
             assert!(transfers.timed_out(from + timeout, &rtt).is_some());
@@ -369,7 +464,7 @@ mod tests {
             assert!(send_all(&mut transfers, from, 100) > 0);
         }
         let (_, sent) = transfers.arrived(from, &(0..=u64::MAX)).unwrap();
-        let timeout = from.max(sent.at) + 40 * MS;
+        let timeout = from.max(sent.at) + 43 * MS;
         assert_eq!(transfers.deadline(&rtt), Some(timeout), "and what is heard ends that");
     }
 
