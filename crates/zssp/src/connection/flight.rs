@@ -498,11 +498,11 @@ mod tests {
         let (mut flight, now) = (flight(), Instant::now());
         for round in 0..10 {
             flight.sent(now, 0, 1000);
-            flight.on_event(100 * MS * round + MS, timed_out(100 * MS * round), 1000);
+            flight.on_event(100 * MS * round + MS, timed_out(100 * MS * round), alone(1000));
         }
         assert_eq!(flight.window(), 2000);
         flight.sent(now, 0, 2000);
-        flight.on_event(2000 * MS, acked(1500 * MS), 2000);
+        flight.on_event(2000 * MS, acked(1500 * MS), alone(2000));
         assert_eq!((flight.window(), flight.controller.is_in_slow_start()), (4000, true), "up to 5000");
     }
 
