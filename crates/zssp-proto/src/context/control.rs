@@ -37,6 +37,7 @@ pub(super) fn read(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Re
     let packet_type = packet.nonce.packet_type().ok_or(Fault::Malformed)?;
     let mut taken = cell.take(task.inner)?;
     let shared = taken.phase().established().ok_or(Fault::Stale)?.shared.clone();
+    shared.seen(packet.from);
     let ring = shared.ring().ok_or(Fault::Stale)?;
     let epoch = ring.by_local_kid(packet.kid).ok_or(Fault::Stale)?.clone();
 

@@ -34,7 +34,7 @@ pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> 
         //= ZSSP-ST-07  and after 10 s in A3
         _ => return hello(task, cell, taken),
     }
-    taken.resent(task.now)
+    taken.adjust(|phase| _ = phase.resend(task.now))
 }
 
 /// Sends a new X1 and enters A1.
