@@ -3,11 +3,14 @@
 #![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use zssp_harness::pair::{Answer, Happening, Pair, Peer, Setup, ToyCurve};
+use zssp_harness::pair::{Answer, FlakyStore, Happening, Pair, Peer, Setup, ToyCurve};
 use zssp_proto::crypto::Secret;
-use zssp_proto::{Downgrade, EndReason, Fault, Fingerprint, Open, Policy, RatchetPair, RatchetState, Role};
+use zssp_proto::{
+    Context, Downgrade, EndReason, Event, Fault, Fingerprint, Open, Outbox, PeerName, Policy, RatchetPair,
+    RatchetState, RatchetStore, Role, Session, StoreError, Swap,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -138,24 +141,84 @@ fn whatever_each_side_remembers_they_meet() {
     }
 }
 
-/// The attempt that succeeds begins from what the two have in common since the one before it.
+/// The attempt that succeeds begins from what the two have in common since the one before it. Alice's session is that of
+/// both, while Bob has one of each. Both are told once.
+//= ZSSP-RAT-20  Alice, in whichever attempt it was
+//= ZSSP-RAT-22  Bob, in the one in which it was
 #[test]
 fn a_session_that_took_two_attempts_knows_of_the_downgrade_in_the_first() {
-    let mut pair = pair_that_remembers(&[5], &[]);
+    for (alices, bobs) in [(&[5][..], &[][..]), (&[], &[5]), (&[5], &[7])] {
+        let mut pair = pair_that_remembers(alices, bobs);
+        pair.alice.open(&pair.bob);
+        pair.pump();
+        pair.deliver(None);
+        pair.pump();
+        pair.deliver(None);
+        // Bob hears Alice, and she does not hear him confirm.
+        pair.network.drop_next_on(2, 1, 10);
+        pair.drive_for(15 * SECOND);
+        assert!(pair.talk());
+        let have = |peer: &Peer| peer.sessions.iter().map(Session::is_downgraded).collect::<Vec<_>>();
+        assert_eq!(have(&pair.alice), [!alices.is_empty()], "{alices:?} {bobs:?}");
+        assert_eq!(have(&pair.bob), [!bobs.is_empty(), false], "{alices:?} {bobs:?}");
+        for (peer, expected) in [(&mut pair.alice, alices), (&mut pair.bob, bobs)] {
+            let told = peer.take_happenings().iter().filter(|it| **it == Happening::Downgraded).count();
+            assert_eq!(told, expected.len());
+        }
+        assert_eq!(remembered(&pair.alice, &pair.bob)[0].0, 2, "the second attempt goes on from the first");
+    }
+}
+
+/// A store that takes longer than a handshake may.
+struct Slow<'a> {
+    store: &'a FlakyStore,
+    context: &'a Context,
+    done: Instant,
+}
+
+impl RatchetStore for Slow<'_> {
+    fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError> {
+        self.store.load(peer)
+    }
+
+    fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
+        self.store.find(fingerprint)
+    }
+
+    fn compare_and_swap(
+        &self,
+        peer: &PeerName,
+        old: &RatchetPair,
+        new: &RatchetPair,
+    ) -> Result<Swap, StoreError> {
+        assert!(self.context.expired(self.done).is_none(), "handshakes are forgotten without work");
+        self.store.compare_and_swap(peer, old, new)
+    }
+}
+
+/// The handshake in which it came to light is over when Bob's store has written what comes of it, and the next one knows
+/// nothing of it any more.
+//= ZSSP-RAT-22  he is warned all the same
+#[test]
+fn a_downgrade_is_told_though_no_session_comes_of_it() {
+    let mut pair = pair_that_remembers(&[], &[5]);
+    pair.bob.answer = Answer::Later;
     pair.alice.open(&pair.bob);
-    pair.pump();
-    pair.deliver(None);
-    pair.pump();
-    pair.deliver(None);
-    // Bob hears Alice, and she does not hear him confirm.
-    pair.network.drop_next_on(2, 1, 10);
+    pair.settle();
+    let peer = pair.alice.public_key();
+    let accepted = pair.bob.undecided.pop_front().unwrap().accept(peer);
+    let (context, store) = (pair.bob.context.clone(), pair.bob.store.clone());
+    let slow = Slow { store: &store, context: &context, done: pair.now() + 10 * SECOND };
+    let mut outbox = Outbox::default();
+    assert_eq!(accepted.run(pair.now(), &slow, &mut outbox), Err(Fault::Stale));
+    assert!(matches!(outbox.events[..], [Event::Downgraded { peer: told }] if told == peer));
+    assert!(outbox.transmits.is_empty());
+
+    pair.bob.answer = Answer::Accept;
+    pair.bob.take_happenings();
     pair.drive_for(15 * SECOND);
-    assert!(pair.talk());
-    let [first, last] =
-        [0, pair.bob.sessions.len() - 1].map(|number| pair.bob.sessions[number].is_downgraded());
-    assert!(!first && !last && pair.bob.sessions.len() > 1, "he expected nothing of her");
-    assert_eq!(remembered(&pair.alice, &pair.bob)[0].0, 2, "the second attempt goes on from the first");
-    assert!(pair.alice.sessions.last().unwrap().is_downgraded());
+    assert!(pair.talk() && !pair.bob.session().is_downgraded());
+    assert!(!pair.bob.take_happenings().contains(&Happening::Downgraded));
 }
 
 //= ZSSP-RAT-21  the state used must be one of hers

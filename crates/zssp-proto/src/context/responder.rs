@@ -281,6 +281,10 @@ fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Pol
             return Err(fault);
         }
     }
+    if downgraded {
+        // Whatever becomes of the handshake: the next one will not show it.
+        task.outbox.events.push(Event::Downgraded { peer: request.completion.initiator });
+    }
     establish(task, request, (name, new), downgraded)
 }
 
@@ -327,8 +331,5 @@ fn establish(
     inner.opened(&cell, (Session(shared.clone()), Side::There), task.outbox)?;
     inner.routes.set(pending.kid, Route::Session(Inbound::new(&shared, &epoch, &cell)));
     inner.forget_if_closed(&cell, pending.kid);
-    if downgraded {
-        task.outbox.events.push(Event::Downgraded { id: cell.id, peer });
-    }
     confirm::send_confirmation(task, &shared, &epoch, to)
 }

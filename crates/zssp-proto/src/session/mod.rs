@@ -92,11 +92,14 @@ impl Session {
         self.0.suite
     }
 
-    /// Whether the session, in whatever its opening took, had to begin without the ratchet state this side expected: the
-    /// peer has lost its ratchet, or somebody who has stolen its static key pretends so (PROTOCOL 5.5). An
-    /// [`Event::Downgraded`](crate::Event::Downgraded) has said so when it happened. The initiator's session says it of all
-    /// attempts that its opening took, the responder's only of the one that it came of: whoever comes again takes the place
-    /// of a session that said it, and has the ratchet that it began.
+    /// Whether the session had to begin without the ratchet state this side expected: the peer has lost its ratchet, or
+    /// somebody who has stolen its static key pretends so (PROTOCOL 5.5). An
+    /// [`Event::Downgraded`](crate::Event::Downgraded) has said so when it happened.
+    ///
+    /// The initiator's session says it of all handshakes that its opening took. To the responder each of them is a session
+    /// of its own, which takes the place of the one before and begins from its ratchet: only the first says it, and that
+    /// may be over before anything came in it. In the same way a thief who was let in once has a ratchet from then on.
+    /// Find out about the peer when it is said, or have the [policy](crate::Policy) refuse.
     pub fn is_downgraded(&self) -> bool {
         self.0.downgraded
     }
