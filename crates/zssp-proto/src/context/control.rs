@@ -19,8 +19,8 @@ pub(super) struct Opened<'c> {
     /// The epoch under which it came.
     pub(super) epoch: Arc<KeyEpoch>,
     pub(super) body: &'c [u8],
-    /// Where it came from, which is where its answer goes. It need not be where the peer is: somebody who saw the packet
-    /// may have sent it on, and have been quicker.
+    /// Where it came from. It need not be where the peer is: somebody who saw the packet may have sent it on, and have been
+    /// quicker.
     pub(super) from: Address,
 }
 

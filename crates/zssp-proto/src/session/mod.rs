@@ -224,7 +224,7 @@ impl Shared {
         self.whereabouts.lock().now
     }
 
-    /// Where a copy of K1 goes that so many went out before.
+    /// Where a copy of K1 goes, when so many went out before.
     //= ZSSP-ST-35  whoever sent on a rekeying, and made this side take him for the peer, may be gone
     pub(crate) fn asking(&self, copies: u32) -> Address {
         let whereabouts = self.whereabouts.lock();

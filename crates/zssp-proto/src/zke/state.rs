@@ -17,7 +17,7 @@ use crate::session::{SessionId, Shared};
 use crate::sync::{RankedMutex, rank};
 use crate::wire::{KeyId, PacketType};
 
-/// Between two copies of X1, X3 or C1.
+/// Between two copies of a packet.
 pub(crate) const RESEND: Duration = Duration::from_secs(1);
 /// How long Alice stays in A1 and in A3 with one X1, and Bob in B2.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(10);
@@ -136,8 +136,8 @@ impl Asked {
         }
     }
 
-    /// Where a copy of the answer goes that so many went out before: to the session's address, and there where the question
-    /// came from by turns. The address has the first: whoever is only quicker than the peer then gets no answer.
+    /// Where a copy of the answer goes, when so many went out before: by turns to the session's address and to where the
+    /// question came from. The address has the first: whoever is only quicker than the peer then gets no answer.
     //= ZSSP-ST-33  by turns
     pub(crate) fn answer(&mut self, shared: &Shared, copies: u32) -> Address {
         match shared.unless_here(self.from) {
@@ -269,7 +269,7 @@ impl Phase {
         let timers = self.timers_mut()?;
         timers.resend = now + RESEND;
         let copies = timers.copies;
-        timers.copies += 1;
+        timers.copies = timers.copies.wrapping_add(1);
         match self {
             Self::Confirming(state) => Some(state.asked.answer(&state.established.shared, copies)),
             Self::RekeyAnswered(state) => Some(state.asked.answer(&state.established.shared, copies)),
