@@ -5,11 +5,16 @@
 
 use std::time::Duration;
 
-use zssp_harness::pair::{Pair, Peer, Setup};
+use zssp_harness::pair::{Pair, Peer, Setup, ToyCurve};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where somebody is who is neither Alice nor Bob.
 const ELSEWHERE: u16 = 9;
+
+/// For tests of many handshakes, which do not test the cryptography.
+fn quick() -> Setup {
+    Setup { beneath: Some(ToyCurve::fastest()), ..Setup::default() }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
@@ -48,18 +53,57 @@ fn assert_unmoved(pair: &Pair, what: &str) {
     assert!(astray <= 2, "{what}: {astray} packets for one");
 }
 
-/// Everything they send comes from elsewhere, and only from there, until nothing is under way.
-fn relay(pair: &mut Pair) {
-    let mut is_quiet = false;
+/// What becomes of a packet that somebody has sent on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Original {
+    /// He is on the road, and keeps it.
+    Kept,
+    /// He is only quicker.
+    Late,
+}
+
+/// The next `count` packets come from elsewhere. After that he who sent them on is gone, and what is sent to him is lost.
+fn send_on(pair: &mut Pair, count: usize, original: Original) {
+    let (mut left, mut rest, mut is_quiet) = (count, Vec::new(), false);
     while !is_quiet {
         is_quiet = true;
         for sender in [Alice, Bob] {
             let (from, to) = ends(pair, sender);
-            for (_, datagram) in from.take_outgoing() {
-                to.receive(ELSEWHERE, datagram);
+            for (receiver, datagram) in from.take_outgoing() {
                 is_quiet = false;
+                let is_sent_on = left > 0;
+                if is_sent_on {
+                    left -= 1;
+                    to.receive(ELSEWHERE, datagram.clone());
+                }
+                if !is_sent_on || original == Original::Late {
+                    rest.push((sender, receiver, datagram));
+                }
             }
         }
+    }
+    for (sender, receiver, datagram) in rest {
+        ends(pair, sender).0.put_back(receiver, datagram);
+    }
+}
+
+/// A rekeying in which each is for the other at `place`: somebody there keeps all answers that go anywhere else, and
+/// sends everything else on.
+fn lead_astray(pair: &mut Pair, starter: Side, place: u16) {
+    let mut is_answered = false;
+    ends(pair, starter).0.rekey();
+    for _ in 0..40 {
+        for sender in [Alice, Bob] {
+            let (from, to) = ends(pair, sender);
+            from.meet_deadlines();
+            for (receiver, datagram) in from.take_outgoing() {
+                if receiver == place || (sender == starter && !is_answered) {
+                    to.receive(place, datagram);
+                    is_answered |= sender != starter;
+                }
+            }
+        }
+        pair.stand_still_for(SECOND / 10);
     }
 }
 
@@ -91,8 +135,39 @@ fn a_session_opens_where_the_peer_is_whoever_is_quicker() {
     }
 }
 
+/// Somebody sends on the first packets of a handshake, and then is gone. Who sends on X1 and everything up to C1 is where
+/// Bob takes Alice to be, but only until the next rekeying.
+//= ZSSP-ST-33  C1 and C2 reach those who are where they were
+//= ZSSP-ST-34  X3 from elsewhere does not say where Alice is
+//= ZSSP-ST-35  Bob looks for her where her C2 came from
+#[test]
+fn a_session_opens_although_somebody_sent_on_the_beginning() {
+    for original in [Original::Kept, Original::Late] {
+        for (count, starter) in (1..=5).flat_map(|count| [(count, Alice), (count, Bob)]) {
+            let what = format!("{count} packets, originals {original:?}, rekeyed by {starter:?}");
+            let mut pair = Pair::with(7, &quick());
+            pair.alice.open(&pair.bob);
+            send_on(&mut pair, count, original);
+            pair.drive_for(70 * SECOND);
+            assert_eq!([pair.alice.stats().sessions, pair.bob.stats().sessions], [1, 1], "{what}");
+            if count < 4 {
+                assert!(pair.talk(), "{what}");
+                assert_eq!(pair.bob.session().address(), pair.alice.address(), "{what}");
+            }
+            let before = keys(&pair);
+            (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
+            ends(&mut pair, starter).0.rekey();
+            pair.drive_for(5 * SECOND);
+            assert_eq!(keys(&pair), before.map(|keys| keys + 1), "{what}");
+            pair.assert_steady(&what);
+            assert_eq!(pair.alice.session().address(), pair.bob.address(), "{what}");
+            assert_eq!(pair.bob.session().address(), pair.alice.address(), "{what}");
+        }
+    }
+}
+
 /// Each packet of a rekeying, whoever starts it; the next rekeying is begun by the side that was led astray.
-//= ZSSP-ST-33  the honest copy, a second later, says where the answer goes
+//= ZSSP-ST-33  the first answer goes to where the peer is
 //= ZSSP-ST-34  and the session stays where it was
 #[test]
 fn a_session_rekeys_whoever_is_quicker() {
@@ -146,17 +221,17 @@ fn a_late_copy_moves_nobody() {
 //= ZSSP-ST-34  a round trip there says that she is there
 #[test]
 fn a_peer_that_rekeys_from_elsewhere_is_followed() {
-    for lost in 0..4 {
+    for lost in 0..6 {
         let mut pair = Pair::established(7, &Setup::default());
         (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
         pair.alice.node = 3;
         pair.alice.rekey();
-        for _ in 0..lost {
-            pair.pump();
-            assert!(pair.deliver(None));
+        let before = pair.wire.len();
+        while pair.wire.len() < before + lost {
+            pair.drive_for(SECOND / 200);
         }
         pair.network.drop_next(1);
-        pair.drive_for(5 * SECOND);
+        pair.drive_for(6 * SECOND);
         assert_eq!(pair.alice.session().address(), pair.bob.address());
         assert_eq!(pair.bob.session().address(), pair.alice.address(), "{lost}");
         pair.assert_steady("from there");
@@ -164,24 +239,50 @@ fn a_peer_that_rekeys_from_elsewhere_is_followed() {
     }
 }
 
-/// Somebody sends on a whole rekeying, so that each is for the other where he is, and then is there no more.
-//= ZSSP-ST-35  every other copy of K1 goes to where the peer was before
+/// Somebody sends on the first packets of a rekeying, and then is gone: both wait for the other where he was.
+//= ZSSP-ST-33  each second copy goes elsewhere
 #[test]
-fn a_session_survives_whoever_sent_on_a_rekeying() {
+fn a_session_rekeys_although_somebody_sent_on_the_beginning() {
     for starter in [Alice, Bob] {
-        let mut pair = Pair::established(7, &Setup::default());
-        (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
-        pair.alice.rekey();
-        relay(&mut pair);
-        assert_eq!(keys(&pair), [2, 2]);
-        let [alice, bob] = [&pair.alice, &pair.bob].map(|peer| peer.session().address());
-        assert!(alice == bob && alice != pair.bob.address(), "led astray: {alice:?} {bob:?}");
+        for original in [Original::Kept, Original::Late] {
+            for count in 1..=5 {
+                let what = format!("{count} packets, started by {starter:?}, originals {original:?}");
+                let mut pair = Pair::established(7, &quick());
+                (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
+                ends(&mut pair, starter).0.rekey();
+                send_on(&mut pair, count, original);
+                pair.drive_for(70 * SECOND);
+                assert_eq!(keys(&pair), [2, 2], "{what}");
+                pair.assert_steady(&what);
+                assert_unmoved(&pair, &what);
+            }
+        }
+    }
+}
 
-        ends(&mut pair, starter).0.rekey();
-        pair.drive_for(5 * SECOND);
-        assert_eq!(keys(&pair), [3, 3], "{starter:?}");
-        pair.assert_steady("without him");
-        assert_eq!(pair.alice.session().address(), pair.bob.address());
-        assert_eq!(pair.bob.session().address(), pair.alice.address());
+/// Somebody sends on whole rekeyings, each from another place, so that each is for the other where he is, and then is there
+/// no more.
+//= ZSSP-ST-35  other copies of K1 go to where the peer was before, and where it was at first
+#[test]
+fn a_session_survives_whoever_sent_on_its_rekeyings() {
+    for starter in [Alice, Bob] {
+        for places in [&[9][..], &[9, 10], &[9, 10, 11], &[9, 10, 9, 10]] {
+            let what = format!("{starter:?} {places:?}");
+            let mut pair = Pair::established(7, &quick());
+            (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
+            for (agreed, place) in places.iter().enumerate() {
+                lead_astray(&mut pair, Alice, *place);
+                assert_eq!(keys(&pair), [agreed as u64 + 2; 2], "{what}");
+                let [alice, bob] = [&pair.alice, &pair.bob].map(|peer| peer.session().address());
+                assert!(alice == bob && alice != pair.bob.address(), "led astray: {alice:?} {bob:?}");
+            }
+
+            ends(&mut pair, starter).0.rekey();
+            pair.drive_for(6 * SECOND);
+            assert_eq!(keys(&pair), [places.len() as u64 + 2; 2], "{what}");
+            pair.assert_steady("without him");
+            assert_eq!(pair.alice.session().address(), pair.bob.address());
+            assert_eq!(pair.bob.session().address(), pair.alice.address());
+        }
     }
 }

@@ -86,6 +86,24 @@ async fn without_randomness_nobody_connects_and_it_is_said_whose_fault_that_is()
     assert_eq!(rigged.stats().connections, 0);
 }
 
+/// The library fails when the hello has gone out already: no answer can be read from then on.
+#[tokio::test(start_paused = true)]
+async fn a_library_that_fails_in_the_middle_of_an_attempt_is_not_taken_for_the_silence_of_the_peer() {
+    let (network, library) = (network(4, GOOD), Rigged::default());
+    let rigged = attached(&network, 1, |builder| {
+        builder.provider(Arc::new(library.clone())).connect_timeout(5 * SECOND)
+    });
+    let other = endpoint(&network, 2);
+    let begun = Instant::now();
+    let breaks = async {
+        sleep(SECOND / 1000).await;
+        library.breaks();
+    };
+    let (connected, ()) = tokio::join!(rigged.connect(other.local_addr(), other.public_key()), breaks);
+    assert_eq!(connected.unwrap_err(), ConnectError::Local("the cryptographic library failed".into()));
+    assert!(begun.elapsed() >= 5 * SECOND, "it may pass: {:?}", begun.elapsed());
+}
+
 #[tokio::test(start_paused = true)]
 async fn sessions_beyond_the_limit_are_refused_whoever_opens_them() {
     let network = network(5, GOOD);

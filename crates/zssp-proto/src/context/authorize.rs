@@ -30,6 +30,8 @@ pub(super) struct Request {
     pub(super) pending: Arc<Pending>,
     pub(super) state: Box<AwaitCompletion>,
     pub(super) completion: xk::Completion,
+    /// Where X3 came from.
+    pub(super) from: Address,
 }
 
 /// What the application decided.

@@ -30,22 +30,26 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
         }
         //= ZSSP-ST-24  C1 for the next key in R2 moves to S2 and makes that key current
         Phase::RekeyAnswered(state) if !current => {
-            let asked_from = state.asked_from;
+            let asked = state.asked;
             let Some(next) = both_stored(task, cell, &established)? else {
                 return control::lost(task, cell, taken);
             };
             let ring = shared.ring().ok_or(Fault::Stale)?;
             task.inner.free(shared.publish(ring.confirmed().ok_or(Fault::Stale)?));
             taken.commit(next)?;
-            shared.answered_from(from, Some(asked_from));
+            asked.answered(&shared, from);
         }
         //= ZSSP-ST-12  C1 read: S2
         Phase::Confirming(_) if current => taken.commit(task.inner.steady(established, task.now))?,
         _ => drop(taken),
     }
-    //= ZSSP-ST-33  C2 goes to where its C1 came from
-    let answer = Outgoing { to: from, packet_type: PacketType::Acknowledgement, body: &[] };
-    control::send(task, &shared, &epoch, answer)
+    // Nothing sends C2 again that could take turns.
+    //= ZSSP-ST-33  C2 goes to where its C1 came from, and to the session's address
+    for to in [Some(from), shared.unless_here(from)].into_iter().flatten() {
+        let answer = Outgoing { to, packet_type: PacketType::Acknowledgement, body: &[] };
+        control::send(task, &shared, &epoch, answer)?;
+    }
+    Ok(())
 }
 
 /// The peer has stored the new state, so the one before it is not needed any more. S2, or `None` when another session
@@ -74,30 +78,28 @@ pub(super) fn acknowledgement(task: &mut Task<'_>, opened: Opened<'_>) -> Result
     let Phase::Confirming(state) = taken.phase() else {
         return Err(Fault::Stale);
     };
-    let (established, asked_from) = (state.established.clone(), state.asked_from);
+    let (established, asked) = (state.established.clone(), state.asked);
     let shared = established.shared.clone();
     taken.commit(task.inner.steady(established, task.now))?;
-    shared.answered_from(from, asked_from);
+    asked.answered(&shared, from);
     Ok(())
 }
 
 /// S1's deadline: C1 again.
 pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
     let Phase::Confirming(state) = taken.phase() else { return Err(Fault::Stale) };
-    let (shared, asked_from) = (state.established.shared.clone(), state.asked_from);
+    let shared = state.established.shared.clone();
     let ring = shared.ring().ok_or(Fault::Stale)?;
-    taken.resent(task.now)?;
-    send_confirmation(task, &shared, ring.current(), asked_from)
+    let to = taken.adjust(|phase| phase.resend(task.now))?.ok_or(Fault::Stale)?;
+    send_confirmation(task, &shared, ring.current(), to)
 }
 
-/// C1 under a key that the peer already has, to where its last packet came from, if this answers one.
-//= ZSSP-ST-33  each copy
+/// C1 under a key that the peer already has.
 pub(super) fn send_confirmation(
     task: &mut Task<'_>,
     shared: &Shared,
     epoch: &KeyEpoch,
-    asked_from: Option<Address>,
+    to: Address,
 ) -> Result<(), Fault> {
-    let to = asked_from.unwrap_or_else(|| shared.address());
     control::send(task, shared, epoch, Outgoing { to, packet_type: PacketType::Confirmation, body: &[] })
 }

@@ -19,8 +19,8 @@ pub(super) struct Opened<'c> {
     /// The epoch under which it came.
     pub(super) epoch: Arc<KeyEpoch>,
     pub(super) body: &'c [u8],
-    /// Where it came from, which is where its answer goes. It need not be where the peer is: somebody who saw the packet
-    /// may have sent it on, and have been quicker.
+    /// Where it came from. It need not be where the peer is: somebody who saw the packet may have sent it on, and have been
+    /// quicker.
     pub(super) from: Address,
 }
 
@@ -37,6 +37,7 @@ pub(super) fn read(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -> Re
     let packet_type = packet.nonce.packet_type().ok_or(Fault::Malformed)?;
     let mut taken = cell.take(task.inner)?;
     let shared = taken.phase().established().ok_or(Fault::Stale)?.shared.clone();
+    shared.seen(packet.from);
     let ring = shared.ring().ok_or(Fault::Stale)?;
     let epoch = ring.by_local_kid(packet.kid).ok_or(Fault::Stale)?.clone();
 

@@ -90,6 +90,30 @@ impl Handshake {
         }
     }
 
+    /// The session that the work is for, open or being opened; `None` for a peer that has none yet: its hello, its X3, and
+    /// the decision about it.
+    ///
+    /// ```
+    /// use zssp_proto::{Fault, Handshake, SessionId};
+    ///
+    /// /// Which attempt or session does not get on, as the cryptographic library of this side fails. No packet of anybody
+    /// /// brings that about.
+    /// fn held_up(session: Option<SessionId>, result: Result<(), Fault>) -> Option<SessionId> {
+    ///     session.filter(|_| result == Err(Fault::Provider))
+    /// }
+    /// # fn example(handshake: Handshake) -> Option<SessionId> { handshake.session() }
+    /// ```
+    pub fn session(&self) -> Option<SessionId> {
+        match &self.work {
+            Work::Challenge { cell, .. }
+            | Work::Control { cell, .. }
+            | Work::Rekey { cell }
+            | Work::Response { cell, .. }
+            | Work::Timer { cell } => Some(cell.id),
+            Work::Completion { .. } | Work::Decide { .. } | Work::Hello { .. } => None,
+        }
+    }
+
     /// Does the work and puts what comes of it into `outbox`. `store` is called with nothing locked and may block.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> 
         //= ZSSP-ST-07  and after 10 s in A3
         _ => return hello(task, cell, taken),
     }
-    taken.resent(task.now)
+    taken.adjust(|phase| _ = phase.resend(task.now))
 }
 
 /// Sends a new X1 and enters A1.
@@ -222,7 +222,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     inner.forget_if_closed(cell, packet.kid);
     if downgraded {
         //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
-        task.outbox.events.push(Event::Downgraded { id: cell.id, peer: cell.peer });
+        task.outbox.events.push(Event::Downgraded { peer: cell.peer });
     }
     // The next copies go where X1 went.
     //= ZSSP-ST-33  the first copy of X3; the next go where X1 went

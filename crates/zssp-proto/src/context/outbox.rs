@@ -92,10 +92,9 @@ pub enum Event {
     /// A peer has proven its static key and wants a session. Answer when you like; dropping it ignores the peer.
     Authorize(Authorize),
     /// The two sides did not start from the ratchet state this side expected: the peer has lost its ratchet, or
-    /// somebody who has stolen its static key pretends so. The session goes on from the zero state.
+    /// somebody who has stolen its static key pretends so. Their ratchet begins anew, from the zero state. It has when this
+    /// is told, even if the handshake was over by then, and no session comes of it: the next one is no downgrade.
     Downgraded {
-        /// The session.
-        id: SessionId,
         /// The peer's static key.
         peer: PublicKey,
     },

@@ -14,7 +14,7 @@ use crate::wire::{KeyId, PacketType, RekeyBody};
 use crate::zke::keys::HandshakeKeys;
 use crate::zke::kk::{self, Peers};
 use crate::zke::state::{
-    CONFIRM, Cell, Confirming, Established, Phase, RekeyAnswered, RekeyStarted, Taken, Timers,
+    Asked, CONFIRM, Cell, Confirming, Established, Phase, RekeyAnswered, RekeyStarted, Taken, Timers,
 };
 use crate::zke::xk::XkError;
 
@@ -31,8 +31,7 @@ pub(super) fn start(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Resul
     let (kk, packet) = made.inspect_err(|_| inner.routes.remove(kid))?;
     let timers = Timers::start(task.now, CONFIRM);
     inner.peers.lock().rekeying(established.pair.first.fingerprint(), cell.id);
-    let (packet_body, copies, is_superseded) = (packet.clone(), 1, false);
-    let next = RekeyStarted { established, kk, kid, packet: packet_body, copies, is_superseded, timers };
+    let next = RekeyStarted { established, kk, kid, packet: packet.clone(), is_superseded: false, timers };
     shared.rekeying();
     taken.commit(Phase::RekeyStarted(Box::new(next)))?;
     let start = Outgoing { to: shared.address(), packet_type: PacketType::RekeyStart, body: &packet };
@@ -76,7 +75,9 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
 
     let established = Established { shared: shared.clone(), pair: Arc::new(new) };
     let timers = Timers::start(task.now, CONFIRM);
-    let next = RekeyAnswered { established, packet: packet.clone(), asked_from: from, timers };
+    let mut asked = Asked::new(from);
+    let to = asked.answer(&shared, 0);
+    let next = RekeyAnswered { established, packet: packet.clone(), asked, timers };
     let next_epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     // Readable before K2 goes out, in use only when C1 has come.
     publish(task, cell, &shared, next_epoch, KeyRing::with_next)?;
@@ -86,8 +87,7 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
         inner.peers.lock().rekeyed(pair.first.fingerprint());
     }
     inner.free(own_kid);
-    //= ZSSP-ST-33  K2 goes to where K1 came from
-    let answer = Outgoing { to: from, packet_type: PacketType::RekeyFinish, body: &packet };
+    let answer = Outgoing { to, packet_type: PacketType::RekeyFinish, body: &packet };
     control::send(task, &shared, &epoch, answer)
 }
 
@@ -119,9 +119,11 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     let timers = Timers::start(task.now, CONFIRM);
     let epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     publish(task, cell, &shared, epoch.clone(), KeyRing::switched_to)?;
-    taken.commit(Phase::Confirming(Box::new(Confirming { established, asked_from: Some(from), timers })))?;
+    let mut asked = Asked::new(from);
+    let to = asked.answer(&shared, 0);
+    taken.commit(Phase::Confirming(Box::new(Confirming { established, asked, timers })))?;
     inner.peers.lock().rekeyed(pair.first.fingerprint());
-    confirm::send_confirmation(task, &shared, &epoch.epoch, Some(from))
+    confirm::send_confirmation(task, &shared, &epoch.epoch, to)
 }
 
 /// A K1 or a K2 that the peer has sealed, and whose inside is wrong: the two do not have the same ratchet. S2 finds out for
@@ -139,23 +141,15 @@ fn fail(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Result<(), Fault>
 
 /// R1's and R2's deadline: the packet again, under a new outer layer.
 pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
-    let (shared, packet_type, packet, to) = match taken.phase() {
-        Phase::RekeyAnswered(state) => {
-            let shared = state.established.shared.clone();
-            //= ZSSP-ST-33  each copy
-            (shared, PacketType::RekeyFinish, state.packet.clone(), state.asked_from)
-        }
-        Phase::RekeyStarted(state) => {
-            let shared = state.established.shared.clone();
-            //= ZSSP-ST-35  whoever sent on the last rekeying, and made this side take him for the peer, may be gone
-            let to = if state.copies % 2 == 0 { shared.address() } else { shared.address_before() };
-            (shared, PacketType::RekeyStart, state.packet.clone(), to)
-        }
+    let (established, packet_type, packet) = match taken.phase() {
+        Phase::RekeyAnswered(state) => (&state.established, PacketType::RekeyFinish, state.packet.clone()),
+        Phase::RekeyStarted(state) => (&state.established, PacketType::RekeyStart, state.packet.clone()),
         _ => return Err(Fault::Stale),
     };
+    let shared = established.shared.clone();
     // The keys of this state: when it is back in its place, another task may go on to the next.
     let ring = shared.ring().ok_or(Fault::Stale)?;
-    taken.resent(task.now)?;
+    let to = taken.adjust(|phase| phase.resend(task.now))?.ok_or(Fault::Stale)?;
     control::send(task, &shared, ring.current(), Outgoing { to, packet_type, body: &packet })
 }
 

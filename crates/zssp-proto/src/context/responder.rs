@@ -18,7 +18,7 @@ use crate::ratchet::{Fingerprint, PeerName, RatchetPair, RatchetState, Swap};
 use crate::session::{NewSession, Sealing, Session, Shared, Used};
 use crate::wire::{Completion, Hello, PacketNonce, PacketType, Response};
 use crate::zke::keys::Role;
-use crate::zke::state::{CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
+use crate::zke::state::{Asked, CONFIRM, Cell, Confirming, Established, HeaderKeys, Phase, Timers};
 use crate::zke::{self, xk};
 
 /// Reads X1 and answers with X2.
@@ -109,7 +109,7 @@ pub(super) fn completion(task: &mut Task<'_>, pending: Arc<Pending>, packet: &Pa
             if pending.is_over(task.now) {
                 return Err(Fault::Stale);
             }
-            let request = Request { pending, state, completion };
+            let request = Request { pending, state, completion, from: packet.from };
             task.outbox.events.push(Event::Authorize(Authorize::new(task.inner.clone(), request)));
             Ok(())
         }
@@ -281,6 +281,10 @@ fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Pol
             return Err(fault);
         }
     }
+    if downgraded {
+        // Whatever becomes of the handshake: the next one will not show it.
+        task.outbox.events.push(Event::Downgraded { peer: request.completion.initiator });
+    }
     establish(task, request, (name, new), downgraded)
 }
 
@@ -293,7 +297,7 @@ fn establish(
     downgraded: bool,
 ) -> Result<(), Fault> {
     let inner = task.inner;
-    let Request { pending, state, completion } = request;
+    let Request { pending, state, completion, from } = request;
     // From here on the key id belongs to the session. A handshake that was forgotten meanwhile, because the
     // application took too long, is over: Alice will open again, with the ratchet state she stored at X2.
     if !inner.take_over(&pending) {
@@ -308,16 +312,17 @@ fn establish(
     let context = Arc::downgrade(inner);
     let pair = Arc::new(pair);
     let timers = Timers::start(task.now, CONFIRM);
-    let mut shared = None;
+    let (mut made, mut asked) = (None, Asked::new(from));
     let replaceable = inner.peers.lock().replaceable(&name);
     let cell = inner.add_session(replaceable, |id| {
         let new = NewSession { id, peer, role, suite, downgraded, address, header, context };
         let established = Established { shared: Arc::new(Shared::new(new, sealing)), pair };
-        shared = Some(established.shared.clone());
-        let phase = Phase::Confirming(Box::new(Confirming { established, asked_from: None, timers }));
+        let to = asked.answer(&established.shared, 0);
+        made = Some((established.shared.clone(), to));
+        let phase = Phase::Confirming(Box::new(Confirming { established, asked, timers }));
         Cell::new(id, peer, name, phase)
     });
-    let (Some(cell), Some(shared)) = (cell, shared) else {
+    let (Some(cell), Some((shared, to))) = (cell, made) else {
         inner.routes.remove(pending.kid);
         return Err(Fault::TooManySessions);
     };
@@ -326,8 +331,5 @@ fn establish(
     inner.opened(&cell, (Session(shared.clone()), Side::There), task.outbox)?;
     inner.routes.set(pending.kid, Route::Session(Inbound::new(&shared, &epoch, &cell)));
     inner.forget_if_closed(&cell, pending.kid);
-    if downgraded {
-        task.outbox.events.push(Event::Downgraded { id: cell.id, peer });
-    }
-    confirm::send_confirmation(task, &shared, &epoch, None)
+    confirm::send_confirmation(task, &shared, &epoch, to)
 }

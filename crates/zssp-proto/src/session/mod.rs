@@ -92,11 +92,14 @@ impl Session {
         self.0.suite
     }
 
-    /// Whether the session, in whatever its opening took, had to begin without the ratchet state this side expected: the
-    /// peer has lost its ratchet, or somebody who has stolen its static key pretends so (PROTOCOL 5.5). An
-    /// [`Event::Downgraded`](crate::Event::Downgraded) has said so when it happened. The initiator's session says it of all
-    /// attempts that its opening took, the responder's only of the one that it came of: whoever comes again takes the place
-    /// of a session that said it, and has the ratchet that it began.
+    /// Whether the session had to begin without the ratchet state this side expected: the peer has lost its ratchet, or
+    /// somebody who has stolen its static key pretends so (PROTOCOL 5.5). An
+    /// [`Event::Downgraded`](crate::Event::Downgraded) has said so when it happened.
+    ///
+    /// The initiator's session says it of all handshakes that its opening took. To the responder each of them is a session
+    /// of its own, which takes the place of the one before and begins from its ratchet: only the first says it, and that
+    /// may be over before anything came in it. In the same way a thief who was let in once has a ratchet from then on.
+    /// Find out about the peer when it is said, or have the [policy](crate::Policy) refuse.
     pub fn is_downgraded(&self) -> bool {
         self.0.downgraded
     }
@@ -109,7 +112,8 @@ impl Session {
     /// Where the peer is, as far as this side knows, and where it sends what it begins by itself (PROTOCOL 5.3): the address
     /// that the first hello went to or came from, that of the last round trip of a rekeying, or what
     /// [`set_address`](Self::set_address) said. A packet alone does not change it, for anybody may have sent it on. Somebody
-    /// who sends on both packets of a round trip does; the next rekeying then finds the peer where it was before.
+    /// who keeps the peer's packets back and sends them on himself does; the next rekeying then finds the peer where it was
+    /// before, or where the session opened.
     pub fn address(&self) -> Address {
         self.0.address()
     }
@@ -159,17 +163,27 @@ pub(crate) struct Shared {
     window: ReplayWindow,
 }
 
-/// Where the peer is, as far as this side knows, and where it was before.
+/// Where the peer is, as far as this side knows, and where else it may be.
 struct Whereabouts {
     now: Address,
     /// Few sessions ever move, and each would have to keep room for it.
-    before: Option<Box<Address>>,
+    others: Option<Box<Others>>,
+}
+
+struct Others {
+    /// Of a peer that has moved, where it was just before: it is there if somebody has sent on one rekeying since. Of one
+    /// that has not, where a packet came from: it is there if somebody has sent on the whole handshake.
+    second: Address,
+    /// Where the session opened. A peer that has not moved is there, however many rekeyings somebody has sent on.
+    first: Address,
 }
 
 impl Whereabouts {
     fn move_to(&mut self, address: Address) {
         if self.now != address {
-            self.before = Some(Box::new(core::mem::replace(&mut self.now, address)));
+            let second = core::mem::replace(&mut self.now, address);
+            let first = self.others.as_ref().map_or(second, |others| others.first);
+            self.others = Some(Box::new(Others { second, first }));
         }
     }
 }
@@ -195,7 +209,7 @@ impl Shared {
             role: new.role,
             suite: new.suite,
             downgraded: new.downgraded,
-            whereabouts: RankedMutex::new(Whereabouts { now: new.address, before: None }),
+            whereabouts: RankedMutex::new(Whereabouts { now: new.address, others: None }),
             rekey_wanted: AtomicBool::new(false),
             ingress: Ingress::new(new.header),
             keys: ArcSwapOption::from_pointee(KeyRing::new(epoch)),
@@ -210,20 +224,39 @@ impl Shared {
         self.whereabouts.lock().now
     }
 
-    /// Where the peer was before it was where it is now; the same, if it never was anywhere else.
-    pub(crate) fn address_before(&self) -> Address {
+    /// Where a copy of K1 goes, when so many went out before.
+    //= ZSSP-ST-35  whoever sent on a rekeying, and made this side take him for the peer, may be gone
+    pub(crate) fn asking(&self, copies: u32) -> Address {
         let whereabouts = self.whereabouts.lock();
-        whereabouts.before.as_deref().copied().unwrap_or(whereabouts.now)
+        match (&whereabouts.others, copies % 4) {
+            (Some(others), 1) => others.second,
+            (Some(others), 3) => others.first,
+            _ => whereabouts.now,
+        }
     }
 
-    /// The peer has answered what was sent to `asked_from`. If the answer came from there, that is where it is.
-    //= ZSSP-ST-34  a round trip says where the peer is
-    pub(crate) fn answered_from(&self, from: Address, asked_from: Option<Address>) {
-        if asked_from == Some(from) {
-            let mut whereabouts = self.whereabouts.lock();
-            let address = whereabouts.now.follow(from);
-            whereabouts.move_to(address);
+    /// A packet has come from the peer, by way of `from`.
+    //= ZSSP-ST-35  as long as it has had but one address
+    pub(crate) fn seen(&self, from: Address) {
+        let mut whereabouts = self.whereabouts.lock();
+        let first = whereabouts.now;
+        if whereabouts.others.is_none() && first.follow(from) != first {
+            whereabouts.others = Some(Box::new(Others { second: from, first }));
         }
+    }
+
+    /// The session's address, if what came from `from` came from elsewhere.
+    pub(crate) fn unless_here(&self, from: Address) -> Option<Address> {
+        let now = self.address();
+        (now.follow(from) != now).then_some(now)
+    }
+
+    /// The peer has answered what was sent to `from`, and from there.
+    //= ZSSP-ST-34  a round trip says where the peer is
+    pub(crate) fn answered_from(&self, from: Address) {
+        let mut whereabouts = self.whereabouts.lock();
+        let address = whereabouts.now.follow(from);
+        whereabouts.move_to(address);
     }
 
     /// Drops the keys; everything sealed or opened afterwards is refused. Returns their key ids.

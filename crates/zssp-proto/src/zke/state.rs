@@ -17,7 +17,7 @@ use crate::session::{SessionId, Shared};
 use crate::sync::{RankedMutex, rank};
 use crate::wire::{KeyId, PacketType};
 
-/// Between two copies of X1, X3 or C1.
+/// Between two copies of a packet.
 pub(crate) const RESEND: Duration = Duration::from_secs(1);
 /// How long Alice stays in A1 and in A3 with one X1, and Bob in B2.
 pub(crate) const ATTEMPT: Duration = Duration::from_secs(10);
@@ -55,11 +55,13 @@ pub(crate) enum Phase {
 pub(crate) struct Timers {
     pub(crate) resend: Instant,
     pub(crate) expire: Instant,
+    /// How many copies of the packet went out.
+    copies: u32,
 }
 
 impl Timers {
     pub(crate) fn start(now: Instant, lifetime: Duration) -> Self {
-        Self { resend: now + RESEND, expire: now + lifetime }
+        Self { resend: now + RESEND, expire: now + lifetime, copies: 1 }
     }
 
     fn next(&self) -> Instant {
@@ -106,12 +108,53 @@ pub(crate) struct AwaitConfirm {
     pub(crate) timers: Timers,
 }
 
-#[derive(Clone)]
 pub(crate) struct Confirming {
     pub(crate) established: Established,
-    /// Where the last copy of the K2 came from that C1 answers; `None` after X3: the session's address is as new.
-    pub(crate) asked_from: Option<Address>,
+    /// What C1 answers: X3, or K2.
+    pub(crate) asked: Asked,
     pub(crate) timers: Timers,
+}
+
+/// A packet that is answered, and came from somewhere.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    /// Where its last copy came from. Somebody else may have sent that one on, and been quicker.
+    from: Address,
+    /// Whether a copy of the answer went there.
+    is_answered: bool,
+}
+
+impl Asked {
+    pub(crate) const fn new(from: Address) -> Self {
+        Self { from, is_answered: false }
+    }
+
+    /// Another copy has come.
+    fn again(&mut self, from: Address) {
+        if self.from != from {
+            *self = Self::new(from);
+        }
+    }
+
+    /// Where a copy of the answer goes, when so many went out before: by turns to the session's address and to where the
+    /// question came from. The address has the first: whoever is only quicker than the peer then gets no answer.
+    //= ZSSP-ST-33  by turns
+    pub(crate) fn answer(&mut self, shared: &Shared, copies: u32) -> Address {
+        match shared.unless_here(self.from) {
+            Some(address) if copies.is_multiple_of(2) => address,
+            _ => {
+                self.is_answered = true;
+                self.from
+            }
+        }
+    }
+
+    /// The answer was answered. If that came from where it went, the peer is there.
+    pub(crate) fn answered(self, shared: &Shared, from: Address) {
+        if self.is_answered && self.from == from {
+            shared.answered_from(from);
+        }
+    }
 }
 
 pub(crate) struct Steady {
@@ -141,8 +184,6 @@ pub(crate) struct RekeyStarted {
     pub(crate) kid: KeyId,
     /// The inner K1; each copy gets a new outer layer.
     pub(crate) packet: Vec<u8>,
-    /// How many copies of it went out.
-    pub(crate) copies: u32,
     /// Whether a hello was answered with the ratchet state that this began from: the peer may have done without the one
     /// of its K2 since, which must not be read any more.
     pub(crate) is_superseded: bool,
@@ -153,8 +194,8 @@ pub(crate) struct RekeyAnswered {
     pub(crate) established: Established,
     /// The inner K2; each copy gets a new outer layer.
     pub(crate) packet: Vec<u8>,
-    /// Where the last copy of K1 came from.
-    pub(crate) asked_from: Address,
+    /// K1.
+    pub(crate) asked: Asked,
     pub(crate) timers: Timers,
 }
 
@@ -220,6 +261,20 @@ impl Phase {
             Self::RekeyAnswered(state) => Some(&mut state.timers),
             Self::RekeyStarted(state) => Some(&mut state.timers),
             Self::Busy(_) | Self::Closed | Self::Opening(_) | Self::Steady(_) => None,
+        }
+    }
+
+    /// Another copy of the state's packet goes out, the next in a second. Says where to, if the packet does not.
+    pub(crate) fn resend(&mut self, now: Instant) -> Option<Address> {
+        let timers = self.timers_mut()?;
+        timers.resend = now + RESEND;
+        let copies = timers.copies;
+        timers.copies = timers.copies.wrapping_add(1);
+        match self {
+            Self::Confirming(state) => Some(state.asked.answer(&state.established.shared, copies)),
+            Self::RekeyAnswered(state) => Some(state.asked.answer(&state.established.shared, copies)),
+            Self::RekeyStarted(state) => Some(state.established.shared.asking(copies)),
+            _ => None,
         }
     }
 
@@ -339,13 +394,12 @@ impl Taken<'_> {
         self.phase.as_ref().unwrap_or(&Phase::Busy(None))
     }
 
-    /// Another copy of what this state answers has come: somebody else may have sent the one before from elsewhere, so the
-    /// next answer goes to where this one came from.
+    /// Another copy of what this state answers has come.
     //= ZSSP-ST-33  to where the last copy came from
     pub(crate) fn asked_again(&mut self, packet_type: PacketType, from: Address) {
         match (&mut self.phase, packet_type) {
-            (Some(Phase::Confirming(state)), PacketType::RekeyFinish) => state.asked_from = Some(from),
-            (Some(Phase::RekeyAnswered(state)), PacketType::RekeyStart) => state.asked_from = from,
+            (Some(Phase::Confirming(state)), PacketType::RekeyFinish) => state.asked.again(from),
+            (Some(Phase::RekeyAnswered(state)), PacketType::RekeyStart) => state.asked.again(from),
             _ => {}
         }
     }
@@ -367,26 +421,17 @@ impl Taken<'_> {
         }
     }
 
-    /// Puts the state back after its packet was sent again.
-    pub(crate) fn resent(self, now: Instant) -> Result<(), Fault> {
-        self.adjust(|phase| {
-            if let Phase::RekeyStarted(state) = phase {
-                state.copies = state.copies.saturating_add(1);
-            }
-            if let Some(timers) = phase.timers_mut() {
-                timers.resend = now + RESEND;
-            }
-        })
-    }
-
     /// Changes the state a little and puts it back, with its deadline.
-    pub(crate) fn adjust(mut self, change: impl FnOnce(&mut Phase)) -> Result<(), Fault> {
+    pub(crate) fn adjust<T>(mut self, change: impl FnOnce(&mut Phase) -> T) -> Result<T, Fault> {
         let mut phase = self.phase.take().unwrap_or(Phase::Busy(None));
-        change(&mut phase);
-        self.put(phase).map_err(|phase| {
-            self.context.release(&phase);
-            Fault::Stale
-        })
+        let result = change(&mut phase);
+        match self.put(phase) {
+            Ok(()) => Ok(result),
+            Err(phase) => {
+                self.context.release(&phase);
+                Err(Fault::Stale)
+            }
+        }
     }
 
     /// The state and its deadline change under one lock, so that the deadline is always that of the state.

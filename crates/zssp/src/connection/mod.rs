@@ -98,7 +98,9 @@ impl Connection {
     /// Whether the two had to begin without the ratchet that this side remembers, which the policy allowed: the peer's
     /// store was lost or restored from an older copy, or this side's was, or somebody pretends to be the peer who has
     /// stolen its secret key (PROTOCOL 5.5). It stays so for the whole connection, while the next one begins from what the
-    /// two have in common by now.
+    /// two have in common by now, also if it is the peer that comes again since it did not hear that it was accepted. So
+    /// find out about the peer when it is said, or have the policy refuse: a thief who was let in once is no longer told
+    /// apart.
     ///
     /// ```
     /// # use zssp::{ConnectError, Connection, Endpoint, PublicKey};

@@ -5,7 +5,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
-use zssp_proto::{Authorize, Incarnation, PublicKey, SessionId};
+use zssp_proto::{Authorize, Incarnation, SessionId};
 
 use crate::connection::Connection;
 use crate::error::ConnectError;
@@ -35,7 +35,6 @@ pub(crate) type Done = oneshot::Sender<Result<Connection, ConnectError>>;
 /// An attempt to connect.
 #[derive(Debug)]
 pub(crate) struct Attempt {
-    peer: PublicKey,
     pub(crate) done: Done,
     pub(crate) trouble: Trouble,
     /// Payloads that came before the event that the session is there, or in one that a new handshake took the place of.
@@ -60,20 +59,14 @@ impl Book {
         self.attempts.len()
     }
 
-    pub(crate) fn begin(&mut self, id: SessionId, (peer, done): (PublicKey, Done)) {
-        let attempt = Attempt {
-            peer,
-            done,
-            trouble: Trouble::default(),
-            early: Vec::new(),
-            room: EarlyRoom::default(),
-        };
-        self.attempts.insert(id, attempt);
+    pub(crate) fn begin(&mut self, id: SessionId, done: Done) {
+        let (trouble, room) = (Trouble::default(), EarlyRoom::default());
+        self.attempts.insert(id, Attempt { done, trouble, early: Vec::new(), room });
     }
 
-    /// Notes what keeps attempts to connect to that peer, under whatever names, from getting on.
-    pub(crate) fn trouble_with(&mut self, now: Instant, peer: PublicKey, error: &ConnectError) {
-        for attempt in self.attempts.values_mut().filter(|attempt| attempt.peer == peer) {
+    /// Notes what keeps the attempt from getting on, if the session is one: it ends with this error if its time runs out.
+    pub(crate) fn trouble_with(&mut self, now: Instant, id: SessionId, error: &ConnectError) {
+        if let Some(attempt) = self.attempts.get_mut(&id) {
             attempt.trouble = Trouble(Some((now, error.clone())));
         }
     }

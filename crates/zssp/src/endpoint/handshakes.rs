@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use tokio::task::JoinHandle;
-use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, PublicKey, Session, SessionId};
+use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, Session, SessionId};
 
 use super::Shared;
 use super::incoming::explain;
@@ -77,6 +77,7 @@ impl Shared {
 
     fn run(self: &Arc<Self>, handshake: Handshake) -> Outcome {
         let (mut outbox, is_asked_for) = (Outbox::default(), handshake.origin().is_some());
+        let session = handshake.session();
         let result = handshake.run(clock::now(), &*self.store, &mut outbox);
         match result {
             Ok(()) => {}
@@ -84,24 +85,25 @@ impl Shared {
             // What this side does by itself is no datagram, and what its store does no datagram's fault.
             Err(fault) => self.counters.faults.add(u64::from(is_asked_for && fault != Fault::Store)),
         }
-        let (mut accepted, mut trouble) = (None, None);
+        let library_failed = || explain(Fault::Provider);
+        let (mut accepted, mut trouble) = (None, (result == Err(Fault::Provider)).then(library_failed));
         for event in outbox.events.drain(..) {
             match event {
                 Event::Authorize(peer) => self.announce(peer),
                 Event::Ended { id, reason } => self.ended(id, reason),
                 Event::Established { session, .. } => accepted = self.established(session).or(accepted),
-                Event::Downgraded { peer, .. } => {
+                Event::Downgraded { peer } => {
                     self.counters.downgrades.add(1);
                     self.tell_operator(EndpointEvent::Downgraded { peer });
                 }
                 Event::DowngradeRefused { peer } => {
                     self.counters.downgrades_refused.add(1);
-                    trouble = Some(self.trouble_with(peer, ConnectError::DowngradeRefused));
+                    trouble = Some(ConnectError::DowngradeRefused);
                     self.tell_operator(EndpointEvent::DowngradeRefused { peer });
                 }
                 Event::StoreFailed { peer, error } => {
                     self.counters.store_failures.add(1);
-                    trouble = peer.map(|peer| self.trouble_with(peer, ConnectError::Store(error.clone())));
+                    trouble = Some(ConnectError::Store(error.clone()));
                     self.tell_operator(EndpointEvent::StoreFailed { peer, error });
                 }
                 // Whatever a later version adds is a fact nobody here waits for.
@@ -116,16 +118,11 @@ impl Shared {
                 self.counters.send_errors.add(u64::from(!sent));
             }
         }
-        match trouble {
-            Some(trouble) => Err(trouble),
-            None => result.map(|()| accepted).map_err(explain),
+        let Some(trouble) = trouble else { return result.map(|()| accepted).map_err(explain) };
+        if let Some(session) = session {
+            self.book.lock().trouble_with(clock::now(), session, &trouble);
         }
-    }
-
-    /// Has an attempt to connect to the peer, if there is one, end with this error if its time runs out.
-    fn trouble_with(&self, peer: PublicKey, error: ConnectError) -> ConnectError {
-        self.book.lock().trouble_with(clock::now(), peer, &error);
-        error
+        Err(trouble)
     }
 
     fn tell_operator(&self, event: EndpointEvent) {

@@ -222,14 +222,12 @@ impl Endpoint {
                 OpenError::TooManySessions => ConnectError::TooManySessions,
                 other => ConnectError::Local(other.to_string().into()),
             })?;
-            book.begin(opened.0, (peer_key, done));
+            book.begin(opened.0, done);
             opened
         };
         let attempt = GiveUp { shared, id };
-        if let Err(error @ ConnectError::Local(_)) = shared.submit(handshake).await {
-            // It is tried again. What cannot be done at all should not look like a peer's silence in the end.
-            shared.book.lock().trouble_with(clock::now(), peer_key, &error);
-        }
+        // Should it fail, it is tried again; what has failed last is what the attempt ends with.
+        drop(shared.submit(handshake).await);
         let outcome = outcome.await.unwrap_or(Err(ConnectError::EndpointClosed));
         drop(attempt);
         outcome

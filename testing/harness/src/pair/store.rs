@@ -14,6 +14,8 @@ pub struct FlakyStore {
     calls: AtomicU32,
     /// The numbers of the calls that fail.
     failing: Mutex<Vec<u32>>,
+    /// The number of the call from which on all fail.
+    failing_from: Mutex<Option<u32>>,
     /// The numbers of the calls that do what they are to, and say that they failed.
     doubtful: Mutex<Vec<u32>>,
     /// The number of the call whose answer nobody hears.
@@ -42,6 +44,7 @@ impl FlakyStore {
             store,
             calls: AtomicU32::new(0),
             failing: Mutex::default(),
+            failing_from: Mutex::default(),
             doubtful: Mutex::default(),
             last: Mutex::default(),
             killed: AtomicBool::new(false),
@@ -51,6 +54,11 @@ impl FlakyStore {
     /// Has the call that comes after `calls` others fail.
     pub fn fail_after(&self, calls: u32) {
         lock(&self.failing).push(self.calls() + calls);
+    }
+
+    /// Has all calls fail that come after `calls` others.
+    pub fn break_after(&self, calls: u32) {
+        *lock(&self.failing_from) = Some(self.calls() + calls);
     }
 
     /// Has the call that comes after `calls` others say that it failed, when it has done all of it.
@@ -71,6 +79,7 @@ impl FlakyStore {
     /// No call fails any more.
     pub fn heal(&self) {
         lock(&self.failing).clear();
+        *lock(&self.failing_from) = None;
         *lock(&self.last) = None;
     }
 
@@ -108,7 +117,9 @@ impl FlakyStore {
         operation: impl FnOnce(&dyn RatchetStore) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        if self.has_killed() || lock(&self.failing).contains(&call) {
+        let is_failing = lock(&self.failing).contains(&call)
+            || lock(&self.failing_from).is_some_and(|first| first <= call);
+        if self.has_killed() || is_failing {
             return Err(StoreError::new("the disk is full"));
         }
         let answer = operation(&*self.store);
