@@ -159,7 +159,7 @@ impl End {
                 }
                 Some(Answer::Reply { token, .. }) => {
                     self.answered += 1;
-                    if self.answered % 4 > 0 && self.exchange.kept_for_answers() > self.floor {
+                    if !self.answered.is_multiple_of(4) && self.exchange.kept_for_answers() > self.floor {
                         self.reply(token, THANKS);
                         self.thanks += 1;
                     } else {
