@@ -203,10 +203,10 @@
 //!
 //! For new packets leave these alone, and with two free numbers, claimed answers are delivered in any order; with one, only the
 //! packet that is next, which may be one that the application does not take. Nothing but replies to claimed answers takes kept
-//! numbers away, and all are kept again whenever there is room for a new packet. So of *K* numbers, *K* - 2 such replies can
-//! be made at any time; further ones, while there is no room, only if nothing waits. No rule could allow any number of
-//! them: each has a number of its own, and none lies *C* beyond the oldest packet without an answer. A peer that answers
-//! that one only after *C* more has waited for what cannot be sent.
+//! numbers away, and all are kept again whenever there is [room](SeqEx::room) for a new packet. So where *K* are kept, *K* - 2
+//! such replies can be made between one moment with room and the next; further ones only if nothing waits. No rule could
+//! allow any number of them: each has a number of its own, and none lies *C* beyond the oldest packet without an answer. A
+//! peer that answers that one only after *C* more has waited for what cannot be sent.
 //!
 //! An application that waits for the answer to a *new* packet must take in others meanwhile, in another thread or task: the
 //! peer may be doing the same, and then no window is large enough.
