@@ -98,6 +98,12 @@ impl<S, R> SeqEx<S, R> {
         self.spare()
     }
 
+    /// How many numbers of the window are [kept for answers](Self::keep_for_answers) at present: as many as were asked for
+    /// as long as there is [room](Self::room) for a new packet.
+    pub fn kept_for_answers(&self) -> u32 {
+        self.kept
+    }
+
     /// Whether [`poll_deliver`](Self::poll_deliver) has something.
     pub fn can_deliver(&self) -> bool {
         !self.acknowledged.is_empty() || self.incoming.choose(self.free_for_new(), Taker::Anyone).is_some()
@@ -274,14 +280,12 @@ impl<S, R> SeqEx<S, R> {
     }
 
     /// Keeps `count` numbers of the send window free, two less than its capacity at most, for what
-    /// [`poll_answer`](Self::poll_answer) delivers; 0 at first. For those who take in nothing new while replies of theirs
-    /// wait for something: the peer, which may be in the same position, still gets those that were made, and as it takes
-    /// them, the wait ends. That takes at least 2: the last number is only for the packet that is next, which may be one
-    /// that is not taken in.
+    /// [`poll_answer`](Self::poll_answer) delivers; 0 at first. It is for applications that take in nothing new while replies
+    /// of theirs wait to be answered, and takes at least 2; what for, and when that suffices, is said under "Applications
+    /// that wait" in the crate's documentation.
     ///
-    /// Numbers in use are kept as they become free. A reply to what `poll_answer` delivered uses up one of those kept, until
-    /// there is room for another: so if many of these packets are replied to before an older one of this end is answered,
-    /// too few may be left for such a wait to end. Where nothing has to wait for answers, there is no deadlock in any case.
+    /// Numbers in use are kept as they become free. A reply to what `poll_answer` delivered uses up one of those
+    /// [kept](Self::kept_for_answers), until there is room for another.
     pub fn keep_for_answers(&mut self, count: u32) {
         self.wanted = count.min(self.capacity - 2);
         self.kept = self.wanted.min(self.kept + self.spare());
@@ -303,11 +307,13 @@ impl<S, R> SeqEx<S, R> {
         if !self.incoming.answer(token.seq, Some(seq)) {
             return Err(NotOpen { data });
         }
+        self.push(now, Message { seq, reply_to: Some(token.seq), order, data });
         if token.taker == Taker::Claimant {
             // It takes the place of what was reserved there.
             self.kept = self.kept.saturating_sub(1);
+            self.keep_again();
         }
-        Ok(self.push(now, Message { seq, reply_to: Some(token.seq), order, data }))
+        Ok(seq)
     }
 
     /// Answers a delivered packet without data. Without effect after [`abandon`](Self::abandon) or
@@ -492,7 +498,7 @@ impl<S, R> SeqEx<S, R> {
         self.free_for_new().saturating_sub(1)
     }
 
-    /// Makes up for numbers that should be kept and are in use, after some have become free.
+    /// Makes up for numbers that should be kept and are in use, as far as others are free: before new packets get those.
     #[inline]
     fn keep_again(&mut self) {
         if self.kept < self.wanted {

@@ -191,6 +191,30 @@
 //! never raises it to *C*, and so it reaches *C* only by the delivery of a packet that is next. The argument is the same with
 //! it, whether the other end keeps as many or not.
 //!
+//! # Applications that wait
+//!
+//! All this supposes that answers are made whatever else happens. An application may instead wait: for the peer to answer
+//! a reply, before it answers or takes in anything else. Two ends that do so, with full windows, could each have what the
+//! other waits for, and no number to deliver it with. That is what [kept](SeqEx::keep_for_answers) numbers are for: where
+//! both ends claim all answers and go on taking those alone, every wait for the answer to an unordered reply ends, and the
+//! argument above applies again,
+//!
+//! - **if an end that is in such a wait, or whose peer is, always has two numbers [kept](SeqEx::kept_for_answers).**
+//!
+//! For new packets leave these alone, and with two free numbers, claimed answers are delivered in any order; with one, only the
+//! packet that is next, which may be one that the application does not take. Nothing but replies to claimed answers takes kept
+//! numbers away, and all are kept again whenever there is [room](SeqEx::room) for a new packet. So where *K* are kept, *K* - 2
+//! such replies can be made between one moment with room and the next; further ones only if nothing waits. No rule could
+//! allow any number of them: each has a number of its own, and none lies *C* beyond the oldest packet without an answer. A
+//! peer that answers that one only after *C* more has waited for what cannot be sent.
+//!
+//! An application that waits for the answer to a *new* packet must take in others meanwhile, in another thread or task: the
+//! peer may be doing the same, and then no window is large enough.
+//!
+//! The shared handles claim the answers to requests, and [keep](SeqEx::keep_for_answers) an eighth of the window for
+//! them, two numbers at least; with a capacity of 2 there are none to keep. So a thread or a task may answer what it
+//! received by a request, and wait for that before it receives the next.
+//!
 //! # Costs
 //!
 //! Both windows are allocated when the exchange is made: *C* slots each. The queues beside them are

@@ -8,7 +8,7 @@ use seqex::{
     Ack, AckKind, Capacity, Config, Delivery, DropReason, Message, Order, Packet, Received, Refusal, SeqEx,
     SeqNo, Timestamp, Token,
 };
-use support::{Answer, Drain, Letter, Pair};
+use support::{Answer, Drain, Letter, Pair, Telling};
 
 const NOW: Timestamp = Duration::from_secs(1);
 
@@ -39,7 +39,7 @@ fn answers_go_both_ways_and_bring_back_what_was_sent() {
     assert!(pair.deliver(0));
     assert_eq!(pair.ends[0].answered.get(&question), Some(&Some(1)));
     pair.answer(0, 0, Answer::Acknowledge);
-    pair.heal(0);
+    pair.heal(0, Telling::Promptly);
     assert_eq!(pair.ends[1].answered.get(&1), Some(&None));
 }
 
@@ -62,7 +62,7 @@ fn a_lost_token_can_be_made_good() {
         pair.deliver_all(1);
     }
     assert_eq!(pair.ends[0].exchange.room(), 3);
-    pair.heal(0);
+    pair.heal(0, Telling::Promptly);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn refusals_say_who_is_to_blame() {
     assert_eq!(pair.send(1, Order::Unordered), Err(Refusal::LocalUnanswered));
     pair.answer(1, 0, Answer::Acknowledge);
     assert!(pair.send(1, Order::Unordered).is_ok());
-    pair.heal(0);
+    pair.heal(0, Telling::Promptly);
 }
 
 #[test]

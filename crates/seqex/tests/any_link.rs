@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use seqex::{Adaptive, Capacity, Config, Feedback, Order, Resend, SeqNo};
-use support::{Answer, Drain, Pair};
+use support::{Answer, Drain, Pair, Telling};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -109,13 +109,18 @@ fn busy_script() -> impl Strategy<Value = Vec<Step>> {
 #[derive(Clone, Copy, Debug)]
 struct Ending {
     /// Whether the link delivers again before, and everything is answered.
-    heals: bool,
+    heals: Option<Telling>,
     /// The end that is closed first.
     first: usize,
 }
 
 fn ending() -> impl Strategy<Value = Ending> {
-    (proptest::bool::weighted(0.8), 0..2_usize).prop_map(|(heals, first)| Ending { heals, first })
+    let heals = prop_oneof![
+        1 => Just(None),
+        1 => Just(Some(Telling::Never)),
+        3 => Just(Some(Telling::Promptly)),
+    ];
+    (heals, 0..2_usize).prop_map(|(heals, first)| Ending { heals, first })
 }
 
 fn config() -> impl Strategy<Value = Config> {
@@ -203,8 +208,8 @@ fn run(config: Config, script: Vec<Step>, Ending { heals, first }: Ending, repli
     for step in script {
         take(&mut pair, step);
     }
-    if heals {
-        pair.heal(replies);
+    if let Some(telling) = heals {
+        pair.heal(replies, telling);
     }
     pair.close(first);
     pair.transmit(1 - first, usize::MAX, Drain::All);
@@ -261,7 +266,7 @@ fn questions_do_not_keep_what_is_lost_from_being_sent_again() {
         take(&mut pair, step);
     }
     let healed = pair.now;
-    pair.heal(0);
+    pair.heal(0, Telling::Promptly);
     let took = pair.now - healed;
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
@@ -337,7 +342,7 @@ fn two_wide_windows_of_held_packets_are_emptied_soon() {
         take(&mut pair, step);
     }
     let healed = pair.now;
-    pair.heal(145);
+    pair.heal(145, Telling::Promptly);
     let took = pair.now - healed;
     assert!(took < Duration::from_secs(20), "{took:?}");
 }

@@ -75,6 +75,9 @@ impl<S, R> Guard<S, R> {
 
     /// Answers the packet with `data`, at once, and gives a request for the answer to that: the next step of a
     /// conversation. When the exchange was closed meanwhile, the request says so and gives the data back.
+    ///
+    /// Whoever receives may wait for it before it receives more, though the peer does the same and both windows are full;
+    /// of steps in answer to answers, this allows [so many](Exchange::keep_for_answers).
     pub fn request(mut self, order: Order, data: S) -> Request<S, R> {
         Request::replying(self.exchange.clone(), self.token.take(), order, data)
     }

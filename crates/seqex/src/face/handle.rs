@@ -121,6 +121,17 @@ impl<S, R> Exchange<S, R> {
         Request::unsent(self.clone(), order, data)
     }
 
+    /// Keeps `count` numbers of the window free for the answers to requests, where there is no room for more: two less than
+    /// its capacity at most, at first an eighth of it, and two at least.
+    ///
+    /// Two are enough for those who answer what they received by a [request](Guard::request) and receive the next when
+    /// that is answered. Where answers to requests are answered by data in turn, each of these takes up one more, until there
+    /// is room for a new packet again: so keep two more than are made in that time, or have other threads or tasks
+    /// receive meanwhile.
+    pub fn keep_for_answers(&self, count: u32) {
+        self.shared.with(|state| state.core.keep_for_answers(count));
+    }
+
     /// Ends the exchange for good: every wait at this end ends with an error, every later operation is refused.
     /// Returns what was not acknowledged, not drained or not delivered. The peer is not told; that is the link's
     /// business.

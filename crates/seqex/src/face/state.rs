@@ -25,6 +25,10 @@ use crate::{
     },
 };
 
+/// One in so many numbers of the window is left to the answers to requests, and two at least. Then whoever receives may ask
+/// about what it received, and receive the next when that is answered.
+const KEPT: u32 = 8;
+
 /// What is sent, with the request it belongs to.
 #[derive(Debug)]
 pub(crate) struct Letter<S> {
@@ -95,8 +99,10 @@ struct Aftermath<S, R> {
 
 impl<S, R> Shared<S, R> {
     pub(crate) fn new(channel: ChannelId, config: Config, clock: Clock, bell: Arc<Bell>) -> Self {
+        let mut core = SeqEx::new(config);
+        core.keep_for_answers((config.capacity.packets() / KEPT).max(2));
         let state = State {
-            core: SeqEx::new(config),
+            core,
             requests: Requests::default(),
             senders: Waiters::default(),
             receivers: Waiters::default(),

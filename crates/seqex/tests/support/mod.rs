@@ -41,6 +41,14 @@ pub(crate) enum Drain {
     FreshFirst,
 }
 
+/// Whether the peer is told what is held, where answers take their time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// It finds out by its time-outs what has arrived.
+    Never,
+    Promptly,
+}
+
 /// What the model knows of one letter.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
@@ -339,7 +347,7 @@ impl Pair {
 
     /// The link loses nothing any more, applications answer everything, the first `replies` packets
     /// by a reply. Everything must come to an end, with each letter delivered and answered.
-    pub(crate) fn heal(&mut self, mut replies: usize) {
+    pub(crate) fn heal(&mut self, mut replies: usize, telling: Telling) {
         for _round in 0..20_000 {
             let mut moved = 0;
             for end in [0, 1] {
@@ -360,10 +368,11 @@ impl Pair {
             if moved > 0 {
                 continue;
             }
-            // What the peer heard nothing of it would have to find out by one time-out for each packet.
-            for end in [0, 1] {
-                self.tell_held(end);
-                moved += self.transmit(end, usize::MAX, Drain::All) + self.arrive_all(1 - end);
+            if telling == Telling::Promptly {
+                for end in [0, 1] {
+                    self.tell_held(end);
+                    moved += self.transmit(end, usize::MAX, Drain::All) + self.arrive_all(1 - end);
+                }
             }
             if moved > 0 {
                 continue;

@@ -43,9 +43,11 @@ use crate::wait::until;
 /// [`Message::reply`] never waits. Where a reply finds no room, `receive` gives out nothing on the channel but replies of
 /// the peer until it has some. So a peer that takes no replies costs no more memory than the buffer and the replies to
 /// the messages that the application had already; and two sides that both reply in the task that receives get on, however
-/// much they send, as long as both receive. Replies to replies are the exception: each takes up a place of the window, and
-/// of those, some are otherwise left to the peer's replies. Where both sides fill their windows with messages and answer
-/// replies by large replies, they may come to wait for each other.
+/// much they send, as long as both receive. Replies to replies are the exception: each takes up a place in the window, and an
+/// eighth of those is left to the peer's replies, of which it needs two. So a side whose window is full, and whose peer's
+/// replies wait for room, can make two less than an eighth of [`MAX_MESSAGES`](Self::MAX_MESSAGES) such replies before the
+/// two sides may come to wait for each other; they are counted anew when there is room for a new message. More of
+/// them belong on a channel of their own.
 ///
 /// Clones are handles of the same channel; each message goes to one of those that receive. Channels do not hold each
 /// other up: each has its own window and its own order, and one has half of the send buffer at most, several what leaves

@@ -19,7 +19,8 @@ use crate::error::SendError;
 use crate::frame::LaneId;
 
 /// One in so many numbers of a channel's window is left to the peer's replies by new messages. Two are enough for an
-/// application that takes one reply at a time. A reply to a reply uses one up, until older messages are answered.
+/// application that takes one reply at a time. A reply to a reply uses one up, until older messages are answered; what this
+/// means is said at "Applications that wait" in the documentation of `seqex`.
 pub(super) const KEPT: u32 = 8;
 
 /// A message of the peer that is to be answered.
