@@ -154,6 +154,9 @@ mod endpoint;
 mod error;
 mod event;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 pub mod link;
 mod stats;
