@@ -10,7 +10,7 @@ use crate::error::Fault;
 use crate::ratchet::{RatchetPair, Swap};
 use crate::session::{KeyEpoch, Session, Shared};
 use crate::wire::PacketType;
-use crate::zke::state::{Cell, Established, Phase, Taken};
+use crate::zke::state::{Asked, Cell, Established, Phase, Taken};
 
 /// C1: the peer has the key.
 pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'_>) -> Result<(), Fault> {
@@ -30,7 +30,7 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
         }
         //= ZSSP-ST-24  C1 for the next key in R2 moves to S2 and makes that key current
         Phase::RekeyAnswered(state) if !current => {
-            let asked_from = state.asked_from;
+            let asked_from = state.asked.from;
             let Some(next) = both_stored(task, cell, &established)? else {
                 return control::lost(task, cell, taken);
             };
@@ -74,30 +74,30 @@ pub(super) fn acknowledgement(task: &mut Task<'_>, opened: Opened<'_>) -> Result
     let Phase::Confirming(state) = taken.phase() else {
         return Err(Fault::Stale);
     };
-    let (established, asked_from) = (state.established.clone(), state.asked_from);
+    let (established, asked) = (state.established.clone(), state.asked);
     let shared = established.shared.clone();
     taken.commit(task.inner.steady(established, task.now))?;
-    shared.answered_from(from, asked_from);
+    shared.answered_from(from, asked.map(|asked| asked.from));
     Ok(())
 }
 
 /// S1's deadline: C1 again.
 pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> {
     let Phase::Confirming(state) = taken.phase() else { return Err(Fault::Stale) };
-    let (shared, asked_from) = (state.established.shared.clone(), state.asked_from);
+    let (shared, asked) = (state.established.shared.clone(), state.asked);
     let ring = shared.ring().ok_or(Fault::Stale)?;
     taken.resent(task.now)?;
-    send_confirmation(task, &shared, ring.current(), asked_from)
+    send_confirmation(task, &shared, ring.current(), asked.and_then(Asked::next))
 }
 
-/// C1 under a key that the peer already has, to where its last packet came from, if this answers one.
+/// C1 under a key that the peer already has: to `to`, or to the session's address.
 //= ZSSP-ST-33  each copy
 pub(super) fn send_confirmation(
     task: &mut Task<'_>,
     shared: &Shared,
     epoch: &KeyEpoch,
-    asked_from: Option<Address>,
+    to: Option<Address>,
 ) -> Result<(), Fault> {
-    let to = asked_from.unwrap_or_else(|| shared.address());
+    let to = to.unwrap_or_else(|| shared.address());
     control::send(task, shared, epoch, Outgoing { to, packet_type: PacketType::Confirmation, body: &[] })
 }

@@ -14,7 +14,7 @@ use crate::wire::{KeyId, PacketType, RekeyBody};
 use crate::zke::keys::HandshakeKeys;
 use crate::zke::kk::{self, Peers};
 use crate::zke::state::{
-    CONFIRM, Cell, Confirming, Established, Phase, RekeyAnswered, RekeyStarted, Taken, Timers,
+    Asked, CONFIRM, Cell, Confirming, Established, Phase, RekeyAnswered, RekeyStarted, Taken, Timers,
 };
 use crate::zke::xk::XkError;
 
@@ -76,7 +76,7 @@ pub(super) fn start_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<'
 
     let established = Established { shared: shared.clone(), pair: Arc::new(new) };
     let timers = Timers::start(task.now, CONFIRM);
-    let next = RekeyAnswered { established, packet: packet.clone(), asked_from: from, timers };
+    let next = RekeyAnswered { established, packet: packet.clone(), asked: Asked::now(from), timers };
     let next_epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     // Readable before K2 goes out, in use only when C1 has come.
     publish(task, cell, &shared, next_epoch, KeyRing::with_next)?;
@@ -119,7 +119,11 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     let timers = Timers::start(task.now, CONFIRM);
     let epoch = new_epoch(task, &shared, keys, (kid, remote_kid));
     publish(task, cell, &shared, epoch.clone(), KeyRing::switched_to)?;
-    taken.commit(Phase::Confirming(Box::new(Confirming { established, asked_from: Some(from), timers })))?;
+    taken.commit(Phase::Confirming(Box::new(Confirming {
+        established,
+        asked: Some(Asked::now(from)),
+        timers,
+    })))?;
     inner.peers.lock().rekeyed(pair.first.fingerprint());
     confirm::send_confirmation(task, &shared, &epoch.epoch, Some(from))
 }
@@ -143,7 +147,8 @@ pub(super) fn timer(task: &mut Task<'_>, taken: Taken<'_>) -> Result<(), Fault> 
         Phase::RekeyAnswered(state) => {
             let shared = state.established.shared.clone();
             //= ZSSP-ST-33  each copy
-            (shared, PacketType::RekeyFinish, state.packet.clone(), state.asked_from)
+            let to = state.asked.next().unwrap_or_else(|| shared.address());
+            (shared, PacketType::RekeyFinish, state.packet.clone(), to)
         }
         Phase::RekeyStarted(state) => {
             let shared = state.established.shared.clone();

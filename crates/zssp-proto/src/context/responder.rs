@@ -314,7 +314,7 @@ fn establish(
         let new = NewSession { id, peer, role, suite, downgraded, address, header, context };
         let established = Established { shared: Arc::new(Shared::new(new, sealing)), pair };
         shared = Some(established.shared.clone());
-        let phase = Phase::Confirming(Box::new(Confirming { established, asked_from: None, timers }));
+        let phase = Phase::Confirming(Box::new(Confirming { established, asked: None, timers }));
         Cell::new(id, peer, name, phase)
     });
     let (Some(cell), Some(shared)) = (cell, shared) else {

@@ -109,8 +109,8 @@ pub(crate) struct AwaitConfirm {
 #[derive(Clone)]
 pub(crate) struct Confirming {
     pub(crate) established: Established,
-    /// Where the last copy of the K2 came from that C1 answers; `None` after X3: the session's address is as new.
-    pub(crate) asked_from: Option<Address>,
+    /// The K2 that C1 answers; `None` after X3: the session's address is as new.
+    pub(crate) asked: Option<Asked>,
     pub(crate) timers: Timers,
 }
 
@@ -153,9 +153,38 @@ pub(crate) struct RekeyAnswered {
     pub(crate) established: Established,
     /// The inner K2; each copy gets a new outer layer.
     pub(crate) packet: Vec<u8>,
-    /// Where the last copy of K1 came from.
-    pub(crate) asked_from: Address,
+    /// The K1 that K2 answers.
+    pub(crate) asked: Asked,
     pub(crate) timers: Timers,
+}
+
+/// Where the last copy of a packet came from that is answered as often as it takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) from: Address,
+    /// How often it was answered.
+    answers: u32,
+}
+
+impl Asked {
+    /// No answer is longer than what it answers, so three times the bytes that came from an address go there at most.
+    const ANSWERS: u32 = 3;
+
+    /// It is being answered.
+    pub(crate) fn now(from: Address) -> Self {
+        Self { from, answers: 1 }
+    }
+
+    /// It is answered when that is due.
+    fn again(from: Address) -> Self {
+        Self { from, answers: 0 }
+    }
+
+    /// Where the next answer goes, if not to where the session has its peer.
+    //= ZSSP-ST-33  no more often: whoever sent the packet on may be somewhere else than the peer
+    pub(crate) fn next(self) -> Option<Address> {
+        (self.answers < Self::ANSWERS).then_some(self.from)
+    }
 }
 
 /// What all states from A3 and S1 on have in common.
@@ -344,8 +373,10 @@ impl Taken<'_> {
     //= ZSSP-ST-33  to where the last copy came from
     pub(crate) fn asked_again(&mut self, packet_type: PacketType, from: Address) {
         match (&mut self.phase, packet_type) {
-            (Some(Phase::Confirming(state)), PacketType::RekeyFinish) => state.asked_from = Some(from),
-            (Some(Phase::RekeyAnswered(state)), PacketType::RekeyStart) => state.asked_from = from,
+            (Some(Phase::Confirming(state)), PacketType::RekeyFinish) => {
+                state.asked = Some(Asked::again(from))
+            }
+            (Some(Phase::RekeyAnswered(state)), PacketType::RekeyStart) => state.asked = Asked::again(from),
             _ => {}
         }
     }
@@ -370,8 +401,13 @@ impl Taken<'_> {
     /// Puts the state back after its packet was sent again.
     pub(crate) fn resent(self, now: Instant) -> Result<(), Fault> {
         self.adjust(|phase| {
-            if let Phase::RekeyStarted(state) = phase {
-                state.copies = state.copies.saturating_add(1);
+            match phase {
+                Phase::Confirming(state) => {
+                    state.asked.iter_mut().for_each(|asked| asked.answers = asked.answers.saturating_add(1));
+                }
+                Phase::RekeyAnswered(state) => state.asked.answers = state.asked.answers.saturating_add(1),
+                Phase::RekeyStarted(state) => state.copies = state.copies.saturating_add(1),
+                _ => {}
             }
             if let Some(timers) = phase.timers_mut() {
                 timers.resend = now + RESEND;
