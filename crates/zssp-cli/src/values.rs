@@ -92,8 +92,10 @@ pub(crate) fn size(text: &str) -> Result<u64, &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+    use zssp::PublicKeyError;
+
+    use super::*;
 
     #[test]
     fn a_target_is_a_key_and_a_place() {
@@ -106,7 +108,7 @@ mod tests {
         assert_eq!("example.org".parse::<Target>(), Err(BadTarget::Place(BadPlace::Form)));
         assert_eq!(
             "zssp1abc@host".parse::<Target>(),
-            Err(BadTarget::Key(BadPublicKey::Length { found: 8, expected: 93 }))
+            Err(BadTarget::Key(BadPublicKey::Text(PublicKeyError::Length { found: 8, expected: 93 })))
         );
     }
 

@@ -1,7 +1,11 @@
 //! Static keys: who a peer is.
 
+mod text;
+
 use core::fmt;
 use std::sync::Arc;
+
+pub use text::PublicKeyError;
 
 use crate::crypto::{
     InvalidKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, Provider, ProviderError, Secret,
@@ -10,6 +14,24 @@ use crate::crypto::{
 /// A peer's static public key: a valid compressed P-384 point.
 ///
 /// Ordered as PROTOCOL 5.7 compares keys: numerically by bytes.
+///
+/// # Text form
+/// `zssp1`, then the 49 bytes and six bytes of checksum in base32 (RFC 4648, lower case, no padding): 93 letters and
+/// digits, nothing that a shell or a mail program would touch, and one double click selects all of it. It is written by
+/// [`Display`](fmt::Display) and read by [`from_text`](Self::from_text), or by [`str::parse`] in a build with a provider.
+///
+/// ```
+/// # #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))] {
+/// # use zssp_proto::{StaticKey, crypto::PROVIDERS};
+/// use zssp_proto::PublicKey;
+/// # let key = StaticKey::generate(PROVIDERS[0])?.public();
+/// let text = key.to_string();
+/// assert!(text.starts_with("zssp1"));
+/// assert_eq!(text.parse::<PublicKey>()?, key);
+/// assert!(text[..60].parse::<PublicKey>().is_err(), "not the whole line");
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey([u8; P384_PUBLIC_LEN]);
 

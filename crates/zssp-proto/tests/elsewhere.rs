@@ -196,6 +196,37 @@ fn a_session_rekeys_whoever_is_quicker() {
     }
 }
 
+/// A single copy gets through, and from elsewhere: what answers it, K2 or C1, is repeated for a minute.
+//= ZSSP-ST-33  three times, and then where the session has its peer
+#[test]
+fn an_answer_that_nobody_takes_goes_elsewhere_three_times_at_most() {
+    for (sender, name) in [(Alice, "K1"), (Bob, "K2")] {
+        let mut pair = Pair::established(7, &Setup::default());
+        pair.alice.rekey();
+        if sender == Bob {
+            pair.pump();
+            assert!(pair.deliver(None));
+        }
+        let (from, to) = ends(&mut pair, sender);
+        let mut received = 0;
+        for (_, datagram) in from.take_outgoing() {
+            received += datagram.len();
+            to.receive(ELSEWHERE, datagram);
+        }
+        let (silent, answering) = (from.node, to.node);
+        pair.network.partition(silent, answering);
+        pair.drive_for(30 * SECOND);
+        let sent: Vec<_> = pair.wire.iter().filter(|datagram| datagram.to == ELSEWHERE).collect();
+        let bytes: usize = sent.iter().map(|datagram| datagram.bytes.len()).sum();
+        assert_eq!(sent.len(), 3, "{name}");
+        assert!(bytes <= 3 * received, "{name}: {bytes} for {received}");
+        let after = pair.wire.iter().rposition(|datagram| datagram.to == ELSEWHERE).unwrap();
+        let rest =
+            pair.wire[after..].iter().filter(|datagram| (datagram.from, datagram.to) == (answering, silent));
+        assert!(rest.count() > 10, "{name}: the peer itself is told as before");
+    }
+}
+
 /// A copy of C1 that never arrived comes from elsewhere when nobody waits for it any more.
 //= ZSSP-ST-33  it is answered where it came from
 //= ZSSP-ST-34  and moves nobody

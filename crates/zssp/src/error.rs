@@ -130,12 +130,13 @@ pub enum SendError {
     },
 }
 
-/// A datagram was not taken.
+/// A message or datagram was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySendError {
-    /// The queue is full: wait with [`Connection::send_datagram`](crate::Connection::send_datagram), or drop it.
-    #[error("the send queue is full")]
+    /// There is no room: wait with [`Connection::send_datagram`](crate::Connection::send_datagram),
+    /// [`Channel::send`](crate::Channel::send) or [`send_ordered`](crate::Channel::send_ordered), or drop it.
+    #[error("there is no room to send it at once")]
     Full,
     /// It will never be taken.
     #[error(transparent)]

@@ -24,13 +24,29 @@ pub(crate) fn default_provider() -> Arc<dyn Provider> {
 /// and nowhere else. Clones share one secret, which is wiped from memory with the last of them; it never
 /// appears in `Debug` output.
 ///
+/// The public half is what peers are given, as a line of [text](PublicKey#text-form):
+///
 /// ```
-/// use zssp::SecretKey;
+/// # #[cfg(unix)]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::fs::{File, OpenOptions};
+/// use std::io::{Read, Write};
+/// use std::os::unix::fs::OpenOptionsExt;
+/// use zssp::{Secret, SecretKey};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("key");
 /// let key = SecretKey::generate()?;
-/// let stored = key.to_bytes();
-/// let again = SecretKey::from_bytes(&stored)?;
-/// assert_eq!(again.public_key(), key.public_key());
-/// # Ok::<(), zssp::KeyError>(())
+/// let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+/// file.write_all(key.to_bytes().expose())?;
+/// println!("{}", key.public_key());
+///
+/// let mut stored = Secret::zero();
+/// File::open(&path)?.read_exact(stored.expose_mut())?;
+/// assert_eq!(SecretKey::from_bytes(&stored)?.public_key(), key.public_key());
+/// # Ok(()) }
+/// # #[cfg(not(unix))]
+/// # fn main() {}
 /// ```
 #[derive(Clone)]
 pub struct SecretKey(StaticKey);

@@ -47,6 +47,22 @@
 //! # Ok(()) }
 //! ```
 //!
+//! In two programs, the one [keeps its key in a file](SecretKey) and prints the public half, a line of
+//! [text](PublicKey#text-form) that is given to the other by a way that both trust; the other reads it:
+//!
+//! ```
+//! # async fn example(endpoint: zssp::Endpoint, args: Vec<String>) -> Result<(), Box<dyn std::error::Error>> {
+//! use zssp::PublicKey;
+//!
+//! let key: PublicKey = args[1].parse()?;
+//! let address = tokio::net::lookup_host(&args[2]).await?.next().ok_or("no such host")?;
+//! let connection = endpoint.connect(address, key).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Both need tokio, with its features `rt` or `rt-multi-thread` and `macros` for `#[tokio::main]`, and `io-util` for what
+//! its `AsyncReadExt` and `AsyncWriteExt` do with streams.
+//!
 //! # Which way to send
 //!
 //! | you have | use | it arrives | order |
@@ -109,24 +125,66 @@
 //!
 //! # Coming from quinn
 //!
+//! Compared with quinn 0.11. What is not in these tables has the same name and does the same: `accept` and `refuse`,
+//! `closed` and `close_reason`, `remote_address`, `set_priority`, `finish`, `reset` and `stop`, `read_to_end`, `wait_idle`.
+//!
 //! | quinn | here |
 //! |---|---|
 //! | `Endpoint::client`, `Endpoint::server` | [`Endpoint::bind`]: every endpoint does both |
-//! | certificates and server names | [`PublicKey`]s, known in advance; [`Builder::identity`] for what else there is to say |
+//! | certificates and server names | [`PublicKey`]s, known in advance and passed on as [text](PublicKey#text-form); [`Builder::identity`] for what else there is to say |
 //! | `connect(address, name)?.await?` | [`connect(address, key).await?`](Endpoint::connect) |
 //! | `connect_with` a `ClientConfig` | [`connect_with`](Endpoint::connect_with) [`ConnectOptions`] |
-//! | `Incoming::accept`, `refuse`, `ignore` | [the same](Incoming), when the peer's key is proven; `retry` is done [by itself](Builder::challenging) |
+//! | `set_default_client_config`, `set_server_config` | the [`Builder`], before binding |
+//! | `Incoming`, before the handshake; `incoming.await` | [`Incoming`], when the peer's key is proven; [`incoming.accept().await`](Incoming::accept) |
+//! | `Incoming::retry`, `remote_address_validated` | done [by itself](Builder::challenging), under load |
+//! | `Endpoint::open_connections` | [`EndpointStats::connections`] |
+//! | `Endpoint::rebind` | a socket bound to `0.0.0.0` or `[::]` stays when the machine's addresses change, and peers follow it to the new one; where the socket itself has to change, a [`Link`](link::Link) of your own |
+//! | `peer_identity`, `handshake_data`, `stable_id` | [`Connection::peer_key`]; [`Incoming::identity`] |
+//! | `Connection::rtt`, `congestion_state`, path statistics | [`Connection::stats`] |
+//! | `force_key_update` | [`Connection::rekey`] |
+//! | `Connection::close` | [`abort`](Connection::abort); [`close`](Connection::close) waits |
+//! | `export_keying_material` | nothing: send a random secret over the connection |
+//! | `into_0rtt` | nothing: the first message goes out when the peer has answered |
+//!
+//! | quinn | here |
+//! |---|---|
 //! | `open_bi`, `accept_bi` | [`open_stream`](Connection::open_stream), [`accept_stream`](Connection::accept_stream) |
 //! | `open_uni`, `accept_uni` | the same two: drop the half that is not needed |
 //! | a stream per request | [`Channel::request`], which costs one message each way |
-//! | `send_datagram_wait`, `send_datagram` | [`send_datagram`](Connection::send_datagram), [`try_send_datagram`](Connection::try_send_datagram) |
-//! | `Connection::close` | [`abort`](Connection::abort) |
-//! | `TransportConfig` | [`Builder`], for both directions |
+//! | `write`, `write_all` | those of tokio's `AsyncWriteExt`; [`write_chunk`](SendStream::write_chunk) does not copy |
+//! | `read`, `read_exact` | those of tokio's `AsyncReadExt`, which read 0 bytes at the end where quinn has `None` |
+//! | `read_chunk(limit, ordered)` | [`read_chunk()`](ReceiveStream::read_chunk): in order, as large as it came |
+//! | `received_reset` | read on: [`ReadError::Reset`] |
+//! | `stopped`: `Ok(None)` when everything has arrived, `Ok(Some(code))` | [`stopped`](SendStream::stopped): `Ok(())` when the peer's application has *read* everything, `Err(Stopped(code))` |
+//! | `send_datagram_wait` | [`send_datagram`](Connection::send_datagram) |
+//! | `send_datagram`, which drops the oldest when there is no room | [`try_send_datagram`](Connection::try_send_datagram), which says [`Full`](TrySendError::Full) |
+//! | `max_datagram_size`, one UDP datagram, or `None` | [`max_datagram_size`](Connection::max_datagram_size), always the same 48 of them; what [`ConnectionStats::mtu`] says less 33 goes in one |
+//! | `VarInt` codes | `u32` |
+//!
+//! | quinn | here |
+//! |---|---|
+//! | `ConnectionError::ApplicationClosed` | [`CloseReason::Peer`] |
+//! | `LocallyClosed` | [`CloseReason::Local`] after a close, [`Aborted`](CloseReason::Aborted) after an abort |
+//! | `TransportError`, `ConnectionClosed` | [`CloseReason::Protocol`] where the peer is wrong; [`Peer`](CloseReason::Peer) with [`PROTOCOL_VIOLATION`](frame::PROTOCOL_VIOLATION) where this side is |
+//! | `Reset`, of a peer that was started anew | [`CloseReason::TimedOut`], or [`Replaced`](CloseReason::Replaced) when it connects again before that |
+//! | `ClosedStream` | [`WriteError::Finished`], [`WriteError::Reset`], [`ReadError::Stopped`] |
+//! | `SendDatagramError` | [`SendError`] |
+//!
+//! | `TransportConfig` and `ServerConfig` | [`Builder`], for both directions |
+//! |---|---|
+//! | `max_idle_timeout`, `keep_alive_interval` | [`idle_timeout`](Builder::idle_timeout), [`keep_alive`](Builder::keep_alive) |
+//! | `send_window`; `receive_window`, `stream_receive_window` | [`send_buffer`](Builder::send_buffer); [`receive_buffer`](Builder::receive_buffer) |
+//! | `initial_mtu`, `min_mtu`; `mtu_discovery_config` | [`mtu`](Builder::mtu); [`max_mtu`](Builder::max_mtu) |
+//! | `datagram_send_buffer_size`, `datagram_receive_buffer_size` | [`datagram_buffer`](Builder::datagram_buffer) |
+//! | `congestion_controller_factory` | [`congestion`](Builder::congestion) |
+//! | `max_concurrent_bidi_streams` | no setting: 256 of each side |
+//! | `max_incoming` | [`incoming_queue`](Builder::incoming_queue), [`handshakes`](Builder::handshakes), [`limits`](Builder::limits) |
+//! | `migration` | always |
 //!
 //! What behaves otherwise:
 //! - [`close`](Connection::close) waits: for what was sent to be answered, and for the peer to know. It is
 //!   [`abort`](Connection::abort) that ends at once and loses what is under way. A connection that is merely dropped is
-//!   closed, not aborted.
+//!   closed, not aborted; [`Endpoint::close`] closes, too.
 //! - There is one connection per peer, that is per key or per [name](ConnectOptions::name). A second one takes the place of
 //!   the first, which ends with [`CloseReason::Replaced`]; so share a clone of the [`Connection`] in place of connecting
 //!   again.
@@ -134,8 +192,12 @@
 //!   on, so that a connection nobody uses stays up as long as the peer is there.
 //! - Datagrams may be far larger than what the road carries at once, and are not subject to congestion control: whoever
 //!   sends many paces them.
-//! - An opened stream is heard of by the peer with its first bytes, as in quinn.
-//! - There is no 0-RTT: the first message goes out when the peer has answered.
+//! - An endpoint that never calls [`accept`](Endpoint::accept) lets nobody in, and does not tell those who try.
+//!
+//! What is as in quinn, and worth remembering:
+//! - An opened stream is heard of by the peer with its first bytes.
+//! - A dropped [`SendStream`] is finished. A task that fails half way must [reset](SendStream::reset) it, or the peer takes
+//!   what it has for all there is.
 //!
 //! # Other roads than UDP
 //! An endpoint can be bound to any [`Link`](link::Link). [`link::memory`] has a network with faults, for tests that run on
@@ -154,6 +216,9 @@ mod endpoint;
 mod error;
 mod event;
 pub mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod key;
 pub mod link;
 mod stats;
@@ -174,8 +239,8 @@ pub use key::{KeyError, SecretKey, public_key};
 pub use stats::{ConnectionStats, EndpointStats};
 pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
 pub use zssp_proto::{
-    Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, RatchetStore, Rejection,
-    StoreError, Suite,
+    Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, PublicKeyError,
+    RatchetStore, Rejection, StoreError, Suite,
 };
 pub use zssp_store::Redb;
 

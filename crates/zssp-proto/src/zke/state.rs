@@ -122,18 +122,22 @@ pub(crate) struct Asked {
     from: Address,
     /// Whether a copy of the answer went there.
     is_answered: bool,
+    /// How many did, for the last copy of the question.
+    answers: u8,
 }
 
 impl Asked {
+    /// No answer is longer than what it answers, so three times the bytes that came from an address go there at most.
+    const ANSWERS: u8 = 3;
+
     pub(crate) const fn new(from: Address) -> Self {
-        Self { from, is_answered: false }
+        Self { from, is_answered: false, answers: 0 }
     }
 
     /// Another copy has come.
     fn again(&mut self, from: Address) {
-        if self.from != from {
-            *self = Self::new(from);
-        }
+        let is_answered = self.is_answered && self.from == from;
+        *self = Self { is_answered, ..Self::new(from) };
     }
 
     /// Where a copy of the answer goes, when so many went out before: by turns to the session's address and to where the
@@ -141,9 +145,10 @@ impl Asked {
     //= ZSSP-ST-33  by turns
     pub(crate) fn answer(&mut self, shared: &Shared, copies: u32) -> Address {
         match shared.unless_here(self.from) {
-            Some(address) if copies.is_multiple_of(2) => address,
+            Some(address) if copies.is_multiple_of(2) || self.answers == Self::ANSWERS => address,
             _ => {
                 self.is_answered = true;
+                self.answers = Self::ANSWERS.min(self.answers + 1);
                 self.from
             }
         }

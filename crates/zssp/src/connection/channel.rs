@@ -14,7 +14,7 @@ use super::Connection;
 use super::shared::Shared;
 use super::state::{Answering, Arrived, Handles, MESSAGE_COST, Sending};
 use crate::clock;
-use crate::error::{CloseReason, RequestError, SendError};
+use crate::error::{CloseReason, RequestError, SendError, TrySendError};
 use crate::frame::LaneId;
 use crate::wait::until;
 
@@ -105,7 +105,8 @@ impl Channel {
         self.shared().settings.max_payload - MESSAGE_OVERHEAD
     }
 
-    /// Sends `data`, which may overtake other messages and be overtaken.
+    /// Sends `data`, which may overtake other messages and be overtaken. It is given away uncopied, so it is owned (`Vec`,
+    /// `String`, [`Bytes`]) or `'static`; what is borrowed is copied first, by [`Bytes::copy_from_slice`].
     ///
     /// Resolves when the message was accepted; from then on it is sent, and repeated until it is answered, unless the
     /// connection ends otherwise than by [`close`](Connection::close). Waits while the send buffer is full, or the channel
@@ -132,6 +133,37 @@ impl Channel {
     /// Dropped before it resolves, the message was not accepted.
     pub async fn send_ordered(&self, data: impl Into<Bytes>) -> Result<(), SendError> {
         self.put(Order::Ordered, data.into(), None).await
+    }
+
+    /// As [`send`](Self::send), but gives up where that would wait: for what nobody misses, and for peers that do not keep
+    /// up with what all are told.
+    ///
+    /// ```
+    /// # fn example(guests: &mut Vec<zssp::Channel>, news: &zssp::Bytes) {
+    /// use zssp::TrySendError;
+    /// guests.retain(|guest| match guest.try_send(news.clone()) {
+    ///     Ok(()) => true,
+    ///     Err(TrySendError::Full) => {
+    ///         guest.connection().abort(1, b"too slow");
+    ///         false
+    ///     }
+    ///     Err(_) => false,
+    /// });
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// See [`TrySendError`].
+    pub fn try_send(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
+        self.try_put(Order::Unordered, data.into())
+    }
+
+    /// As [`send_ordered`](Self::send_ordered), but gives up where that would wait.
+    ///
+    /// # Errors
+    /// See [`TrySendError`].
+    pub fn try_send_ordered(&self, data: impl Into<Bytes>) -> Result<(), TrySendError> {
+        self.try_put(Order::Ordered, data.into())
     }
 
     /// Sends `data` and waits for the peer's reply to this very message.
@@ -188,9 +220,31 @@ impl Channel {
             }
             arrived.map(Some).or(ended.then_some(None))
         });
-        let Arrived { token, data, answers } = arrived.await?;
-        let (connection, channel) = (self.connection.clone(), self.id);
-        Some(Message { connection, channel, token: Some(token), data, in_reply_to: answers })
+        Some(self.message(arrived.await?))
+    }
+
+    /// As [`receive`](Self::receive), but without waiting: `None` where there is no message now.
+    ///
+    /// ```
+    /// # async fn example(channel: zssp::Channel) -> Result<(), zssp::CloseReason> {
+    /// // What came since the last frame of a game, say.
+    /// while let Some(message) = channel.try_receive()? {
+    ///     println!("{:?}", message.data());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// Why the connection has ended, when no message is left.
+    pub fn try_receive(&self) -> Result<Option<Message>, CloseReason> {
+        let (arrived, ended) = self.shared().with(|state, effects| {
+            (state.take_message(clock::now(), self.id, effects), state.ended().cloned())
+        });
+        match (arrived, ended) {
+            (Some(arrived), _) => Ok(Some(self.message(arrived))),
+            (None, Some(reason)) => Err(reason),
+            (None, None) => Ok(None),
+        }
     }
 
     /// Waits until the peer's application has answered everything that was sent on this channel.
@@ -219,26 +273,55 @@ impl Channel {
         data: Bytes,
         answer: Option<oneshot::Sender<Bytes>>,
     ) -> Result<(), SendError> {
-        let (len, max) = (data.len(), self.max_message_size());
-        if len > max {
-            return Err(SendError::TooLarge { len, max });
-        }
-        let shared = self.shared();
-        let cost = len + MESSAGE_COST;
-        let mut message = Some(Sending { answer, ..Sending::new(data, cost) });
-        let mut attempt = |next: Option<Waker>| {
-            shared.with(|state, effects| {
-                let admitted = state.admit(self.id, cost, next, effects);
-                let message = message.take_if(|_| admitted)?;
-                Some(state.send(self.id, order, message, effects))
-            })
-        };
-        if let Some(sent) = attempt(None) {
+        let mut message = Some(Sending { answer, ..self.checked(data)? });
+        if let Some(sent) = self.attempt(order, &mut message, None) {
             return sent;
         }
         // In turn, so that a large message is not overtaken by small ones for ever.
         let _next = self.handles.door.lock().await;
-        poll_fn(|cx| attempt(Some(cx.waker().clone())).map_or(Poll::Pending, Poll::Ready)).await
+        poll_fn(|cx| {
+            let sent = self.attempt(order, &mut message, Some(cx.waker().clone()));
+            sent.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    fn try_put(&self, order: Order, data: Bytes) -> Result<(), TrySendError> {
+        let mut message = Some(self.checked(data)?);
+        match self.attempt(order, &mut message, None) {
+            Some(sent) => Ok(sent?),
+            None => Err(TrySendError::Full),
+        }
+    }
+
+    fn checked(&self, data: Bytes) -> Result<Sending, SendError> {
+        let (len, max) = (data.len(), self.max_message_size());
+        if len > max {
+            Err(SendError::TooLarge { len, max })
+        } else {
+            Ok(Sending::new(data, len + MESSAGE_COST))
+        }
+    }
+
+    /// Takes the message if there is room for it, or else notes down who waits for that.
+    fn attempt(
+        &self,
+        order: Order,
+        message: &mut Option<Sending>,
+        next: Option<Waker>,
+    ) -> Option<Result<(), SendError>> {
+        self.shared().with(|state, effects| {
+            let cost = message.as_ref()?.cost;
+            let admitted = state.admit(self.id, cost, next, effects);
+            let message = message.take_if(|_| admitted)?;
+            Some(state.send(self.id, order, message, effects))
+        })
+    }
+
+    fn message(&self, arrived: Arrived) -> Message {
+        let Arrived { token, data, answers } = arrived;
+        let (connection, channel) = (self.connection.clone(), self.id);
+        Message { connection, channel, token: Some(token), data, in_reply_to: answers }
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -196,7 +196,7 @@ impl Connection {
     ///
     /// Resolves when it is queued; waits while the queue is full, which empties as fast as the socket takes it.
     /// Datagrams are not subject to congestion control: whoever sends many over a real network paces them.
-    /// One lost fragment loses the whole datagram.
+    /// One lost fragment loses the whole datagram; up to 33 bytes less than [`ConnectionStats::mtu`] go in one.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -252,6 +252,17 @@ impl Connection {
             None => self.close_reason().map(Err),
         });
         outcome.await
+    }
+
+    /// As [`read_datagram`](Self::read_datagram), but without waiting: `None` where there is no datagram now.
+    ///
+    /// # Errors
+    /// Why the connection has ended, when no datagram is left.
+    pub fn try_read_datagram(&self) -> Result<Option<Bytes>, CloseReason> {
+        match self.shared().datagrams.read() {
+            Some(datagram) => Ok(Some(datagram)),
+            None => self.close_reason().map_or(Ok(None), Err),
+        }
     }
 
     /// Closes the connection and waits until that is done.

@@ -29,7 +29,18 @@ pub(super) fn halves(connection: Connection, id: StreamId) -> (SendStream, Recei
 /// order, exactly once. Where the peer does not read, writing waits: at most half of
 /// [`Builder::send_buffer`](crate::Builder::send_buffer) is under way on one stream.
 ///
-/// Dropped, it is [finished](Self::finish), unless it was reset.
+/// Dropped, it is [finished](Self::finish), unless it was reset. So whoever fails half way resets it, or the peer takes what
+/// it has for everything:
+///
+/// ```
+/// # async fn example(mut send: zssp::SendStream, mut file: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<()> {
+/// if let Err(error) = tokio::io::copy(&mut file, &mut send).await {
+///     // Fails where the peer has stopped it, or the connection has ended: the peer knows then.
+///     let _ = send.reset(1);
+///     return Err(error);
+/// }
+/// # Ok(()) }
+/// ```
 ///
 /// ```
 /// # async fn example(connection: zssp::Connection) -> Result<(), Box<dyn std::error::Error>> {
@@ -184,6 +195,17 @@ impl Drop for SendStream {
 /// // An error means that the end was not seen: the file is not whole.
 /// tokio::io::copy(&mut receive, &mut file).await?;
 /// # Ok(()) }
+/// ```
+///
+/// What the traits of tokio yield are [`io::Error`]s, with the [`ReadError`] inside:
+///
+/// ```
+/// # fn example(error: std::io::Error) {
+/// use zssp::ReadError;
+/// if let Some(ReadError::Reset(code)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+///     eprintln!("the peer has given the stream up, with code {code}");
+/// }
+/// # }
 /// ```
 #[derive(Debug)]
 pub struct ReceiveStream {

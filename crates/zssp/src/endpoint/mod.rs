@@ -170,7 +170,7 @@ impl Endpoint {
     }
 
     /// Connects to the owner of `peer_key` at `address`. Nobody else can answer: only the owner of that key can read
-    /// even the first packet.
+    /// even the first packet. A host's name is looked up before, by [`tokio::net::lookup_host`] for example.
     ///
     /// There is one connection per peer: the new one takes the place of one that is up, which ends with
     /// [`CloseReason::Replaced`](crate::CloseReason::Replaced) on both sides. So keep a clone of the
