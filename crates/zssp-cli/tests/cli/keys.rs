@@ -59,7 +59,7 @@ fn a_public_key_with_a_flaw_is_a_mistake_of_the_command_line() {
     let send = |to: &str| finish(zssp(["send", "--to", to, "--key"]).arg(&key).arg(&key));
     let damaged = format!("{}{}", &scene.bob[..92], if scene.bob.ends_with('a') { 'b' } else { 'a' });
     send(&format!("{damaged}@127.0.0.1")).failed_with(2, "checksum");
-    send(&format!("{}@127.0.0.1", &scene.bob[..80])).failed_with(2, "incomplete");
+    send(&format!("{}@127.0.0.1", &scene.bob[..80])).failed_with(2, "copy the whole line");
     send("127.0.0.1").failed_with(2, "PUBKEY@HOST");
     send(&format!("{}@::1", scene.bob)).failed_with(2, "brackets");
 }
