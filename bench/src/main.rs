@@ -3,13 +3,15 @@
 //! ```sh
 //! cargo run --release -p bench
 //! ```
-//! prints two tables and writes them to `docs/performance.md`, with the machine and the method: both endpoints over
-//! loopback, and how ours share a bottleneck. `-- fairness` does the second alone, in seconds; `-- load` does something
-//! else: see [`load`].
+//! prints three tables and writes them to `docs/performance.md`, with the machine and the method: both endpoints over
+//! loopback, ours on one core with one task for a connection and with several, and how ours share a bottleneck.
+//! `-- one-core` and `-- fairness` do the second and the third alone, in seconds; `-- load` does something else: see
+//! [`load`].
 
 mod fairness;
 mod load;
 mod measure;
+mod one_core;
 mod quic;
 mod report;
 mod zssp_side;
@@ -17,17 +19,25 @@ mod zssp_side;
 use measure::Failure;
 
 fn main() -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         None => {
-            report::publish(&runtime.block_on(async { tokio::spawn(run()).await? })?)?;
+            report::publish(&runtime(2)?.block_on(async { tokio::spawn(run()).await? })?)?;
+            one_core::publish()?;
             fairness::publish()
         }
         Some("fairness") => fairness::publish(),
-        Some("load") => runtime.block_on(load::run(args)),
-        Some(other) => Err(format!("`{other}` is no measurement: give none, `fairness` or `load`").into()),
+        Some("load") => runtime(2)?.block_on(load::run(args)),
+        Some("one-core") => one_core::publish(),
+        Some(one_core::HERE) => runtime(1)?.block_on(async { tokio::spawn(one_core::measure()).await? }),
+        Some(other) => {
+            Err(format!("`{other}` is no measurement: give none, `fairness`, `load` or `one-core`").into())
+        }
     }
+}
+
+fn runtime(threads: usize) -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
 }
 
 /// Each measurement of the one right before that of the other, so that both meet the same machine.

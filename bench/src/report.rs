@@ -14,48 +14,78 @@ const MIB: f64 = (1 << 20) as f64;
 /// One measurement of both.
 pub(crate) struct Row {
     what: &'static str,
-    ours: Sample,
-    theirs: Option<Sample>,
+    first: Sample,
+    second: Option<Sample>,
 }
 
 impl Row {
-    pub(crate) fn new(what: &'static str, ours: Sample, theirs: Option<Sample>) -> Self {
-        Self { what, ours, theirs }
+    pub(crate) fn new(what: &'static str, first: Sample, second: Option<Sample>) -> Self {
+        Self { what, first, second }
     }
 }
 
-/// A figure made of a sample.
-type Figure = fn(&Sample) -> f64;
+/// A line of a table: what was measured, and a figure made of it.
+pub(crate) struct Figure {
+    what: &'static str,
+    unit: &'static str,
+    of: fn(&Sample) -> f64,
+}
 
-const FIGURES: [(&str, &str, Figure); 10] = [
-    ("bulk", "MiB/s", |s| s.bytes as f64 / MIB / s.time.as_secs_f64()),
-    ("bulk", "CPU-seconds per GiB", |s| s.cpu.as_secs_f64() / (s.bytes as f64 / GIB)),
-    ("datagrams of 1200 B", "MiB/s", |s| s.bytes as f64 / MIB / s.time.as_secs_f64()),
-    ("datagrams of 1200 B", "CPU-seconds per GiB", |s| s.cpu.as_secs_f64() / (s.bytes as f64 / GIB)),
-    ("datagrams of 60 KiB", "MiB/s", |s| s.bytes as f64 / MIB / s.time.as_secs_f64()),
-    ("datagrams of 60 KiB", "CPU-seconds per GiB", |s| s.cpu.as_secs_f64() / (s.bytes as f64 / GIB)),
-    ("requests", "per second", |s| s.count as f64 / s.time.as_secs_f64()),
-    ("requests", "CPU-microseconds each", |s| s.cpu.as_secs_f64() * 1e6 / s.count as f64),
-    ("handshakes", "per second", |s| s.count as f64 / s.time.as_secs_f64()),
-    ("handshakes", "CPU-milliseconds each", |s| s.cpu.as_secs_f64() * 1e3 / s.count as f64),
+pub(crate) const fn rate(what: &'static str) -> Figure {
+    Figure { what, unit: "MiB/s", of: |s| s.bytes as f64 / MIB / s.time.as_secs_f64() }
+}
+
+pub(crate) const fn cost(what: &'static str) -> Figure {
+    Figure { what, unit: "CPU-seconds per GiB", of: |s| s.cpu.as_secs_f64() / (s.bytes as f64 / GIB) }
+}
+
+pub(crate) const fn frequency(what: &'static str) -> Figure {
+    Figure { what, unit: "per second", of: |s| s.count as f64 / s.time.as_secs_f64() }
+}
+
+pub(crate) const fn cost_each(what: &'static str) -> Figure {
+    Figure { what, unit: "CPU-microseconds each", of: |s| s.cpu.as_secs_f64() * 1e6 / s.count as f64 }
+}
+
+const FIGURES: [Figure; 10] = [
+    rate("bulk"),
+    cost("bulk"),
+    rate("datagrams of 1200 B"),
+    cost("datagrams of 1200 B"),
+    rate("datagrams of 60 KiB"),
+    cost("datagrams of 60 KiB"),
+    frequency("requests"),
+    cost_each("requests"),
+    frequency("handshakes"),
+    Figure {
+        what: "handshakes",
+        unit: "CPU-milliseconds each",
+        of: |s| s.cpu.as_secs_f64() * 1e3 / s.count as f64,
+    },
 ];
 
 /// Prints the table and puts it into the document.
 pub(crate) fn publish(rows: &[Row]) -> Result<(), Failure> {
-    let mut table = String::from("| what | unit | zssp | quinn | ratio |\n|---|---|---:|---:|---:|\n");
-    for (what, unit, figure) in FIGURES {
-        let rounds = rows.iter().filter(|row| row.what == what);
-        let pairs: Vec<_> = rounds.map(|row| (figure(&row.ours), row.theirs.as_ref().map(figure))).collect();
-        let ours = median(pairs.iter().map(|(ours, _)| *ours).collect());
-        let theirs = median(pairs.iter().filter_map(|(_, theirs)| *theirs).collect());
+    replace("endpoint", &method(), &table(["zssp", "quinn"], &FIGURES, rows)?)
+}
+
+/// The table of the medians of `rows`.
+pub(crate) fn table(heads: [&str; 2], figures: &[Figure], rows: &[Row]) -> Result<String, Failure> {
+    let [first, second] = heads;
+    let mut table = format!("| what | unit | {first} | {second} | ratio |\n|---|---|---:|---:|---:|\n");
+    for Figure { what, unit, of } in figures {
+        let rounds = rows.iter().filter(|row| row.what == *what);
+        let pairs: Vec<_> = rounds.map(|row| (of(&row.first), row.second.as_ref().map(of))).collect();
+        let first = median(pairs.iter().map(|(first, _)| *first).collect());
+        let second = median(pairs.iter().filter_map(|(_, second)| *second).collect());
         let show =
             |figure: Option<f64>| figure.map_or("no such thing".into(), |figure| format!("{figure:.2}"));
         // The two of one round met the same machine.
-        let ratios = pairs.iter().filter_map(|(ours, theirs)| Some(ours / (*theirs)?));
+        let ratios = pairs.iter().filter_map(|(first, second)| Some(first / (*second)?));
         let ratio = median(ratios.collect()).map_or(String::new(), |ratio| format!("{ratio:.2}"));
-        writeln!(table, "| {what} | {unit} | {} | {} | {ratio} |", show(ours), show(theirs))?;
+        writeln!(table, "| {what} | {unit} | {} | {} | {ratio} |", show(first), show(second))?;
     }
-    replace("endpoint", &method(), &table)
+    Ok(table)
 }
 
 /// Prints a table, and puts it into its place in the document, below the method.

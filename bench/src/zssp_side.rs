@@ -27,6 +27,12 @@ impl Pair {
         Self::between(builder()?.mtu(1400), builder()?.mtu(1400)).await
     }
 
+    /// With so many tasks that receive, and as many that send.
+    pub(crate) async fn connect_with_tasks(count: usize) -> Result<Self, Failure> {
+        let end = || Ok::<_, Failure>(builder()?.receive_tasks(count).send_tasks(count));
+        Self::between(end()?, end()?).await
+    }
+
     async fn between(client: Builder, server: Builder) -> Result<Self, Failure> {
         let (client, server) = (client.bind("127.0.0.1:0").await?, server.bind("127.0.0.1:0").await?);
         let (here, there) = connect(&client, &server).await?;
