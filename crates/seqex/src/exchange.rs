@@ -358,9 +358,9 @@ impl<S, R> SeqEx<S, R> {
         self.recovery.entrust(&mut self.outgoing, seq)
     }
 
-    /// Says that the packet polled last travels in one datagram with the one that was polled before it: what arrives and
-    /// gets lost together is one sign of loss, not several (RFC 9002, 6.1.1, counts datagrams). Without effect if that one
-    /// is answered already.
+    /// Says that the message polled last travels in one datagram with the message polled before it: what arrives and gets
+    /// lost together is one sign of loss, not several (RFC 9002, 6.1.1, counts datagrams). To be called right after the
+    /// poll; acknowledgements do not count. More than 256 count as several datagrams. Harmless if either is answered already.
     ///
     /// ```
     /// # use seqex::{Config, Order, SeqEx};
@@ -368,9 +368,10 @@ impl<S, R> SeqEx<S, R> {
     /// let mut exchange: SeqEx<&str> = SeqEx::new(Config::default());
     /// exchange.send(now, Order::Unordered, "small")?;
     /// exchange.send(now, Order::Unordered, "smaller")?;
-    /// let mut datagram = exchange.poll_fresh(now).map(|message| message.data.to_string()).unwrap_or_default();
-    /// datagram.extend(exchange.poll_fresh(now).map(|message| *message.data));
+    /// let mut datagram = exchange.poll_fresh(now).expect("two were sent").data.to_string();
+    /// datagram += exchange.poll_fresh(now).expect("two were sent").data;
     /// exchange.share_datagram();
+    /// assert_eq!(datagram, "smallsmaller");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn share_datagram(&mut self) {

@@ -196,7 +196,7 @@
 //! All this supposes that answers are made whatever else happens. An application may instead wait: for the peer to answer
 //! a reply, before it answers or takes in anything else. Two ends that do so, with full windows, could each have what the
 //! other waits for, and no number to deliver it with. That is what [kept](SeqEx::keep_for_answers) numbers are for: where
-//! both ends claim all answers and go on taking those alone, every wait for the answer to an unordered reply ends, and the
+//! both ends claim all answers and go on taking and answering those alone, every wait for the answer to an unordered reply ends, and the
 //! argument above applies again,
 //!
 //! - **if an end that is in such a wait, or whose peer is, always has two numbers [kept](SeqEx::kept_for_answers).**
@@ -212,8 +212,10 @@
 //! peer may be doing the same, and then no window is large enough.
 //!
 //! The shared handles claim the answers to requests, and [keep](SeqEx::keep_for_answers) an eighth of the window for
-//! them, two numbers at least; with a capacity of 2 there are none to keep. So a thread or a task may answer what it
-//! received by a request, and wait for that before it receives the next.
+//! them, two numbers at least; with a capacity of 2 there are none to keep. So where both ends ask by requests, not by
+//! plain packets, a thread or a task may answer what it received by an unordered request, and wait for that before it
+//! receives the next. An ordered one waits for all that was sent before it, which may be what the peer does not receive
+//! meanwhile.
 //!
 //! # Costs
 //!

@@ -1,8 +1,8 @@
 //! When to transmit again: loss detection by evidence (RFC 9002, 6.1), time-outs (RFC 6298), and the
 //! slow probing of packets that the peer says it holds.
 //!
-//! Every transmission has a number, in steps for each datagram, and stands in a log in that order, which is also the
-//! order of its time. A packet that is answered or transmitted anew leaves a stale entry behind,
+//! Transmissions are numbered in ascending order, the upper bits of a number being those of the datagram, and stand in a
+//! log in that order, which is also the order of their times. A packet that is answered or transmitted anew leaves a stale entry behind,
 //! skipped when it comes to the front; so each transmission costs O(1) and nothing ever walks the window.
 
 use alloc::collections::VecDeque;
@@ -40,10 +40,9 @@ struct Transmission {
     at: Nanos,
 }
 
-impl Transmission {
-    fn datagram(&self) -> u64 {
-        self.number >> DATAGRAM_BITS
-    }
+/// The datagram that a transmission of that number went in.
+fn datagram(number: u64) -> u64 {
+    number >> DATAGRAM_BITS
 }
 
 /// How eagerly held packets are asked about.
@@ -75,7 +74,7 @@ pub(crate) struct Recovery {
     queue: VecDeque<Transmission>,
     /// Packets the peer holds, by the time when they are to be asked about. The front is never stale between calls.
     held: VecDeque<Transmission>,
-    /// Of a transmission in a new datagram.
+    /// The number of the next transmission, unless it shares the datagram of the last.
     next_number: u64,
     transmissions: u64,
     /// How much of what the peer said was known already, and how much of that is forgiven at any time.
@@ -192,9 +191,10 @@ impl Recovery {
         let mut newest = self.log.iter_mut().rev();
         let (Some(last), Some(previous)) = (newest.next(), newest.next()) else { return };
         let number = previous.number + 1;
-        if number >> DATAGRAM_BITS == previous.datagram() && is_current(window, last, Status::InFlight) {
+        if datagram(number) == datagram(previous.number) && is_current(window, last, Status::InFlight) {
             last.number = number;
-            self.next_number = (last.datagram() + 1) << DATAGRAM_BITS;
+            // Also one that was given before: of a packet in flight, only its slot and the log have the number.
+            self.next_number = (datagram(last.number) + 1) << DATAGRAM_BITS;
             window.slot_mut(last.seq).number = number;
         }
     }
@@ -382,7 +382,7 @@ impl Recovery {
         let proves = journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some();
         if proves && matches!(self.resend, Resend::Adaptive(_)) {
             let evidence = if journey.transmissions > 1 { &mut self.doubtful } else { &mut self.evidence };
-            *evidence = ((journey.number >> DATAGRAM_BITS) + 1).max(*evidence);
+            *evidence = (datagram(journey.number) + 1).max(*evidence);
         }
     }
 
@@ -422,12 +422,12 @@ impl Recovery {
     }
 
     fn has_evidence_against(&self, transmission: &Transmission) -> bool {
-        self.evidence() > transmission.datagram() + 1
+        self.evidence() > datagram(transmission.number) + 1
     }
 
     /// When evidence against a transmission suffices: as soon as enough others have overtaken it, or when it is late.
     fn lost_from(&self, transmission: &Transmission) -> Nanos {
-        if self.reordering.packets().is_some_and(|by| self.evidence() > transmission.datagram() + by) {
+        if self.reordering.packets().is_some_and(|by| self.evidence() > datagram(transmission.number) + by) {
             transmission.at
         } else {
             transmission.at.plus(self.reordering_delay())

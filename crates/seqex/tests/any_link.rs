@@ -71,7 +71,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn drain() -> impl Strategy<Value = Drain> {
-    prop_oneof![Just(Drain::All), Just(Drain::FreshFirst)]
+    prop_oneof![Just(Drain::All), Just(Drain::FreshFirst), Just(Drain::Bundled)]
 }
 
 /// Steps of two applications that keep their windows as full as they can, and answer by replies.

@@ -75,3 +75,16 @@ fn two_that_ask_about_what_they_receive_get_on() {
         assert!(a.end.exchange.is_idle() && b.end.exchange.is_idle());
     }
 }
+
+/// Those who wait are told that there is room now.
+#[test]
+fn keeping_less_makes_room_for_those_who_wait() {
+    let (_, a, _b) = ends(16);
+    a.exchange.keep_for_answers(14);
+    while a.exchange.try_send(Order::Unordered, Letter(0)).is_ok() {}
+    let (task, mut sending) = (Task::default(), a.exchange.send(Order::Unordered, Letter(1)));
+    assert!(task.poll(&mut sending).is_pending());
+    a.exchange.keep_for_answers(2);
+    assert_eq!(task.woken(), 1);
+    assert!(task.poll(&mut sending).is_ready());
+}

@@ -76,8 +76,9 @@ impl<S, R> Guard<S, R> {
     /// Answers the packet with `data`, at once, and gives a request for the answer to that: the next step of a
     /// conversation. When the exchange was closed meanwhile, the request says so and gives the data back.
     ///
-    /// Whoever receives may wait for it before it receives more, though the peer does the same and both windows are full;
-    /// of steps in answer to answers, this allows [so many](Exchange::keep_for_answers).
+    /// Whoever receives may wait for an unordered one before it receives more, though the peer does the same and both windows
+    /// are full, if both ask by requests alone ("Applications that wait" in the [crate's documentation](crate)); of steps in
+    /// answer to answers, this allows [so many](Exchange::keep_for_answers). An ordered one may then wait for ever.
     pub fn request(mut self, order: Order, data: S) -> Request<S, R> {
         Request::replying(self.exchange.clone(), self.token.take(), order, data)
     }

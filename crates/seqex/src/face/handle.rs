@@ -124,8 +124,8 @@ impl<S, R> Exchange<S, R> {
     /// Keeps `count` numbers of the window free for the answers to requests, where there is no room for more: two less than
     /// its capacity at most, at first an eighth of it, and two at least.
     ///
-    /// Two are enough for those who answer what they received by a [request](Guard::request) and receive the next when
-    /// that is answered. Where answers to requests are answered by data in turn, each of these takes up one more, until there
+    /// Two are enough for those who answer what they received by an unordered [request](Guard::request) and receive the next
+    /// when that is answered. Where answers to requests are answered by data in turn, each of these takes up one more, until there
     /// is room for a new packet again: so keep two more than are made in that time, or have other threads or tasks
     /// receive meanwhile.
     pub fn keep_for_answers(&self, count: u32) {

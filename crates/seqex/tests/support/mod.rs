@@ -39,6 +39,8 @@ pub(crate) enum Drain {
     All,
     /// One kind after the other, as those do who limit what is transmitted. These prefer what is new.
     FreshFirst,
+    /// As they come, all messages of one call in one datagram.
+    Bundled,
 }
 
 /// Whether the peer is told what is held, where answers take their time.
@@ -244,16 +246,22 @@ impl Pair {
         let End { exchange, flights, .. } = &mut self.ends[end];
         // Whoever has congestion control is told before, what it then lets out.
         flights.drain(exchange, self.now);
+        let mut shares = false;
         for count in 0..limit {
             let expected = exchange.can_transmit();
             let packet = match drain {
-                Drain::All => exchange.poll_transmit(self.now).map(|packet| packet.map(|letter| letter.0)),
+                Drain::All | Drain::Bundled => {
+                    exchange.poll_transmit(self.now).map(|packet| packet.map(|letter| letter.0))
+                }
                 Drain::FreshFirst => fresh_first(exchange, self.now),
             };
             assert_eq!(packet.is_some(), expected, "can_transmit() and its drains disagree");
             let Some(packet) = packet else { return count };
             if let Packet::Message(message) = &packet {
                 flights.depart(message.seq, self.now);
+                if drain == Drain::Bundled && std::mem::replace(&mut shares, true) {
+                    exchange.share_datagram();
+                }
             }
             self.link[1 - end].push(packet);
         }
