@@ -25,7 +25,12 @@ fn written(payload: Payload<'_>, bytes: &[u8]) -> Vec<u8> {
     match payload {
         Payload::Arrivals(arrivals) => frame::arrivals(arrivals.ranges().collect::<Vec<_>>().iter()),
         Payload::Bundle(bundle) => {
-            bundle.flatten().for_each(|(group, frames)| look_through(group, frames));
+            let mut count = 0;
+            for payload in bundle {
+                payload.into_iter().for_each(|(group, frames)| look_through(group, frames));
+                count += 1;
+            }
+            assert!(count <= frame::MAX_BUNDLED + 1, "the last may say that there are more");
             bytes.to_vec()
         }
         Payload::Close { code, reason } => frame::close(code, reason),

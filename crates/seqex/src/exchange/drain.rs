@@ -70,7 +70,7 @@ impl<S, R> SeqEx<S, R> {
         self.transmit(now, seq)
     }
 
-    /// What congestion control wants to know, if [`Config::feedback`] collects it. To be drained after
+    /// What congestion control wants to know, if [`Config::feedback`](crate::Config::feedback) collects it. To be drained after
     /// each feed; four events per slot of the window are kept, then the oldest give way.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.recovery.poll_event(&mut self.outgoing)

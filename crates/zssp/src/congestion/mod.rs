@@ -65,8 +65,8 @@ pub trait Controller: fmt::Debug + Send {
     /// Bytes that may be under way.
     fn window(&self) -> u64;
 
-    /// Bytes a second at which they go out; none: the window is spread over the round trip. A few may always go at once, as
-    /// timers are late, and a datagram each second.
+    /// Bytes a second at which they go out; `None` spreads the window over the round trip. What two milliseconds carry, ten
+    /// datagrams at the least, may always go at once, as timers are late; below a datagram a second it is one.
     fn rate(&self) -> Option<u64> {
         None
     }
@@ -81,16 +81,17 @@ pub trait Controller: fmt::Debug + Send {
     /// does.
     fn datagram_changed(&mut self, _bytes: usize) {}
 
-    /// Something goes out.
+    /// A message goes out, or a part of one. Datagrams, acknowledgements and probes are not told of, and do not count.
     fn sent(&mut self, _sent: Sent) {}
 
-    /// Something has arrived.
+    /// Something has arrived. What was told to be lost, and arrives late, is not told of again.
     fn acknowledged(&mut self, acknowledged: Acknowledged);
 
     /// Something is lost. It is told for every message and part of one; those of one round trip are one sign of congestion.
     fn lost(&mut self, lost: Lost);
 
-    /// All that was told to be lost by the last sign of congestion has arrived, late: it was none.
+    /// All that made up the last sign of congestion has arrived after all: what that took away may be given back. It is known
+    /// of parts only, and never told of what belongs to a collapse or to another road.
     fn undo(&mut self) {}
 
     /// Nothing at all came through for several time-outs. It is told once, until something does; what was sent before and

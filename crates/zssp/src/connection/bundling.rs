@@ -19,8 +19,8 @@ pub(super) struct Bundling {
 }
 
 impl Bundling {
-    /// Nothing joins what an earlier round sends.
-    pub(super) fn begin_round(&mut self) {
+    /// Nothing joins what was put before.
+    pub(super) fn end(&mut self) {
         self.payloads = 0;
     }
 
@@ -116,7 +116,7 @@ mod tests {
         assert!(!bundling.put(3, 10, 1000));
         assert!(!bundling.put(5, 10, 1000), "something else is in between");
         assert!(bundling.put(6, 10, 1000));
-        bundling.begin_round();
+        bundling.end();
         assert!(!bundling.put(7, 10, 1000));
     }
 

@@ -15,7 +15,8 @@ use crate::wait::to_the_back;
 /// How long to sleep when there is no deadline at all.
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
-/// After a round of several payloads, as many rounds are expected to have others that would join them.
+/// For so many rounds after one of several payloads, the tasks that are ready go before the driver: they may have more to
+/// send.
 const COMPANY: u32 = 16;
 
 /// Runs a connection to its end.

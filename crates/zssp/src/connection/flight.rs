@@ -51,6 +51,13 @@ struct Reaction {
     losses: u64,
 }
 
+impl Reaction {
+    /// One to a loss that is true whatever comes late: a collapse, or another road.
+    const fn final_at(at: Instant) -> Self {
+        Self { at, losses: 1 }
+    }
+}
+
 impl Flight {
     pub(super) fn new(epoch: Instant, mtu: usize, controller: Box<dyn Controller>) -> Self {
         Self {
@@ -222,7 +229,7 @@ impl Flight {
             self.timeouts += 1;
             // Once: what the window was is known from before.
             if self.timeouts == COLLAPSE_AFTER {
-                self.reaction = None;
+                self.reaction = Some(Reaction::final_at(now));
                 self.controller.collapsed(now);
             }
         }
@@ -265,7 +272,7 @@ impl Flight {
     /// The messages travel on another road from now on: nothing is known of it.
     pub(super) fn moved(&mut self, now: Instant) {
         self.controller.moved(now);
-        self.reaction = None;
+        self.reaction = Some(Reaction::final_at(now));
         self.rtt = Rtt::default();
         self.pacer.forgive();
     }
@@ -490,6 +497,28 @@ mod tests {
         assert_eq!(flight.window(), 2500);
         flight.on_late_part(start + 8 * MS, start + 6 * MS, Some(start + 7 * MS));
         assert_eq!(flight.window(), 5000);
+    }
+
+    /// What was sent before the collapse belongs to it, for the controller and here: else what comes late then would take back
+    /// a reaction to something else.
+    #[test]
+    fn what_was_only_late_takes_back_no_other_reaction_after_a_collapse() {
+        let (mut flight, start) = (flight(), Instant::now());
+        for round in 0..2 {
+            flight.sent(start, 0, 1000);
+            flight.on_event(100 * MS * round + MS, timed_out(100 * MS * round), alone(1000));
+        }
+        let at = |ms: u32| start + 200 * MS + MS * ms;
+        let grown = 100 * 1000;
+        flight.sent(at(0), 0, grown);
+        flight.on_event(201 * MS, acked(200 * MS), alone(grown));
+        lost(&mut flight, at(2), start);
+        lost(&mut flight, at(4), at(2));
+        let reduced = flight.window();
+        lost(&mut flight, at(6), at(4));
+        assert_eq!(flight.window(), reduced, "one sign of congestion");
+        flight.on_late_part(at(7), at(4), Some(at(6)));
+        assert_eq!(flight.window(), reduced, "what was sent at 2 ms is still lost");
     }
 
     /// A road that is cut for a while is found again in slow start, however often that was tried in the meantime.

@@ -249,7 +249,8 @@ impl Connection {
                 }
                 Some(Ok(datagram))
             }
-            None => self.close_reason().map(Err),
+            // What came before the end is in the queue by the time that there is an end.
+            None => self.close_reason().map(|reason| shared.datagrams.read().ok_or(reason)),
         });
         outcome.await
     }
@@ -261,7 +262,11 @@ impl Connection {
     pub fn try_read_datagram(&self) -> Result<Option<Bytes>, CloseReason> {
         match self.shared().datagrams.read() {
             Some(datagram) => Ok(Some(datagram)),
-            None => self.close_reason().map_or(Ok(None), Err),
+            // What came before the end is in the queue by the time that there is an end.
+            None => match self.close_reason() {
+                Some(reason) => self.shared().datagrams.read().map(Some).ok_or(reason),
+                None => Ok(None),
+            },
         }
     }
 

@@ -147,7 +147,7 @@ impl State {
         let payload_limit = self.flight.payload_limit(self.settings.max_payload);
         let limit = payload_limit.saturating_sub(CHUNK_OVERHEAD).max(1);
         self.paced = None;
-        self.bundling.begin_round();
+        self.bundling.end();
         loop {
             match self.flight.room(now) {
                 Room::Full => return false,
@@ -190,6 +190,8 @@ impl State {
                 }
                 let seq = message.seq;
                 self.divide(id, message);
+                // The exchange takes it for the one before the next, which would share a datagram with another.
+                self.bundling.end();
                 if is_hurried {
                     self.transfers.hurry((id, seq));
                 }
