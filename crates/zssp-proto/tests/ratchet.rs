@@ -221,6 +221,40 @@ fn a_downgrade_is_told_though_no_session_comes_of_it() {
     assert!(!pair.bob.take_happenings().contains(&Happening::Downgraded));
 }
 
+/// The store has done it, and said that it failed; no later copy of X3 comes.
+//= ZSSP-RAT-22  the next handshake would not show it
+#[test]
+fn a_downgrade_is_told_once_though_the_store_does_not_say_that_it_is_written() {
+    for comes_again in [false, true] {
+        let mut pair = pair_that_remembers(&[], &[5]);
+        pair.bob.answer = Answer::Later;
+        pair.alice.open(&pair.bob);
+        pair.settle();
+        pair.bob.store.doubt_after(1);
+        pair.bob.answer = Answer::Accept;
+        let (alice, bob) = (pair.alice.node, pair.bob.node);
+        let request = pair.bob.undecided.pop_front().unwrap();
+        let peer = pair.alice.public_key();
+        let (context, store) = (pair.bob.context.clone(), pair.bob.store.clone());
+        let mut outbox = Outbox::default();
+        let result = request.accept(peer).run(pair.now(), &store, &mut outbox);
+        assert_eq!(result, Err(Fault::Store));
+        let told = |outbox: &Outbox| {
+            outbox.events.iter().filter(|event| matches!(event, Event::Downgraded { .. })).count()
+        };
+        assert_eq!((told(&outbox), context.stats().sessions), (1, 0));
+        if !comes_again {
+            pair.network.partition(alice, bob);
+            pair.drive_for(15 * SECOND);
+            pair.network.heal(alice, bob);
+        }
+        pair.bob.take_happenings();
+        pair.drive_for(15 * SECOND);
+        assert!(pair.talk(), "{comes_again}");
+        assert!(!pair.bob.take_happenings().contains(&Happening::Downgraded), "once: {comes_again}");
+    }
+}
+
 //= ZSSP-RAT-21  the state used must be one of hers
 #[test]
 fn a_state_of_somebody_else_does_not_open() {

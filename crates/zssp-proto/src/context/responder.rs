@@ -270,7 +270,14 @@ fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Pol
 
     //= ZSSP-RAT-10  state 1 is the new one, state 2 none
     let new = RatchetPair { first: request.completion.keys.ratchet.duplicate(), second: None };
-    match task.compare_and_swap(who, (&old, &mut request.state.doubt), &new) {
+    let was_in_doubt = request.state.doubt.is_some();
+    let swap = task.compare_and_swap(who, (&old, &mut request.state.doubt), &new);
+    let may_be_stored = matches!(swap, Ok(Swap::Stored)) || request.state.doubt.is_some();
+    if downgraded && may_be_stored && !was_in_doubt {
+        // Whatever becomes of the handshake: the next one will not show it.
+        task.outbox.events.push(Event::Downgraded { peer: request.completion.initiator });
+    }
+    match swap {
         Ok(Swap::Stored) => {}
         Ok(Swap::Conflict) => {
             inner.forget(&request.pending);
@@ -280,10 +287,6 @@ fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Pol
             request.pending.put_back(request.state);
             return Err(fault);
         }
-    }
-    if downgraded {
-        // Whatever becomes of the handshake: the next one will not show it.
-        task.outbox.events.push(Event::Downgraded { peer: request.completion.initiator });
     }
     establish(task, request, (name, new), downgraded)
 }

@@ -171,19 +171,36 @@ struct Whereabouts {
 }
 
 struct Others {
-    /// Of a peer that has moved, where it was just before: it is there if somebody has sent on one rekeying since. Of one
-    /// that has not, where a packet came from: it is there if somebody has sent on the whole handshake.
-    second: Address,
+    second: Second,
     /// Where the session opened. A peer that has not moved is there, however many rekeyings somebody has sent on.
     first: Address,
+}
+
+/// Where a peer may be besides.
+enum Second {
+    /// Where it was just before it moved: it is there if somebody has sent on one rekeying since.
+    Was(Address),
+    /// Where the last packet came from that came from elsewhere, as long as the peer has not moved: it is there if somebody has
+    /// sent on the whole handshake. K1 goes there once for such a packet, since nobody may be there.
+    Seen { at: Address, is_asked: bool },
+}
+
+impl Second {
+    /// Where a copy of K1 goes, if one may.
+    fn ask(&mut self) -> Option<Address> {
+        match self {
+            Self::Was(address) => Some(*address),
+            Self::Seen { at, is_asked } => (!core::mem::replace(is_asked, true)).then_some(*at),
+        }
+    }
 }
 
 impl Whereabouts {
     fn move_to(&mut self, address: Address) {
         if self.now != address {
-            let second = core::mem::replace(&mut self.now, address);
-            let first = self.others.as_ref().map_or(second, |others| others.first);
-            self.others = Some(Box::new(Others { second, first }));
+            let before = core::mem::replace(&mut self.now, address);
+            let first = self.others.as_ref().map_or(before, |others| others.first);
+            self.others = Some(Box::new(Others { second: Second::Was(before), first }));
         }
     }
 }
@@ -227,11 +244,12 @@ impl Shared {
     /// Where a copy of K1 goes, when so many went out before.
     //= ZSSP-ST-35  whoever sent on a rekeying, and made this side take him for the peer, may be gone
     pub(crate) fn asking(&self, copies: u32) -> Address {
-        let whereabouts = self.whereabouts.lock();
-        match (&whereabouts.others, copies % 4) {
-            (Some(others), 1) => others.second,
+        let mut whereabouts = self.whereabouts.lock();
+        let now = whereabouts.now;
+        match (&mut whereabouts.others, copies % 4) {
+            (Some(others), 1) => others.second.ask().unwrap_or(now),
             (Some(others), 3) => others.first,
-            _ => whereabouts.now,
+            _ => now,
         }
     }
 
@@ -239,9 +257,13 @@ impl Shared {
     //= ZSSP-ST-35  as long as it has had but one address
     pub(crate) fn seen(&self, from: Address) {
         let mut whereabouts = self.whereabouts.lock();
-        let first = whereabouts.now;
-        if whereabouts.others.is_none() && first.follow(from) != first {
-            whereabouts.others = Some(Box::new(Others { second: from, first }));
+        let now = whereabouts.now;
+        let seen = Second::Seen { at: from, is_asked: false };
+        match &mut whereabouts.others {
+            _ if now.follow(from) == now => {}
+            None => whereabouts.others = Some(Box::new(Others { second: seen, first: now })),
+            Some(others) if matches!(others.second, Second::Seen { .. }) => others.second = seen,
+            Some(_) => {}
         }
     }
 
