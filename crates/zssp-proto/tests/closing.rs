@@ -6,48 +6,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use zssp_harness::pair::{Answer, FlakyStore, Pair, Setup};
+use zssp_harness::pair::{Answer, Pair, Setup};
 use zssp_proto::crypto::Secret;
 use zssp_proto::{
-    Address, Context, EndReason, Event, Fault, Fingerprint, MemoryStore, Open, Outbox, PeerName, Policy,
-    RatchetPair, RatchetState, RatchetStore, Received, Scratch, SealError, Session, StoreError, Swap,
+    Address, Context, EndReason, Event, Fault, Fingerprint, Open, Outbox, Policy, RatchetPair, RatchetState,
+    Received, Scratch, SealError, Session,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
-
-/// What somebody does while a store writes.
-type Meanwhile = Box<dyn FnOnce() + Send>;
-
-/// A store in the middle of whose next write something else happens.
-#[derive(Default)]
-struct SlowStore {
-    store: Arc<MemoryStore>,
-    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
-}
-
-impl RatchetStore for SlowStore {
-    fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError> {
-        self.store.load(peer)
-    }
-
-    fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
-        self.store.find(fingerprint)
-    }
-
-    fn compare_and_swap(
-        &self,
-        peer: &PeerName,
-        old: &RatchetPair,
-        new: &RatchetPair,
-    ) -> Result<Swap, StoreError> {
-        let meanwhile = self.meanwhile.lock().unwrap().take();
-        if let Some(meanwhile) = meanwhile {
-            meanwhile();
-        }
-        self.store.compare_and_swap(peer, old, new)
-    }
-}
 
 /// Closes the session; nothing is sealed in it any more, nor is what the peer has sealed delivered.
 fn close(now: Instant, context: &Context, session: &Session, (from, mut payload): (Address, Vec<u8>)) {
@@ -66,10 +33,7 @@ fn close(now: Instant, context: &Context, session: &Session, (from, mut payload)
 fn a_session_that_is_closed_during_a_write_is_closed_at_once() {
     for starts in [1, 2] {
         for write in [0, 1] {
-            let meanwhile = Arc::<Mutex<Option<Meanwhile>>>::default();
             let mut pair = Pair::with(7, &Setup::default());
-            let store = SlowStore { meanwhile: meanwhile.clone(), ..SlowStore::default() };
-            pair.alice.store = Arc::new(FlakyStore::over(store));
             pair.alice.open(&pair.bob);
             pair.settle();
             let (context, session) = (pair.alice.context.clone(), pair.alice.session().clone());
@@ -78,20 +42,13 @@ fn a_session_that_is_closed_during_a_write_is_closed_at_once() {
             let payload = (pair.bob.address(), buffer[..sealed.len()].to_vec());
             let now = pair.now();
             let happened = Arc::<Mutex<bool>>::default();
-            let close_it: Meanwhile = Box::new({
+            pair.alice.store.during_write(write, {
                 let happened = happened.clone();
                 move || {
                     close(now, &context, &session, payload);
                     *happened.lock().unwrap() = true;
                 }
             });
-            let closing: Meanwhile = if write == 0 {
-                close_it
-            } else {
-                let meanwhile = meanwhile.clone();
-                Box::new(move || *meanwhile.lock().unwrap() = Some(close_it))
-            };
-            *meanwhile.lock().unwrap() = Some(closing);
             if starts == 1 {
                 pair.alice.rekey()
             } else {
@@ -114,10 +71,6 @@ fn a_session_that_is_closed_during_a_write_is_closed_at_once() {
 #[test]
 fn a_state_that_is_being_replaced_is_given_to_nobody() {
     let mut pair = Pair::with(7, &Setup { policy: Policy::PERSISTENT, ..Setup::default() });
-    let meanwhile = Arc::<Mutex<Option<Meanwhile>>>::default();
-    let store = Arc::<MemoryStore>::default();
-    let slow = SlowStore { store: store.clone(), meanwhile: meanwhile.clone() };
-    pair.bob.store = Arc::new(FlakyStore::over(slow));
     let first = RatchetState::new(Secret::new([7; 32]), Fingerprint::new([8; 32]), 3);
     let shared = RatchetPair { first, second: None };
     pair.alice.store.preset(pair.bob.public_key(), shared.duplicate());
@@ -160,8 +113,8 @@ fn a_state_that_is_being_replaced_is_given_to_nobody() {
     let (context, from, now) = (pair.bob.context.clone(), pair.alice.address(), pair.now());
     let answers = Arc::<Mutex<Vec<Vec<u8>>>>::default();
     let answered: Arc<Mutex<Option<Result<(), Fault>>>> = Arc::default();
-    *meanwhile.lock().unwrap() = Some(Box::new({
-        let (answers, answered) = (answers.clone(), answered.clone());
+    pair.bob.store.during_write(0, {
+        let (answers, answered, store) = (answers.clone(), answered.clone(), pair.bob.store.clone());
         move || {
             let (mut hello, mut scratch, mut outbox) = (hello, Scratch::new(), Outbox::default());
             let received = context.receive(now, from, &mut hello, &mut scratch);
@@ -170,7 +123,7 @@ fn a_state_that_is_being_replaced_is_given_to_nobody() {
             let datagrams = outbox.transmits.iter().flat_map(|transmit| transmit.datagrams());
             answers.lock().unwrap().extend(datagrams.map(<[u8]>::to_vec));
         }
-    }));
+    });
     accept.run(accepted_at, &*pair.bob.store, &mut Outbox::default()).unwrap();
     for answer in answers.lock().unwrap().drain(..) {
         pair.alice.receive(2, answer);
