@@ -23,8 +23,8 @@ fn main() -> Result<(), Failure> {
     match args.next().as_deref() {
         None => {
             report::publish(&runtime(2)?.block_on(async { tokio::spawn(run()).await? })?)?;
-            one_core::publish()?;
-            fairness::publish()
+            fairness::publish()?;
+            one_core::publish()
         }
         Some("fairness") => fairness::publish(),
         Some("load") => runtime(2)?.block_on(load::run(args)),

@@ -317,3 +317,55 @@ fn a_session_survives_whoever_sent_on_its_rekeyings() {
         }
     }
 }
+
+/// Alice has moved, and rekeyed from there. Then somebody sends on whole rekeyings, and is gone.
+//= ZSSP-ST-35  after one of them, where she was just before; after two, she has to begin herself
+#[test]
+fn a_peer_that_has_moved_is_found_after_one_rekeying_that_was_sent_on() {
+    for (places, starter, is_found) in
+        [(&[9][..], Bob, true), (&[9], Alice, true), (&[9, 10], Bob, false), (&[9, 10], Alice, true)]
+    {
+        let what = format!("{starter:?} {places:?}");
+        let mut pair = Pair::established(7, &quick());
+        (pair.alice.keys_per_session, pair.bob.keys_per_session) = (2, 2);
+        pair.alice.node = 3;
+        pair.alice.rekey();
+        pair.drive_for(6 * SECOND);
+        assert_eq!(pair.bob.session().address(), pair.alice.address(), "{what}: she has moved");
+        for place in places {
+            lead_astray(&mut pair, Alice, *place);
+        }
+        let agreed = places.len() as u64 + 2;
+        assert_eq!(keys(&pair), [agreed; 2], "{what}");
+
+        ends(&mut pair, starter).0.rekey();
+        pair.drive_for(6 * SECOND);
+        assert_eq!(keys(&pair), [agreed + u64::from(is_found); 2], "{what}");
+        if is_found {
+            pair.assert_steady(&what);
+            assert_eq!(pair.bob.session().address(), pair.alice.address(), "{what}");
+        }
+    }
+}
+
+/// One packet came from elsewhere, and now the peer does not answer: K1 is repeated for a minute.
+//= ZSSP-ST-35  one copy for each such packet
+#[test]
+fn a_place_that_nothing_has_proven_is_asked_once() {
+    let mut pair = Pair::established(7, &Setup::default());
+    pair.alice.rekey();
+    for _ in 0..2 {
+        pair.pump();
+        assert!(pair.deliver(None));
+    }
+    race(&mut pair, Alice);
+    pair.drive_for(5 * SECOND);
+    assert_eq!(keys(&pair), [2, 2]);
+    let (alice, bob, before) = (pair.alice.node, pair.bob.node, pair.wire.len());
+    pair.network.partition(alice, bob);
+    pair.bob.rekey();
+    pair.drive_for(61 * SECOND);
+    let to = |place| pair.wire[before..].iter().filter(|datagram| datagram.to == place).count();
+    assert_eq!(to(ELSEWHERE), 1);
+    assert!(to(alice) > 50, "{}", to(alice));
+}

@@ -74,8 +74,8 @@ pub enum ConnectError {
     /// This endpoint was closed.
     #[error("the endpoint is closed")]
     EndpointClosed,
-    /// This side cannot do it: the key is this endpoint's own, or the cryptographic library fails. Whoever connects has
-    /// tried again until the time was up.
+    /// This side cannot do it: the key is this endpoint's own, which is said at once; or the cryptographic library fails,
+    /// which is said when the time to connect is up, or when a peer is accepted.
     #[error("cannot connect: {0}")]
     Local(Box<str>),
     /// The peer was accepted under another name than the one its ratchet is stored under, so it is not believed.

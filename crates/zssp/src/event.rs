@@ -30,8 +30,8 @@ pub enum EndpointEvent {
     },
     /// The store of ratchets failed. No connection has changed, and the handshake packet is as if it had been lost; it is
     /// tried again with the next copy of it, which also finds out whether what was to be written is there all the same.
-    /// Attempts to connect that see no end of it fail with [`ConnectError::Store`](crate::ConnectError::Store), and sessions that are to change their key end with
-    /// [`CloseReason::Expired`](crate::CloseReason::Expired) after a minute.
+    /// Attempts to connect that see no end of it fail with [`ConnectError::Store`](crate::ConnectError::Store), and sessions
+    /// that are to change their key end with [`CloseReason::Expired`](crate::CloseReason::Expired) after a minute.
     StoreFailed {
         /// The static key of the peer whose ratchet it was about; `None` while a hello was read, which does not say who it
         /// is from.

@@ -54,9 +54,18 @@ async fn a_full_channel_is_told_apart_from_one_that_has_ended() {
     assert!((100..500).contains(&accepted), "{accepted} messages");
     assert_eq!(send.try_send_ordered(message.clone()), Err(TrySendError::Full));
     here.channel(1).unwrap().try_send(message.clone()).unwrap();
-    for _ in 0..accepted {
+    // Somebody waits for as much: a smaller one does not overtake it.
+    let waiting = tokio::spawn({
+        let (send, message) = (send.clone(), message.clone());
+        async move { send.send(message).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished());
+    assert_eq!(send.try_send(vec![0]), Err(TrySendError::Full));
+    for _ in 0..=accepted {
         drop(receive.receive().await.unwrap());
     }
+    waiting.await.unwrap().unwrap();
     send.flush().await.unwrap();
     send.try_send(message.clone()).unwrap();
     drop((receive.receive().await, there.channel(1).unwrap().receive().await));

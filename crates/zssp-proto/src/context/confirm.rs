@@ -43,7 +43,7 @@ pub(super) fn confirmation(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened
         Phase::Confirming(_) if current => taken.commit(task.inner.steady(established, task.now))?,
         _ => drop(taken),
     }
-    // Nothing sends C2 again that could take turns.
+    // C2 is not repeated by a timer, so it cannot take turns.
     //= ZSSP-ST-33  C2 goes to where its C1 came from, and to the session's address
     for to in [Some(from), shared.unless_here(from)].into_iter().flatten() {
         let answer = Outgoing { to, packet_type: PacketType::Acknowledgement, body: &[] };

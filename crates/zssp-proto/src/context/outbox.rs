@@ -93,7 +93,7 @@ pub enum Event {
     Authorize(Authorize),
     /// The two sides did not start from the ratchet state this side expected: the peer has lost its ratchet, or
     /// somebody who has stolen its static key pretends so. Their ratchet begins anew, from the zero state. It has when this
-    /// is told, even if the handshake was over by then, and no session comes of it: the next one is no downgrade.
+    /// is told, as far as the store says, even if the handshake was over by then, and no session comes of it: the next one is no downgrade.
     Downgraded {
         /// The peer's static key.
         peer: PublicKey,

@@ -34,7 +34,7 @@ pub(super) fn start(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Resul
     let next = RekeyStarted { established, kk, kid, packet: packet.clone(), is_superseded: false, timers };
     shared.rekeying();
     taken.commit(Phase::RekeyStarted(Box::new(next)))?;
-    let start = Outgoing { to: shared.address(), packet_type: PacketType::RekeyStart, body: &packet };
+    let start = Outgoing { to: shared.asking(0), packet_type: PacketType::RekeyStart, body: &packet };
     control::send(task, &shared, ring.current(), start)
 }
 

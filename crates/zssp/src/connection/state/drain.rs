@@ -190,8 +190,6 @@ impl State {
                 }
                 let seq = message.seq;
                 self.divide(id, message);
-                // The exchange takes it for the one before the next, which would share a datagram with another.
-                self.bundling.end();
                 if is_hurried {
                     self.transfers.hurry((id, seq));
                 }
