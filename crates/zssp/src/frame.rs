@@ -14,7 +14,7 @@
 //! | `0xD6` | probe: a token of 8 bytes, then anything up to the size that is tried |
 //! | `0xD7` | part of a message: its `number: u64`, `offset: u32`, `total: u32`, then what a payload with that message would begin with, then bytes of its `total` bytes of data from `offset` on |
 //! | `0xD8` | parts have arrived: ranges of their numbers, each as `last: u64`, `count: u32` |
-//! | `0xD9` | a bundle: payloads with frames of [`seqex::encoding`], of channels or of streams, each after its length as `u16` |
+//! | `0xD9` | a bundle: one to 32 payloads with frames of [`seqex::encoding`], of channels or of streams, each after its length as `u16` big-endian |
 //!
 //! Stream 0 is none: its messages are about the other streams. Each message of another stream is a chunk:
 //! one byte of flags, of which only the lowest is used (the stream ends with this chunk), then content.
