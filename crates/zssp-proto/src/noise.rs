@@ -86,7 +86,7 @@ impl SymmetricState {
         packet.resize(start + plaintext.len() + TAG_LEN, 0);
         let output = &mut packet[start..];
         //= ZSSP-XK-02  the associated data is h
-        provider.seal_key(&self.key).seal(nonce, &self.hash, plaintext, output)?;
+        provider.seal_key(&self.key).seal(nonce, &self.hash, &[plaintext], output)?;
         //= ZSSP-XK-03  the ciphertext is hashed, with its tag
         self.mix_hash(provider, output);
         Ok(())

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::{
     Encapsulation, Forged, InvalidKey, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce,
     OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, Provider, ProviderError, SealKey, Secret,
-    TAG_LEN,
+    TAG_LEN, gather,
 };
 
 /// AWS-LC, the default.
@@ -171,6 +171,8 @@ impl KemKeyPair for Kem {
     }
 }
 
+const EMPTY: &[u8] = &[];
+
 struct Gcm(LessSafeKey);
 
 impl Gcm {
@@ -187,20 +189,14 @@ impl SealKey for Gcm {
         &self,
         nonce: &Nonce,
         aad: &[u8],
-        plaintext: &[u8],
+        plaintext: &[&[u8]],
         output: &mut [u8],
     ) -> Result<(), ProviderError> {
-        let (ciphertext, tag) = output.split_at_mut_checked(plaintext.len()).ok_or(ProviderError)?;
         let nonce = aead::Nonce::assume_unique_for_key(*nonce);
-        self.0
-            .seal_out_of_place_scatter(nonce, Aad::from(aad), plaintext, ciphertext, &[], tag)
-            .map_err(|_| ProviderError)
-    }
-
-    fn seal_in_place(&self, nonce: &Nonce, aad: &[u8], buffer: &mut [u8]) -> Result<(), ProviderError> {
-        let (text, tag) = buffer.split_last_chunk_mut::<TAG_LEN>().ok_or(ProviderError)?;
-        let nonce = aead::Nonce::assume_unique_for_key(*nonce);
-        self.0.seal_in_place_scatter(nonce, Aad::from(aad), text, &[], tag).map_err(|_| ProviderError)
+        // The last part is read where it is.
+        let (last, first) = plaintext.split_last().unwrap_or((&EMPTY, &[]));
+        let (first, rest) = gather(first, output)?;
+        self.0.seal_in_place_scatter(nonce, Aad::from(aad), first, last, rest).map_err(|_| ProviderError)
     }
 }
 

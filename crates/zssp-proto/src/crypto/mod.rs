@@ -187,23 +187,34 @@ pub struct Encapsulation {
 
 /// An AES-256-GCM key that only seals. The associated data is a parameter because handshakes bind `h`.
 pub trait SealKey: Send + Sync {
-    /// Encrypts `plaintext` into `output`, which is [`TAG_LEN`] bytes longer; the tag goes last.
+    /// Encrypts the parts of a plaintext, one after the other, into `output`, which is [`TAG_LEN`] bytes longer than all of
+    /// them; the tag goes last. The longest part should be the last: a provider may have to copy the others first.
     ///
     /// # Errors
-    /// When the lengths do not fit, or the library fails.
+    /// When the lengths do not fit, or the library fails. `output` then holds nothing that may be sent.
     fn seal(
         &self,
         nonce: &Nonce,
         aad: &[u8],
-        plaintext: &[u8],
+        plaintext: &[&[u8]],
         output: &mut [u8],
     ) -> Result<(), ProviderError>;
+}
 
-    /// Encrypts in place: the plaintext is all of `buffer` but its last [`TAG_LEN`] bytes, which take the tag.
-    ///
-    /// # Errors
-    /// When the buffer is shorter than a tag, or the library fails.
-    fn seal_in_place(&self, nonce: &Nonce, aad: &[u8], buffer: &mut [u8]) -> Result<(), ProviderError>;
+/// Copies the parts of a plaintext to the start of `output`, and yields what is left of it.
+fn gather<'o>(
+    plaintext: &[&[u8]],
+    output: &'o mut [u8],
+) -> Result<(&'o mut [u8], &'o mut [u8]), ProviderError> {
+    let len = plaintext.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+    let (gathered, left) = output.split_at_mut_checked(len).ok_or(ProviderError)?;
+    let mut rest = &mut *gathered;
+    for part in plaintext {
+        let (to, after) = rest.split_at_mut(part.len());
+        to.copy_from_slice(part);
+        rest = after;
+    }
+    Ok((gathered, left))
 }
 
 /// An AES-256-GCM key that only opens.

@@ -16,7 +16,7 @@ use super::secret::wiped;
 use super::{
     Encapsulation, Forged, InvalidKey, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce,
     OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, Provider, ProviderError, SealKey, Secret,
-    TAG_LEN,
+    TAG_LEN, gather,
 };
 
 /// The RustCrypto crates: no C compiler needed.
@@ -178,21 +178,11 @@ impl SealKey for Gcm {
         &self,
         nonce: &Nonce,
         aad: &[u8],
-        plaintext: &[u8],
+        plaintext: &[&[u8]],
         output: &mut [u8],
     ) -> Result<(), ProviderError> {
-        let (ciphertext, tag) = output.split_last_chunk_mut::<TAG_LEN>().ok_or(ProviderError)?;
-        let text = InOutBuf::new(plaintext, ciphertext).map_err(|_| ProviderError)?;
-        *tag = self
-            .0
-            .encrypt_inout_detached(Array::cast_from_core(nonce), aad, text)
-            .map_err(|_| ProviderError)?
-            .into();
-        Ok(())
-    }
-
-    fn seal_in_place(&self, nonce: &Nonce, aad: &[u8], buffer: &mut [u8]) -> Result<(), ProviderError> {
-        let (text, tag) = buffer.split_last_chunk_mut::<TAG_LEN>().ok_or(ProviderError)?;
+        let (text, tag) = gather(plaintext, output)?;
+        let tag: &mut [u8; TAG_LEN] = tag.try_into().map_err(|_| ProviderError)?;
         *tag = self
             .0
             .encrypt_inout_detached(Array::cast_from_core(nonce), aad, text.into())

@@ -59,7 +59,7 @@ pub(crate) fn packet(number: u8, counter: u64) -> (PacketNonce, Vec<u8>) {
     let nonce = PacketNonce::new(PacketType::Payload, counter);
     let mut packet = vec![0; 7 + 16];
     let key = PROVIDERS[0].seal_key(&transport(number));
-    key.seal(&nonce.aead(), &[], b"payload", &mut packet).expect("room for the tag");
+    key.seal(&nonce.aead(), &[], &[b"payload"], &mut packet).expect("room for the tag");
     (nonce, packet)
 }
 

@@ -2,7 +2,7 @@
 //! pieces apart, protect all headers in one batch (PROTOCOL 3.2, 3.3, 5.1).
 
 use super::{KeyUse, Session};
-use crate::crypto::{Nonce, ProviderError, SealKey, TAG_LEN};
+use crate::crypto::{ProviderError, TAG_LEN};
 use crate::wire::{PacketNonce, PacketType};
 use crate::zfp::{Run, Split, SplitError, protect, spread};
 
@@ -30,35 +30,16 @@ impl Session {
     /// # Errors
     /// See [`SealError`]. Nothing is written in a way that may be sent.
     pub fn seal(&self, payload: &[u8], mtu: usize, buffer: &mut [u8]) -> Result<Sealed, SealError> {
-        self.seal_with(payload.len(), mtu, buffer, |key, nonce, room| key.seal(nonce, &[], payload, room))
+        self.seal_parts(&[payload], mtu, buffer)
     }
 
     /// [`seal`](Self::seal)s the concatenation of `parts`: a frame header and its data, or several messages in one
-    /// packet. Costs one copy more.
+    /// packet. With AWS-LC all but the last part are copied once more, with pure Rust all of them.
     ///
     /// # Errors
     /// See [`SealError`].
     pub fn seal_parts(&self, parts: &[&[u8]], mtu: usize, buffer: &mut [u8]) -> Result<Sealed, SealError> {
         let payload_len = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
-        self.seal_with(payload_len, mtu, buffer, |key, nonce, room| {
-            let mut rest = &mut *room;
-            for part in parts {
-                let (to, after) = rest.split_at_mut_checked(part.len()).ok_or(ProviderError)?;
-                to.copy_from_slice(part);
-                rest = after;
-            }
-            key.seal_in_place(nonce, &[], room)
-        })
-    }
-
-    /// Seals what `write` puts into the packet's place.
-    fn seal_with(
-        &self,
-        payload_len: usize,
-        mtu: usize,
-        buffer: &mut [u8],
-        write: impl FnOnce(&dyn SealKey, &Nonce, &mut [u8]) -> Result<(), ProviderError>,
-    ) -> Result<Sealed, SealError> {
         let split = split(payload_len, mtu)?;
         let needed = split.buffer_len();
         //= ZSSP-DEF-19  a buffer that is too short is an error
@@ -83,7 +64,7 @@ impl Session {
         let nonce = PacketNonce::new(PacketType::Payload, counter);
         //= ZSSP-SEC-01  nothing leaves unsealed
         //= ZSSP-DEF-11  the prepared key is shared, without a lock
-        write(ring.seal_key(), &nonce.aead(), &mut buffer[split.headers_len()..])?;
+        ring.seal_key().seal(&nonce.aead(), &[], parts, &mut buffer[split.headers_len()..])?;
         spread(buffer, &split, Some(epoch.remote_kid), nonce);
         //= ZSSP-DEF-10  the header cipher is shared, without a lock
         protect(&*self.0.ingress.header.protect, buffer, &split);

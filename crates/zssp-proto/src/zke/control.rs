@@ -13,7 +13,7 @@ pub(crate) fn seal(
     body: &[u8],
 ) -> Result<Vec<u8>, ProviderError> {
     let mut packet = vec![0; body.len() + TAG_LEN];
-    provider.seal_key(key).seal(&nonce.aead(), &[], body, &mut packet)?;
+    provider.seal_key(key).seal(&nonce.aead(), &[], &[body], &mut packet)?;
     Ok(packet)
 }
 

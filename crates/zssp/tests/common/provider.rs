@@ -97,15 +97,10 @@ impl SealKey for Sealing {
         &self,
         nonce: &Nonce,
         aad: &[u8],
-        plaintext: &[u8],
+        plaintext: &[&[u8]],
         output: &mut [u8],
     ) -> Result<(), ProviderError> {
         self.library.works()?;
         self.key.seal(nonce, aad, plaintext, output)
-    }
-
-    fn seal_in_place(&self, nonce: &Nonce, aad: &[u8], buffer: &mut [u8]) -> Result<(), ProviderError> {
-        self.library.works()?;
-        self.key.seal_in_place(nonce, aad, buffer)
     }
 }

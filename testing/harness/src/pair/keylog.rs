@@ -140,7 +140,7 @@ impl KeyLog {
         nonce[3] = packet_type;
         nonce[4..].copy_from_slice(&counter.to_be_bytes());
         let mut sealed = vec![0; plaintext.len() + TAG_LEN];
-        self.provider.seal_key(&Secret::new(key)).seal(&nonce, &[], plaintext, &mut sealed).ok()?;
+        self.provider.seal_key(&Secret::new(key)).seal(&nonce, &[], &[plaintext], &mut sealed).ok()?;
         Some(sealed)
     }
 
@@ -255,15 +255,10 @@ impl SealKey for LoggedSealKey {
         &self,
         nonce: &Nonce,
         aad: &[u8],
-        plaintext: &[u8],
+        plaintext: &[&[u8]],
         output: &mut [u8],
     ) -> Result<(), ProviderError> {
         self.log(nonce);
         self.seal.seal(nonce, aad, plaintext, output)
-    }
-
-    fn seal_in_place(&self, nonce: &Nonce, aad: &[u8], buffer: &mut [u8]) -> Result<(), ProviderError> {
-        self.log(nonce);
-        self.seal.seal_in_place(nonce, aad, buffer)
     }
 }
