@@ -1,5 +1,5 @@
-//! Memory for what is received, used again: allocating tens of kilobytes for each message would cost more than
-//! opening it, since the allocator gives such blocks back to the system and takes them anew.
+//! Memory for what is received and written, used again: allocating tens of kilobytes for each message would cost more
+//! than opening it, since the allocator gives such blocks back to the system and takes them anew.
 
 use std::sync::{Arc, Weak};
 
@@ -31,15 +31,17 @@ impl Buffers {
         self.0.pop().unwrap_or_default()
     }
 
-    /// A copy of `data`, whose memory comes back when the last handle of it is dropped.
-    pub(crate) fn copy(self: &Arc<Self>, data: &[u8]) -> Bytes {
-        if data.len() < SMALL {
-            return Bytes::copy_from_slice(data);
+    /// Appends `data` to `block`, which gets memory of the pool once it is large.
+    pub(crate) fn append(self: &Arc<Self>, block: &mut Block, data: &[u8]) {
+        let len = block.len() + data.len();
+        if len >= SMALL && len > block.memory.capacity() {
+            let mut memory = self.take();
+            memory.clear();
+            memory.reserve(len);
+            memory.extend_from_slice(&block.memory);
+            *block = self.block(memory);
         }
-        let mut memory = self.take();
-        memory.clear();
-        memory.extend_from_slice(data);
-        Bytes::from_owner(Lent { memory, pool: Arc::downgrade(self) })
+        block.memory.extend_from_slice(data);
     }
 
     /// `memory` itself as bytes, if little of it would lie idle: it comes back when the last handle is dropped, and
@@ -49,23 +51,49 @@ impl Buffers {
             return None;
         }
         let memory = std::mem::replace(memory, self.take());
-        Some(Bytes::from_owner(Lent { memory, pool: Arc::downgrade(self) }))
+        Some(Bytes::from_owner(self.block(memory)))
+    }
+
+    fn block(self: &Arc<Self>, memory: Vec<u8>) -> Block {
+        Block { memory, pool: Arc::downgrade(self) }
     }
 }
 
-/// A buffer on loan.
-struct Lent {
+/// Bytes in a buffer that goes back to its pool when it is dropped, or in memory of their own while they are few.
+#[derive(Debug, Default)]
+pub(crate) struct Block {
     memory: Vec<u8>,
     pool: Weak<Buffers>,
 }
 
-impl AsRef<[u8]> for Lent {
+impl Block {
+    pub(crate) fn len(&self) -> usize {
+        self.memory.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.memory.is_empty()
+    }
+
+    /// Its bytes, copied only where much of a buffer would lie idle otherwise.
+    pub(crate) fn into_bytes(mut self) -> Bytes {
+        if self.pool.strong_count() == 0 {
+            Bytes::from(std::mem::take(&mut self.memory))
+        } else if self.memory.len() < self.memory.capacity() / 2 {
+            Bytes::copy_from_slice(&self.memory)
+        } else {
+            Bytes::from_owner(self)
+        }
+    }
+}
+
+impl AsRef<[u8]> for Block {
     fn as_ref(&self) -> &[u8] {
         &self.memory
     }
 }
 
-impl Drop for Lent {
+impl Drop for Block {
     fn drop(&mut self) {
         let Some(pool) = self.pool.upgrade() else { return };
         let memory = std::mem::take(&mut self.memory);
@@ -80,29 +108,35 @@ impl Drop for Lent {
 mod tests {
     use super::*;
 
+    fn copy(buffers: &Arc<Buffers>, data: &[u8]) -> Bytes {
+        let mut block = Block::default();
+        buffers.append(&mut block, data);
+        block.into_bytes()
+    }
+
     #[test]
     fn memory_comes_back_and_content_does_not() {
         let buffers = Arc::new(Buffers::default());
-        let first = buffers.copy(&[1; 10_000]);
+        let first = copy(&buffers, &[1; 10_000]);
         let place = first.as_ptr();
         let clone = first.clone();
         drop(first);
-        assert_ne!(buffers.copy(&[3; 10_000]).as_ptr(), place, "a clone still holds it");
+        assert_ne!(copy(&buffers, &[3; 10_000]).as_ptr(), place, "a clone still holds it");
         assert!(clone.iter().all(|&byte| byte == 1));
         while buffers.0.pop().is_some() {}
         drop(clone);
-        let second = buffers.copy(&[2; 5_000]);
+        let second = copy(&buffers, &[2; 6_000]);
         assert_eq!(second.as_ptr(), place);
-        assert_eq!(second, vec![2; 5_000]);
+        assert_eq!(second, vec![2; 6_000]);
     }
 
     #[test]
     fn the_pool_is_bounded() {
         let buffers = Arc::new(Buffers::default());
-        let lent: Vec<_> = (0..2 * KEPT).map(|_| buffers.copy(&[0; SMALL])).collect();
+        let lent: Vec<_> = (0..2 * KEPT).map(|_| copy(&buffers, &[0; SMALL])).collect();
         drop(lent);
         assert_eq!(buffers.0.len(), KEPT);
-        let large = buffers.copy(&vec![0; LARGEST + 1]);
+        let large = copy(&buffers, &vec![0; LARGEST + 1]);
         drop(large);
         while let Some(memory) = buffers.0.pop() {
             assert!(memory.capacity() <= LARGEST);
@@ -124,5 +158,34 @@ mod tests {
         idle.resize(10_000, 7);
         assert!(buffers.lend(&mut idle).is_none());
         assert_eq!(idle.len(), 10_000);
+    }
+
+    #[test]
+    fn a_block_grows_into_memory_of_the_pool() {
+        let buffers = Arc::new(Buffers::default());
+        let mut block = Block::default();
+        for at in 0..SMALL {
+            buffers.append(&mut block, &[at as u8]);
+        }
+        assert_eq!(block.len(), SMALL);
+        let written: Vec<u8> = (0..SMALL).map(|at| at as u8).collect();
+        drop(copy(&buffers, &[0; 60_000]));
+        assert_eq!(buffers.0.len(), 1, "what held 60,000 bytes");
+        buffers.append(&mut block, &[1; 60_000]);
+        assert_eq!(buffers.0.len(), 0, "it has that now");
+        let bytes = block.into_bytes();
+        assert_eq!(bytes[..SMALL], written);
+        assert_eq!(bytes[SMALL..], [1; 60_000]);
+        drop(bytes);
+        assert_eq!(buffers.0.len(), 1);
+    }
+
+    #[test]
+    fn little_in_a_large_buffer_is_copied_out_of_it() {
+        let buffers = Arc::new(Buffers::default());
+        drop(copy(&buffers, &[0; 60_000]));
+        let few = copy(&buffers, &[1; 2 * SMALL]);
+        assert_eq!(few, vec![1; 2 * SMALL]);
+        assert_eq!(buffers.0.len(), 1, "it is back");
     }
 }

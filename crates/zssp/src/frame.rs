@@ -26,6 +26,7 @@
 mod bundle;
 mod part;
 
+use seqex::SeqNo;
 use seqex::encoding::{self, ChannelId, Frames, MESSAGE_OVERHEAD};
 
 use bundle::BUNDLE;
@@ -58,6 +59,9 @@ pub(crate) const GROUP_LEN: usize = 5;
 
 /// Bytes before the content of a stream's chunk.
 pub(crate) const CHUNK_OVERHEAD: usize = GROUP_LEN + MESSAGE_OVERHEAD + 1;
+
+/// The same of those we send: a chunk is no reply to one.
+pub(crate) const CHUNK_HEAD: usize = CHUNK_OVERHEAD - size_of::<SeqNo>();
 
 /// The flag of the last chunk of a stream.
 const FIN: u8 = 1;

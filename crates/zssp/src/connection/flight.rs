@@ -252,6 +252,14 @@ impl Flight {
         max.min(usize::try_from(limit.saturating_sub(PAYLOAD_OVERHEAD)).unwrap_or(usize::MAX))
     }
 
+    /// The largest payload of up to `max` bytes, more than a datagram's, that falls into equal datagrams (PROTOCOL 3.2): such
+    /// payloads, one after the other, go out in one run.
+    pub(super) fn even_payload(&self, max: usize) -> usize {
+        let (packet, fragment) = (max as u64 + PAYLOAD_OVERHEAD, self.mtu.saturating_sub(FRAGMENT_OVERHEAD));
+        let count = packet.div_ceil(fragment.max(1)).max(1);
+        (packet / count * count - PAYLOAD_OVERHEAD) as usize
+    }
+
     /// Whether enough was lost of late that it does not pay to try with payloads above the limit.
     pub(super) fn is_lossy(&self) -> bool {
         self.loss.is_noticeable()

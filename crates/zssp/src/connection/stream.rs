@@ -11,10 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Connection;
 use super::shared::Shared;
-use super::state::{GATHERED, Written};
+use super::state::{Effects, State, Written};
 use crate::clock;
 use crate::error::{ReadError, ReadToEndError, WriteError};
-use crate::frame::{CHUNK_OVERHEAD, LaneId, StreamId};
+use crate::frame::{LaneId, StreamId};
 use crate::wait::until;
 
 /// The two halves of a stream.
@@ -79,7 +79,13 @@ impl SendStream {
     pub async fn write_chunk(&mut self, data: impl Into<Bytes>) -> Result<(), WriteError> {
         let mut data = data.into();
         while !data.is_empty() {
-            let room = std::future::poll_fn(|cx| self.poll_room(cx, data.len())).await?;
+            let room = std::future::poll_fn(|cx| {
+                let room = |state: &mut State, waker, effects: &mut Effects| {
+                    state.writable(self.id, data.len(), waker, effects).map(|room| (room > 0).then_some(room))
+                };
+                self.poll_room(cx, room)
+            })
+            .await?;
             self.put(Written::Whole(data.split_to(room)))?;
         }
         Ok(())
@@ -120,23 +126,24 @@ impl SendStream {
         until(&settled, || shared.look(|state| state.written(self.id))).await
     }
 
-    fn put(&self, data: Written<'_>) -> Result<(), WriteError> {
+    fn put(&self, data: Written) -> Result<(), WriteError> {
         self.shared().with(|state, effects| state.write(self.id, data, effects))
     }
 
-    /// How many bytes, of `wanted`, are to be written now, before anything is waited for: room for them was taken.
-    fn poll_room(&self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, WriteError>> {
-        let shared = self.connection.shared();
-        let wanted = wanted.min(shared.settings.max_payload - CHUNK_OVERHEAD);
-        let attempt = |waker: Option<Waker>| {
-            shared.with(|state, effects| state.writable(self.id, wanted, waker, effects))
-        };
-        let mut room = attempt(None)?;
-        if room == 0 {
+    /// What `take` takes, which is to be written now, before anything is waited for.
+    fn poll_room<R>(
+        &self,
+        cx: &mut Context<'_>,
+        take: impl Fn(&mut State, Option<Waker>, &mut Effects) -> Result<Option<R>, WriteError>,
+    ) -> Poll<Result<R, WriteError>> {
+        let shared = self.shared();
+        let mut room = shared.with(|state, effects| take(state, None, effects))?;
+        if room.is_none() {
             // Whoever waits must hear of a stop, too.
-            room = attempt(Some(cx.waker().clone()))?;
+            let waker = cx.waker().clone();
+            room = shared.with(|state, effects| take(state, Some(waker), effects))?;
         }
-        if room == 0 { Poll::Pending } else { Poll::Ready(Ok(room)) }
+        room.map_or(Poll::Pending, |room| Poll::Ready(Ok(room)))
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -150,16 +157,11 @@ impl AsyncWrite for SendStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let room = ready!(this.poll_room(cx, buf.len()))?;
-        let data = &buf[..room];
-        if room < GATHERED {
-            this.put(Written::Copied(data))?;
-        } else {
-            // Copied here and not under the lock.
-            let copy = this.shared().endpoint.buffers.copy(data);
-            this.put(Written::Whole(copy))?;
-        }
-        Poll::Ready(Ok(room))
+        let lend =
+            |state: &mut State, waker, effects: &mut Effects| state.lend(this.id, buf.len(), waker, effects);
+        let (written, data) = ready!(this.poll_room(cx, lend))?.fill(buf, &this.shared().endpoint.buffers);
+        this.put(data)?;
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -42,7 +42,7 @@ use lanes::Lanes;
 pub(in crate::connection) use replies::Answering;
 pub(in crate::connection) use room::Kind;
 use room::{Freed, Rooms};
-pub(in crate::connection) use stream::{GATHERED, Written};
+pub(in crate::connection) use stream::Written;
 use streams::Streams;
 use transfers::Transfers;
 

@@ -2,6 +2,7 @@
 //! read. So the window of the exchange is the stream's flow control, and nothing else is needed.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
@@ -9,22 +10,22 @@ use seqex::{SeqEx, Token};
 
 use super::room::Account;
 use super::{Effects, Kind, Sending};
+use crate::buffers::{Block, Buffers};
 use crate::frame::Chunk;
 
 /// Chunks taken out of the exchange before they are read: one is read, one is ready. Each takes a place of the window
 /// that carries our own chunks, so all others wait inside.
 const TAKEN: usize = 2;
 
-/// Writes smaller than this are gathered into chunks: copying them under the lock takes no longer than the lock does.
-pub(in crate::connection) const GATHERED: usize = 16 * 1024;
-
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) sending: SendHalf,
     /// Accepted, and waiting for a place in the window.
     chunks: VecDeque<Bytes>,
-    /// Small writes, after all of `chunks`.
-    gathered: Vec<u8>,
+    /// The last chunk, which has room for more.
+    open: Block,
+    /// The writer has the last chunk, and is filling it.
+    is_lent: bool,
     pub(super) account: Account,
     pub(super) receiving: ReceiveHalf,
     inbox: VecDeque<(Token, Bytes, Chunk)>,
@@ -71,7 +72,8 @@ impl Stream {
         Self {
             sending: SendHalf::Open,
             chunks: VecDeque::new(),
-            gathered: Vec::new(),
+            open: Block::default(),
+            is_lent: false,
             account: Account::default(),
             receiving: ReceiveHalf::Open,
             inbox: VecDeque::new(),
@@ -82,32 +84,47 @@ impl Stream {
         }
     }
 
-    /// Adds what was written. While chunks of up to `full` bytes wait for their turn, small writes fill them.
-    pub(super) fn push(&mut self, data: Written<'_>, full: usize) {
+    /// How many bytes the last chunk still takes until it has `full`.
+    pub(super) fn gap(&mut self, full: usize) -> usize {
+        if self.open.len() >= full {
+            self.end_chunk();
+        }
+        full - self.open.len()
+    }
+
+    /// The last chunk, to be filled and [given back](Self::push).
+    pub(super) fn lend(&mut self) -> Block {
+        self.is_lent = true;
+        std::mem::take(&mut self.open)
+    }
+
+    /// Adds what was written.
+    pub(super) fn push(&mut self, data: Written) {
+        self.is_lent = false;
         match data {
-            Written::Copied(data) => {
-                if self.gathered.len() + data.len() > full {
-                    self.end_gathering();
-                }
-                self.gathered.extend_from_slice(data);
-            }
+            Written::Open(block) => self.open = block,
             Written::Whole(data) => {
-                self.end_gathering();
+                self.end_chunk();
                 self.chunks.push_back(data);
             }
         }
     }
 
-    fn end_gathering(&mut self) {
-        if !self.gathered.is_empty() {
-            self.chunks.push_back(std::mem::take(&mut self.gathered).into());
+    /// What was lent is not written any more.
+    pub(super) fn discard(&mut self) {
+        self.is_lent = false;
+    }
+
+    fn end_chunk(&mut self) {
+        if !self.open.is_empty() {
+            self.chunks.push_back(std::mem::take(&mut self.open).into_bytes());
         }
     }
 
     /// The next chunk, of up to `limit` bytes.
     pub(super) fn next_chunk(&mut self, limit: usize) -> Option<Sending> {
         if self.chunks.is_empty() {
-            self.end_gathering();
+            self.end_chunk();
         }
         let data = match self.chunks.front_mut() {
             Some(front) if front.len() > limit => front.split_to(limit),
@@ -125,7 +142,7 @@ impl Stream {
     }
 
     fn is_drained_of_data(&self) -> bool {
-        self.chunks.is_empty() && self.gathered.is_empty()
+        self.chunks.is_empty() && self.open.is_empty() && !self.is_lent
     }
 
     /// Whether everything written is in the exchange.
@@ -136,11 +153,11 @@ impl Stream {
     /// Sends nothing more. What waits is given up, and its room with it.
     pub(super) fn stop_sending(&mut self, why: SendHalf, effects: &mut Effects) {
         self.sending = why;
-        let waiting = self.chunks.iter().map(Bytes::len).sum::<usize>() + self.gathered.len();
+        let waiting = self.chunks.iter().map(Bytes::len).sum::<usize>() + self.open.len();
         self.account.answered(Kind::Message, waiting, effects);
         self.account.withdraw(effects);
         effects.discarded.extend(self.chunks.drain(..));
-        self.gathered = Vec::new();
+        self.open = Block::default();
     }
 
     /// Lets the exchange hand out the next chunk, unless enough wait to be read: until then the newest of them is the one
@@ -210,16 +227,37 @@ impl Stream {
 
 /// What an application has written.
 #[derive(Debug)]
-pub(in crate::connection) enum Written<'a> {
-    Copied(&'a [u8]),
+pub(in crate::connection) enum Written {
+    /// A chunk that has room for more, and more may be written before it goes.
+    Open(Block),
     Whole(Bytes),
 }
 
-impl Written<'_> {
+impl Written {
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Copied(data) => data.len(),
+            Self::Open(block) => block.len(),
             Self::Whole(data) => data.len(),
         }
+    }
+}
+
+/// A chunk for its writer to fill with as many bytes as there was room for.
+#[derive(Debug)]
+#[must_use = "the stream waits for it"]
+pub(in crate::connection) struct Lent {
+    pub(super) block: Block,
+    pub(super) room: usize,
+    /// Nothing more fits then.
+    pub(super) is_filled: bool,
+}
+
+impl Lent {
+    /// Fills it from the front of `data`, and yields how many bytes that took, and what is to be given back at once.
+    pub(in crate::connection) fn fill(mut self, data: &[u8], buffers: &Arc<Buffers>) -> (usize, Written) {
+        let len = self.room.min(data.len());
+        buffers.append(&mut self.block, &data[..len]);
+        let is_whole = self.is_filled && len == self.room;
+        (len, if is_whole { Written::Whole(self.block.into_bytes()) } else { Written::Open(self.block) })
     }
 }

@@ -10,11 +10,11 @@ use zssp_proto::Role;
 
 use super::lane::{Content, Lane};
 use super::lanes::Turn;
-use super::stream::{GATHERED, ReceiveHalf, SendHalf, Stream, Written};
+use super::stream::{Lent, ReceiveHalf, SendHalf, Stream, Written};
 use super::{Effects, Kind, State, urgency};
 use crate::connection::acks::Urgency;
 use crate::error::{CloseReason, ReadError, WriteError};
-use crate::frame::{CHUNK_OVERHEAD, Control, LaneId, Malformed, StreamId};
+use crate::frame::{CHUNK_HEAD, CHUNK_OVERHEAD, Control, LaneId, Malformed, StreamId};
 
 /// Streams that each side may have open at a time; both ends count on it.
 pub(crate) const MAX_STREAMS: usize = 256;
@@ -22,6 +22,9 @@ pub(crate) const MAX_STREAMS: usize = 256;
 /// Messages about streams that may wait for a place in their window. This side opens no streams while half as many wait; a
 /// peer that does not take them and goes on opening streams breaks the rules.
 pub(super) const CONTROL_QUEUE: usize = 8 * MAX_STREAMS;
+
+/// What a writer gets room for at the least, where the buffer is small.
+const LEAST: usize = 16 * 1024;
 
 /// Answers to chunks of streams that are over, at most: a chunk that gets none comes again.
 const LATE_ANSWERS: usize = 256;
@@ -96,8 +99,8 @@ impl State {
         !self.streams.accepting.is_empty()
     }
 
-    /// Takes room for as many of `wanted` bytes as there may be now; where that is none, `waker` is told when to ask again.
-    /// They must be written at once.
+    /// Takes room for a chunk of as many of `wanted` bytes as there may be now; where that is none, `waker` is told when to
+    /// ask again. They must be written at once.
     pub(in crate::connection) fn writable(
         &mut self,
         id: StreamId,
@@ -106,28 +109,65 @@ impl State {
         effects: &mut Effects,
     ) -> Result<usize, WriteError> {
         self.writing(id)?;
-        // What is taken is not joined with what is taken next: whoever took as little as was just answered would send the
-        // same small chunks for ever (RFC 1122 section 4.2.3.4).
-        let least = wanted.min(GATHERED.max(self.rooms.piece()));
-        Ok(self.take_room(LaneId::Stream(id), least..=wanted, waker, effects))
+        Ok(self.take_piece(id, wanted.min(self.full_chunk()), waker, effects))
     }
 
-    /// Takes what was written, for which there is room.
+    /// The same for bytes that are copied: into the chunk that was written last as long as it waits, so that chunks become
+    /// full however small the writes are. It is lent, so that nothing is copied under the lock.
+    pub(in crate::connection) fn lend(
+        &mut self,
+        id: StreamId,
+        wanted: usize,
+        waker: Option<Waker>,
+        effects: &mut Effects,
+    ) -> Result<Option<Lent>, WriteError> {
+        let full = self.full_chunk();
+        let gap = self.writing(id)?.gap(full);
+        let room = self.take_piece(id, wanted.min(gap), waker, effects);
+        if room == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Lent { block: self.writing(id)?.lend(), room, is_filled: room == gap }))
+    }
+
+    /// Room for `wanted` bytes, or for as many as are worth a chunk: who took as little as was just answered would send the
+    /// same small chunks for ever (RFC 1122 section 4.2.3.4).
+    fn take_piece(
+        &mut self,
+        id: StreamId,
+        wanted: usize,
+        waker: Option<Waker>,
+        effects: &mut Effects,
+    ) -> usize {
+        let least = wanted.min(LEAST.max(self.rooms.piece()));
+        self.take_room(LaneId::Stream(id), least..=wanted, waker, effects)
+    }
+
+    /// Bytes of the largest chunk that by itself falls into equal datagrams.
+    fn full_chunk(&self) -> usize {
+        let largest = self.settings.max_payload - (CHUNK_OVERHEAD - CHUNK_HEAD);
+        self.flight.even_payload(largest) - CHUNK_HEAD
+    }
+
+    /// Takes what was written, for which there is room. Where a close has begun meanwhile it goes all the same: what was lent
+    /// has earlier writes in it.
     pub(in crate::connection) fn write(
         &mut self,
         id: StreamId,
-        data: Written<'_>,
+        data: Written,
         effects: &mut Effects,
     ) -> Result<(), WriteError> {
-        let (len, full) = (data.len(), self.settings.max_payload - CHUNK_OVERHEAD);
-        match self.writing(id) {
-            Ok(stream) => stream.push(data, full),
-            Err(error) => {
-                if let Some(stream) = self.stream(id) {
-                    stream.account.answered(Kind::Message, len, effects);
-                }
-                return Err(error);
+        let may_go = self.phase.may_answer().is_ok();
+        match self.stream(id) {
+            Some(stream) if may_go && stream.sending == SendHalf::Open => stream.push(data),
+            Some(stream) => {
+                stream.discard();
+                stream.account.answered(Kind::Message, data.len(), effects);
+                // A close may wait for what was lent.
+                effects.driver = true;
+                return self.writing(id).map(drop);
             }
+            None => return self.writing(id).map(drop),
         }
         self.lanes.ready(LaneId::Stream(id), Turn::Last);
         effects.driver = true;
@@ -194,7 +234,7 @@ impl State {
 
     /// The application lets go of the sending half.
     pub(in crate::connection) fn drop_writer(&mut self, id: StreamId, effects: &mut Effects) {
-        if self.ended().is_none() && self.stream(id).is_some_and(|stream| stream.sending == SendHalf::Open) {
+        if self.may_send().is_ok() && self.stream(id).is_some_and(|stream| stream.sending == SendHalf::Open) {
             let finished = self.finish(id, effects);
             debug_assert!(finished.is_ok(), "it is open");
         }

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use zssp_proto::Role;
 
 use super::*;
+use crate::buffers::Buffers;
 use crate::congestion::Cubic;
 use crate::connection::bundling::{bundles, with_parts};
 use crate::connection::outgoing::Outgoing;
@@ -48,6 +49,7 @@ struct End {
     settled: Vec<Arc<Notify>>,
     /// Given out so far.
     tokens: u64,
+    buffers: Arc<Buffers>,
 }
 
 impl End {
@@ -71,6 +73,7 @@ impl End {
             ended: 0,
             settled: Vec::new(),
             tokens: 0,
+            buffers: Arc::default(),
         }
     }
 

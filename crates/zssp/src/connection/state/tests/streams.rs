@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+use bytes::Buf;
+
 use super::super::streams::{CONTROL_QUEUE, MAX_STREAMS};
 use super::*;
 use crate::error::{ReadError, WriteError};
@@ -16,12 +18,12 @@ impl End {
     fn write(&mut self, now: Instant, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
         let wanted = data.len().min(10_000);
         let waker = Some(Waker::noop().clone());
-        let room = self.with(now, |state, effects| state.writable(id, wanted, waker, effects))?;
-        if room > 0 {
-            let piece = data.split_to(room);
-            self.with(now, |state, effects| state.write(id, Written::Copied(&piece), effects))?;
-        }
-        Ok(room)
+        let lent = self.with(now, |state, effects| state.lend(id, wanted, waker, effects))?;
+        let Some(lent) = lent else { return Ok(0) };
+        let (len, written) = lent.fill(data, &self.buffers);
+        self.with(now, |state, effects| state.write(id, written, effects))?;
+        data.advance(len);
+        Ok(len)
     }
 
     fn finish(&mut self, now: Instant, id: StreamId) {
@@ -318,9 +320,8 @@ fn no_waker_is_dropped_under_the_lock() {
     let (now, state) = (pair.now, &mut pair.ends[0].state);
     let (id, task, mut effects) = (state.open_stream().unwrap().unwrap(), Arc::new(Task), Effects::default());
     let waker = || Some(Waker::from(task.clone()));
-    // Room for one writer alone, which then waits twice.
-    let all = state.writable(id, usize::MAX, None, &mut effects).unwrap();
-    assert!(all > 0);
+    // All the room that one writer gets; then it waits twice.
+    while state.writable(id, usize::MAX, None, &mut effects).unwrap() > 0 {}
     for _ in 0..2 {
         assert_eq!(state.writable(id, CREDIT, waker(), &mut effects), Ok(0));
         assert!(state.read(now, id, waker(), &mut effects).unwrap().is_none());
@@ -429,19 +430,105 @@ fn opening_and_giving_up_streams_waits_for_the_peer_to_hear_of_it() {
 /// What is written while nothing can be sent goes in chunks as large as they may be, not in as many as there were writes.
 #[test]
 fn small_writes_that_wait_fill_whole_chunks() {
-    const WRITE: usize = 8 * 1024;
-    let (mut pair, full) = (Pair::new(), settings().max_payload - CHUNK_OVERHEAD);
+    let (mut pair, limit) = (Pair::new(), settings().max_payload - CHUNK_OVERHEAD);
     let (now, id) = (pair.now, pair.ends[0].open());
-    let written: Vec<u8> = (0..40 * WRITE).map(|at| (at / WRITE) as u8).collect();
-    for write in written.chunks(WRITE) {
-        assert_eq!(pair.ends[0].write(now, id, &mut Bytes::copy_from_slice(write)), Ok(WRITE));
+    let written: Vec<u8> = (0..300_000).map(|at| (at / 1000) as u8).collect();
+    for write in written.chunks(8 * 1024) {
+        let mut write = Bytes::copy_from_slice(write);
+        while !write.is_empty() {
+            assert!(pair.ends[0].write(now, id, &mut write).unwrap() > 0, "there is room");
+        }
     }
     let stream = pair.ends[0].state.stream(id).unwrap();
     let chunks: Vec<Bytes> =
-        std::iter::from_fn(|| stream.next_chunk(full)).map(|sending| sending.data).collect();
-    let lens: Vec<usize> = chunks.iter().map(Bytes::len).collect();
-    assert_eq!(lens, [7 * WRITE, 7 * WRITE, 7 * WRITE, 7 * WRITE, 7 * WRITE, 5 * WRITE]);
+        std::iter::from_fn(|| stream.next_chunk(limit)).map(|sending| sending.data).collect();
+    let (last, whole) = chunks.split_last().unwrap();
+    let full = whole[0].len();
+    assert!(whole.iter().all(|chunk| chunk.len() == full) && last.len() == 300_000 % full);
+    assert!((limit - 50..=limit + 4).contains(&full), "{full}");
     assert_eq!(chunks.concat(), written);
+}
+
+/// So that those of one payload go out together with those of the next.
+#[test]
+fn bulk_falls_into_equal_datagrams() {
+    let mut pair = Pair::new();
+    let (tell, told) = std::sync::mpsc::channel();
+    pair.lost_by_content = Some(Box::new(move |payload| tell.send(payload.len()).is_err()));
+    let id = pair.ends[0].open();
+    let mut sides = [Side::new(content(1, 2_000_000)), Side::new(Vec::new())];
+    let mut is_accepted = false;
+    pair.drive_with(Duration::from_secs(60), |pair, side| {
+        let now = pair.now;
+        is_accepted |= pair.ends[side].state.accept_stream().is_some();
+        if side == 0 || is_accepted {
+            sides[side].act(&mut pair.ends[side], now, id);
+        }
+    });
+    assert_eq!(sides[1].read.len(), 2_000_000);
+    let packets = told.try_iter().map(|payload| payload + 16).filter(|packet| *packet > 59_000);
+    let (mut even, mut other) = (0, 0);
+    for packet in packets {
+        match packet % packet.div_ceil(settings().mtu - 16) {
+            0 => even += 1,
+            _ => other += 1,
+        }
+    }
+    assert!(even >= 10 && other <= 1, "{even} payloads of equal datagrams, {other} others");
+}
+
+/// A writer has the last chunk in its hands.
+#[test]
+fn what_is_being_written_is_waited_for_by_a_close() {
+    let mut pair = Pair::new();
+    let (now, id) = (pair.now, pair.ends[0].open());
+    pair.ends[0].write(now, id, &mut Bytes::from_static(b"this, ")).unwrap();
+    let end = &mut pair.ends[0];
+    let lent = end.with(now, |state, effects| state.lend(id, 4, None, effects)).unwrap().unwrap();
+    end.with(now, |state, effects| state.close(now, 0, b"", effects));
+    pair.drive(50 * MS, [true; 2], &mut [Vec::new(), Vec::new()]);
+    let now = pair.now;
+    assert!(pair.ends[0].state.ended().is_none());
+    let (len, written) = lent.fill(b"that", &pair.ends[0].buffers.clone());
+    assert_eq!(len, 4);
+    pair.ends[0].with(now, |state, effects| state.write(id, written, effects)).unwrap();
+    assert_eq!(
+        pair.ends[0].write(now, id, &mut Bytes::from_static(b"more")),
+        Err(WriteError::ConnectionLost(CloseReason::Local))
+    );
+    pair.ends[0].let_go(now, id);
+    let mut read = Vec::new();
+    pair.drive_with(Duration::from_secs(10), |pair, side| {
+        let now = pair.now;
+        if side == 1 {
+            pair.ends[1].state.accept_stream();
+            while let Ok(Some(Some(chunk))) = pair.ends[1].read(now, id) {
+                read.extend_from_slice(&chunk);
+            }
+        }
+    });
+    assert_eq!(read, b"this, that");
+    assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Local));
+}
+
+#[test]
+fn the_room_of_what_is_being_written_comes_back_when_the_peer_stops_the_stream() {
+    let mut pair = Pair::new();
+    let (now, id) = (pair.now, pair.ends[0].open());
+    pair.ends[0].write(now, id, &mut Bytes::from_static(b"this, ")).unwrap();
+    let end = &mut pair.ends[0];
+    let lent = end.with(now, |state, effects| state.lend(id, 4, None, effects)).unwrap().unwrap();
+    end.with(now, |state, effects| {
+        state.handle_control(now, &Control::Stop(id, 9).to_bytes(), effects).unwrap();
+    });
+    assert_eq!(end.freed, 0, "it is still being written");
+    let (_, written) = lent.fill(b"that", &end.buffers.clone());
+    let refused = end.with(now, |state, effects| state.write(id, written, effects));
+    assert_eq!(refused, Err(WriteError::Stopped(9)));
+    assert_eq!(end.freed, 10);
+    end.let_go(now, id);
+    pair.settle();
+    assert_eq!(pair.ends[0].open_streams(), 0);
 }
 
 //= ZSSP-STR-07  whatever they came in
