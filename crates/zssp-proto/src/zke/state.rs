@@ -67,6 +67,14 @@ impl Timers {
     fn next(&self) -> Instant {
         self.resend.min(self.expire)
     }
+
+    /// The next copy goes out in a second. Says how many did before this one.
+    fn resend(&mut self, now: Instant) -> u32 {
+        self.resend = now + RESEND;
+        let before = self.copies;
+        self.copies = before.wrapping_add(1);
+        before
+    }
 }
 
 /// What Alice needs to make another X1.
@@ -257,29 +265,32 @@ impl Phase {
         }
     }
 
-    /// Its resend timer, in the states that send something again.
-    pub(crate) fn timers_mut(&mut self) -> Option<&mut Timers> {
-        match self {
-            Self::AwaitConfirm(state) => Some(&mut state.timers),
-            Self::AwaitResponse(state) => Some(&mut state.timers),
-            Self::Confirming(state) => Some(&mut state.timers),
-            Self::RekeyAnswered(state) => Some(&mut state.timers),
-            Self::RekeyStarted(state) => Some(&mut state.timers),
-            Self::Busy(_) | Self::Closed | Self::Opening(_) | Self::Steady(_) => None,
-        }
-    }
-
-    /// Another copy of the state's packet goes out, the next in a second. Says where to, if the packet does not.
+    /// Another copy of the state's packet goes out, the next in a second. Says where to; `None` in a state that sends
+    /// nothing.
     pub(crate) fn resend(&mut self, now: Instant) -> Option<Address> {
-        let timers = self.timers_mut()?;
-        timers.resend = now + RESEND;
-        let copies = timers.copies;
-        timers.copies = timers.copies.wrapping_add(1);
         match self {
-            Self::Confirming(state) => Some(state.asked.answer(&state.established.shared, copies)),
-            Self::RekeyAnswered(state) => Some(state.asked.answer(&state.established.shared, copies)),
-            Self::RekeyStarted(state) => Some(state.established.shared.asking(copies)),
-            _ => None,
+            //= ZSSP-ST-34  X3, wherever X2 came from
+            Self::AwaitConfirm(state) => {
+                state.timers.resend(now);
+                Some(state.attempt.open.address)
+            }
+            Self::AwaitResponse(state) => {
+                state.timers.resend(now);
+                Some(state.attempt.open.address)
+            }
+            Self::Confirming(state) => {
+                let copies = state.timers.resend(now);
+                Some(state.asked.answer(&state.established.shared, copies))
+            }
+            Self::RekeyAnswered(state) => {
+                let copies = state.timers.resend(now);
+                Some(state.asked.answer(&state.established.shared, copies))
+            }
+            Self::RekeyStarted(state) => {
+                let copies = state.timers.resend(now);
+                Some(state.established.shared.asking(copies))
+            }
+            Self::Busy(_) | Self::Closed | Self::Opening(_) | Self::Steady(_) => None,
         }
     }
 
