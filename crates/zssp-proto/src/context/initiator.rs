@@ -234,8 +234,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
 fn wait(taken: Taken<'_>, settled_from: Instant) -> Result<(), Fault> {
     taken.adjust(|phase| {
         let Phase::AwaitResponse(state) = phase else { return };
-        let give_up = state.attempt.give_up.unwrap_or(settled_from);
-        state.timers.expire = state.timers.expire.min(settled_from).min(give_up);
+        state.timers.expire = state.timers.expire.min(settled_from);
         state.timers.resend = state.timers.expire;
     })?;
     Err(Fault::Unsettled)

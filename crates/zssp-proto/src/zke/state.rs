@@ -244,16 +244,18 @@ impl Phase {
     //= ZSSP-ST-01  S2 has no deadline, so it sends nothing
     //= ZSSP-SEC-06  every other state has one
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        match self {
-            Self::AwaitConfirm(state) => Some(state.timers.next()),
-            Self::AwaitResponse(state) => Some(state.timers.next()),
-            Self::Confirming(state) => Some(state.timers.next()),
-            Self::Opening(state) => Some(state.at),
-            Self::RekeyAnswered(state) => Some(state.timers.next()),
-            Self::RekeyStarted(state) => Some(state.timers.next()),
-            Self::Steady(state) => Some(state.next_deadline()),
-            Self::Busy(_) | Self::Closed => None,
-        }
+        let own = match self {
+            Self::AwaitConfirm(state) => state.timers.next(),
+            Self::AwaitResponse(state) => state.timers.next(),
+            Self::Confirming(state) => state.timers.next(),
+            Self::Opening(state) => state.at,
+            Self::RekeyAnswered(state) => state.timers.next(),
+            Self::RekeyStarted(state) => state.timers.next(),
+            Self::Steady(state) => state.next_deadline(),
+            Self::Busy(_) | Self::Closed => return None,
+        };
+        let give_up = self.attempt().and_then(|attempt| attempt.give_up);
+        Some(give_up.map_or(own, |give_up| give_up.min(own)))
     }
 
     /// The key id that this state alone knows; those of a data path are with its keys.
