@@ -78,10 +78,11 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let transmit = inner.hello_transmit(&next);
     // What the old state has tried to write does not matter any more: this one's own copy is what is there.
     *cell.doubt.lock() = None;
+    // Before the state is in its place: whoever takes it from there, or finds the session closed, frees the key id, and it
+    // must not lead anywhere after that.
+    inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
     taken.commit(Phase::AwaitResponse(Box::new(next)))?;
     inner.free(old_kid);
-    inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
-    inner.forget_if_closed(cell, kid);
     task.outbox.transmits.push(transmit?);
     Ok(())
 }
@@ -219,9 +220,9 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     };
     //= ZSSP-RAT-24  whatever becomes of the attempt, before X3 leaves
     inner.peers.lock().completing(&cell.name, cell.id, next.timers.expire);
-    taken.commit(Phase::AwaitConfirm(Box::new(next)))?;
+    // Before the state is in its place, as for X1.
     inner.routes.set(packet.kid, Route::Session(inbound));
-    inner.forget_if_closed(cell, packet.kid);
+    taken.commit(Phase::AwaitConfirm(Box::new(next)))?;
     if downgraded {
         //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
         task.outbox.events.push(Event::Downgraded { peer: cell.peer });
