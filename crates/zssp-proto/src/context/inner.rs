@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(super) sessions: RankedMutex<{ rank::SESSIONS }, Sessions>,
     pub(super) timers: RankedMutex<{ rank::TIMERS }, Timers<Owner>>,
     pub(super) drops: Drops,
+    /// Set once. Of threads that are the first at the same time, either has a time that is right.
     started: OnceLock<Instant>,
 }
 

@@ -84,7 +84,8 @@ pub(crate) struct Attempt {
     pub(crate) begun: Instant,
     /// When to give up altogether.
     pub(crate) give_up: Option<Instant>,
-    /// Whether any X2 so far had to be opened with the zero key where another was expected.
+    /// Whether any X2 so far had to be opened with the zero key where another was expected. Only the task that has the
+    /// session's state reads and writes it, so no thread races with another for it.
     pub(crate) downgraded: AtomicBool,
 }
 
