@@ -8,7 +8,7 @@ pub enum Fault {
     /// Another task is working on the session's state; the peer's resend will be read.
     #[error("the session is busy with another handshake packet")]
     Busy,
-    /// A tag did not match.
+    /// A tag did not match; or the peer that was accepted used a ratchet state that is not of its name.
     #[error("authentication failed")]
     Forged,
     /// A fragment that does not fit the others of its packet, or was there already.

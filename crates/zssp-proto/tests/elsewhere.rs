@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use zssp_harness::pair::{Pair, Peer, Setup, ToyCurve};
+use zssp_proto::{Challenging, Open};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where somebody is who is neither Alice nor Bob.
@@ -193,6 +194,66 @@ fn a_session_rekeys_whoever_is_quicker() {
             pair.drive_for(SECOND);
             assert_eq!(keys(&pair), [3, 3], "{what}");
         }
+    }
+}
+
+/// X2 comes from elsewhere, whether the original follows or not. X3 is longer than X2: Alice has much to say about herself.
+//= ZSSP-ST-34  X3 goes where X1 went, wherever X2 came from
+#[test]
+fn whoever_sends_on_the_answer_to_a_hello_gets_nothing_for_it() {
+    for original in [Original::Kept, Original::Late] {
+        let mut pair = Pair::new(7);
+        let open = Open::to(pair.bob.public_key(), pair.bob.address());
+        pair.alice.open_with(open.identity(vec![7; Open::MAX_IDENTITY_LEN])).unwrap();
+        pair.pump();
+        assert!(pair.deliver(None));
+        let (alice, x2) = pair.bob.take_outgoing().remove(0);
+        pair.alice.receive(ELSEWHERE, x2.clone());
+        if original == Original::Late {
+            pair.bob.put_back(alice, x2);
+        }
+        // Nobody waits for a second copy of anything.
+        pair.settle();
+        pair.assert_steady("at once");
+        assert!(pair.wire.iter().all(|datagram| datagram.to != ELSEWHERE), "{original:?}");
+    }
+}
+
+/// One packet of a handshake gets through, and from elsewhere; then none does.
+//= ZSSP-ST-33  C1 goes there three times at most, C2 once
+//= ZSSP-ST-34  X3 does not
+#[test]
+fn no_answer_that_goes_elsewhere_is_longer_than_what_came_from_there() {
+    let (off, always) = (Challenging::Off, Challenging::Always);
+    for (name, (mtu, challenging), raced, copies) in [
+        ("X1, answered by a challenge", (9000, always), 0, 1),
+        ("X1", (9000, off), 0, 1),
+        ("X1 in fragments", (128, off), 0, 1),
+        ("X2", (9000, off), 1, 0),
+        ("X3", (9000, off), 2, 3),
+        ("C1", (9000, off), 3, 1),
+    ] {
+        let mut pair = Pair::with(7, &Setup { mtu, challenging, ..quick() });
+        pair.alice.open(&pair.bob);
+        for _ in 0..raced {
+            pair.pump();
+            assert!(pair.deliver(None));
+        }
+        let (from, to) = ends(&mut pair, if raced % 2 == 0 { Alice } else { Bob });
+        let mut received = 0;
+        for (_, datagram) in from.take_outgoing() {
+            received += datagram.len();
+            to.receive(ELSEWHERE, datagram);
+        }
+        to.flush();
+        let nodes = (from.node, to.node);
+        pair.network.partition(nodes.0, nodes.1);
+        pair.drive_for(30 * SECOND);
+        let sent: Vec<_> = pair.wire.iter().filter(|datagram| datagram.to == ELSEWHERE).collect();
+        let bytes: usize = sent.iter().map(|datagram| datagram.bytes.len()).sum();
+        assert!(bytes <= copies * received, "{name}: {bytes} for {received}");
+        // At the smallest MTU, X2 takes 15 datagrams.
+        assert_eq!(sent.len(), if mtu == 128 { 15 } else { copies }, "{name}");
     }
 }
 

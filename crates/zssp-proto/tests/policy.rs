@@ -379,3 +379,41 @@ fn when_both_open_at_about_the_same_time_one_session_survives() {
     });
     assert!(crossed.get() > 0);
 }
+
+/// Both open at once, and each has heard of the other's when the side whose session survives decides about the one that does
+/// not: by then the state that this began from is replaced. The peer is not taken for another, or for one that has lost its
+/// ratchet.
+//= ZSSP-ONE-03  the one that survives is the reason, and no other
+#[test]
+fn a_session_that_was_crossed_gives_way_whenever_the_application_decides() {
+    for have_met in [true, false] {
+        let mut setup = Setup::default();
+        setup.policy.as_responder = Downgrade::Refuse;
+        let mut pair = Pair::with(7, &setup);
+        if have_met {
+            pair.alice.open(&pair.bob);
+            pair.settle();
+            pair.alice.restart();
+            pair.bob.restart();
+        }
+        let is_alices = pair.alice.public_key() > pair.bob.public_key();
+        pair.alice.open(&pair.bob);
+        pair.bob.open(&pair.alice);
+        let (larger, smaller) =
+            if is_alices { (&mut pair.alice, &mut pair.bob) } else { (&mut pair.bob, &mut pair.alice) };
+        larger.answer = Answer::Later;
+        larger.take_happenings();
+        smaller.take_happenings();
+        pair.settle();
+
+        let larger = if is_alices { &mut pair.alice } else { &mut pair.bob };
+        let role = Role::Initiator;
+        assert_eq!(larger.take_happenings(), [Happening::Asked, Happening::Established(role)]);
+        larger.take_faults();
+        larger.decide(Answer::Accept);
+        assert_eq!(larger.take_faults(), [Fault::Superseded], "{have_met}");
+        assert_eq!(larger.take_happenings(), []);
+        assert!(larger.take_outgoing().is_empty());
+        pair.assert_steady("the one that survives");
+    }
+}

@@ -35,9 +35,11 @@ type Opener = Box<dyn Fn() -> Result<Tables, OpenError> + Send + Sync>;
 ///   lose a static key. Keep both from others, and out of backups that others read.
 /// - Keys are wiped from the memory that this crate owns. The pages of the database underneath are not: up to 1 MiB of
 ///   them is cached, and the operating system caches the file. Lock the memory or do without swap if that matters.
-/// - The file is written by copying: a replaced or forgotten key stays in a free part of the file until it is written
-///   over. Such a key opens no recorded session (each also took keys that were never stored), and names no peer's
-///   present ratchet.
+/// - The file is written by copying: a replaced or forgotten key stays in a free part of the file until that is written
+///   over, and after that in what the file system and the medium keep of old blocks. Such a key opens no recorded session
+///   (each also took keys that were never stored). A replaced one fits no ratchet any more as soon as the peer has
+///   confirmed its successor. One of a forgotten peer fits as long as that peer remembers this side: have it forget as
+///   well, or meet it anew.
 /// - An older copy of the file, put in its place, looks just like the file. The peer notices: unless the copy holds
 ///   the state that it is sure of, or the one before while it is not, the two have no state in common. Then both
 ///   start from zero and report [`Event::Downgraded`](zssp_proto::Event::Downgraded); or they do not meet at all where
@@ -131,7 +133,8 @@ impl Redb {
         })
     }
 
-    /// Forgets what is remembered of `peer`; whether there was anything.
+    /// Forgets what is remembered of `peer`; whether there was anything. Its keys may stay on the disk for a while: see
+    /// [Security](Self#security).
     ///
     /// The next handshake starts from zero, which the peer sees as a downgrade, and refuses if its flags say so. A
     /// session that is open loses the ratchet and ends with its next rekeying.

@@ -61,8 +61,9 @@ pub enum ConnectError {
     #[error("{0} cannot be reached from this socket: bind to [::] to speak both IPv4 and IPv6")]
     AddressFamily(SocketAddr),
     /// The ratchet of the peer was changed in the middle of the attempt: the peer was connecting at the same moment, and
-    /// [`Endpoint::accept`](crate::Endpoint::accept) has the connection; or another endpoint with the same store was
-    /// quicker, or an operator has presetted or forgotten the peer. Connect again if there is none.
+    /// [`Endpoint::accept`](crate::Endpoint::accept) has the connection; or the connection that is up agreed on a new key
+    /// just then; or another endpoint with the same store was quicker, or an operator has presetted or forgotten the peer.
+    /// Connect again if there is none.
     #[error("the ratchet of the peer was changed by another session or an operator meanwhile: connect again")]
     Conflict,
     /// The peer has lost the ratchet that it shared with this side, and the policy does not go on without. Make sure that

@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use common::content;
 use common::provider::Rigged;
-use common::simulation::{
-    Counting, GOOD, SECOND, address, builder, connect, endpoint, leaves_nothing, network,
-};
+use common::simulation::{Disk, GOOD, SECOND, address, builder, connect, endpoint, leaves_nothing, network};
 use tokio::time::{Instant, advance, sleep};
 use zssp::link::memory::{Conditions, MemoryLink};
 use zssp::link::{Link, Path, ReceiveBatch};
@@ -84,12 +82,12 @@ impl Link for Flooded {
 //= ZSSP-DEF-13  one source does not take the places of others
 #[tokio::test(start_paused = true)]
 async fn sessions_rekey_and_others_connect_while_one_address_floods_with_hellos() {
-    let (network, flood, store) = (network(1, GOOD), Arc::new(AtomicBool::new(false)), Counting::default());
+    let (network, flood, store) = (network(1, GOOD), Arc::new(AtomicBool::new(false)), Disk::default());
     let server = builder(&SecretKey::generate().unwrap())
         .challenging(Challenging::Off)
         .bind_link(Flooded::new(network.attach(address(1)).unwrap(), HELLOS, &flood))
         .unwrap();
-    let [client, other] = [store.clone(), Counting::default()]
+    let [client, other] = [store.clone(), Disk::default()]
         .map(|store| (SecretKey::generate().unwrap(), store))
         .map(|(key, store)| builder(&key).store(store).connect_timeout(5 * SECOND));
     let client = client.bind_link(network.attach(address(2)).unwrap()).unwrap();

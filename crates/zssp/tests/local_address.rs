@@ -7,7 +7,7 @@ mod common;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use common::router::Router;
-use common::simulation::Counting;
+use common::simulation::Disk;
 use common::{builder, connect_to, content, endpoint, run};
 use tokio::runtime::Handle;
 use zssp::link::Udp;
@@ -36,7 +36,7 @@ fn everything_is_answered_from_the_address_that_was_spoken_to() {
     run(async {
         for bind in ["0.0.0.0:0", "[::]:0"] {
             for challenging in [Challenging::Off, Challenging::Always] {
-                let store = Counting::default();
+                let store = Disk::default();
                 let server =
                     builder().challenging(challenging).store(store.clone()).bind(bind).await.unwrap();
                 let at = SocketAddr::from(([127, 0, 0, 2], server.local_addr().port()));

@@ -5,14 +5,14 @@ mod common;
 
 use std::sync::Arc;
 
-use common::simulation::{GOOD, SECOND, address, builder, connect, network};
+use common::simulation::{Disk, GOOD, SECOND, address, builder, connect, network};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Instant, sleep};
 use zssp::link::memory::Network;
-use zssp::proto::{Downgrade, Fingerprint, RatchetPair, RatchetState, Swap};
+use zssp::proto::{Downgrade, RatchetPair};
 use zssp::{
-    Builder, ConnectError, Endpoint, EndpointEvent, MemoryStore, PeerName, Policy, RatchetStore, SecretKey,
-    StoreError,
+    Builder, CloseReason, ConnectError, ConnectOptions, Endpoint, EndpointEvent, MemoryStore, PeerName,
+    Policy, RatchetStore, SecretKey,
 };
 
 /// An endpoint, what it remembers of its peers and what its operator hears.
@@ -124,31 +124,15 @@ async fn a_downgrade_that_is_refused_is_told_with_the_name_of_the_peer() {
     }
 }
 
-/// A store that knows nobody, and that nothing can be written to.
-struct Full;
-
-impl RatchetStore for Full {
-    fn load(&self, _: &PeerName) -> Result<RatchetPair, StoreError> {
-        Ok(RatchetPair::never_met())
-    }
-
-    fn find(&self, _: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
-        Ok(None)
-    }
-
-    fn compare_and_swap(&self, _: &PeerName, _: &RatchetPair, _: &RatchetPair) -> Result<Swap, StoreError> {
-        Err(StoreError::new("no space left on device"))
-    }
-}
-
 /// Whoever connects or accepts is told why there is no connection, and the operator too, as often as there is room.
 //= ZSSP-RAT-05  a storage error drops the packet with nothing changed
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_told_with_the_name_of_the_peer() {
-    let network = network(3, GOOD);
-    let mut full = End::new(&network, 1, |builder| builder.store(Full).connect_timeout(20 * SECOND));
+    let (network, disk) = (network(3, GOOD), Disk::default());
+    let mut full = End::new(&network, 1, |builder| builder.store(disk.clone()).connect_timeout(20 * SECOND));
+    disk.set_full(true);
     let other = End::new(&network, 2, |builder| builder).endpoint;
-    let error = StoreError::new("no space left on device");
+    let error = Disk::error();
     let failed = EndpointEvent::StoreFailed { peer: Some(other.public_key()), error: error.clone() };
 
     tokio::select! {
@@ -165,4 +149,43 @@ async fn a_store_that_fails_is_told_with_the_name_of_the_peer() {
     assert!(stats.events_dropped > 0 && stats.store_failures == 1 + 8 + stats.events_dropped, "{stats:?}");
     assert_eq!(stats.faults, 0, "no datagram's fault");
     assert_eq!(full.is_told(), vec![failed; 8], "the first of them");
+}
+
+/// The client tries to connect to the server where nobody is. Beside that, its disk fails the connection that is up and
+/// another attempt, and then an operator changes the ratchet of that connection.
+//= ZSSP-RAT-04  a conflict ends the session that finds it, and no other
+//= ZSSP-RAT-05  a storage error is one of the session whose packet it drops
+#[tokio::test(start_paused = true)]
+async fn what_goes_wrong_beside_an_attempt_is_not_why_that_fails() {
+    let (network, disk) = (network(4, GOOD), Disk::default());
+    let mut client = End::new(&network, 1, |builder| {
+        builder.store(disk.clone()).connect_timeout(5 * SECOND).idle_timeout(None)
+    });
+    let server = End::new(&network, 2, |builder| builder.idle_timeout(None)).endpoint;
+    let (here, _there) = connect(&client.endpoint, &server).await;
+    sleep(SECOND).await;
+    let in_vain = || client.endpoint.connect(address(9), server.public_key());
+    let rekey = async || {
+        sleep(SECOND).await;
+        here.rekey().await;
+    };
+
+    disk.set_full(true);
+    let another = ConnectOptions::new().name(PeerName::new(b"another"));
+    let other = client.endpoint.connect_with(server.local_addr(), server.public_key(), another);
+    let (in_vain_beside_it, other, ()) = tokio::join!(in_vain(), other, rekey());
+    assert_eq!(in_vain_beside_it.unwrap_err(), ConnectError::TimedOut);
+    assert_eq!(other.unwrap_err(), ConnectError::Store(Disk::error()));
+    let stats = client.endpoint.stats();
+    assert!(stats.store_failures > 5, "K2 too, each time that it comes: {stats:?}");
+    disk.set_full(false);
+    sleep(2 * SECOND).await;
+    assert_eq!(here.close_reason(), None);
+
+    disk.memory().preset(PeerName::from(server.public_key()), RatchetPair::never_met());
+    let (in_vain_beside_it, reason, ()) = tokio::join!(in_vain(), here.closed(), rekey());
+    assert_eq!(in_vain_beside_it.unwrap_err(), ConnectError::TimedOut);
+    assert_eq!(reason, CloseReason::Conflict);
+    let failed = EndpointEvent::StoreFailed { peer: Some(server.public_key()), error: Disk::error() };
+    assert!(client.is_told().iter().all(|told| *told == failed));
 }

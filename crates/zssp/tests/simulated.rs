@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use common::content;
 use common::simulation::{
-    BAD, Counting, GOOD, SECOND, address, answer, builder, connect, endpoint, leaves_nothing, network,
-    transfer,
+    BAD, Disk, GOOD, SECOND, address, answer, builder, connect, endpoint, leaves_nothing, network, transfer,
 };
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -293,7 +292,7 @@ async fn addresses_change_in_the_middle_of_everything() {
 #[tokio::test(start_paused = true)]
 async fn an_hour_of_a_fifth_lost_with_a_new_key_every_minute() {
     let network = network(10, Conditions { loss: 0.2, ..BAD });
-    let store = Counting::default();
+    let store = Disk::default();
     let link = network.attach(address(1)).unwrap();
     let client = builder(&SecretKey::generate().unwrap()).store(store.clone()).bind_link(link).unwrap();
     let server = endpoint(&network, 2);
@@ -386,7 +385,7 @@ async fn a_silent_peer_is_given_up_in_time() {
 #[tokio::test(start_paused = true)]
 async fn new_keys_under_heavy_load_lose_nothing() {
     let network = network(11, GOOD);
-    let store = Counting::default();
+    let store = Disk::default();
     let link = network.attach(address(1)).unwrap();
     let client = builder(&SecretKey::generate().unwrap()).store(store.clone()).bind_link(link).unwrap();
     let server = endpoint(&network, 2);
@@ -428,7 +427,7 @@ async fn new_keys_under_heavy_load_lose_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_sign_of_life_leads_a_session_back_that_was_led_astray() {
     let network = network(12, GOOD);
-    let store = Counting::default();
+    let store = Disk::default();
     let link = network.attach(address(1)).unwrap();
     let client = builder(&SecretKey::generate().unwrap()).store(store.clone()).bind_link(link).unwrap();
     let server = endpoint(&network, 2);

@@ -23,18 +23,16 @@ use crate::zke::xk::{self, XkError};
 
 /// A1's and A3's deadlines: the packet again, or a new X1.
 pub(super) fn timer(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
-    match taken.phase() {
-        Phase::AwaitConfirm(state) if state.timers.expire > task.now => {
-            task.outbox.transmits.push(state.completion.clone());
-        }
-        Phase::AwaitResponse(state) if state.timers.expire > task.now => {
-            task.outbox.transmits.push(task.inner.hello_transmit(state)?);
-        }
+    let transmit = match taken.phase() {
+        Phase::AwaitConfirm(state) if state.timers.expire > task.now => state.completion.clone(),
+        Phase::AwaitResponse(state) if state.timers.expire > task.now => task.inner.hello_transmit(state)?,
         //= ZSSP-ST-03  a wholly new X1 after 10 s in A1
         //= ZSSP-ST-07  and after 10 s in A3
         _ => return hello(task, cell, taken),
-    }
-    taken.adjust(|phase| _ = phase.resend(task.now))
+    };
+    let to = taken.adjust(|phase| phase.resend(task.now))?.ok_or(Fault::Stale)?;
+    task.outbox.transmits.push(transmit.sent_to(to));
+    Ok(())
 }
 
 /// Sends a new X1 and enters A1.
@@ -80,10 +78,11 @@ fn hello(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), 
     let transmit = inner.hello_transmit(&next);
     // What the old state has tried to write does not matter any more: this one's own copy is what is there.
     *cell.doubt.lock() = None;
+    // Before the state is in its place: whoever takes it from there, or finds the session closed, frees the key id, and it
+    // must not lead anywhere after that.
+    inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
     taken.commit(Phase::AwaitResponse(Box::new(next)))?;
     inner.free(old_kid);
-    inner.routes.set(kid, Route::AwaitResponse { ingress, cell: cell.clone() });
-    inner.forget_if_closed(cell, kid);
     task.outbox.transmits.push(transmit?);
     Ok(())
 }
@@ -208,6 +207,10 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let epoch = sealing.epoch.clone();
     let shared = Arc::new(Shared::new(new, sealing));
     let inbound = Inbound::new(&shared, &epoch, cell);
+    // Whoever sees X2 can send it on, and be quicker. What came from where X1 went also says which address of this host it
+    // came to, and X3 leaves from that.
+    //= ZSSP-ST-34  to where X1 went, wherever X2 came from
+    let to = shared.unless_here(packet.from).unwrap_or(packet.from);
     let next = AwaitConfirm {
         attempt: state.attempt.clone(),
         established: Established { shared, pair: Arc::new(pair) },
@@ -217,16 +220,14 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     };
     //= ZSSP-RAT-24  whatever becomes of the attempt, before X3 leaves
     inner.peers.lock().completing(&cell.name, cell.id, next.timers.expire);
-    taken.commit(Phase::AwaitConfirm(Box::new(next)))?;
+    // Before the state is in its place, as for X1.
     inner.routes.set(packet.kid, Route::Session(inbound));
-    inner.forget_if_closed(cell, packet.kid);
+    taken.commit(Phase::AwaitConfirm(Box::new(next)))?;
     if downgraded {
         //= ZSSP-RAT-20  Alice is told that Bob lost the ratchet
         task.outbox.events.push(Event::Downgraded { peer: cell.peer });
     }
-    // The next copies go where X1 went.
-    //= ZSSP-ST-33  the first copy of X3; the next go where X1 went
-    task.outbox.transmits.push(completion.sent_to(packet.from));
+    task.outbox.transmits.push(completion.sent_to(to));
     Ok(())
 }
 
@@ -234,8 +235,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
 fn wait(taken: Taken<'_>, settled_from: Instant) -> Result<(), Fault> {
     taken.adjust(|phase| {
         let Phase::AwaitResponse(state) = phase else { return };
-        let give_up = state.attempt.give_up.unwrap_or(settled_from);
-        state.timers.expire = state.timers.expire.min(settled_from).min(give_up);
+        state.timers.expire = state.timers.expire.min(settled_from);
         state.timers.resend = state.timers.expire;
     })?;
     Err(Fault::Unsettled)

@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(super) sessions: RankedMutex<{ rank::SESSIONS }, Sessions>,
     pub(super) timers: RankedMutex<{ rank::TIMERS }, Timers<Owner>>,
     pub(super) drops: Drops,
+    /// Set once. Of threads that are the first at the same time, either has a time that is right.
     started: OnceLock<Instant>,
 }
 
@@ -149,8 +150,8 @@ impl Inner {
         let (peer, name) = (open.peer, open.name.clone());
         let attempt = Arc::new(Attempt { open, begun: now, give_up, downgraded: AtomicBool::new(false) });
         // Should the first handshake be dropped instead of run, the deadline makes up for it.
-        let at = now + RESEND;
-        let phase = Phase::Opening(Opening { attempt, at });
+        let phase = Phase::Opening(Opening { attempt, at: now + RESEND });
+        let deadline = phase.next_deadline();
         let cell =
             self.add_session(0, |id| Cell::new(id, peer, name, phase)).ok_or(OpenError::TooManySessions)?;
         let mut peers = self.peers.lock();
@@ -161,7 +162,7 @@ impl Inner {
             self.dismantle(&cell);
             return Err(OpenError::AlreadyOpening { id });
         }
-        self.schedule(cell.id, at);
+        self.arm(cell.id, deadline);
         Ok(cell)
     }
 

@@ -54,6 +54,7 @@ pub enum Received<'a> {
 
 /// Bytes of a [`Received::Reply`].
 const REPLY_LEN: usize = HEADER_LEN + ChallengePacket::LEN;
+const _: () = assert!(30 * REPLY_LEN <= HEADER_LEN + Hello::LEN);
 
 /// A datagram under a key id of ours, its header protected.
 enum Protected<'a> {

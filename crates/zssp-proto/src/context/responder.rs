@@ -173,8 +173,8 @@ enum Verdict {
     },
 }
 
-/// Compares the ratchet state that the peer used with what the store holds, and settles who gives way if both sides
-/// opened at once. A session that gives way must not have touched the ratchet, so this comes before writing it.
+/// Settles who gives way if both sides opened at once, and compares the ratchet state that the peer used with what the
+/// store holds. A session that gives way must not have touched the ratchet, so this comes before writing it.
 fn judge(
     task: &Task<'_>,
     request: &Request,
@@ -187,6 +187,14 @@ fn judge(
     if request.pending.is_over(task.now) {
         return Verdict::Forget(Fault::Stale);
     }
+    // Before the ratchet: where a session of this side survives, it may have replaced the state that this one began from.
+    //= ZSSP-ONE-03  the one with the smaller key gives way, whatever it began from
+    let precedence = task.inner.precedence(&request.completion.initiator);
+    let stalled = task.inner.stalled_attempt(name, task.now);
+    let admission = task.inner.peers.lock().admit(name, (request.pending.since, precedence), stalled);
+    if admission == Admission::Yield {
+        return Verdict::Forget(Fault::Superseded);
+    }
     let used = request.state.xk.ratchet.fingerprint();
     let known = old.contains(used);
     //= ZSSP-RAT-21  the state used must be one of hers
@@ -198,20 +206,16 @@ fn judge(
     if !known && policy.as_responder == Downgrade::Refuse {
         return Verdict::Refuse;
     }
-    let precedence = task.inner.precedence(&request.completion.initiator);
     // The peer may be about to read the X3 of an attempt that is over: that one survives, as it would otherwise.
     //= ZSSP-RAT-24  as if the attempt that was cut off went on
     let is_early = request.pending.answered < task.inner.settled_from(name, task.now);
     if is_early && old.is_older(used) && precedence == Precedence(Side::Here) {
         return Verdict::Forget(Fault::Unsettled);
     }
-    let stalled = task.inner.stalled_attempt(name, task.now);
-    let admission = task.inner.peers.lock().admit(name, (request.pending.since, precedence), stalled);
-    match admission {
-        Admission::Admitted if !task.inner.has_room(name) => Verdict::Forget(Fault::TooManySessions),
-        Admission::Admitted => Verdict::Welcome { downgraded: !known },
-        Admission::Yield => Verdict::Forget(Fault::Superseded),
+    if !task.inner.has_room(name) {
+        return Verdict::Forget(Fault::TooManySessions);
     }
+    Verdict::Welcome { downgraded: !known }
 }
 
 /// No hello is answered with the state that an X3 was made with while what comes of it is written: whoever made it may have

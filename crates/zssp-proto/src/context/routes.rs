@@ -31,7 +31,8 @@ impl Ingress {
     pub(super) fn with_reassembly<T>(&self, work: impl FnOnce(&mut Reassembly) -> T) -> T {
         let mut table = self.reassembly.lock();
         let result = work(&mut table);
-        // Only a hint: whoever decides by it looks again under the lock, or stores what another thread then finds.
+        // Only a hint, which no model need prove: whoever decides by it looks again under the lock, or stores what another
+        // thread then finds. When nobody is in here, it is right.
         self.begun.store(table.len(), Ordering::Relaxed);
         result
     }

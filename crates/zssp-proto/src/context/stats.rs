@@ -28,7 +28,8 @@ pub struct Stats {
     pub incomplete_expired: u64,
 }
 
-/// The counters behind [`Stats`]; nothing that happens in ordinary traffic touches them.
+/// The counters behind [`Stats`]; nothing that happens in ordinary traffic touches them. Each is a number that only grows
+/// and that nothing is decided by: whatever threads interleave, each addition counts once, and there is nothing to model.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     pub(super) pending_evicted: Count,

@@ -151,7 +151,9 @@ pub(crate) struct Shared {
     pub(crate) suite: Suite,
     downgraded: bool,
     whereabouts: RankedMutex<{ rank::ADDRESS }, Whereabouts>,
-    /// Whether the application wants another key than the one that is in use or being confirmed.
+    /// Whether the application wants another key than the one that is in use or being confirmed. It is set under the lock of
+    /// the session's state, and looked at there when a state is put in its place; taken back only by the task that has the
+    /// state, which is on the way to another key then. So what threads race for is decided by that lock.
     rekey_wanted: AtomicBool,
     pub(crate) ingress: Ingress,
     /// `None` once the session has ended.

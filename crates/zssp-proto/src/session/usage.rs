@@ -197,6 +197,7 @@ const fn run(next: u64, left: u64) -> u64 {
 fn own_share() -> usize {
     use std::sync::atomic::AtomicUsize;
 
+    // Not one of the models' own: whichever shares threads have, counters are taken once.
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static OWN: usize = THREADS.fetch_add(1, Relaxed) % SHARES;

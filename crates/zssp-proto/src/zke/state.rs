@@ -67,6 +67,14 @@ impl Timers {
     fn next(&self) -> Instant {
         self.resend.min(self.expire)
     }
+
+    /// The next copy goes out in a second. Says how many did before this one.
+    fn resend(&mut self, now: Instant) -> u32 {
+        self.resend = now + RESEND;
+        let before = self.copies;
+        self.copies = before.wrapping_add(1);
+        before
+    }
 }
 
 /// What Alice needs to make another X1.
@@ -76,7 +84,8 @@ pub(crate) struct Attempt {
     pub(crate) begun: Instant,
     /// When to give up altogether.
     pub(crate) give_up: Option<Instant>,
-    /// Whether any X2 so far had to be opened with the zero key where another was expected.
+    /// Whether any X2 so far had to be opened with the zero key where another was expected. Only the task that has the
+    /// session's state reads and writes it, so no thread races with another for it.
     pub(crate) downgraded: AtomicBool,
 }
 
@@ -236,16 +245,18 @@ impl Phase {
     //= ZSSP-ST-01  S2 has no deadline, so it sends nothing
     //= ZSSP-SEC-06  every other state has one
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        match self {
-            Self::AwaitConfirm(state) => Some(state.timers.next()),
-            Self::AwaitResponse(state) => Some(state.timers.next()),
-            Self::Confirming(state) => Some(state.timers.next()),
-            Self::Opening(state) => Some(state.at),
-            Self::RekeyAnswered(state) => Some(state.timers.next()),
-            Self::RekeyStarted(state) => Some(state.timers.next()),
-            Self::Steady(state) => Some(state.next_deadline()),
-            Self::Busy(_) | Self::Closed => None,
-        }
+        let own = match self {
+            Self::AwaitConfirm(state) => state.timers.next(),
+            Self::AwaitResponse(state) => state.timers.next(),
+            Self::Confirming(state) => state.timers.next(),
+            Self::Opening(state) => state.at,
+            Self::RekeyAnswered(state) => state.timers.next(),
+            Self::RekeyStarted(state) => state.timers.next(),
+            Self::Steady(state) => state.next_deadline(),
+            Self::Busy(_) | Self::Closed => return None,
+        };
+        let give_up = self.attempt().and_then(|attempt| attempt.give_up);
+        Some(give_up.map_or(own, |give_up| give_up.min(own)))
     }
 
     /// The key id that this state alone knows; those of a data path are with its keys.
@@ -257,29 +268,32 @@ impl Phase {
         }
     }
 
-    /// Its resend timer, in the states that send something again.
-    pub(crate) fn timers_mut(&mut self) -> Option<&mut Timers> {
-        match self {
-            Self::AwaitConfirm(state) => Some(&mut state.timers),
-            Self::AwaitResponse(state) => Some(&mut state.timers),
-            Self::Confirming(state) => Some(&mut state.timers),
-            Self::RekeyAnswered(state) => Some(&mut state.timers),
-            Self::RekeyStarted(state) => Some(&mut state.timers),
-            Self::Busy(_) | Self::Closed | Self::Opening(_) | Self::Steady(_) => None,
-        }
-    }
-
-    /// Another copy of the state's packet goes out, the next in a second. Says where to, if the packet does not.
+    /// Another copy of the state's packet goes out, the next in a second. Says where to; `None` in a state that sends
+    /// nothing.
     pub(crate) fn resend(&mut self, now: Instant) -> Option<Address> {
-        let timers = self.timers_mut()?;
-        timers.resend = now + RESEND;
-        let copies = timers.copies;
-        timers.copies = timers.copies.wrapping_add(1);
         match self {
-            Self::Confirming(state) => Some(state.asked.answer(&state.established.shared, copies)),
-            Self::RekeyAnswered(state) => Some(state.asked.answer(&state.established.shared, copies)),
-            Self::RekeyStarted(state) => Some(state.established.shared.asking(copies)),
-            _ => None,
+            //= ZSSP-ST-34  X3, wherever X2 came from
+            Self::AwaitConfirm(state) => {
+                state.timers.resend(now);
+                Some(state.attempt.open.address)
+            }
+            Self::AwaitResponse(state) => {
+                state.timers.resend(now);
+                Some(state.attempt.open.address)
+            }
+            Self::Confirming(state) => {
+                let copies = state.timers.resend(now);
+                Some(state.asked.answer(&state.established.shared, copies))
+            }
+            Self::RekeyAnswered(state) => {
+                let copies = state.timers.resend(now);
+                Some(state.asked.answer(&state.established.shared, copies))
+            }
+            Self::RekeyStarted(state) => {
+                let copies = state.timers.resend(now);
+                Some(state.established.shared.asking(copies))
+            }
+            Self::Busy(_) | Self::Closed | Self::Opening(_) | Self::Steady(_) => None,
         }
     }
 

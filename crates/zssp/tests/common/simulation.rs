@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -133,23 +133,46 @@ pub(crate) async fn transfer(here: Connection, there: Connection, bytes: Vec<u8>
     tokio::join!(sending, receiving).1
 }
 
-/// Counts how often the ratchet moves, which it does with each new key.
+/// A store in memory that counts how often the ratchet moves, which it does with each new key, and takes nothing while its
+/// disk is full.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Counting(Arc<(MemoryStore, AtomicUsize)>);
+pub(crate) struct Disk(Arc<State>);
 
-impl Counting {
+#[derive(Debug, Default)]
+struct State {
+    memory: MemoryStore,
+    changes: AtomicUsize,
+    is_full: AtomicBool,
+}
+
+impl Disk {
+    /// Writes, failed ones too.
     pub(crate) fn changes(&self) -> usize {
-        self.0.1.load(Ordering::Relaxed)
+        self.0.changes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.0.is_full.store(is_full, Ordering::Relaxed);
+    }
+
+    /// What is on it.
+    pub(crate) fn memory(&self) -> &MemoryStore {
+        &self.0.memory
+    }
+
+    /// What is said of a write while it is full.
+    pub(crate) fn error() -> StoreError {
+        StoreError::new("no space left on device")
     }
 }
 
-impl RatchetStore for Counting {
+impl RatchetStore for Disk {
     fn load(&self, peer: &PeerName) -> Result<RatchetPair, StoreError> {
-        self.0.0.load(peer)
+        self.0.memory.load(peer)
     }
 
     fn find(&self, fingerprint: &Fingerprint) -> Result<Option<RatchetState>, StoreError> {
-        self.0.0.find(fingerprint)
+        self.0.memory.find(fingerprint)
     }
 
     fn compare_and_swap(
@@ -158,7 +181,10 @@ impl RatchetStore for Counting {
         old: &RatchetPair,
         new: &RatchetPair,
     ) -> Result<Swap, StoreError> {
-        self.0.1.fetch_add(1, Ordering::Relaxed);
-        self.0.0.compare_and_swap(peer, old, new)
+        self.0.changes.fetch_add(1, Ordering::Relaxed);
+        if self.0.is_full.load(Ordering::Relaxed) {
+            return Err(Self::error());
+        }
+        self.0.memory.compare_and_swap(peer, old, new)
     }
 }

@@ -149,6 +149,7 @@ pub struct Peer {
     held: VecDeque<(Instant, Handshake)>,
     outgoing: Vec<(Node, Vec<u8>)>,
     happenings: Vec<Happening>,
+    setbacks: Vec<(SessionId, Fault)>,
     payloads: Vec<Vec<u8>>,
     faults: Vec<Fault>,
 }
@@ -185,6 +186,7 @@ impl Peer {
             held: VecDeque::new(),
             outgoing: Vec::new(),
             happenings: Vec::new(),
+            setbacks: Vec::new(),
             payloads: Vec::new(),
             faults: Vec::new(),
         }
@@ -433,6 +435,11 @@ impl Peer {
         core::mem::take(&mut self.faults)
     }
 
+    /// Whose work led nowhere since the last call, and why.
+    pub fn take_setbacks(&mut self) -> Vec<(SessionId, Fault)> {
+        core::mem::take(&mut self.setbacks)
+    }
+
     /// The datagrams sent since the last call that have not entered the network, with their receivers.
     pub fn take_outgoing(&mut self) -> Vec<(Node, Vec<u8>)> {
         core::mem::take(&mut self.outgoing)
@@ -477,8 +484,10 @@ impl Peer {
             return;
         }
         let is_answer = matches!(handshake.origin(), Some(Origin::Handshake(_)));
+        let session = handshake.session();
         if let Err(fault) = handshake.run(self.now, &*self.store, &mut outbox) {
             self.faults.push(fault);
+            self.setbacks.extend(session.map(|session| (session, fault)));
         }
         if self.store.has_killed() {
             self.kill();

@@ -6,6 +6,7 @@ use loom::sync::Arc;
 use loom::thread;
 
 use super::*;
+use crate::session::loom_models::epoch;
 use crate::sync::ArcSwapOption;
 
 /// Threads of these shares take `each` counters, when so many of a run are left to each share: none is taken twice,
@@ -115,4 +116,32 @@ fn loom_an_epoch_begins_between_two_runs() {
             assert!(counter >= start, "{counter} under an epoch that began at {start}");
         }
     });
+}
+
+/// Two threads seal while a bound of their key is reached, in packets or in blocks, whoever takes the run that reaches it: one
+/// of them is told.
+//= ZSSP-ST-30  2^30 uses or 2^34 blocks start a rekey early
+#[test]
+fn loom_one_thread_is_told_of_a_bound() {
+    for (packets, blocks) in [((1 << 30) - 2, 0), ((1 << 30) - 1, 0), (0, (1 << 34) - 1)] {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound.get_or_insert(3);
+        builder.check(move || {
+            let usage = Arc::new(Usage::new(Role::Initiator));
+            usage.advance(packets);
+            usage.set_blocks(blocks);
+            let epoch = epoch(1, Used::none(Role::Initiator)).epoch;
+            let other = {
+                let (usage, epoch) = (usage.clone(), epoch.clone());
+                thread::spawn(move || usage.take(&epoch, 16).1)
+            };
+            let here = usage.take(&epoch, 16).1;
+            let there = other.join().expect("the thread does not panic");
+            // What is left in the share is told with its next run.
+            let rest = [(); 4].map(|()| usage.take(&epoch, 16).1);
+            let all = [here, there].into_iter().chain(rest);
+            let told = all.filter(|told| *told == KeyUse::RekeyDue).count();
+            assert_eq!(told, 1, "{here:?} {there:?} {rest:?}");
+        });
+    }
 }
