@@ -157,7 +157,7 @@ impl Service {
                 if tally.failed == 0 {
                     return Some(Exit::Done);
                 }
-                self.console.error(format_args!("{} of the files and folders were not taken", tally.failed));
+                self.console.error(format_args!("files and folders that were not taken: {}", tally.failed));
                 Some(Exit::Failed)
             }
             Err(Broken::Closed(CloseReason::Replaced)) => {
