@@ -40,9 +40,10 @@ A folder arrives as a folder of its name, with everything below it. Names, conte
 bits and modification times of files are kept; symbolic links, devices, pipes and sockets are
 left out with a warning. The command succeeds when the receiver has verified every file.
 
-When the connection breaks, the command connects again by itself, within the --timeout. However it was
-cut off, the same command run again sends only what is missing: the receiver keeps what it has of a
-file, and both compare its hash. A file that is there already is not sent, one that changed is sent anew.";
+When the connection breaks, the command connects again by itself, within the --timeout. However it
+was cut off, the same command run again sends only what is missing: the receiver keeps what it has
+of a file, and both compare its hash. A file that is there already is not sent, one that changed is
+sent anew.";
 
 const RECEIVE_EXAMPLES: &str = "\
 Examples:
@@ -99,7 +100,8 @@ const PASSWORD_EXAMPLES: &str = "\
 Examples:
   (umask 077; zssp password > otp)
 
-Carry it to the other side by a way that nobody listens to. Then, on both sides, each naming the other:
+Carry it to the other side by a way that nobody listens to. Then, on both sides, each naming the
+other:
   zssp peers preset zssp1… --password-file otp --ratchets FILE
 Use it for one pair of peers, once, and delete the file.";
 
@@ -246,7 +248,9 @@ pub(crate) struct Ping {
     pub(crate) timeout: Duration,
 }
 
+// Both ends in one process remember nothing.
 #[derive(Args, Debug)]
+#[command(mut_arg("ratchets", |ratchets| ratchets.requires("to")))]
 pub(crate) struct Bench {
     /// The peer: its public key and where it listens [default: a second peer within this process]
     #[arg(long, value_name = "PUBKEY@HOST[:PORT]", requires = "key")]

@@ -164,7 +164,9 @@ fn ctrl_c_ends_a_bench_at_once() {
     let mut bench = Running::start(&mut zssp(["bench", "--duration", "3600"]));
     bench.wait_for_line("MiB/s");
     bench.signal("INT");
-    assert_eq!(bench.finish().code, Some(130));
+    let bench = bench.finish();
+    assert_eq!(bench.code, Some(130), "{bench:#?}");
+    assert_eq!(bench.stderr, "", "nothing went wrong");
 }
 
 #[test]
