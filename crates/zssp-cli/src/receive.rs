@@ -53,6 +53,9 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     if args.allow.contains(&Allowed::Anybody) {
         console.warn("everybody who knows this public key and address may send files here (--allow any)");
     }
+    if let Some(ratchets) = &ratchets {
+        ratchets.guard(&endpoint, &args.allow)?;
+    }
     console.summary(format_args!("listening on {at}"));
     console.note(format_args!("send here with: zssp send --key FILE --to {public}@{for_others} PATH…"));
 

@@ -207,6 +207,9 @@ impl Shipment {
             command.push_str(" --ratchets ");
             command.push_str(&quoted(&escaped(file)));
         }
+        if remember.policy == args::Policy::Persistent {
+            command.push_str(" --policy persistent");
+        }
         command.push_str(" --");
         for path in paths {
             command.push(' ');
