@@ -4,7 +4,12 @@
 //! The core of this crate is the protocol and nothing else: no sockets, no clock, no threads, no `std`. You
 //! give it packets and the time; it gives you packets, deliveries and deadlines. Around it are handles for
 //! threads and tasks to share, which add waiting and no rule. It adds no cryptography: whoever can forge
-//! packets on the link can forge them here, so run it inside a secure session.
+//! packets on the link can forge them here, so run it inside a secure session. How packets become bytes is up to you;
+//! [`encoding`] is a way to do it.
+//!
+//! Both ends begin at the same number and live as long as each other. Where the peer begins anew, in another session for
+//! instance, begin anew as well: to an exchange that goes on, packets of a fresh one look like those that it has had, and it
+//! acknowledges them undelivered.
 //!
 //! | | one exchange | several, told apart by channel ids |
 //! |---|---|---|

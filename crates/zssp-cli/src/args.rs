@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     place::Listen,
@@ -15,7 +15,8 @@ Exit codes:
     0  everything asked for was done
     1  something was not transferred, the connection broke off, or no ping was answered
     2  the command line makes no sense
-    3  the peer does not know our key, is busy, or serves something else
+    3  the peer does not know our key, is busy, or serves something else;
+       or it has lost the ratchet, and `--policy persistent` refuses that
     4  nobody answered in time, or the peer fell silent
     5  a file, folder or socket on this side
   130  interrupted by Ctrl-C (143: by SIGTERM)";
@@ -40,9 +41,10 @@ A folder arrives as a folder of its name, with everything below it. Names, conte
 bits and modification times of files are kept; symbolic links, devices, pipes and sockets are
 left out with a warning. The command succeeds when the receiver has verified every file.
 
-When the connection breaks, the command connects again by itself, within the --timeout. However it was
-cut off, the same command run again sends only what is missing: the receiver keeps what it has of a
-file, and both compare its hash. A file that is there already is not sent, one that changed is sent anew.";
+When the connection breaks, the command connects again by itself, within the --timeout. However it
+was cut off, the same command run again sends only what is missing: the receiver keeps what it has
+of a file, and both compare its hash. A file that is there already is not sent, one that changed is
+sent anew.";
 
 const RECEIVE_EXAMPLES: &str = "\
 Examples:
@@ -99,7 +101,8 @@ const PASSWORD_EXAMPLES: &str = "\
 Examples:
   (umask 077; zssp password > otp)
 
-Carry it to the other side by a way that nobody listens to. Then, on both sides, each naming the other:
+Carry it to the other side by a way that nobody listens to. Then, on both sides, each naming the
+other:
   zssp peers preset zssp1… --password-file otp --ratchets FILE
 Use it for one pair of peers, once, and delete the file.";
 
@@ -246,7 +249,9 @@ pub(crate) struct Ping {
     pub(crate) timeout: Duration,
 }
 
+// Both ends in one process remember nothing.
 #[derive(Args, Debug)]
+#[command(mut_arg("ratchets", |ratchets| ratchets.requires("to")))]
 pub(crate) struct Bench {
     /// The peer: its public key and where it listens [default: a second peer within this process]
     #[arg(long, value_name = "PUBKEY@HOST[:PORT]", requires = "key")]
@@ -286,15 +291,36 @@ pub(crate) struct Serve {
     pub(crate) allow: Vec<Allowed>,
 }
 
-/// Where what this side has in common with its peers is kept.
+/// Where what this side has in common with its peers is kept, and how strictly it is held to.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Remember {
     /// Keep the secret that this side has in common with each peer (the ratchet) in this file, made if it is missing: each
-    /// connection builds on the one before. A peer that has lost its own is let in nevertheless, with a warning, and begins
-    /// anew. With such a file there is one connection for each key: another command with the same key ends the one before. One process has
-    /// the file at a time
+    /// connection builds on the one before. With such a file there is one connection for each key: another command with the
+    /// same key ends the one before. One process has the file at a time
     #[arg(long, value_name = "FILE")]
     pub(crate) ratchets: Option<PathBuf>,
+    /// What to do where the two sides do not have the same ratchet. Opportunistic: begin anew, with a warning. Persistent:
+    /// refuse; connections then begin with a one-time password on both sides, the file has to exist, and a side that is
+    /// connected to stays silent to those whose ratchet it does not know
+    #[arg(long, value_enum, default_value_t, requires = "ratchets", value_name = "POLICY")]
+    pub(crate) policy: Policy,
+}
+
+/// The presets of the security flags (PROTOCOL 5.6).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policy {
+    #[default]
+    Opportunistic,
+    Persistent,
+}
+
+impl From<Policy> for zssp::Policy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::Opportunistic => Self::OPPORTUNISTIC,
+            Policy::Persistent => Self::PERSISTENT,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -356,4 +382,34 @@ mod tests {
     fn the_command_line_is_well_formed() {
         <Cli as clap::CommandFactory>::command().debug_assert();
     }
+
+    #[test]
+    fn examples_fit_the_width_of_the_help() {
+        for command in <Cli as clap::CommandFactory>::command().get_subcommands() {
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!examples.is_empty() || command.get_name() == "help", "{}", command.get_name());
+            for line in examples.lines() {
+                assert!(line.chars().count() < 100, "it would be broken in the middle: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_policy_is_one_of_the_library_and_about_ratchets() {
+        let parse =
+            |more: &str| Cli::try_parse_from(format!("zssp ping --key a --to {TO} {more}").split(' '));
+        let policy = |more: &str| match parse(more).unwrap().command {
+            Command::Ping(Ping { remember, .. }) => zssp::Policy::from(remember.policy),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(policy("--count 1"), zssp::Policy::OPPORTUNISTIC);
+        assert_eq!(policy("--ratchets r"), zssp::Policy::default());
+        assert_eq!(policy("--ratchets r --policy opportunistic"), zssp::Policy::OPPORTUNISTIC);
+        assert_eq!(policy("--ratchets r --policy persistent"), zssp::Policy::PERSISTENT);
+        assert!(parse("--policy persistent").unwrap_err().to_string().contains("--ratchets <FILE>"));
+        assert!(Cli::try_parse_from("zssp bench --ratchets r".split(' ')).is_err(), "there is no peer");
+    }
+
+    const TO: &str =
+        "zssp1ajs62elefuw42yzsobx5a62rfgz5wwaenl7w436u5jmey4bto2yyeaxdv3t6nmkdznbocsnkd56kqtunvylrjtcw@host";
 }

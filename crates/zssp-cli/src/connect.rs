@@ -54,6 +54,21 @@ impl Caller {
 
 /// Connects to whichever of the target's addresses answers first.
 pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) -> Result<Connection, Failure> {
+    if caller.key.public_key() == to.key.0 {
+        let message =
+            "--to names the public key that belongs to --key, that is this side's own: put the peer's there";
+        return Err(Failure::new(Exit::Usage, message));
+    }
+    let Some(ratchets) = &caller.ratchets else { return reach(caller, to, patience).await };
+    ratchets.expect(to.key)?;
+    tokio::select! {
+        connected = reach(caller, to, patience) => connected,
+        // The peer answers again and again, and always the same.
+        () = ratchets.refused() => Err(ratchets.refusal(to.key)),
+    }
+}
+
+async fn reach(caller: &Caller, to: &Target, patience: Duration) -> Result<Connection, Failure> {
     let roads = roads(&to.place).await?;
     let purpose = caller.purpose;
     let ours = PublicKeyText(caller.key.public_key());
@@ -66,7 +81,7 @@ pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) ->
             endpoint.connect(address, peer).await
         });
     }
-    let mut last = Failure::new(Exit::Unreachable, no_answer(to, &roads, patience, purpose));
+    let mut last = Failure::new(Exit::Unreachable, no_answer(caller, to, &roads, patience));
     while let Some(attempt) = attempts.join_next().await {
         match attempt {
             Ok(Ok(connection)) => {
@@ -170,17 +185,26 @@ fn refused(to: &Target, ours: &PublicKeyText, purpose: Purpose) -> String {
     )
 }
 
-fn no_answer(to: &Target, roads: &[Road], patience: Duration, purpose: Purpose) -> String {
+fn no_answer(caller: &Caller, to: &Target, roads: &[Road], patience: Duration) -> String {
     let tried = roads.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let passes = match &to.place {
         Place::Ethernet(_) => "is it on the same segment, without a router between".into(),
         Place::Udp { port, .. } => format!("does UDP port {port} get through"),
     };
-    format!(
+    let mut text = format!(
         "no answer from {tried} within {} s. Is `{}` running there, and {passes}? \
-         Is this its public key? (A peer with another key stays silent.)\n  {}",
+         Is this its public key? (A peer with another key stays silent.)\n  {}\n\
+         Does it run with `--policy persistent`? Then it answers only those whose ratchet it knows.",
         patience.as_secs(),
-        purpose.server(),
+        caller.purpose.server(),
         to.key
-    )
+    );
+    match &caller.ratchets {
+        Some(_) => {
+            text.push_str(" If either file of ratchets was lost or is an older copy, ");
+            text.push_str(&Ratchets::begin_anew(to.key));
+        }
+        None => text.push_str(" This command has none: it needs --ratchets."),
+    }
+    text
 }

@@ -3,6 +3,10 @@
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -21,13 +25,15 @@ const YELLOW: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
 pub(crate) struct Console {
     output: Output,
     bars: MultiProgress,
+    /// Whoever read standard output has gone away.
+    unread: Arc<AtomicBool>,
 }
 
 impl Console {
     pub(crate) fn new(output: Output) -> Self {
         let visible = !output.quiet && io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { output, bars: MultiProgress::with_draw_target(target) }
+        Self { output, bars: MultiProgress::with_draw_target(target), unread: Arc::default() }
     }
 
     /// Where progress bars live; hidden if nobody watches.
@@ -38,7 +44,14 @@ impl Console {
     /// Something the user asked for: the only thing a script may want to read.
     pub(crate) fn result(&self, line: impl fmt::Display) {
         // A reader that has gone away does not want it.
-        self.bars.suspend(|| drop(write_line(anstream::stdout().lock(), &line)));
+        if self.bars.suspend(|| write_line(anstream::stdout().lock(), &line)).is_err() {
+            self.unread.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether nobody reads results any more: then a command that gives nothing else has no reason to go on.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// As [`Console::result`], unless quiet was asked for.

@@ -1,6 +1,6 @@
 //! Those who connect to a command that listens.
 
-use zssp::{Connection, Incoming, PeerName};
+use zssp::{ConnectError, Connection, Incoming, PeerName};
 
 use crate::{
     console::Console, place::Seen, public_key_text::PublicKeyText, purpose::Purpose, ratchets::Ratchets,
@@ -57,7 +57,8 @@ impl Guests {
 
     /// Lets a peer in; `None` if no connection came about.
     pub(crate) async fn admit(&self, incoming: Incoming) -> Option<Connection> {
-        let peer = PublicKeyText(incoming.peer_key()).short();
+        let key = PublicKeyText(incoming.peer_key());
+        let peer = key.short();
         let address = Seen(incoming.remote_address());
         let name = self.door.name_of(&incoming);
         match incoming.accept_as(name).await {
@@ -70,6 +71,10 @@ impl Guests {
                 Some(connection)
             }
             Err(error) => {
+                if let (ConnectError::DowngradeRefused, Door::ByKey(ratchets)) = (&error, &self.door) {
+                    self.console.alarm(ratchets.refusal(key));
+                    return None;
+                }
                 self.console
                     .warn(format_args!("{peer} at {address} did not get as far as connecting: {error}"));
                 None

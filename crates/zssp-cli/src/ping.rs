@@ -112,7 +112,7 @@ impl Pings<'_> {
         let mut deadline = Instant::now();
         loop {
             let all_sent = args.count == Some(self.sent);
-            if all_sent && self.unanswered.is_empty() {
+            if (all_sent && self.unanswered.is_empty()) || self.console.is_unread() {
                 return Ended::Complete;
             }
             tokio::select! {

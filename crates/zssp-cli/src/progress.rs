@@ -9,7 +9,10 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 use crate::{
     console::{Amount, Console},
-    transfer::run::{Event, FileNumber},
+    transfer::{
+        names::NamePath,
+        run::{Event, FileNumber},
+    },
 };
 
 const TOTAL: &str = "{prefix} {bar:24} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
@@ -22,6 +25,8 @@ pub(crate) struct Progress {
     console: Console,
     total: ProgressBar,
     files: HashMap<FileNumber, ProgressBar>,
+    /// What the receiver had of files that are under way, before this transfer sent any of it.
+    kept: HashMap<NamePath, u64>,
     tally: Tally,
     started: Instant,
 }
@@ -39,6 +44,8 @@ pub(crate) struct Tally {
     pub(crate) moved: u64,
     /// Files and folders that did not arrive.
     pub(crate) failed: u64,
+    /// Files that arrived, and were changed by others meanwhile.
+    pub(crate) changed: u64,
     pub(crate) elapsed: Duration,
 }
 
@@ -55,8 +62,9 @@ impl Progress {
     pub(crate) fn new(console: &Console, label: impl Into<String>, total: u64) -> Self {
         let bar = console.bars().add(ProgressBar::new(total).with_prefix(label.into()));
         style(&bar, TOTAL);
-        let (files, tally, started) = (HashMap::new(), Tally::default(), Instant::now());
-        Self { console: console.clone(), total: bar, files, tally, started }
+        let (files, kept) = (HashMap::new(), HashMap::new());
+        let (tally, started) = (Tally::default(), Instant::now());
+        Self { console: console.clone(), total: bar, files, kept, tally, started }
     }
 
     /// Counts and shows what happened, and says what is worth a line.
@@ -64,8 +72,10 @@ impl Progress {
         match event {
             Event::Expected { bytes } => self.total.set_length(bytes),
             Event::Begun { file, path, size, kept } => {
+                // What an earlier connection brought, this transfer has sent.
+                let first = self.kept.entry(path.clone()).or_insert(kept);
+                *first = kept.min(*first);
                 if kept > 0 {
-                    self.tally.kept += kept;
                     self.console.note(format_args!("{path}: going on at byte {kept} of {size}"));
                 }
                 self.total.inc(kept);
@@ -93,7 +103,14 @@ impl Progress {
                 self.end(file);
                 self.tally.files += 1;
                 self.tally.bytes += size;
+                self.tally.kept += self.kept.remove(&path).unwrap_or(0);
                 self.console.detail(format_args!("{path}"));
+            }
+            Event::Changed { path } => {
+                self.tally.changed += 1;
+                self.console.error(format_args!(
+                    "{path}: it changed while it was sent, and has arrived as it was read: perhaps partly old, partly new"
+                ));
             }
             Event::Present { path, size } => {
                 self.total.inc(size);
@@ -150,5 +167,28 @@ impl Drop for Progress {
         self.broken();
         self.total.finish_and_clear();
         self.console.bars().remove(&self.total);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{args::Output, transfer::names::Name};
+
+    #[test]
+    fn what_an_earlier_connection_of_the_same_transfer_brought_had_not_arrived_before() {
+        let console = Console::new(Output { verbose: false, quiet: true });
+        let path = NamePath::root(Name::from_os("a".as_ref()).unwrap());
+        let begun = |file, kept| Event::Begun { file, path: path.clone(), size: 1000, kept };
+        let mut progress = Progress::new(&console, "", 1000);
+        progress.observe(begun(1, 500));
+        progress.observe(Event::Moved { file: 1, bytes: 250 });
+        assert_eq!(progress.tally().kept, 0, "it may never be complete");
+        progress.broken();
+        progress.observe(begun(2, 700));
+        progress.observe(Event::Moved { file: 2, bytes: 300 });
+        progress.observe(Event::Stored { file: 2, path: path.clone(), size: 1000 });
+        let tally = progress.tally();
+        assert_eq!((tally.files, tally.bytes, tally.kept, tally.moved), (1, 1000, 500, 550));
     }
 }

@@ -7,41 +7,59 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
-use zssp::{Builder, Connection, EndpointEvent, PublicKey, Redb, StoreError, store::OpenError};
+use tokio::{
+    sync::{mpsc, watch},
+    time::interval,
+};
+use zssp::{
+    Builder, Connection, Endpoint, EndpointEvent, PeerName, Policy, PublicKey, RatchetStore, Redb,
+    StoreError, store::OpenError,
+};
 
 use crate::{
     args::Remember,
     console::Console,
     exit::{Exit, Failure},
     public_key_text::PublicKeyText,
+    values::Allowed,
 };
 
 /// Events that may wait to be told.
 const EVENTS: usize = 64;
 /// A file that cannot be used is tried every second, by each peer, and spoken of only so often.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often is looked for hellos that got no answer.
+const LOOK: Duration = Duration::from_secs(1);
+/// They are spoken of only so often: who sends them goes on for a while.
+const UNWELCOME: Duration = Duration::from_secs(60);
 
-/// An open file of ratchets, which one process has at a time. Clones are the same file, for endpoints that follow each
-/// other.
+/// An open file of ratchets, which one process has at a time, and how strictly it is held to. Clones are the same file,
+/// for endpoints that follow each other.
 #[derive(Clone)]
 pub(crate) struct Ratchets {
     store: Arc<Redb>,
+    policy: Policy,
     file: Arc<PathBuf>,
     console: Console,
     events: mpsc::Sender<EndpointEvent>,
+    refused: watch::Receiver<bool>,
 }
 
 impl Ratchets {
-    /// Opens the file, or makes it; nothing where the user named none. From then on the user is told when it cannot be
-    /// used.
+    /// Opens the file, or makes it where peers may begin without it; nothing where the user named none. From then on the
+    /// user is told when it cannot be used.
     pub(crate) fn open(remember: &Remember, console: &Console) -> Result<Option<Self>, Failure> {
         let Some(file) = remember.ratchets.clone() else { return Ok(None) };
-        let store = Arc::new(Redb::open(&file)?);
+        let policy = remember.policy.into();
+        let store = Arc::new(match policy {
+            Policy::PERSISTENT => Redb::open_existing(&file).map_err(must_exist)?,
+            _ => Redb::open(&file)?,
+        });
         let (events, told) = mpsc::channel(EVENTS);
+        let (refuse, refused) = watch::channel(false);
         let (file, console) = (Arc::new(file), console.clone());
-        tokio::spawn(tell_failures(told, file.clone(), console.clone()));
-        Ok(Some(Self { store, file, console, events }))
+        tokio::spawn(listen(told, refuse, file.clone(), console.clone()));
+        Ok(Some(Self { store, policy, file, console, events, refused }))
     }
 
     /// Tells the user when a connection had to begin without the ratchet that one of the two remembers.
@@ -55,17 +73,121 @@ impl Ratchets {
     pub(crate) fn failure(&self, error: &StoreError) -> Failure {
         Failure::new(Exit::Local, Unusable { file: &self.file, error, peer: None }.to_string())
     }
+
+    /// An error if no connection with the peer is wanted, because nothing is remembered of it.
+    pub(crate) fn expect(&self, peer: PublicKeyText) -> Result<(), Failure> {
+        if self.policy != Policy::PERSISTENT || self.knows(peer)? {
+            return Ok(());
+        }
+        let file = self.file.display();
+        let message = format!(
+            "nothing is remembered of the peer in {file}, and with `--policy persistent` connections do not begin \
+             with nothing. Is it the right file? Otherwise {}",
+            Self::begin_anew(peer)
+        );
+        Err(Failure::new(Exit::Local, message))
+    }
+
+    /// Warns of those who are let in by name and will never be answered; from then on, the user is told when somebody is
+    /// not.
+    pub(crate) fn guard(&self, endpoint: &Endpoint, allow: &[Allowed]) -> Result<(), Failure> {
+        if self.policy != Policy::PERSISTENT {
+            return Ok(());
+        }
+        for allowed in allow {
+            let Allowed::Key(peer) = allowed else { continue };
+            if !self.knows(*peer)? {
+                self.console.warn(format_args!(
+                    "{} will get no answer: nothing is remembered of it in {}. {}",
+                    peer.short(),
+                    self.file.display(),
+                    Self::begin_anew(*peer)
+                ));
+            }
+        }
+        tokio::spawn(tell_unwelcome(endpoint.clone(), self.file.clone(), self.console.clone()));
+        Ok(())
+    }
+
+    fn knows(&self, peer: PublicKeyText) -> Result<bool, Failure> {
+        let pair = self.store.load(&PeerName::from(peer.0)).map_err(|error| self.failure(&error))?;
+        Ok(!pair.is_never_met())
+    }
+
+    /// Resolves when a peer that this side connects to has lost its ratchet, and the policy refuses it.
+    pub(crate) async fn refused(&self) {
+        if self.refused.clone().wait_for(|refused| *refused).await.is_err() {
+            // Nobody listens to events any more.
+            std::future::pending().await
+        }
+    }
+
+    /// What ends a command whose peer was refused.
+    pub(crate) fn refusal(&self, peer: PublicKeyText) -> Failure {
+        let message = format!(
+            "{} was refused (--policy persistent): it answers without the secret that the two had in common (the ratchet). \
+             Its file of ratchets was lost, deleted or restored from an older copy, or that of this side was ({}), or its \
+             command runs without --ratchets; or somebody else is using its secret key. Ask its operator, by another way. \
+             Then {}",
+            peer.short(),
+            self.file.display(),
+            Self::begin_anew(peer)
+        );
+        Failure::new(Exit::Refused, message)
+    }
+
+    /// How two sides that have nothing in common begin.
+    pub(crate) fn begin_anew(peer: PublicKeyText) -> String {
+        format!(
+            "begin with a secret that nobody else can know: `zssp password`, and on both sides, with no command running\n  \
+             zssp peers preset {peer} --replace --password-file OTP --ratchets FILE\n  \
+             naming the other's key (see `zssp peers --help`)."
+        )
+    }
 }
 
-/// Tells the user that the file cannot be used, until no endpoint uses it.
-async fn tell_failures(mut told: mpsc::Receiver<EndpointEvent>, file: Arc<PathBuf>, console: Console) {
+/// Hears what endpoints tell, until none uses the file: tells the user that it cannot be used, and the command that a peer
+/// was refused.
+async fn listen(
+    mut told: mpsc::Receiver<EndpointEvent>,
+    refuse: watch::Sender<bool>,
+    file: Arc<PathBuf>,
+    console: Console,
+) {
     let mut last: Option<Instant> = None;
     while let Some(event) = told.recv().await {
-        // Of a lost ratchet is told where the connection is that it concerns.
-        let EndpointEvent::StoreFailed { peer, error } = event else { continue };
-        if last.is_none_or(|last| last.elapsed() >= PATIENCE) {
-            last = Some(Instant::now());
-            console.alarm(Unusable { file: &file, error: &error, peer });
+        match event {
+            EndpointEvent::DowngradeRefused { .. } => {
+                refuse.send_replace(true);
+            }
+            EndpointEvent::StoreFailed { peer, error }
+                if last.is_none_or(|last| last.elapsed() >= PATIENCE) =>
+            {
+                last = Some(Instant::now());
+                console.alarm(Unusable { file: &file, error: &error, peer });
+            }
+            // Of a ratchet that was lost, and let pass, is told where the connection is that it concerns.
+            _ => {}
+        }
+    }
+}
+
+/// Tells the user of hellos that got no answer, as long as the command runs.
+async fn tell_unwelcome(endpoint: Endpoint, file: Arc<PathBuf>, console: Console) {
+    let (mut seen, mut last) = (0, None::<Instant>);
+    let mut looks = interval(LOOK);
+    loop {
+        looks.tick().await;
+        let count = endpoint.stats().unwelcome;
+        if count > seen && last.is_none_or(|last| last.elapsed() >= UNWELCOME) {
+            console.warn(format_args!(
+                "somebody knocks and gets no answer ({} times), because of `--policy persistent`: the knock names no \
+                 ratchet that is in {}. If it is a peer, either file was lost or is an older copy, or its command runs \
+                 without --ratchets: begin anew with a one-time password on both sides (see `zssp peers --help`).",
+                count - seen,
+                file.display()
+            ));
+            (seen, last) = (count, Some(Instant::now()));
         }
     }
 }
@@ -73,7 +195,9 @@ async fn tell_failures(mut told: mpsc::Receiver<EndpointEvent>, file: Arc<PathBu
 /// Has the endpoint keep its ratchets in the file, if there is one.
 pub(crate) fn kept(builder: Builder, ratchets: Option<&Ratchets>) -> Builder {
     match ratchets {
-        Some(ratchets) => builder.store(ratchets.store.clone()).events(ratchets.events.clone()),
+        Some(Ratchets { store, policy, events, .. }) => {
+            builder.store(store.clone()).policy(*policy).events(events.clone())
+        }
         None => builder,
     }
 }
@@ -81,6 +205,19 @@ pub(crate) fn kept(builder: Builder, ratchets: Option<&Ratchets>) -> Builder {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         Self::new(Exit::Local, format!("file of ratchets {error}"))
+    }
+}
+
+fn must_exist(error: OpenError) -> Failure {
+    match &error {
+        OpenError::Io { reason, file } if reason.kind() == std::io::ErrorKind::NotFound => {
+            let message = format!(
+                "file of ratchets `{file}`: there is no such file, and with `--policy persistent` connections do not \
+                 begin with nothing. Begin with a one-time password on both sides: see `zssp peers --help`"
+            );
+            Failure::new(Exit::Local, message)
+        }
+        _ => error.into(),
     }
 }
 
@@ -118,11 +255,10 @@ impl fmt::Display for Loss<'_> {
              It is harmless if a file of ratchets (here {file}) was lost, deleted or restored from an older copy, or if the \
              peer's command runs without --ratchets. If nobody did that, somebody else may be using the secret key of the \
              peer: ask its operator, by another way, before you trust this connection.\n  \
-             The two begin anew with this connection. To begin with a secret that nobody else can know: `zssp password`, \
-             and on both sides, with no command running\n  \
-             zssp peers preset {peer} --replace --password-file OTP --ratchets FILE\n  \
-             naming the other's key (see `zssp peers --help`).",
-            peer.short()
+             The two begin anew with this connection. Better, {}\n  \
+             `--policy persistent` refuses such connections.",
+            peer.short(),
+            Ratchets::begin_anew(peer)
         )
     }
 }

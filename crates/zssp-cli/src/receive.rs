@@ -53,6 +53,9 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     if args.allow.contains(&Allowed::Anybody) {
         console.warn("everybody who knows this public key and address may send files here (--allow any)");
     }
+    if let Some(ratchets) = &ratchets {
+        ratchets.guard(&endpoint, &args.allow)?;
+    }
     console.summary(format_args!("listening on {at}"));
     console.note(format_args!("send here with: zssp send --key FILE --to {public}@{for_others} PATH…"));
 
@@ -157,7 +160,7 @@ impl Service {
                 if tally.failed == 0 {
                     return Some(Exit::Done);
                 }
-                self.console.error(format_args!("{} of the files and folders were not taken", tally.failed));
+                self.console.error(format_args!("files and folders that were not taken: {}", tally.failed));
                 Some(Exit::Failed)
             }
             Err(Broken::Closed(CloseReason::Replaced)) => {

@@ -50,10 +50,15 @@ pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Fa
         scanned = scan => scanned.map_err(|panic| Failure::new(Exit::Local, panic.to_string()))??,
         exit = interrupt.wait() => return Ok(exit),
     };
-    let mut incomplete = false;
+    let mut left_out = 0u64;
     for Skipped { path, why } in skipped {
-        incomplete |= why.is_failure();
-        console.warn(format_args!("{} is left out: {why}", escaped(&path)));
+        let line = format!("{} is left out: {why}", escaped(&path));
+        if why.is_failure() {
+            left_out += 1;
+            console.error(line);
+        } else {
+            console.warn(line);
+        }
     }
 
     let identity = Purpose::Transfer.identity_of(&key.to_bytes(), &words(&args));
@@ -66,11 +71,8 @@ pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Fa
     match result {
         Ok(suite) => {
             console.summary(format_args!("sent {} to {peer}, {suite}", tally.amount()));
-            if tally.failed > 0 {
-                let message = format!("{} of the files and folders did not arrive", tally.failed);
-                return Err(Failure::new(Exit::Failed, message));
-            }
-            Ok(if incomplete { Exit::Failed } else { Exit::Done })
+            shortcomings(&tally, left_out)
+                .map_or(Ok(Exit::Done), |message| Err(Failure::new(Exit::Failed, message)))
         }
         Err((exit, why)) => Err(Failure::new(
             exit,
@@ -81,6 +83,23 @@ pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Fa
             ),
         )),
     }
+}
+
+/// What the user asked for and did not get, if there is such a thing.
+fn shortcomings(tally: &Tally, left_out: u64) -> Option<String> {
+    let counts = [
+        (tally.failed, "did not arrive"),
+        (left_out, "could not be sent at all"),
+        (tally.changed, "changed while they were sent"),
+    ];
+    let counts = counts.iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<_> = counts.map(|(count, what)| format!("{count} {what}")).collect();
+    (!counts.is_empty()).then(|| {
+        format!(
+            "of the files and folders, {}. Once that is mended, the same command sends what is missing",
+            counts.join(", ")
+        )
+    })
 }
 
 /// What is to be sent, to whom, and how.
@@ -187,6 +206,9 @@ impl Shipment {
         if let Some(file) = &remember.ratchets {
             command.push_str(" --ratchets ");
             command.push_str(&quoted(&escaped(file)));
+        }
+        if remember.policy == args::Policy::Persistent {
+            command.push_str(" --policy persistent");
         }
         command.push_str(" --");
         for path in paths {

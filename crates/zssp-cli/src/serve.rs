@@ -35,6 +35,9 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
     if args.allow.contains(&Allowed::Anybody) {
         console.warn("everybody who knows this public key and address may load this machine (--allow any)");
     }
+    if let Some(ratchets) = &ratchets {
+        ratchets.guard(&endpoint, &args.allow)?;
+    }
     console.summary(format_args!("listening on {at}"));
     console.note(format_args!(
         "answering `ping` and `bench`, such as: zssp ping --key FILE --to {public}@{for_others}"

@@ -92,6 +92,22 @@
 //! # fn main() {}
 //! ```
 //!
+//! # On threads of one's own
+//!
+//! | threads | what they do |
+//! |---|---|
+//! | receiving, any number | [`Context::receive`] with a [`Scratch`] each, and [`Context::flush`] when there is nothing more to read |
+//! | for handshakes, one or a few | [`Handshake::run`] of what comes out of a bounded queue, and of what [`Context::expired`] gives once [`Context::next_deadline`] has come, which each run may bring nearer |
+//! | sending, any number | [`Session::seal`] of one and the same session, into a buffer each |
+//!
+//! What must arrive, in order or not, goes through a protocol on top, such as that of the crate `seqex`, whose handles serve
+//! threads and tasks alike. Its state belongs to *one* session, so give it no payload that names another. A peer that was
+//! started anew opens another session, which takes the place of the first ([`EndReason::Replaced`]), and counts from the
+//! beginning: begin anew with it, or what it sends is taken for what has come before, and acknowledged unseen. A payload
+//! that comes before its [`Event::Established`] may be dropped then: it is sent again.
+//!
+//! A whole program is `examples/packet-pipeline` of the repository, and `docs/packet-path.md` walks through it.
+//!
 //! # Security
 //! Peers prove their static keys; who may have a session is the application's decision. Payloads are authentic,
 //! confidential and delivered at most once; they may be lost, and arrive in any order. Sizes, times and addresses are

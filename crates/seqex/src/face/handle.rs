@@ -145,7 +145,8 @@ impl<S, R> Exchange<S, R> {
     }
 
     /// Whether nothing is left to do: both ends have answered all they sent as far as this end knows, everything
-    /// was received and is transmitted.
+    /// was received and is transmitted. An acknowledgement that nobody has [received](Self::receive) yet is left to do, too: to
+    /// find out whether the peer has answered everything, see [`unanswered`](Self::unanswered).
     pub fn is_idle(&self) -> bool {
         self.shared.lock().core.is_idle()
     }

@@ -203,6 +203,8 @@ pub(crate) enum Event {
     Moved { file: FileNumber, bytes: u64 },
     /// A file is complete, verified and has its name.
     Stored { file: FileNumber, path: NamePath, size: u64 },
+    /// A file was stored as it was read, and somebody has written to it meanwhile.
+    Changed { path: NamePath },
     /// The receiver has exactly this file already.
     Present { path: NamePath, size: u64 },
     /// A file or folder did not arrive.

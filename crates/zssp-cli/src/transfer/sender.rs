@@ -18,7 +18,7 @@ use tokio::{
 use zssp::{Connection, SendStream};
 
 use super::{
-    message::{self, Answer, Digest, FileHeader, Mode, PRELUDE, Request, SMALL, VERSION},
+    message::{self, Answer, Attributes, Digest, FileHeader, Mode, PRELUDE, Request, SMALL, VERSION},
     names::NamePath,
     pipe::{Control, Input, ask},
     portion::Portion,
@@ -315,7 +315,10 @@ impl<S: Source> Outgoing<S> {
             Err(failure) => return Err(failure),
         }
         Ok(match read_answer(input).await? {
-            Answer::Done => Sent::Stored,
+            Answer::Done => {
+                self.look_for_changes(size, attributes).await;
+                Sent::Stored
+            }
             Answer::Refused(refusal) => Sent::Failed(Trouble::Refused(refusal)),
             other => return Err(Broken::violation(format_args!("{other:?} after the contents")).into()),
         })
@@ -354,6 +357,14 @@ impl<S: Source> Outgoing<S> {
         let _ = self.tell.send(Event::Anew { path: self.path.clone(), had: length }).await;
         ask(send, &Request::Contents { offset: 0 }).await?;
         Ok(Agreed::From { offset: 0, hasher: Box::default() })
+    }
+
+    /// Says so when the file is not what it was when it was opened. One that is gone is sent all the same.
+    async fn look_for_changes(&self, size: u64, attributes: Attributes) {
+        let now = self.source.open(&self.path);
+        if now.is_ok_and(|now| (now.size, now.attributes.modified) != (size, attributes.modified)) {
+            let _ = self.tell.send(Event::Changed { path: self.path.clone() }).await;
+        }
     }
 
     fn open_again(&self) -> Result<S::File, Failure> {

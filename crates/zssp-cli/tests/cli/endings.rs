@@ -117,6 +117,12 @@ fn with_the_wrong_key_nobody_answers() {
 }
 
 #[test]
+fn a_key_of_ones_own_is_no_peer() {
+    let scene = Scene::new();
+    send_to(&scene, &format!("{}@127.0.0.1:9", scene.alice)).failed_with(2, "this side's own");
+}
+
+#[test]
 fn where_nobody_listens_nobody_answers() {
     let scene = Scene::new();
     send_to(&scene, &format!("{}@127.0.0.1:9", scene.bob)).failed_with(4, "no answer from 127.0.0.1:9");

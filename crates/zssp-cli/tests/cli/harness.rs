@@ -190,6 +190,11 @@ impl Running {
         }
     }
 
+    /// Reads nothing more of standard output.
+    pub(crate) fn hang_up(&mut self) {
+        self.stdout = None;
+    }
+
     pub(crate) fn finish(mut self) -> Finished {
         let mut stdout = std::mem::take(&mut self.read);
         let reader = self.stdout.take().map(|mut reader| {

@@ -50,6 +50,17 @@ fn ctrl_c_ends_pings_with_their_summary() {
     assert!(pinged.stdout.contains("round trip min/avg/max/stddev = "), "{pinged:#?}");
 }
 
+#[test]
+fn pings_end_when_nobody_reads_them_any_more() {
+    let scene = Scene::new();
+    let server = serve(&scene);
+    let mut pinging = Running::start(&mut to_bob(&scene, "ping", &server.address, &["--interval", "0.01"]));
+    pinging.wait_for_line(": seq=2 time=");
+    pinging.hang_up();
+    let pinged = pinging.finish();
+    assert!(pinged.success() && pinged.stderr.is_empty(), "{pinged:#?}");
+}
+
 /// Sealed, a ping of this many bytes is in one datagram, as long as none of a handshake.
 const LARGE_PING: &str = "1000";
 
@@ -164,7 +175,9 @@ fn ctrl_c_ends_a_bench_at_once() {
     let mut bench = Running::start(&mut zssp(["bench", "--duration", "3600"]));
     bench.wait_for_line("MiB/s");
     bench.signal("INT");
-    assert_eq!(bench.finish().code, Some(130));
+    let bench = bench.finish();
+    assert_eq!(bench.code, Some(130), "{bench:#?}");
+    assert_eq!(bench.stderr, "", "nothing went wrong");
 }
 
 #[test]

@@ -43,6 +43,16 @@ fn ping(scene: &Scene) -> [Finished; 2] {
     [pinged, served]
 }
 
+/// Gives both a one-time password to begin with.
+fn preset_both(scene: &Scene) {
+    let otp = password(scene);
+    for (whose, peer) in [("alice", &scene.bob), ("bob", &scene.alice)] {
+        let preset = peers(scene, whose, &["preset", peer, "--password-file", otp.to_str().unwrap()]);
+        assert!(preset.success(), "{preset:#?}");
+        assert_eq!(turns(scene, whose, peer), Some(1));
+    }
+}
+
 /// A new one-time password, in a file.
 fn password(scene: &Scene) -> PathBuf {
     let made = finish(&mut zssp(["password"]));
@@ -56,13 +66,9 @@ fn password(scene: &Scene) -> PathBuf {
 #[test]
 fn peers_begin_with_a_password_and_go_on_with_what_they_have_in_common() {
     let scene = Scene::new();
-    let otp = password(&scene);
+    preset_both(&scene);
+    let otp = scene.path("otp");
     let otp = otp.to_str().unwrap();
-    for (whose, peer) in [("alice", &scene.bob), ("bob", &scene.alice)] {
-        let preset = peers(&scene, whose, &["preset", peer, "--password-file", otp]);
-        assert!(preset.success(), "{preset:#?}");
-        assert_eq!(turns(&scene, whose, peer), Some(1));
-    }
     let both = || [turns(&scene, "alice", &scene.bob), turns(&scene, "bob", &scene.alice)];
     ping(&scene);
     assert_eq!(both(), [Some(2); 2], "the password was the beginning");
@@ -153,4 +159,73 @@ fn a_ratchet_that_does_not_fit_is_told_on_both_sides() {
     let pinged = finish(as_alice(&scene, "ping", &server).args(["--count", "1", "--quiet"]));
     assert!(pinged.success() && pinged.stderr.contains(TOLD), "{pinged:#?}");
     assert!(server.stop().success());
+}
+
+const PERSISTENT: [&str; 2] = ["--policy", "persistent"];
+
+#[test]
+fn persistent_peers_begin_with_a_password_and_others_get_no_answer() {
+    let scene = Scene::new();
+    finish(as_bob(&scene, "serve").args(PERSISTENT)).failed_with(5, "there is no such file");
+    assert!(!ratchets(&scene, "bob").exists(), "a mistyped name makes no file");
+    preset_both(&scene);
+
+    let server = Receiver::start(as_bob(&scene, "serve").args(PERSISTENT));
+    let ping = |more: &[&str]| finish(as_alice(&scene, "ping", &server).args(["--count", "1"]).args(more));
+    let pinged = ping(&PERSISTENT);
+    assert!(pinged.success() && pinged.stderr.is_empty(), "{pinged:#?}");
+    let pinged = ping(&["--policy", "opportunistic"]);
+    assert!(pinged.success() && pinged.stderr.is_empty(), "the two policies interoperate: {pinged:#?}");
+
+    fs::remove_file(ratchets(&scene, "alice")).unwrap();
+    ping(&PERSISTENT).failed_with(5, "there is no such file");
+    let pinged = ping(&["--timeout", "4"]);
+    pinged.failed_with(4, "Does it run with `--policy persistent`?");
+    assert!(pinged.stderr.contains(&format!("zssp peers preset {} --replace", scene.bob)), "{pinged:#?}");
+    let served = server.stop();
+    assert!(served.success() && served.stderr.contains("somebody knocks and gets no answer"), "{served:#?}");
+    assert_eq!(served.stderr.matches("warning").count(), 1, "not for each knock: {served:#?}");
+    assert_eq!(turns(&scene, "bob", &scene.alice), Some(3), "nothing of it was forgotten");
+}
+
+#[test]
+fn a_persistent_command_refuses_a_peer_that_has_lost_its_ratchet_and_says_what_to_do() {
+    let scene = Scene::new();
+    ping(&scene);
+    fs::remove_file(ratchets(&scene, "bob")).unwrap();
+    let advice = format!("zssp peers preset {} --replace", scene.bob);
+    let before = turns(&scene, "alice", &scene.bob);
+
+    let server = Receiver::start(&mut as_bob(&scene, "serve"));
+    // At once: nobody waits for a time-out.
+    let args = ["--timeout", "600", "--quiet"];
+    let pinged = finish(as_alice(&scene, "ping", &server).args(args).args(PERSISTENT));
+    pinged.failed_with(3, "error: zssp1");
+    assert!(pinged.stderr.contains("was refused (--policy persistent)"), "{pinged:#?}");
+    assert!(pinged.stderr.contains(&advice), "{pinged:#?}");
+    server.stop();
+
+    let receiver = Receiver::start(as_bob(&scene, "receive").arg("--dir").arg(scene.inbox()));
+    let key = scene.path("alice.key");
+    let sent =
+        finish(as_alice(&scene, "send", &receiver).args(["--timeout", "600"]).args(PERSISTENT).arg(&key));
+    sent.failed_with(3, &advice);
+    assert!(receiver.stop().success());
+    assert!(scene.arrived().is_empty());
+    assert_eq!(turns(&scene, "alice", &scene.bob), before, "what this side remembers is kept");
+
+    // What the other has in common with nobody is as good as nothing.
+    let server = Receiver::start(as_bob(&scene, "serve").args(PERSISTENT));
+    let served = server.stop();
+    assert!(served.stderr.contains("will get no answer: nothing is remembered of it"), "{served:#?}");
+    assert!(served.stderr.contains(&format!("zssp peers preset {} --replace", scene.alice)), "{served:#?}");
+    peers(&scene, "alice", &["forget", &scene.bob]);
+    let pinged = finish(
+        zssp(["ping", "--to", &format!("{}@127.0.0.1:9", scene.bob), "--key"])
+            .arg(&key)
+            .args(PERSISTENT)
+            .arg("--ratchets")
+            .arg(ratchets(&scene, "alice")),
+    );
+    pinged.failed_with(5, "nothing is remembered of the peer");
 }

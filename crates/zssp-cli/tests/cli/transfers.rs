@@ -135,6 +135,10 @@ fn several_files_and_folders_go_at_once_and_a_name_with_controls_is_left_out() {
 
     fs::write(top.join("new\nline"), "").unwrap();
     let sent = finish(&mut scene.send(&receiver, &[&top]));
+    sent.failed_with(1, "error: of the files and folders, 1 could not be sent at all");
+    // Also where nothing but errors is to be said.
+    let mut quiet = zssp(["send", "-q", "--to", &format!("{}@{}", scene.bob, receiver.address), "--key"]);
+    let sent = finish(quiet.arg(scene.path("alice.key")).arg(&top));
     sent.failed_with(1, "new\\nline is left out: the name contains a control character");
     assert!(receiver.stop().success());
 }

@@ -130,7 +130,8 @@ impl Context {
         self.0.load.lock().overloaded(now);
     }
 
-    /// When [`expired`](Self::expired) next has something to do. Changes when handshakes are run.
+    /// When [`expired`](Self::expired) next has something to do. Changes when handshakes are run: with several threads that
+    /// run them, have the one that sleeps until then look again after each.
     //= ZSSP-ST-32  checked against the caller's clock
     pub fn next_deadline(&self) -> Option<Instant> {
         self.0.timers.lock().next_deadline()

@@ -30,7 +30,8 @@ pub(super) fn halves(connection: Connection, id: StreamId) -> (SendStream, Recei
 /// [`Builder::send_buffer`](crate::Builder::send_buffer) is under way on one stream.
 ///
 /// Dropped, it is [finished](Self::finish), unless it was reset. So whoever fails half way resets it, or the peer takes what
-/// it has for everything:
+/// it has for everything. Once the connection is being closed, nothing is finished any more, and the peer's reads end with
+/// [`ReadError::ConnectionLost`].
 ///
 /// ```
 /// # async fn example(mut send: zssp::SendStream, mut file: impl tokio::io::AsyncRead + Unpin) -> std::io::Result<()> {

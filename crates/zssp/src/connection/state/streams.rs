@@ -232,11 +232,11 @@ impl State {
         }
     }
 
-    /// The application lets go of the sending half.
+    /// The application lets go of the sending half, which ends the stream where that can still be said.
     pub(in crate::connection) fn drop_writer(&mut self, id: StreamId, effects: &mut Effects) {
-        if self.may_send().is_ok() && self.stream(id).is_some_and(|stream| stream.sending == SendHalf::Open) {
+        if self.writing(id).is_ok() {
             let finished = self.finish(id, effects);
-            debug_assert!(finished.is_ok(), "it is open");
+            debug_assert!(finished.is_ok(), "it can be written to");
         }
         if let Some(stream) = self.stream(id) {
             stream.has_writer = false;

@@ -556,3 +556,31 @@ fn many_late_answers_travel_together() {
     pair.step(1);
     assert!((1..=2).contains(&(pair.sent[1] - before)), "{}", pair.sent[1] - before);
 }
+
+#[test]
+fn a_writer_dropped_while_its_connection_is_being_closed_ends_no_stream() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let id = pair.ends[0].open();
+    pair.ends[0].write(now, id, &mut Bytes::from_static(b"half of it")).unwrap();
+    pair.ends[0].with(now, |state, effects| state.close(now, 7, b"", effects));
+    pair.ends[0].let_go(now, id);
+    let (mut read, mut end) = (Vec::new(), None);
+    pair.drive_with(Duration::from_secs(10), |pair, side| {
+        let now = pair.now;
+        while side == 1 && end.is_none() {
+            match pair.ends[1].read(now, id) {
+                // Before the stream is there, reading it looks like its end.
+                _ if read.is_empty() && pair.ends[1].open_streams() == 0 => return,
+                Ok(None) => return,
+                Ok(Some(Some(chunk))) => read.extend_from_slice(&chunk),
+                Ok(Some(None)) => end = Some(Ok(())),
+                Err(error) => end = Some(Err(error)),
+            }
+        }
+    });
+    assert_eq!(read, b"half of it");
+    let closed = CloseReason::Peer { code: 7, reason: b""[..].into() };
+    assert_eq!(end, Some(Err(ReadError::ConnectionLost(closed))), "half of it is not taken for all");
+    assert!(pair.ends[0].over && pair.ends[1].over);
+}
