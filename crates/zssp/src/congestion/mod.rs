@@ -90,8 +90,8 @@ pub trait Controller: fmt::Debug + Send {
     /// Something is lost. It is told for every message and part of one; those of one round trip are one sign of congestion.
     fn lost(&mut self, lost: Lost);
 
-    /// All that made up the last sign of congestion has arrived after all: what that took away may be given back. It is known
-    /// of parts only, and never told of what belongs to a collapse or to another road.
+    /// All that made up the last sign of congestion has arrived after all: what that took away may be given back. It is never
+    /// told of what belongs to a collapse or to another road.
     fn undo(&mut self) {}
 
     /// Nothing at all came through for several time-outs. It is told once, until something does; what was sent before and

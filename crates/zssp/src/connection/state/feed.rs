@@ -492,6 +492,8 @@ impl State {
             let landed = lane.landed(&event);
             match event {
                 Event::Acked { seq, .. } | Event::Held { seq, .. } => self.end_transfer(id, seq),
+                Event::Late { resent_for: Some(time), .. } if self.flight.rtt().is_possible(time) => continue,
+                Event::Late { .. } => self.stats.messages_late += 1,
                 Event::Lost { .. } => self.stats.messages_lost += 1,
                 Event::TimedOut { .. } => self.stats.timeouts += 1,
             }
@@ -517,6 +519,7 @@ fn note_size(mtu: &mut Mtu, (now, epoch): (Instant, Instant), event: &Event, len
     let at = |sent: seqex::Timestamp| epoch.checked_add(sent).unwrap_or(epoch);
     match event {
         Event::Acked { sent_at, .. } | Event::Held { sent_at, .. } => mtu.arrived(now, at(*sent_at), len),
+        Event::Late { .. } => {}
         Event::Lost { sent_at, .. } => mtu.lost(at(*sent_at), len),
         Event::TimedOut { sent_at, .. } => mtu.timed_out(at(*sent_at), len),
     }
