@@ -47,6 +47,28 @@ async fn messages_of_channels_and_chunks_of_streams_share_a_datagram() {
     assert_eq!(here.stats().messages_resent, 0);
 }
 
+/// On the clock that all else goes by.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_chunk_waits_for_company_and_not_for_long() {
+    let network = network(3, GOOD);
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let (mut send, _receive) = here.open_stream().await.unwrap();
+    send.write_chunk("chunk").await.unwrap();
+    let (_send, mut receive) = there.accept_stream().await.unwrap();
+    assert_eq!(receive.read_chunk().await.unwrap().unwrap(), "chunk");
+    sleep(SECOND).await;
+    send.write_chunk("another").await.unwrap();
+    send.finish().unwrap();
+    assert_eq!(receive.read_chunk().await.unwrap().unwrap(), "another");
+    let sent = network.stats().sent;
+    assert_eq!(receive.read_chunk().await.unwrap(), None);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(network.stats().sent, sent, "another may come");
+    sleep(Duration::from_millis(2)).await;
+    assert_eq!(network.stats().sent, sent + 1);
+}
+
 /// One task that sends, and then calls another that does.
 struct Senders {
     network: Network,
