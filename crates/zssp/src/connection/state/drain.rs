@@ -73,6 +73,7 @@ impl State {
 
     fn handle_time(&mut self, now: Instant, effects: &mut Effects) {
         let time = self.time(now);
+        self.life.looks(now, self.armed.unwrap_or(now));
         while self.ended().is_none()
             && let Some(id) = self.lanes.expired(now)
         {
@@ -81,7 +82,7 @@ impl State {
             let failed = lane.exchange.failure().is_some();
             self.drain_events(id, now);
             // One that is silent while others are answered has not had its turn.
-            if failed && self.flight.is_silent(now, self.settings.give_up_after) {
+            if failed && self.is_silent(now) {
                 self.end(CloseReason::TimedOut, Farewell::Over, effects);
             }
             self.lanes.hurry(id);
@@ -90,7 +91,10 @@ impl State {
         }
         self.handle_time_of_parts(now, effects);
         if self.life.is_over(now) {
-            self.end(CloseReason::TimedOut, Farewell::Over, effects);
+            // All was answered, and only the peer's last word is missing.
+            let why =
+                if let Phase::Closing(_) = self.phase { CloseReason::Local } else { CloseReason::TimedOut };
+            self.end(why, Farewell::Over, effects);
         }
         let pending = if self.phase.is_draining() { self.pending() } else { Pending::Nothing };
         match self.phase.pulse(now, pending) {

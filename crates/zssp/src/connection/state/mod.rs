@@ -323,6 +323,11 @@ impl State {
         self.may_send().is_ok()
     }
 
+    /// Whether the peer has answered nothing for so long that it is given up.
+    fn is_silent(&self, now: Instant) -> bool {
+        self.flight.is_silent(now, self.settings.give_up_after) && self.life.has_listened(now)
+    }
+
     fn time(&self, now: Instant) -> seqex::Timestamp {
         now.saturating_duration_since(self.epoch)
     }

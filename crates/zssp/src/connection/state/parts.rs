@@ -141,7 +141,7 @@ impl State {
             self.flight.on_part(now, Outcome::TimedOut, sent.at, sent.len);
             // The exchange fails once, perhaps while others are answered, and has no timer for what goes in parts.
             let failed = self.lanes.get(sent.key.0).is_some_and(|lane| lane.exchange.failure().is_some());
-            if failed && self.flight.is_silent(now, self.settings.give_up_after) {
+            if failed && self.is_silent(now) {
                 self.end(CloseReason::TimedOut, Farewell::Over, effects);
             }
         }

@@ -24,12 +24,14 @@ const LATENCY: Duration = Duration::from_millis(5);
 
 mod bundles;
 mod busy;
+mod closing;
 mod held;
 mod memory;
 mod parts;
 mod perfect_road;
 mod probes;
 mod replies;
+mod stopped;
 mod streams;
 
 /// The channel that most tests use.
