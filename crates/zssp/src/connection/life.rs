@@ -41,11 +41,15 @@ impl Life {
     }
 
     /// This side was to look at the clock at `due`. If it was stopped, with its machine or by itself, that says nothing of the
-    /// peer; once, or a machine that is always too slow would never notice anything.
-    pub(super) fn looks(&mut self, now: Instant, due: Instant) {
-        if now.saturating_duration_since(due) > GRACE && self.woke.is_none_or(|woke| woke <= self.heard) {
-            (self.woke, self.asked) = (Some(now), None);
+    /// peer; once, or a machine that is always too slow would never notice anything. Yields until when it is to be listened
+    /// for then.
+    pub(super) fn looks(&mut self, now: Instant, due: Instant) -> Option<Instant> {
+        let late = now.saturating_duration_since(due);
+        if late <= GRACE || self.woke.is_some_and(|woke| woke > self.heard) {
+            return None;
         }
+        (self.woke, self.asked) = (Some(now), None);
+        Some(now + GRACE)
     }
 
     /// Whether this side has been listening for long enough to call the peer silent.
@@ -121,22 +125,22 @@ mod tests {
         let start = Instant::now();
         let mut life = Life::new(start, Some(10 * SECOND), Some(25 * SECOND));
         let due = life.deadline().unwrap();
-        life.looks(due, due);
+        assert_eq!(life.looks(due, due), None);
         assert!(life.has_listened(due), "in time");
         life.asks(due).unwrap();
         let now = start + 3600 * SECOND;
-        life.looks(now, life.deadline().unwrap());
+        assert_eq!(life.looks(now, life.deadline().unwrap()), Some(now + SECOND));
         assert!(!life.is_over(now) && !life.has_listened(now));
         assert!(life.asks(now).is_some(), "at once");
         life.heard(now + SECOND / 10);
         assert!(!life.is_over(now + SECOND));
         // The next time, nothing comes.
         let later = now + 3600 * SECOND;
-        life.looks(later, life.deadline().unwrap());
+        assert_eq!(life.looks(later, life.deadline().unwrap()), Some(later + SECOND));
         assert!(!life.is_over(later + SECOND - Duration::from_nanos(1)));
         let over = later + SECOND;
         assert!(life.is_over(over) && life.has_listened(over));
-        life.looks(over + 3600 * SECOND, over);
+        assert_eq!(life.looks(over + 3600 * SECOND, over), None);
         assert!(life.is_over(over + 3600 * SECOND), "once");
     }
 

@@ -73,7 +73,9 @@ impl State {
 
     fn handle_time(&mut self, now: Instant, effects: &mut Effects) {
         let time = self.time(now);
-        self.life.looks(now, self.armed.unwrap_or(now));
+        if let Some(until) = self.life.looks(now, self.armed.unwrap_or(now)) {
+            self.phase.progress(until);
+        }
         while self.ended().is_none()
             && let Some(id) = self.lanes.expired(now)
         {

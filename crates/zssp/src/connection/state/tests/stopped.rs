@@ -37,6 +37,21 @@ fn a_peer_that_was_not_listened_to_is_not_silent() {
 }
 
 #[test]
+fn a_close_goes_on() {
+    let mut pair = pair();
+    let now = pair.now;
+    pair.lost = Box::new(|_, _| true);
+    pair.ends[0].send(now, Order::Ordered, b"a question").unwrap();
+    pair.ends[0].with(now, |state, effects| state.close(now, 7, b"done", effects));
+    (0..2).for_each(|side| pair.step(side));
+    pair.lost = Box::new(|_, _| false);
+    let [_, there] = stop(&mut pair);
+    assert_eq!(there.len(), 1);
+    let reason = CloseReason::Peer { code: 7, reason: b"done"[..].into() };
+    assert_eq!([0, 1].map(|side| pair.ends[side].state.ended()), [Some(&CloseReason::Local), Some(&reason)]);
+}
+
+#[test]
 fn a_peer_that_is_gone_by_then_is_noticed() {
     for messages in [0, 1] {
         let mut pair = pair();
