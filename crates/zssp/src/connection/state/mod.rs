@@ -34,6 +34,7 @@ use zssp_proto::Role;
 use arrivals::Arrivals;
 use assemble::Assemblies;
 pub(in crate::connection) use channels::Handles;
+pub(crate) use feed::Messages;
 pub(in crate::connection) use feed::{Body, Heard, Incoming};
 pub(in crate::connection) use inbox::Arrived;
 pub(in crate::connection) use lane::Sending;

@@ -104,9 +104,9 @@ impl End {
     }
 
     fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
-        let Incoming::Parsed(payload) = Incoming::read(Body { bytes: payload, memory: None }, None) else {
-            return;
-        };
+        let mut messages = Messages::new();
+        let body = Body { bytes: payload, memory: None };
+        let Incoming::Parsed(payload) = Incoming::read(body, None, &mut messages) else { return };
         self.with(now, |state, effects| state.handle_payload(now, payload, effects));
     }
 
