@@ -106,6 +106,11 @@ impl Flight {
         self.controller.sent(Sent { now, bytes: u64::from(len), in_flight: self.bytes });
     }
 
+    /// When something that was sent was last heard to have arrived.
+    pub(super) fn arrived_at(&self) -> Option<Instant> {
+        self.arrived_at
+    }
+
     /// Whether nothing has been heard to arrive for so long.
     pub(super) fn is_silent(&self, now: Instant, time: Duration) -> bool {
         self.arrived_at.is_none_or(|at| now.saturating_duration_since(at) >= time)

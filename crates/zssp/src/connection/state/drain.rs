@@ -130,7 +130,7 @@ impl State {
     //= ZSSP-LIV-06  whatever else is under way
     fn put_probes(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
         while self.probes()
-            && let Some(size) = self.mtu.next_probe(now)
+            && let Some(size) = self.mtu.next_probe(now, self.flight.arrived_at())
             // Without one there is another look as soon as one is drawn.
             && let Some(token) = self.token.take()
         {
