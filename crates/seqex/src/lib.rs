@@ -241,6 +241,7 @@ mod ack_queue;
 mod channels;
 mod config;
 pub mod encoding;
+mod events;
 mod exchange;
 #[cfg(feature = "std")]
 mod face;

@@ -161,6 +161,18 @@ pub enum Event {
         /// When it was transmitted the last time.
         sent_at: Timestamp,
     },
+    /// A transmission that was told to be [`Lost`](Self::Lost) was not: its packet was heard of before it was transmitted again,
+    /// or sooner after that than an answer can come. What congestion control has concluded from it was wrong (as in RFC
+    /// 4015). Comes before the event that tells what was heard, and changes nothing about what is in flight.
+    Late {
+        /// Of which packet.
+        seq: SeqNo,
+        /// When that transmission was made.
+        sent_at: Timestamp,
+        /// How long the packet had been transmitted again, if it had: less than the shortest round trip that this exchange
+        /// has measured. Who has measured a shorter one elsewhere on the same path can tell better.
+        resent_for: Option<Duration>,
+    },
     /// A transmission is taken for lost. The packet waits in [`SeqEx::poll_resend`](crate::SeqEx::poll_resend).
     Lost {
         /// Which one.

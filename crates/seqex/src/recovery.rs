@@ -9,18 +9,16 @@ use alloc::collections::VecDeque;
 
 use crate::{
     Capacity, Event, Feedback, Resend, SeqNo,
+    events::Events,
     nanos::Nanos,
     reordering::Reordering,
     rtt::RoundTrip,
-    send_window::{Cause, Journey, SendWindow, Slot, Status},
+    send_window::{Cause, Journey, Loss, SendWindow, Slot, Status},
 };
 
 /// How many held packets are asked about at a time, until all were once; and when nothing came of that.
 const HELD_PROBES: usize = 16;
 const FEW_HELD_PROBES: usize = 4;
-
-/// Events kept per slot of the window, should nobody drain them.
-const EVENTS_PER_SLOT: usize = 4;
 
 /// How many answers on end must come too soon for that to be what a round trip takes.
 const EARLY_ANSWERS: u32 = 3;
@@ -108,8 +106,7 @@ pub(crate) struct Recovery {
     early: u32,
     early_from: u64,
     in_flight: u32,
-    events: VecDeque<Event>,
-    events_limit: usize,
+    events: Events,
 }
 
 impl Recovery {
@@ -145,11 +142,7 @@ impl Recovery {
             early: 0,
             early_from: 0,
             in_flight: 0,
-            events: VecDeque::new(),
-            events_limit: match feedback {
-                Feedback::Collect => capacity.packets() as usize * EVENTS_PER_SLOT,
-                Feedback::Discard => 0,
-            },
+            events: Events::new(feedback, capacity),
         }
     }
 
@@ -159,7 +152,7 @@ impl Recovery {
 
     pub(crate) fn poll_event<S>(&mut self, window: &mut SendWindow<S>) -> Option<Event> {
         self.conclude(window);
-        self.events.pop_front()
+        self.events.poll()
     }
 
     /// When the next time-out or loss is due.
@@ -220,8 +213,8 @@ impl Recovery {
         if journey.may_answer_question() {
             self.asking = Asking::Eagerly { asked: 0, heard: true };
         }
-        self.on_arrival(now, journey);
-        self.emit(|| Event::Acked {
+        self.on_arrival(now, seq, journey);
+        self.events.tell(|| Event::Acked {
             seq,
             sent_at: journey.sent_at.duration(),
             rtt: measures.then(|| now.since(journey.sent_at).duration()),
@@ -243,7 +236,7 @@ impl Recovery {
         }
         let journey = slot.journey();
         slot.status = Status::Held;
-        slot.lost_by = None;
+        slot.lost = None;
         // What was asked about is no news. Questions can come more often than time-outs, and would put them off for ever.
         if slot.holds == 0 {
             self.timer_from = now;
@@ -260,9 +253,9 @@ impl Recovery {
         self.measure(journey);
         self.in_flight -= u32::from(journey.status == Status::InFlight);
         if journey.status != Status::Queued {
-            self.emit(|| Event::Held { seq, sent_at: journey.sent_at.duration() });
+            self.events.tell(|| Event::Held { seq, sent_at: journey.sent_at.duration() });
         }
-        self.on_arrival(now, journey);
+        self.on_arrival(now, seq, journey);
         true
     }
 
@@ -348,18 +341,18 @@ impl Recovery {
 
     /// What is heard of a packet is evidence against those transmitted before it.
     #[inline]
-    fn on_arrival(&mut self, now: Nanos, journey: Journey) {
+    fn on_arrival(&mut self, now: Nanos, seq: SeqNo, journey: Journey) {
         if journey.is_direct() {
             self.firsts_arrived = true;
             self.on_plausible_arrival(journey);
         } else {
-            self.on_indirect_arrival(now, journey);
+            self.on_indirect_arrival(now, seq, journey);
         }
     }
 
     /// An answer to a packet transmitted more than once may be to any of its transmissions; one that
     /// comes sooner than any round trip is to an earlier one (RFC 8985, 6.2) and proves nothing about the latest.
-    fn on_indirect_arrival(&mut self, now: Nanos, journey: Journey) {
+    fn on_indirect_arrival(&mut self, now: Nanos, seq: SeqNo, journey: Journey) {
         let elapsed = now.since(journey.sent_at);
         let early = journey.transmissions > 1
             && elapsed < self.rtt.least()
@@ -367,8 +360,14 @@ impl Recovery {
         if !early {
             self.on_plausible_arrival(journey);
         }
-        if journey.lost_by == Some(Cause::Evidence) {
+        if let Some(Loss { cause: Cause::Evidence, sent_at }) = journey.lost {
             self.judge(now, early, journey);
+            let is_queued = journey.status == Status::Queued;
+            // Before there was a measurement, nobody knows what is early.
+            if is_queued || early && self.rtt.min().is_some() {
+                let (sent_at, resent_for) = (sent_at.duration(), (!is_queued).then(|| elapsed.duration()));
+                self.events.tell(|| Event::Late { seq, sent_at, resent_for });
+            }
         }
     }
 
@@ -379,7 +378,7 @@ impl Recovery {
         self.rtt.on_plausible_answer();
         // Before the first measurement, whatever was transmitted again by evidence may be late only, since a round
         // trip takes longer than expected: as evidence itself, it would have everything transmitted twice, for ever.
-        let proves = journey.lost_by != Some(Cause::Evidence) || self.rtt.min().is_some();
+        let proves = journey.lost_by() != Some(Cause::Evidence) || self.rtt.min().is_some();
         if proves && matches!(self.resend, Resend::Adaptive(_)) {
             let evidence = if journey.transmissions > 1 { &mut self.doubtful } else { &mut self.evidence };
             *evidence = (datagram(journey.number) + 1).max(*evidence);
@@ -391,7 +390,7 @@ impl Recovery {
     /// may have been the answer to a packet whose first was lost, or nothing at all. Where packets are taken for lost by
     /// evidence, early answers are natural: they mean reordering, or that an acknowledgement was late.
     fn disproves_least(&mut self, journey: Journey, elapsed: Nanos) -> bool {
-        if journey.lost_by != Some(Cause::Timeout) || journey.number < self.early_from {
+        if journey.lost_by() != Some(Cause::Timeout) || journey.number < self.early_from {
             return false;
         }
         self.early += 1;
@@ -459,7 +458,7 @@ impl Recovery {
             && self.is_lost(&front, now)
         {
             self.requeue(window, front, Cause::Evidence);
-            self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() });
+            self.events.tell(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() });
             self.drop_stale(window);
         }
     }
@@ -473,11 +472,11 @@ impl Recovery {
             self.drop_stale(window);
             match self.resend {
                 Resend::Fixed(_) => {
-                    self.emit(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() })
+                    self.events.tell(|| Event::Lost { seq: front.seq, sent_at: front.at.duration() })
                 }
                 Resend::Adaptive(_) => {
                     // One packet to ask with is enough: its answer is the evidence about the others.
-                    self.emit(|| Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
+                    self.events.tell(|| Event::TimedOut { seq: front.seq, sent_at: front.at.duration() });
                     self.rtt.back_off();
                     (self.timer_from, self.measurable_from) = (now, self.next_number);
                     break;
@@ -534,7 +533,7 @@ impl Recovery {
         self.log.pop_front();
         self.in_flight -= 1;
         let slot = window.slot_mut(front.seq);
-        (slot.status, slot.lost_by) = (Status::Queued, Some(cause));
+        (slot.status, slot.lost) = (Status::Queued, Some(Loss { cause, sent_at: front.at }));
         self.queue.push_back(front);
     }
 
@@ -574,20 +573,6 @@ impl Recovery {
     fn held_timeout(&self, n: u32) -> Nanos {
         let timeout = self.rtt.held_timeout(n);
         self.longest_held_timeout.map_or(timeout, |longest| timeout.min(longest))
-    }
-
-    #[inline]
-    fn emit(&mut self, event: impl FnOnce() -> Event) {
-        if self.events_limit > 0 {
-            self.push_event(event());
-        }
-    }
-
-    fn push_event(&mut self, event: Event) {
-        if self.events.len() == self.events_limit {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
     }
 }
 

@@ -25,8 +25,8 @@ pub(crate) enum Status {
 #[derive(Debug)]
 pub(crate) struct Slot<S> {
     pub(crate) status: Status,
-    /// Why it was taken for lost, if it was and is not known to have arrived since.
-    pub(crate) lost_by: Option<Cause>,
+    /// What of it was taken for lost last, if it is not known to have arrived since.
+    pub(crate) lost: Option<Loss>,
     pub(crate) transmissions: u32,
     /// How often the peer has said anew that it holds it.
     pub(crate) holds: u32,
@@ -38,6 +38,13 @@ pub(crate) struct Slot<S> {
     taker: Taker,
     reply_to: Option<SeqNo>,
     data: Option<S>,
+}
+
+/// A transmission that was taken for lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Loss {
+    pub(crate) cause: Cause,
+    pub(crate) sent_at: Nanos,
 }
 
 /// Why a packet was taken for lost.
@@ -84,7 +91,7 @@ pub(crate) struct Answered<S> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Journey {
     pub(crate) status: Status,
-    pub(crate) lost_by: Option<Cause>,
+    pub(crate) lost: Option<Loss>,
     pub(crate) transmissions: u32,
     pub(crate) number: u64,
     pub(crate) sent_at: Nanos,
@@ -95,6 +102,12 @@ impl Journey {
     #[inline]
     pub(crate) fn is_direct(&self) -> bool {
         self.transmissions == 1 && self.status == Status::InFlight
+    }
+
+    /// Why it was taken for lost, if it was and is not known to have arrived since.
+    #[inline]
+    pub(crate) fn lost_by(&self) -> Option<Cause> {
+        self.lost.map(|loss| loss.cause)
     }
 
     /// Whether what is heard of it may be the answer to a question about it: it was transmitted again, or held.
@@ -139,7 +152,7 @@ impl<S> SendWindow<S> {
         let Message { seq, reply_to, order, data } = message;
         *self.slot_mut(seq) = Slot {
             status: Status::Fresh,
-            lost_by: None,
+            lost: None,
             holds: 0,
             transmissions: 0,
             number: 0,
@@ -252,7 +265,7 @@ impl<S> Slot<S> {
     fn vacant() -> Self {
         Self {
             status: Status::Vacant,
-            lost_by: None,
+            lost: None,
             holds: 0,
             transmissions: 0,
             number: 0,
@@ -266,8 +279,8 @@ impl<S> Slot<S> {
     }
 
     pub(crate) fn journey(&self) -> Journey {
-        let Self { status, lost_by, transmissions, number, sent_at, .. } = *self;
-        Journey { status, lost_by, transmissions, number, sent_at }
+        let Self { status, lost, transmissions, number, sent_at, .. } = *self;
+        Journey { status, lost, transmissions, number, sent_at }
     }
 
     pub(crate) fn data(&self) -> Option<&S> {

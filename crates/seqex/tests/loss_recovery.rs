@@ -81,6 +81,42 @@ fn a_packet_overtaken_by_three_is_resent_at_once() {
     assert_eq!((a.in_flight(), a.unanswered()), (1, 1));
 }
 
+//= ZSSP-SEQ-19  what is only late is not lost
+#[test]
+fn what_was_lost_is_told_to_be_late_where_nothing_else_explains_the_answer() {
+    let late = |a: &mut Exchange| {
+        let late = events(a).into_iter().filter(|event| matches!(event, Event::Late { .. }));
+        late.collect::<Vec<_>>()
+    };
+    let (sent_at, resent) = (millis(0), |after| Some(millis(after)));
+    for (resend, kind, at, expected) in [
+        (None, AckKind::Answered, 60, vec![Event::Late { seq: seq(0), sent_at, resent_for: None }]),
+        (Some(55), AckKind::Answered, 60, vec![Event::Late { seq: seq(0), sent_at, resent_for: resent(5) }]),
+        (Some(55), AckKind::Holding, 104, vec![Event::Late { seq: seq(0), sent_at, resent_for: resent(49) }]),
+        (Some(55), AckKind::Answered, 105, vec![]),
+    ] {
+        let mut a = adaptive();
+        transmit(&mut a, 0, 4);
+        hear(&mut a, 53, AckKind::Answered, 1, 3);
+        assert_eq!(a.min_rtt(), Some(millis(50)));
+        assert!(matches!(events(&mut a).last(), Some(Event::Lost { .. })));
+        assert!(resend.is_none_or(|resend| resends(&mut a, resend) == [0]));
+        hear(&mut a, at, kind, 0, 1);
+        assert_eq!(late(&mut a), expected);
+        hear(&mut a, at + 1, AckKind::Answered, 0, 1);
+        assert_eq!(late(&mut a), [], "once");
+    }
+    // Nobody knows how long a round trip takes.
+    let mut a = adaptive();
+    transmit(&mut a, 0, 6);
+    a.handle_timeout(millis(250));
+    resends(&mut a, 250);
+    hear(&mut a, 260, AckKind::Answered, 5, 1);
+    assert_eq!(resends(&mut a, 260), [1, 2]);
+    hear(&mut a, 261, AckKind::Answered, 1, 1);
+    assert_eq!((a.min_rtt(), late(&mut a)), (None, vec![]));
+}
+
 #[test]
 fn a_packet_overtaken_by_one_is_resent_after_nine_eighths_of_a_round_trip() {
     let mut a = adaptive();

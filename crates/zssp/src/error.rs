@@ -6,6 +6,18 @@ use std::net::SocketAddr;
 use zssp_proto::StoreError;
 
 /// The endpoint could not be set up.
+///
+/// ```
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use zssp::{BindError, Endpoint, SecretKey};
+///
+/// let taken = Endpoint::bind("127.0.0.1:0", SecretKey::generate()?).await?.local_addr();
+/// let error = Endpoint::bind(taken, SecretKey::generate()?).await.expect_err("it has that port");
+/// assert!(matches!(&error, BindError::Socket { address, .. } if *address == taken));
+/// println!("{error}");
+/// # Ok(()) }
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(example()).unwrap();
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
@@ -114,6 +126,22 @@ pub enum ConnectError {
 }
 
 /// A message was not accepted for sending. What had been accepted before is not affected.
+///
+/// ```
+/// use zssp::{Channel, SendError};
+///
+/// /// Sends what the peer should have, as long as there is a peer. Yields whether there is.
+/// async fn tell(channel: &Channel, report: Vec<u8>) -> bool {
+///     match channel.send(report).await {
+///         Ok(()) => true,
+///         Err(SendError::TooLarge { len, max }) => {
+///             eprintln!("a report of {len} bytes is left out, {max} fit: use a stream");
+///             true
+///         }
+///         Err(_) => false,
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -132,6 +160,19 @@ pub enum SendError {
 }
 
 /// A message or datagram was not taken.
+///
+/// ```
+/// use zssp::{Connection, SendError, TrySendError};
+///
+/// /// Sends the newest position, or none if the last ones have not left yet.
+/// fn position(connection: &Connection, position: [u8; 12]) -> Result<(), SendError> {
+///     match connection.try_send_datagram(position.to_vec()) {
+///         Ok(()) | Err(TrySendError::Full) => Ok(()),
+///         Err(TrySendError::Send(error)) => Err(error),
+///         Err(error) => unreachable!("{error}: of a later version"),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrySendError {
@@ -145,11 +186,44 @@ pub enum TrySendError {
 }
 
 /// As many channels as may be are in use; see [`Builder::channels`](crate::Builder::channels).
+///
+/// ```
+/// use zssp::{Channel, Connection, TooManyChannels};
+///
+/// /// A channel for each room, and one that the rest have in common.
+/// fn room(connection: &Connection, number: u16, rest: &Channel) -> Channel {
+///     connection.channel(number).unwrap_or_else(|TooManyChannels| rest.clone())
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("as many channels as the endpoint allows are in use")]
 pub struct TooManyChannels;
 
 /// Nothing can be written to a stream any more.
+///
+/// ```
+/// use zssp::{SendStream, WriteError};
+///
+/// /// Sends a file that the peer may have already, which it says by the code 1.
+/// async fn offer(stream: &mut SendStream, file: Vec<u8>) -> Result<(), WriteError> {
+///     match stream.write_chunk(file).await {
+///         Err(WriteError::Stopped(1)) => Ok(()),
+///         Err(error) => Err(error),
+///         Ok(()) => stream.finish(),
+///     }
+/// }
+/// ```
+///
+/// Where a stream is a [`tokio::io::AsyncWrite`], it is in the [`io::Error`]:
+///
+/// ```
+/// use std::io;
+/// use zssp::WriteError;
+///
+/// let error = io::Error::from(WriteError::Stopped(1));
+/// assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+/// assert_eq!(error.downcast::<WriteError>().ok(), Some(WriteError::Stopped(1)));
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
@@ -168,6 +242,22 @@ pub enum WriteError {
 }
 
 /// Nothing can be read from a stream any more, and its end was not seen.
+///
+/// ```
+/// use zssp::{ReadError, ReceiveStream};
+///
+/// /// Keeps what has come, in pieces, also if the peer gives up. Yields whether that is all of it.
+/// async fn keep(stream: &mut ReceiveStream, into: &mut Vec<u8>) -> Result<bool, ReadError> {
+///     loop {
+///         match stream.read_chunk().await {
+///             Ok(Some(chunk)) => into.extend_from_slice(&chunk),
+///             Ok(None) => return Ok(true),
+///             Err(ReadError::Reset(_)) => return Ok(false),
+///             Err(error) => return Err(error),
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -183,6 +273,22 @@ pub enum ReadError {
 }
 
 /// A stream was not read to its end.
+///
+/// ```
+/// use zssp::{ReadToEndError, ReceiveStream};
+///
+/// /// What the peer has to say, or why it is not heard.
+/// async fn page(mut stream: ReceiveStream) -> Result<String, String> {
+///     match stream.read_to_end(64 * 1024).await {
+///         Ok(page) => String::from_utf8(page).map_err(|error| error.to_string()),
+///         Err(ReadToEndError::TooLong(limit)) => {
+///             stream.stop(1);
+///             Err(format!("{limit} bytes are enough"))
+///         }
+///         Err(error) => Err(error.to_string()),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadToEndError {
@@ -217,6 +323,24 @@ impl From<ReadError> for io::Error {
 }
 
 /// A request has no reply.
+///
+/// ```
+/// use std::time::Duration;
+/// use zssp::{Bytes, Channel, RequestError};
+///
+/// /// Looks something up, which may be done twice.
+/// async fn look_up(channel: &Channel, name: &'static str) -> Result<Option<Bytes>, RequestError> {
+///     for _ in 0..3 {
+///         match channel.request_within(Duration::from_secs(5), name).await {
+///             Ok(found) => return Ok(Some(found)),
+///             Err(RequestError::NoReply) => return Ok(None),
+///             Err(RequestError::TimedOut) => {}
+///             Err(error) => return Err(error),
+///         }
+///     }
+///     Err(RequestError::TimedOut)
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {

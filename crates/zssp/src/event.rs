@@ -12,6 +12,22 @@ use zssp_proto::{PublicKey, StoreError};
 /// A peer's lost ratchet has no event where the policy leaves hellos without an answer, as
 /// [`Policy::PERSISTENT`](crate::Policy::PERSISTENT) does: they do not say who they are from.
 /// [`EndpointStats::unwelcome`](crate::EndpointStats::unwelcome) counts them.
+///
+/// ```
+/// use zssp::EndpointEvent;
+///
+/// /// What is written into the log, and whether somebody should be called.
+/// fn line(event: &EndpointEvent) -> (String, bool) {
+///     match event {
+///         EndpointEvent::Downgraded { peer } => {
+///             (format!("{peer:?} was let in without its ratchet"), true)
+///         }
+///         EndpointEvent::DowngradeRefused { peer } => (format!("{peer:?} has no ratchet"), true),
+///         EndpointEvent::StoreFailed { error, .. } => (error.to_string(), false),
+///         other => (format!("{other:?}"), false),
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndpointEvent {

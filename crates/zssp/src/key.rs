@@ -111,6 +111,13 @@ pub fn public_key(bytes: [u8; P384_PUBLIC_LEN]) -> Result<PublicKey, KeyError> {
 }
 
 /// Why there is no key.
+///
+/// ```
+/// use zssp::{KeyError, Secret, SecretKey};
+///
+/// // A file that was never written to its end.
+/// assert_eq!(SecretKey::from_bytes(&Secret::zero()).err(), Some(KeyError::Invalid));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {

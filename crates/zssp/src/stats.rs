@@ -30,6 +30,9 @@ pub struct ConnectionStats {
     pub messages_resent: u64,
     /// Transmissions of messages taken for lost.
     pub messages_lost: u64,
+    /// Those of them that had arrived, and were only late: on a road that reorders, or loses answers. The more of them there
+    /// are, the longer others are waited for.
+    pub messages_late: u64,
     /// Parts taken for lost: where a message is sent in parts, they alone are sent again.
     pub parts_lost: u64,
     /// Parts that came after they had been taken for lost, as far as the peer tells: on a road that reorders. The more of

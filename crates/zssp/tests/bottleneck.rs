@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use common::{connect, content};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use zssp::link::memory::{Bottleneck, Conditions, Network};
-use zssp::{Endpoint, SecretKey};
+use zssp::{Connection, Endpoint, SecretKey};
 
 /// A megabyte and a quarter a second, 40 ms there and back: 50 kB under way fill it, and a dozen datagrams may wait.
 const ROAD: Conditions = Conditions {
@@ -227,4 +228,91 @@ async fn a_road_that_reorders_is_learned() {
     println!("{:.1} % of the rate, {stats:?}", share * 100.0);
     assert!(share > 0.75, "{:.1} % of the rate", share * 100.0);
     assert!((1..20).contains(&stats.parts_late), "sent again for nothing: {}", stats.parts_late);
+}
+
+const MEASURED: Duration = Duration::from_secs(15);
+
+/// What a connection gets of the rate of a road, how many messages it has sent again for nothing.
+async fn share_of<F: Future<Output = usize>>(
+    road: Conditions,
+    work: impl FnOnce(Connection, Connection) -> F,
+) -> (f64, u64) {
+    let network = Network::new(6, road);
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let start = Instant::now();
+    let bytes = work(here.clone(), there).await as f64;
+    let share = bytes / start.elapsed().as_secs_f64() / road.bottleneck.unwrap().rate as f64;
+    println!("{:.1} % of the rate, {:?}", share * 100.0, here.stats());
+    (share, here.stats().messages_late)
+}
+
+/// Small messages of several channels, as many as go.
+async fn share_of_messages(road: Conditions, len: usize) -> (f64, u64) {
+    let work = async |here: Connection, there: Connection| {
+        let start = Instant::now();
+        let mut receiving = JoinSet::new();
+        for number in 0..16 {
+            let [sent, received] = [&here, &there].map(|end| end.channel(number).unwrap());
+            tokio::spawn(async move { while sent.send(vec![1; len]).await.is_ok() {} });
+            receiving.spawn(async move {
+                let mut bytes = 0;
+                while start.elapsed() < MEASURED {
+                    bytes += received.receive().await.unwrap().data().len();
+                }
+                bytes
+            });
+        }
+        receiving.join_all().await.into_iter().sum()
+    };
+    share_of(road, work).await
+}
+
+async fn share_of_a_stream(road: Conditions) -> (f64, u64) {
+    let work = async |here: Connection, there: Connection| {
+        let (mut send, _receive) = here.open_stream().await.unwrap();
+        tokio::spawn(async move { while send.write_chunk(vec![1; 20_000]).await.is_ok() {} });
+        let (_send, mut receive) = there.accept_stream().await.unwrap();
+        let (start, mut bytes) = (Instant::now(), 0);
+        while start.elapsed() < MEASURED {
+            bytes += receive.read_chunk().await.unwrap().unwrap().len();
+        }
+        bytes
+    };
+    share_of(road, work).await
+}
+
+/// A fast and long one, on which a window that was halved takes long to recover.
+const LONG_ROAD: Conditions = Conditions {
+    delay: Duration::from_millis(50),
+    bottleneck: Some(Bottleneck { rate: 6_250_000, queue: 200_000 }),
+    ..ROAD
+};
+
+/// RFC 4015: the same of whole messages, of those that share a datagram, and of the chunks of a stream.
+#[tokio::test(start_paused = true)]
+async fn a_road_that_reorders_carries_whole_messages_and_streams() {
+    let shares = [
+        share_of_messages(Conditions { reordering: 0.05, ..ROAD }, 200).await,
+        share_of_messages(Conditions { reordering: 0.05, ..LONG_ROAD }, 1000).await,
+        share_of_a_stream(Conditions { reordering: 0.05, ..LONG_ROAD }).await,
+    ];
+    for (share, late) in shares {
+        assert!(share > 0.75, "{:.1} % of the rate", share * 100.0);
+        assert!((1..400).contains(&late), "sent again for nothing: {late}");
+    }
+}
+
+/// Where nothing is overtaken, whatever looks lost is: the window is to be smaller for it.
+#[tokio::test(start_paused = true)]
+async fn nothing_that_a_short_queue_loses_is_only_late() {
+    let shares = [
+        share_of_messages(ROAD, 200).await,
+        share_of_messages(ROAD, 1000).await,
+        share_of_a_stream(ROAD).await,
+    ];
+    for (share, late) in shares {
+        assert!(share > 0.75, "{:.1} % of the rate", share * 100.0);
+        assert_eq!(late, 0);
+    }
 }

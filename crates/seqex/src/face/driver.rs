@@ -119,7 +119,7 @@ impl<S, R> Driver<S, R> {
     ///         match event {
     ///             Event::Acked { rtt, .. } => controller.grow(rtt),
     ///             Event::Lost { .. } => controller.shrink(),
-    ///             Event::Held { .. } | Event::TimedOut { .. } => {}
+    ///             Event::Held { .. } | Event::Late { .. } | Event::TimedOut { .. } => {}
     ///         }
     ///     }
     /// }

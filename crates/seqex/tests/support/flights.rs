@@ -12,6 +12,8 @@ pub(crate) struct Flights {
     /// How often each packet was transmitted, and when the last time.
     transmitted: HashMap<SeqNo, (u32, Timestamp)>,
     in_flight: HashSet<SeqNo>,
+    /// When the transmission was made that was last told to be lost.
+    lost: HashMap<SeqNo, Timestamp>,
     entrusted: HashSet<SeqNo>,
     acked: HashSet<SeqNo>,
 }
@@ -22,6 +24,7 @@ impl Flights {
             feedback,
             transmitted: HashMap::new(),
             in_flight: HashSet::new(),
+            lost: HashMap::new(),
             entrusted: HashSet::new(),
             acked: HashSet::new(),
         }
@@ -58,6 +61,12 @@ impl Flights {
                     let measures = |rtt| in_flight && transmissions == 1 && sent_at + rtt <= now;
                     assert!(rtt.is_none_or(measures), "{event:?} measures nothing");
                 }
+                Event::Late { seq, sent_at, resent_for } => {
+                    assert_eq!(self.lost.remove(&seq), Some(sent_at), "{event:?} was not lost");
+                    let (_, last) = self.transmitted[&seq];
+                    assert!(!self.acked.contains(&seq), "{event:?} after its answer");
+                    assert!(resent_for.map_or(last == sent_at, |time| sent_at <= last && last + time <= now));
+                }
                 // By whoever was to bring it.
                 Event::Held { seq, sent_at } if self.entrusted.remove(&seq) => {
                     assert_eq!(sent_at, self.transmitted[&seq].1);
@@ -67,6 +76,9 @@ impl Flights {
                 | Event::TimedOut { seq, sent_at } => {
                     assert_eq!(sent_at, self.transmitted[&seq].1);
                     assert!(self.in_flight.remove(&seq), "{event:?}, and it is not in flight");
+                    if let Event::Lost { .. } = event {
+                        self.lost.insert(seq, sent_at);
+                    }
                 }
             }
         }

@@ -413,7 +413,7 @@ impl<S: Source> Outgoing<S> {
             portions += 1;
             if portions.is_multiple_of(LOOK_EVERY) {
                 let stats = self.connection.stats();
-                portion.observe(stats.messages_sent, stats.messages_lost);
+                portion.observe(stats.messages_sent, stats.messages_lost - stats.messages_late);
             }
         }
         let digest = Bytes::copy_from_slice(hasher.finalize().as_bytes());

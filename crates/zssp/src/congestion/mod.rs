@@ -61,6 +61,43 @@ const MINIMUM_DATAGRAMS: u64 = 2;
 ///
 /// A sender with nothing under way may always send one message, whatever its size and the window. Its methods are called
 /// with the connection's state locked: they compute, and nothing else.
+///
+/// ```
+/// use std::time::Instant;
+/// use zssp::congestion::{Acknowledged, Controller, Cubic, Lost};
+///
+/// /// CUBIC that leaves room to others: it never has more than so many bytes under way.
+/// #[derive(Debug)]
+/// struct Modest(Cubic, u64);
+///
+/// impl Controller for Modest {
+///     fn window(&self) -> u64 {
+///         self.0.window().min(self.1)
+///     }
+///     fn is_in_slow_start(&self) -> bool {
+///         self.0.is_in_slow_start()
+///     }
+///     fn datagram_changed(&mut self, bytes: usize) {
+///         self.0.datagram_changed(bytes);
+///     }
+///     fn acknowledged(&mut self, acknowledged: Acknowledged) {
+///         self.0.acknowledged(acknowledged);
+///     }
+///     fn lost(&mut self, lost: Lost) {
+///         self.0.lost(lost);
+///     }
+///     fn undo(&mut self) {
+///         self.0.undo();
+///     }
+///     fn collapsed(&mut self, now: Instant) {
+///         self.0.collapsed(now);
+///     }
+///     fn moved(&mut self, now: Instant) {
+///         self.0.moved(now);
+///     }
+/// }
+/// # assert_eq!(Modest(Cubic::new(1400), 5000).window(), 5000);
+/// ```
 pub trait Controller: fmt::Debug + Send {
     /// Bytes that may be under way.
     fn window(&self) -> u64;
@@ -90,8 +127,8 @@ pub trait Controller: fmt::Debug + Send {
     /// Something is lost. It is told for every message and part of one; those of one round trip are one sign of congestion.
     fn lost(&mut self, lost: Lost);
 
-    /// All that made up the last sign of congestion has arrived after all: what that took away may be given back. It is known
-    /// of parts only, and never told of what belongs to a collapse or to another road.
+    /// All that made up the last sign of congestion has arrived after all: what that took away may be given back. It is never
+    /// told of what belongs to a collapse or to another road.
     fn undo(&mut self) {}
 
     /// Nothing at all came through for several time-outs. It is told once, until something does; what was sent before and
@@ -105,6 +142,18 @@ pub trait Controller: fmt::Debug + Send {
 }
 
 /// What goes out.
+///
+/// ```
+/// use std::time::Instant;
+/// use zssp::congestion::Sent;
+///
+/// /// Since when there has been something under way without a break: how long the road was used.
+/// fn busy_since(since: &mut Option<Instant>, sent: &Sent) {
+///     if sent.in_flight == sent.bytes || since.is_none() {
+///         *since = Some(sent.now);
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Sent {
@@ -117,6 +166,17 @@ pub struct Sent {
 }
 
 /// What has arrived.
+///
+/// ```
+/// use zssp::congestion::{Acknowledged, Usage};
+///
+/// /// Reno's growth: by a datagram in each round trip, if the window was of use.
+/// fn grow(window: &mut f64, datagram: f64, acknowledged: &Acknowledged) {
+///     if acknowledged.usage == Usage::Full {
+///         *window += datagram * acknowledged.bytes as f64 / *window;
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Acknowledged {
@@ -137,6 +197,18 @@ pub struct Acknowledged {
 }
 
 /// What is lost.
+///
+/// ```
+/// use std::time::Instant;
+/// use zssp::congestion::Lost;
+///
+/// /// Halves the window once in a round trip: what was sent before that belongs to it.
+/// fn halve(window: &mut u64, halved: &mut Option<Instant>, lost: &Lost) {
+///     if halved.is_none_or(|at| lost.sent > at) {
+///         (*window, *halved) = (*window / 2, Some(lost.now));
+///     }
+/// }
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Lost {
@@ -150,7 +222,7 @@ pub struct Lost {
     pub in_flight: u64,
 }
 
-/// Whether the window was what held the sender back.
+/// Whether the window was what held the sender back. See [`Acknowledged`] for an example.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
     /// The window was full.

@@ -154,10 +154,10 @@ impl Phase {
     }
 
     /// The peer answered, or has got more of, something this side sent by itself: it is worth waiting for the rest. Not so
-    /// with replies, of which a peer that asks on makes ever more.
+    /// with replies, of which a peer that asks on makes ever more. Or this side could not hear of it until now.
     pub(super) fn progress(&mut self, until: Instant) {
         if let Self::Draining { give_up, .. } = self {
-            *give_up = until;
+            *give_up = until.max(*give_up);
         }
     }
 

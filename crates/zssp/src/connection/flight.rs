@@ -48,13 +48,20 @@ pub(super) struct Flight {
 struct Reaction {
     /// When the first of them was noticed. What was sent before belongs to it.
     at: Instant,
+    /// What was sent until then belongs to an earlier one.
+    since: Option<Instant>,
     losses: u64,
 }
 
 impl Reaction {
     /// One to a loss that is true whatever comes late: a collapse, or another road.
     const fn final_at(at: Instant) -> Self {
-        Self { at, losses: 1 }
+        Self { at, since: Some(at), losses: 1 }
+    }
+
+    /// Whether the loss of what was sent at `sent` is one of those.
+    fn is_to(&self, sent: Instant) -> bool {
+        sent <= self.at && self.since.is_none_or(|since| sent > since)
     }
 }
 
@@ -99,6 +106,11 @@ impl Flight {
         self.controller.sent(Sent { now, bytes: u64::from(len), in_flight: self.bytes });
     }
 
+    /// When something that was sent was last heard to have arrived.
+    pub(super) fn arrived_at(&self) -> Option<Instant> {
+        self.arrived_at
+    }
+
     /// Whether nothing has been heard to arrive for so long.
     pub(super) fn is_silent(&self, now: Instant, time: Duration) -> bool {
         self.arrived_at.is_none_or(|at| now.saturating_duration_since(at) >= time)
@@ -130,6 +142,7 @@ impl Flight {
             match event {
                 Event::Acked { .. } | Event::Held { .. } => self.loss.arrived(fragments),
                 Event::Lost { .. } | Event::TimedOut { .. } => self.loss.lost(fragments),
+                Event::Late { .. } => {}
             }
         }
         match event {
@@ -142,6 +155,7 @@ impl Flight {
             Event::Held { sent_at, .. } => self.arrived(now, self.instant(sent_at), bytes, (usage, None)),
             // It had landed before: the peer held it, or it was taken for lost and was only late.
             Event::Acked { .. } => self.heard(now),
+            Event::Late { sent_at, .. } => self.late(now, self.instant(sent_at)),
             Event::Lost { sent_at, .. } => self.lost(now, self.instant(sent_at), bytes),
             Event::TimedOut { sent_at, .. } => self.timed_out(now, self.instant(sent_at)),
         }
@@ -169,17 +183,16 @@ impl Flight {
         }
     }
 
-    /// A part that was sent at `sent` has arrived after it was given up, as lost at that time if there was evidence for it.
-    pub(super) fn on_late_part(&mut self, now: Instant, sent: Instant, lost: Option<Instant>) {
+    /// What was sent at `sent` and told to be lost, by evidence, has arrived after all.
+    pub(super) fn late(&mut self, now: Instant, sent: Instant) {
         self.heard(now);
-        let Some(reaction) = &mut self.reaction else { return };
         // Of an earlier one, it says nothing about the last.
-        if lost.is_some_and(|lost| sent <= reaction.at && lost >= reaction.at) {
-            reaction.losses -= 1;
-            if reaction.losses == 0 {
-                self.reaction = None;
-                self.controller.undo();
-            }
+        let Some(reaction) = self.reaction.as_mut().filter(|reaction| reaction.is_to(sent)) else { return };
+        reaction.losses -= 1;
+        if reaction.losses == 0 {
+            // It is as if there had been no other since the one before.
+            self.reaction = reaction.since.map(Reaction::final_at);
+            self.controller.undo();
         }
     }
 
@@ -209,14 +222,18 @@ impl Flight {
         self.controller.acknowledged(Acknowledged { now, sent, bytes, in_flight, rtt, sample, usage });
     }
 
-    fn heard(&mut self, now: Instant) {
+    /// Something that was sent has arrived.
+    pub(super) fn heard(&mut self, now: Instant) {
         (self.timeouts, self.arrived_at) = (0, Some(now));
     }
 
     fn lost(&mut self, now: Instant, sent: Instant, bytes: u64) {
         match &mut self.reaction {
-            Some(reaction) if sent <= reaction.at => reaction.losses += 1,
-            _ => self.reaction = Some(Reaction { at: now, losses: 1 }),
+            Some(reaction) if sent <= reaction.at => reaction.losses += u64::from(reaction.is_to(sent)),
+            reaction => {
+                let since = reaction.as_ref().map(|earlier| earlier.at);
+                *reaction = Some(Reaction { at: now, since, losses: 1 });
+            }
         }
         self.controller.lost(Lost { now, sent, bytes, in_flight: self.bytes });
     }
@@ -305,7 +322,7 @@ impl Flight {
 }
 
 /// A message that is not under way any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Landed {
     /// How much of it was.
     pub(super) bytes: u32,
@@ -491,19 +508,27 @@ mod tests {
         lost(&mut flight, start + MS, start);
         lost(&mut flight, start + 2 * MS, start);
         assert_eq!(flight.window(), 5000);
-        flight.on_late_part(start + 3 * MS, start, Some(start + MS));
+        flight.late(start + 3 * MS, start);
         assert_eq!(flight.window(), 5000, "of two, one is late");
-        flight.on_late_part(start + 3 * MS, start, None);
-        assert_eq!(flight.window(), 5000, "that was a time-out, and is no loss");
-        flight.on_late_part(start + 3 * MS, start, Some(start + 2 * MS));
+        flight.late(start + 3 * MS, start);
         assert_eq!(flight.window(), 10_000);
-        // What is of an earlier round says nothing of the last.
-        lost(&mut flight, start + 5 * MS, start + 4 * MS);
-        lost(&mut flight, start + 7 * MS, start + 6 * MS);
+        // What is of an earlier round says nothing of the last, even if it is found out at the same time or later.
+        let at = |ms: u32| start + MS * ms;
+        lost(&mut flight, at(5), at(4));
+        lost(&mut flight, at(7), at(5));
+        lost(&mut flight, at(7), at(6));
+        lost(&mut flight, at(8), at(5));
         assert_eq!(flight.window(), 2500);
-        flight.on_late_part(start + 8 * MS, start + 4 * MS, Some(start + 5 * MS));
+        (0..3).for_each(|_| flight.late(at(8), at(5)));
         assert_eq!(flight.window(), 2500);
-        flight.on_late_part(start + 8 * MS, start + 6 * MS, Some(start + 7 * MS));
+        flight.late(at(8), at(6));
+        assert_eq!(flight.window(), 5000);
+        // Nor once the last is taken back.
+        lost(&mut flight, at(10), at(9));
+        assert_eq!(flight.window(), 2500);
+        flight.late(at(11), at(5));
+        assert_eq!(flight.window(), 2500);
+        flight.late(at(11), at(9));
         assert_eq!(flight.window(), 5000);
     }
 
@@ -525,7 +550,7 @@ mod tests {
         let reduced = flight.window();
         lost(&mut flight, at(6), at(4));
         assert_eq!(flight.window(), reduced, "one sign of congestion");
-        flight.on_late_part(at(7), at(4), Some(at(6)));
+        flight.late(at(7), at(4));
         assert_eq!(flight.window(), reduced, "what was sent at 2 ms is still lost");
     }
 

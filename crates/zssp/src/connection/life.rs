@@ -11,6 +11,9 @@ const QUESTIONS: u32 = 32;
 /// Not more often than that.
 const SHORTEST: Duration = Duration::from_millis(100);
 
+/// How long after this side was stopped the peer is still listened for: what it has sent meanwhile is yet to be read.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// When the peer was heard, and what follows from its silence.
 #[derive(Debug)]
 pub(super) struct Life {
@@ -22,17 +25,36 @@ pub(super) struct Life {
     pinged: Option<Instant>,
     keep_alive: Option<Duration>,
     idle_timeout: Option<Duration>,
+    /// When this side last went on after it was stopped for long, if it was.
+    woke: Option<Instant>,
 }
 
 impl Life {
     pub(super) fn new(now: Instant, keep_alive: Option<Duration>, idle_timeout: Option<Duration>) -> Self {
-        Self { heard: now, asked: None, pings: 0, pinged: None, keep_alive, idle_timeout }
+        Self { heard: now, asked: None, pings: 0, pinged: None, keep_alive, idle_timeout, woke: None }
     }
 
     /// An authentic payload has come.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.asked = None;
+    }
+
+    /// This side was to look at the clock at `due`. If it was stopped, with its machine or by itself, that says nothing of the
+    /// peer; once, or a machine that is always too slow would never notice anything. Yields until when it is to be listened
+    /// for then.
+    pub(super) fn looks(&mut self, now: Instant, due: Instant) -> Option<Instant> {
+        let late = now.saturating_duration_since(due);
+        if late <= GRACE || self.woke.is_some_and(|woke| woke > self.heard) {
+            return None;
+        }
+        (self.woke, self.asked) = (Some(now), None);
+        Some(now + GRACE)
+    }
+
+    /// Whether this side has been listening for long enough to call the peer silent.
+    pub(super) fn has_listened(&self, now: Instant) -> bool {
+        self.woke.is_none_or(|woke| now.saturating_duration_since(woke) >= GRACE)
     }
 
     /// The token of the ping that is to be sent now, if one is. It counts as sent.
@@ -66,7 +88,8 @@ impl Life {
     }
 
     fn over_at(&self) -> Option<Instant> {
-        self.heard.checked_add(self.idle_timeout?)
+        let silent = self.heard.checked_add(self.idle_timeout?)?;
+        Some(self.woke.map_or(silent, |woke| silent.max(woke + GRACE)))
     }
 }
 
@@ -95,6 +118,30 @@ mod tests {
         assert_eq!(life.answered(asked + SECOND, last), None, "once");
         assert_eq!(life.deadline(), Some(asked + SECOND / 10 + 10 * SECOND));
         assert!(!life.is_over(start + 25 * SECOND));
+    }
+
+    #[test]
+    fn a_side_that_was_stopped_listens_first() {
+        let start = Instant::now();
+        let mut life = Life::new(start, Some(10 * SECOND), Some(25 * SECOND));
+        let due = life.deadline().unwrap();
+        assert_eq!(life.looks(due, due), None);
+        assert!(life.has_listened(due), "in time");
+        life.asks(due).unwrap();
+        let now = start + 3600 * SECOND;
+        assert_eq!(life.looks(now, life.deadline().unwrap()), Some(now + SECOND));
+        assert!(!life.is_over(now) && !life.has_listened(now));
+        assert!(life.asks(now).is_some(), "at once");
+        life.heard(now + SECOND / 10);
+        assert!(!life.is_over(now + SECOND));
+        // The next time, nothing comes.
+        let later = now + 3600 * SECOND;
+        assert_eq!(life.looks(later, life.deadline().unwrap()), Some(later + SECOND));
+        assert!(!life.is_over(later + SECOND - Duration::from_nanos(1)));
+        let over = later + SECOND;
+        assert!(life.is_over(over) && life.has_listened(over));
+        assert_eq!(life.looks(over + 3600 * SECOND, over), None);
+        assert!(life.is_over(over + 3600 * SECOND), "once");
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub use channel::{Channel, Message};
 pub(crate) use datagrams::Datagrams;
 pub(crate) use driver::drive;
 pub(crate) use shared::{Inbound, Shared};
+pub(crate) use state::Messages;
 pub(crate) use state::{CREDIT, Settings, capacity};
 pub use stream::{ReceiveStream, SendStream};
 

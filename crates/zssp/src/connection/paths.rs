@@ -12,9 +12,13 @@ use std::time::{Duration, Instant};
 use crate::frame::Token;
 use crate::link::Path;
 
-/// How often a new path is asked before it is forgotten. With the pong that may answer what came from there, no more
+/// How often a new path is asked for one payload that came from there. With the pong that may answer that one, no more
 /// than three times the bytes of the smallest payload go to an address that has proven nothing.
 const ATTEMPTS: u32 = 2;
+
+/// How long an answer is waited for: three time-outs of a road of which nothing is known (RFC 9000, 8.2.4). It may be much
+/// longer than the one that the peer has left.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The path to the peer, and one that may become it.
 #[derive(Debug)]
@@ -28,8 +32,12 @@ pub(super) struct Paths {
 struct Candidate {
     path: Path,
     token: Token,
+    /// Since a payload came from there that counts.
     attempts: u32,
+    /// When it may be asked again.
     next: Instant,
+    /// When it is forgotten.
+    until: Instant,
 }
 
 /// The peer is somewhere else, or speaks to another address of this host.
@@ -53,12 +61,21 @@ impl Paths {
     /// An authentic payload has come by `path`. Yields whether that path is to be asked, which takes a token that nobody
     /// can foresee: without one, the next payload from there is another occasion.
     pub(super) fn heard(&mut self, now: Instant, path: Path, token: &mut Option<Token>) -> bool {
-        // One at a time: the one asked first answers, or is forgotten soon.
-        if self.current.matches(path) || self.candidate.is_some() {
+        if self.current.matches(path) {
             return false;
         }
+        if let Some(candidate) = &mut self.candidate {
+            // One at a time, until it was asked in vain.
+            if candidate.attempts < ATTEMPTS || candidate.next > now {
+                return false;
+            }
+            if candidate.path == path {
+                candidate.attempts = 0;
+                return true;
+            }
+        }
         let Some(token) = token.take() else { return false };
-        self.candidate = Some(Candidate { path, token, attempts: 0, next: now });
+        self.candidate = Some(Candidate { path, token, attempts: 0, next: now, until: now + PATIENCE });
         true
     }
 
@@ -74,18 +91,22 @@ impl Paths {
     //= ZSSP-LIV-04  a number of times
     /// Whom to ask now, with which token. `interval` is how long an answer takes at most, usually.
     pub(super) fn asks(&mut self, now: Instant, interval: Duration) -> Option<(Path, Token)> {
-        let candidate = self.candidate.as_mut().filter(|candidate| candidate.next <= now)?;
-        if candidate.attempts == ATTEMPTS {
-            self.candidate = None;
-            return None;
-        }
+        self.candidate.take_if(|candidate| candidate.until <= now);
+        let candidate = self.candidate.as_mut().filter(|candidate| candidate.asks_at() <= now)?;
         candidate.attempts += 1;
         candidate.next = now + interval;
         Some((candidate.path, candidate.token))
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.candidate.as_ref().map(|candidate| candidate.next)
+        self.candidate.as_ref().map(Candidate::asks_at)
+    }
+}
+
+impl Candidate {
+    /// When it is asked, or forgotten.
+    fn asks_at(&self) -> Instant {
+        if self.attempts == ATTEMPTS { self.until } else { self.next.min(self.until) }
     }
 }
 
@@ -142,6 +163,55 @@ mod tests {
         }
         assert_eq!((asked, paths.current()), (ATTEMPTS, address(1, 1)));
         assert!(heard(&mut paths, now, address(3, 3), 6), "another has its chance");
+    }
+
+    /// From a network at home to one of a mobile operator.
+    #[test]
+    fn a_peer_is_followed_to_a_much_longer_road() {
+        let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
+        assert!(heard(&mut paths, start, address(2, 2), 4));
+        let (_, token) = paths.asks(start, 10 * MS).unwrap();
+        while let Some(next) = paths.deadline().filter(|&next| next < start + 1000 * MS) {
+            paths.asks(next, 10 * MS);
+        }
+        assert_eq!(paths.answered(token), Some(Moved::Elsewhere));
+    }
+
+    /// What was sent on from somewhere must not keep the peer from being found.
+    #[test]
+    fn a_path_that_was_asked_in_vain_gives_way() {
+        let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
+        assert!(heard(&mut paths, start, address(2, 2), 4));
+        for now in [start, start + 10 * MS] {
+            assert!(paths.asks(now, 10 * MS).is_some());
+            assert!(!heard(&mut paths, now + 9 * MS, address(3, 3), 5));
+        }
+        assert!(heard(&mut paths, start + 20 * MS, address(3, 3), 5));
+        assert_eq!(paths.asks(start + 20 * MS, 10 * MS), Some((address(3, 3), [5; 8])));
+    }
+
+    /// Questions get lost, too. Each payload from there is worth some.
+    //= ZSSP-LIV-04  three times what came from there
+    #[test]
+    fn what_goes_on_coming_from_there_is_another_occasion() {
+        let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
+        let (mut came, mut asked, mut tokens) = (0, 0, Vec::new());
+        for ms in 0..1000 {
+            let now = start + MS * ms;
+            if ms % 100 == 0 {
+                came += 1;
+                heard(&mut paths, now, address(2, 2), 4);
+                assert!(!heard(&mut paths, now, address(3, 3), 5), "one at a time");
+            }
+            while let Some((path, token)) = paths.asks(now, 10 * MS) {
+                assert_eq!(path, address(2, 2));
+                asked += 1;
+                tokens.push(token);
+            }
+            assert!(asked <= 2 * came, "{asked} questions for {came} payloads");
+        }
+        assert_eq!(asked, 20);
+        assert_eq!(paths.answered(tokens[0]), Some(Moved::Elsewhere), "any of them has an answer");
     }
 
     //= ZSSP-LIV-08  by the path that the peer takes

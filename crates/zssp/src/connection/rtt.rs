@@ -47,6 +47,12 @@ impl Rtt {
         self.min
     }
 
+    /// Whether an answer may have come after that time: sooner than the shortest measured by as much as that may have waited
+    /// for company.
+    pub(super) fn is_possible(&self, time: Duration) -> bool {
+        self.min.is_some_and(|min| time + MAX_DELAY >= min)
+    }
+
     /// How old something may be, after something later arrived, before it counts as lost: a round trip and some eighths of
     /// one (RFC 9002, 6.1.2).
     pub(super) fn reordering_delay(&self, eighths: u32) -> Duration {
@@ -73,6 +79,7 @@ mod tests {
         assert_eq!((rtt.smoothed(), rtt.timeout(), rtt.reordering_delay(1)), (None, INITIAL, INITIAL));
         rtt.sample(100 * MS);
         assert_eq!((rtt.smoothed(), rtt.timeout()), (Some(100 * MS), 302 * MS));
+        assert!(rtt.is_possible(98 * MS) && !rtt.is_possible(97 * MS));
         rtt.sample(200 * MS);
         assert_eq!(rtt.reordering_delay(1), 225 * MS, "it has just become longer");
         assert_eq!(rtt.reordering_delay(8), 400 * MS, "a whole round trip late");

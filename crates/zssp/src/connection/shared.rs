@@ -8,7 +8,7 @@ use zssp_proto::{Address, Incarnation, Session, SessionId};
 
 use super::datagrams::Datagrams;
 use super::sending::Senders;
-use super::state::{Body, Effects, Heard, Incoming, Settings, State};
+use super::state::{Body, Effects, Heard, Incoming, Messages, Settings, State};
 use crate::clock;
 use crate::endpoint;
 use crate::error::CloseReason;
@@ -182,11 +182,17 @@ impl Inbound {
     }
 
     /// Takes in an authentic payload, and where its last fragment came from, if that is known. Its memory is kept, and
-    /// replaced, where that is cheaper than a copy.
-    pub(crate) fn handle_payload(&mut self, now: Instant, from: Option<Path>, payload: &mut Vec<u8>) {
+    /// replaced, where that is cheaper than a copy. `messages` is for those of a bundle.
+    pub(crate) fn handle_payload(
+        &mut self,
+        now: Instant,
+        from: Option<Path>,
+        payload: &mut Vec<u8>,
+        messages: &mut Messages,
+    ) {
         let memory = self.shared.endpoint.buffers.lend(payload);
         let bytes = memory.as_deref().unwrap_or(payload);
-        match Incoming::read(Body { bytes, memory: memory.as_ref() }, from) {
+        match Incoming::read(Body { bytes, memory: memory.as_ref() }, from, messages) {
             Incoming::Datagram(data) => {
                 self.hear(now, from, bytes.len());
                 self.datagrams |= self.shared.datagrams.arrive(data);

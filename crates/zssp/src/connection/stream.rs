@@ -4,7 +4,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -256,7 +255,7 @@ impl ReceiveStream {
     /// Reads no more, and tells the peer `code`. What was not read is discarded. Without effect once the end was read.
     pub fn stop(&mut self, code: u32) {
         self.chunk = Bytes::new();
-        self.shared().with(|state, effects| state.stop(Instant::now(), self.id, code, effects));
+        self.shared().with(|state, effects| state.stop(clock::now(), self.id, code, effects));
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
@@ -264,7 +263,7 @@ impl ReceiveStream {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.chunk))));
         }
         let attempt = |waker: Option<Waker>| {
-            self.shared().with(|state, effects| state.read(Instant::now(), self.id, waker, effects))
+            self.shared().with(|state, effects| state.read(clock::now(), self.id, waker, effects))
         };
         let mut read = attempt(None)?;
         if read.is_none() {
@@ -297,6 +296,6 @@ impl AsyncRead for ReceiveStream {
 
 impl Drop for ReceiveStream {
     fn drop(&mut self) {
-        self.shared().with(|state, effects| state.drop_reader(Instant::now(), self.id, effects));
+        self.shared().with(|state, effects| state.drop_reader(clock::now(), self.id, effects));
     }
 }

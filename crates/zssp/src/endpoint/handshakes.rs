@@ -12,7 +12,7 @@ use super::Shared;
 use super::incoming::explain;
 use super::queue::Worker;
 use crate::clock;
-use crate::connection::{self, Connection, Inbound};
+use crate::connection::{self, Connection, Inbound, Messages};
 use crate::error::{CloseReason, ConnectError};
 use crate::event::EndpointEvent;
 use crate::link::Path;
@@ -181,7 +181,7 @@ impl Shared {
         let mut inbound = Inbound::new(shared.clone());
         for (incarnation, payload) in attempt.iter_mut().flat_map(|attempt| &mut attempt.early) {
             match inbound.is_of((id, *incarnation)) {
-                true => inbound.handle_payload(clock::now(), None, payload),
+                true => inbound.handle_payload(clock::now(), None, payload, &mut Messages::new()),
                 // The handshake has begun anew since.
                 false => self.counters.payloads_dropped.add(1),
             }

@@ -18,7 +18,7 @@ use zssp_proto::{Datagram, Fault, Incarnation, Received, Scratch, SessionId};
 use super::Shared;
 use super::book::Early;
 use crate::clock;
-use crate::connection::Inbound;
+use crate::connection::{Inbound, Messages};
 use crate::link::{Path, ReceiveBatch};
 use crate::turns::{Turn, opened_early};
 use crate::wait::to_the_back;
@@ -91,6 +91,8 @@ struct Desk {
     /// Payloads that were opened before their turn.
     opened: Vec<Opened>,
     spares: Spares,
+    /// Where those of a bundle are put.
+    messages: Messages,
 }
 
 /// Emptied buffers, to be used again.
@@ -240,7 +242,7 @@ impl<'a> Batch<'a> {
             self.inbound = self.find(session);
         }
         if let Some(inbound) = &mut self.inbound {
-            inbound.handle_payload(self.now, from, payload);
+            inbound.handle_payload(self.now, from, payload, &mut self.desk.messages);
             return;
         }
         let early = self.shared.book.lock().keep_early(session, payload);
@@ -249,7 +251,9 @@ impl<'a> Batch<'a> {
             Early::TooMuch => self.shared.counters.payloads_dropped.add(1),
             // The connection may have come between the two looks.
             Early::Unknown => match self.find(session) {
-                Some(mut inbound) => inbound.handle_payload(self.now, None, payload),
+                Some(mut inbound) => {
+                    inbound.handle_payload(self.now, None, payload, &mut self.desk.messages);
+                }
                 None => self.shared.counters.payloads_dropped.add(1),
             },
         }

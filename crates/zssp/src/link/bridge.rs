@@ -71,6 +71,19 @@ pub struct Bridge {
 /// The other side of a [`Bridge`], for the loop that owns the packets. Clones are handles of the same, for any number of
 /// threads. Without any, what the endpoint sends is lost, and counted as what a link refuses: its connections end as they do
 /// over a network that fails.
+///
+/// ```
+/// use std::time::Duration;
+/// use zssp::link::{Bridge, Carrier, NotTaken, Outgoing};
+///
+/// let (bridge, carrier): (Bridge, Carrier) = Bridge::new("10.0.0.1:9993".parse()?, 1500);
+/// carrier.receive("10.0.0.2:9993".parse::<std::net::SocketAddr>()?, b"a datagram that has come")?;
+/// let mut out = Outgoing::new();
+/// carrier.transmit(&mut out, Some(Duration::ZERO))?;
+/// assert_eq!(out.datagrams().count(), 0, "the endpoint has nothing to send yet");
+/// drop(bridge);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Carrier(Arc<Carried>);
 
@@ -180,6 +193,25 @@ impl Carrier {
 }
 
 /// Datagrams on their way out, and memory for them: [`ReceiveBatch::LEN`] bytes, to be used again and again.
+///
+/// ```
+/// use std::net::UdpSocket;
+/// use zssp::link::{Carrier, Closed, Outgoing};
+///
+/// /// Sends what the endpoint gives, one after the other, until it is gone.
+/// fn write(socket: &UdpSocket, carrier: &Carrier) -> Closed {
+///     let mut out = Outgoing::new();
+///     loop {
+///         if let Err(closed) = carrier.transmit(&mut out, None) {
+///             return closed;
+///         }
+///         for (path, datagram) in out.datagrams() {
+///             // What the system does not take is as if it had been lost on the way.
+///             let _ = socket.send_to(datagram, path.remote);
+///         }
+///     }
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct Outgoing(ReceiveBatch);
 
@@ -196,6 +228,18 @@ impl Outgoing {
 }
 
 /// Why a datagram was not taken, and is dropped.
+///
+/// ```
+/// use zssp::link::{Bridge, NotTaken};
+///
+/// let here: std::net::SocketAddr = "10.0.0.1:9993".parse()?;
+/// let (bridge, carrier) = Bridge::new(here, 1500);
+/// let taken = (0..).take_while(|_| carrier.receive(here, &[0; 100]) != Err(NotTaken::Full)).count();
+/// assert!(taken > 0, "nobody takes them out");
+/// drop(bridge);
+/// assert_eq!(carrier.receive(here, &[0; 100]), Err(NotTaken::Closed));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {
     /// The endpoint does not keep up.
@@ -207,6 +251,15 @@ pub enum NotTaken {
 }
 
 /// The endpoint is gone.
+///
+/// ```
+/// use zssp::link::{Bridge, Closed, Outgoing};
+///
+/// let (bridge, carrier) = Bridge::new("10.0.0.1:9993".parse()?, 1500);
+/// drop(bridge);
+/// assert_eq!(carrier.transmit(&mut Outgoing::new(), None), Err(Closed));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the endpoint is gone")]
 pub struct Closed;

@@ -50,6 +50,22 @@ const OVERHEAD: usize = 100;
 /// What a network does to datagrams. The default does nothing to them.
 ///
 /// Probabilities are from 0 to 1.
+///
+/// ```
+/// use std::time::Duration;
+/// use zssp::link::memory::Conditions;
+///
+/// // A radio link: half a percent is lost, and what is repeated on the way comes out of order.
+/// let radio = Conditions {
+///     delay: Duration::from_millis(15),
+///     loss: 0.005,
+///     reordering: 0.02,
+///     ..Conditions::default()
+/// };
+/// // The same behind a tunnel that is too narrow.
+/// let tunnel = Conditions { mtu: Some(1280), ..radio };
+/// # assert_ne!(radio, tunnel);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Conditions {
     /// How long a datagram travels. tokio's timers have a resolution of a millisecond.
@@ -68,6 +84,16 @@ pub struct Conditions {
 }
 
 /// The slowest piece of the road to a host, and the queue in front of it.
+///
+/// ```
+/// use std::time::Duration;
+/// use zssp::link::memory::{Bottleneck, Conditions, Network};
+///
+/// // Ten megabits a second, and a router that holds a tenth of a second of that.
+/// let dsl = Bottleneck { rate: 1_250_000, queue: 125_000 };
+/// let delay = Duration::from_millis(10);
+/// let network = Network::new(1, Conditions { bottleneck: Some(dsl), delay, ..Conditions::default() });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bottleneck {
     /// Bytes that pass in a second.
@@ -90,6 +116,18 @@ impl Bottleneck {
 }
 
 /// What happened on a network.
+///
+/// ```
+/// use zssp::link::memory::Network;
+///
+/// /// The share of datagrams that did not arrive while something was done.
+/// async fn lost_by(network: &Network, work: impl Future<Output = ()>) -> f64 {
+///     let before = network.stats();
+///     work.await;
+///     let after = network.stats();
+///     (after.lost - before.lost) as f64 / (after.sent - before.sent).max(1) as f64
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct NetworkStats {

@@ -73,6 +73,9 @@ impl State {
 
     fn handle_time(&mut self, now: Instant, effects: &mut Effects) {
         let time = self.time(now);
+        if let Some(until) = self.life.looks(now, self.armed.unwrap_or(now)) {
+            self.phase.progress(until);
+        }
         while self.ended().is_none()
             && let Some(id) = self.lanes.expired(now)
         {
@@ -81,7 +84,7 @@ impl State {
             let failed = lane.exchange.failure().is_some();
             self.drain_events(id, now);
             // One that is silent while others are answered has not had its turn.
-            if failed && self.flight.is_silent(now, self.settings.give_up_after) {
+            if failed && self.is_silent(now) {
                 self.end(CloseReason::TimedOut, Farewell::Over, effects);
             }
             self.lanes.hurry(id);
@@ -90,7 +93,10 @@ impl State {
         }
         self.handle_time_of_parts(now, effects);
         if self.life.is_over(now) {
-            self.end(CloseReason::TimedOut, Farewell::Over, effects);
+            // All was answered, and only the peer's last word is missing.
+            let why =
+                if let Phase::Closing(_) = self.phase { CloseReason::Local } else { CloseReason::TimedOut };
+            self.end(why, Farewell::Over, effects);
         }
         let pending = if self.phase.is_draining() { self.pending() } else { Pending::Nothing };
         match self.phase.pulse(now, pending) {
@@ -124,7 +130,7 @@ impl State {
     //= ZSSP-LIV-06  whatever else is under way
     fn put_probes(&mut self, now: Instant, out: &mut Vec<Outgoing>) {
         while self.probes()
-            && let Some(size) = self.mtu.next_probe(now)
+            && let Some(size) = self.mtu.next_probe(now, self.flight.arrived_at())
             // Without one there is another look as soon as one is drawn.
             && let Some(token) = self.token.take()
         {

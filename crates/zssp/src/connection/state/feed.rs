@@ -56,8 +56,11 @@ enum Parts<'a> {
     Ping(Token8),
     Pong(Token8),
     Exchange(Exchange<'a>),
-    Bundle(Vec<Exchange<'a>>),
+    Bundle(Bundle<'a>, &'a mut Messages),
 }
+
+/// For the messages of a bundle, of one payload after the other: memory to be used again.
+pub(crate) type Messages = Vec<Option<(ChannelId, Message<Bytes>)>>;
 
 /// Frames, and the message among them.
 #[derive(Debug)]
@@ -75,20 +78,19 @@ pub(in crate::connection) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    fn exchange(&self, (group, frames): (Group, Frames<'a>)) -> Exchange<'a> {
-        let message = frames.clone().find_map(|frame| match frame {
+    fn message(&self, mut frames: Frames<'a>) -> Option<(ChannelId, Message<Bytes>)> {
+        frames.find_map(|frame| match frame {
             Ok(Frame::Message(channel, message)) => Some((channel, message.map(|data| self.keep(data)))),
             _ => None,
-        });
-        Exchange { group, frames, message }
+        })
     }
 
-    fn bundle(&self, bundle: Bundle<'a>) -> Result<Vec<Exchange<'a>>, Malformed> {
-        let mut exchanges = Vec::with_capacity(bundle.clone().count());
-        for frames in bundle {
-            exchanges.push(self.exchange(frames?));
+    fn bundle(&self, bundle: Bundle<'a>, messages: &'a mut Messages) -> Result<Parts<'a>, Malformed> {
+        messages.clear();
+        for frames in bundle.clone() {
+            messages.push(self.message(frames?.1));
         }
-        Ok(exchanges)
+        Ok(Parts::Bundle(bundle, messages))
     }
 
     /// A part of it, to be kept. A short one must not hold on to memory that nobody counts.
@@ -101,7 +103,11 @@ impl<'a> Body<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    pub(in crate::connection) fn read(payload: Body<'a>, from: Option<Path>) -> Self {
+    pub(in crate::connection) fn read(
+        payload: Body<'a>,
+        from: Option<Path>,
+        messages: &'a mut Messages,
+    ) -> Self {
         let content = match Payload::parse(payload.bytes) {
             Ok(Payload::Datagram(data)) => return Self::Datagram(payload.keep(data)),
             Ok(Payload::Arrivals(arrivals)) => Ok(Parts::Arrivals(arrivals)),
@@ -110,8 +116,11 @@ impl<'a> Incoming<'a> {
             Ok(Payload::Part(part)) => Ok(Parts::Part(part)),
             Ok(Payload::Ping(token)) => Ok(Parts::Ping(token)),
             Ok(Payload::Pong(token)) => Ok(Parts::Pong(token)),
-            Ok(Payload::Exchange(group, frames)) => Ok(Parts::Exchange(payload.exchange((group, frames)))),
-            Ok(Payload::Bundle(bundle)) => payload.bundle(bundle).map(Parts::Bundle),
+            Ok(Payload::Exchange(group, frames)) => {
+                let message = payload.message(frames.clone());
+                Ok(Parts::Exchange(Exchange { group, frames, message }))
+            }
+            Ok(Payload::Bundle(bundle)) => payload.bundle(bundle, messages),
             Err(malformed) => Err(malformed),
         };
         Self::Parsed(Parsed { len: payload.bytes.len(), from, content })
@@ -225,8 +234,14 @@ impl State {
                     self.settle_fed(id, now, effects)?;
                 }
             }
-            Parts::Exchange(exchange) => self.take_exchanges(now, [exchange], effects)?,
-            Parts::Bundle(exchanges) => self.take_exchanges(now, exchanges, effects)?,
+            Parts::Exchange(exchange) => self.take_exchanges(now, [Ok(exchange)], effects)?,
+            Parts::Bundle(bundle, messages) => {
+                let exchanges = bundle.zip(messages.drain(..)).map(|(frames, message)| {
+                    let (group, frames) = frames?;
+                    Ok(Exchange { group, frames, message })
+                });
+                self.take_exchanges(now, exchanges, effects)?;
+            }
         }
         Ok(())
     }
@@ -235,11 +250,12 @@ impl State {
     fn take_exchanges<'a>(
         &mut self,
         now: Instant,
-        exchanges: impl IntoIterator<Item = Exchange<'a>>,
+        exchanges: impl IntoIterator<Item = Result<Exchange<'a>, Malformed>>,
         effects: &mut Effects,
     ) -> Result<(), Malformed> {
         let mut last = None;
-        for Exchange { group, frames, message } in exchanges {
+        for exchange in exchanges {
+            let Exchange { group, frames, message } = exchange?;
             for frame in frames {
                 let Frame::Ack(channel, ack) = frame? else { continue };
                 self.turn_to(&mut last, group.lane(channel), now, effects)?;
@@ -492,6 +508,8 @@ impl State {
             let landed = lane.landed(&event);
             match event {
                 Event::Acked { seq, .. } | Event::Held { seq, .. } => self.end_transfer(id, seq),
+                Event::Late { resent_for: Some(time), .. } if self.flight.rtt().is_possible(time) => continue,
+                Event::Late { .. } => self.stats.messages_late += 1,
                 Event::Lost { .. } => self.stats.messages_lost += 1,
                 Event::TimedOut { .. } => self.stats.timeouts += 1,
             }
@@ -517,6 +535,7 @@ fn note_size(mtu: &mut Mtu, (now, epoch): (Instant, Instant), event: &Event, len
     let at = |sent: seqex::Timestamp| epoch.checked_add(sent).unwrap_or(epoch);
     match event {
         Event::Acked { sent_at, .. } | Event::Held { sent_at, .. } => mtu.arrived(now, at(*sent_at), len),
+        Event::Late { .. } => {}
         Event::Lost { sent_at, .. } => mtu.lost(at(*sent_at), len),
         Event::TimedOut { sent_at, .. } => mtu.timed_out(at(*sent_at), len),
     }

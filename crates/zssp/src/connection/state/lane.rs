@@ -270,7 +270,10 @@ impl Lane {
         let (Event::Acked { seq, .. }
         | Event::Held { seq, .. }
         | Event::Lost { seq, .. }
-        | Event::TimedOut { seq, .. }) = event;
+        | Event::TimedOut { seq, .. }) = event
+        else {
+            return Landed::default();
+        };
         let place = self.place(*seq);
         let size = std::mem::take(&mut self.sizes[place]);
         Landed { bytes: size & !JOINED, joined: size & JOINED != 0 }

@@ -34,6 +34,7 @@ use zssp_proto::Role;
 use arrivals::Arrivals;
 use assemble::Assemblies;
 pub(in crate::connection) use channels::Handles;
+pub(crate) use feed::Messages;
 pub(in crate::connection) use feed::{Body, Heard, Incoming};
 pub(in crate::connection) use inbox::Arrived;
 pub(in crate::connection) use lane::Sending;
@@ -321,6 +322,11 @@ impl State {
     /// Whether this is the time to find out how large datagrams may be.
     fn probes(&self) -> bool {
         self.may_send().is_ok()
+    }
+
+    /// Whether the peer has answered nothing for so long that it is given up.
+    fn is_silent(&self, now: Instant) -> bool {
+        self.flight.is_silent(now, self.settings.give_up_after) && self.life.has_listened(now)
     }
 
     fn time(&self, now: Instant) -> seqex::Timestamp {

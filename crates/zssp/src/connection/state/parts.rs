@@ -89,7 +89,10 @@ impl State {
             while let Some(late) = self.transfers.arrived_late(now, &numbers) {
                 self.stats.parts_late += 1;
                 self.mtu.arrived(now, late.sent.at, late.sent.len);
-                self.flight.on_late_part(now, late.sent.at, (late.why == Why::Evidence).then_some(late.at));
+                match late.why {
+                    Why::Evidence => self.flight.late(now, late.sent.at),
+                    Why::TimeOut => self.flight.heard(now),
+                }
                 if self.transfers.is_over(late.sent.key) {
                     let (id, seq) = late.sent.key;
                     self.has_arrived(now, id, seq, effects)?;
@@ -138,7 +141,7 @@ impl State {
             self.flight.on_part(now, Outcome::TimedOut, sent.at, sent.len);
             // The exchange fails once, perhaps while others are answered, and has no timer for what goes in parts.
             let failed = self.lanes.get(sent.key.0).is_some_and(|lane| lane.exchange.failure().is_some());
-            if failed && self.flight.is_silent(now, self.settings.give_up_after) {
+            if failed && self.is_silent(now) {
                 self.end(CloseReason::TimedOut, Farewell::Over, effects);
             }
         }

@@ -40,7 +40,6 @@ pub(super) struct Reordering {
 #[derive(Debug)]
 pub(super) struct GivenUp {
     pub(super) sent: Sent,
-    pub(super) at: Instant,
     pub(super) why: Why,
 }
 
@@ -107,7 +106,7 @@ mod tests {
 
     fn part(sent: Instant, why: Why) -> GivenUp {
         let key = (LaneId::Channel(0), 0.into());
-        GivenUp { sent: Sent { key, at: sent, len: 100, range: 0..100 }, at: sent, why }
+        GivenUp { sent: Sent { key, at: sent, len: 100, range: 0..100 }, why }
     }
 
     /// How much of a round trip of 80 ms a part is late when it counts as lost, and whether three others suffice.

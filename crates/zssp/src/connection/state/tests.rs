@@ -25,12 +25,14 @@ const LATENCY: Duration = Duration::from_millis(5);
 
 mod bundles;
 mod busy;
+mod closing;
 mod held;
 mod memory;
 mod parts;
 mod perfect_road;
 mod probes;
 mod replies;
+mod stopped;
 mod streams;
 
 /// The channel that most tests use.
@@ -105,9 +107,9 @@ impl End {
     }
 
     fn handle_payload(&mut self, now: Instant, payload: &[u8]) {
-        let Incoming::Parsed(payload) = Incoming::read(Body { bytes: payload, memory: None }, None) else {
-            return;
-        };
+        let mut messages = Messages::new();
+        let body = Body { bytes: payload, memory: None };
+        let Incoming::Parsed(payload) = Incoming::read(body, None, &mut messages) else { return };
         self.with(now, |state, effects| state.handle_payload(now, payload, effects));
     }
 

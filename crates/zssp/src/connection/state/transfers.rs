@@ -193,7 +193,7 @@ impl Transfers {
     /// The next part that later ones show to be lost. It is sent again.
     pub(super) fn lost(&mut self, now: Instant, rtt: &Rtt) -> Option<Sent> {
         self.lost_from(rtt).filter(|&from| from <= now)?;
-        self.give_up_oldest(now, Why::Evidence)
+        self.give_up_oldest(Why::Evidence)
     }
 
     /// The oldest part, if nothing was heard of any for a time-out. It is sent again: its answer is the evidence about the
@@ -204,19 +204,19 @@ impl Transfers {
         }
         self.timer_from = Some(now);
         self.backoff = self.backoff.saturating_add(1);
-        let sent = self.give_up_oldest(now, Why::TimeOut)?;
+        let sent = self.give_up_oldest(Why::TimeOut)?;
         self.hurried = Some(sent.key);
         Some(sent)
     }
 
-    fn give_up_oldest(&mut self, now: Instant, why: Why) -> Option<Sent> {
+    fn give_up_oldest(&mut self, why: Why) -> Option<Sent> {
         let (number, sent) = self.under_way.pop_first()?;
         if let Some(transfer) = self.messages.get_mut(&sent.key) {
             transfer.under_way -= 1;
             transfer.miss(sent.range.clone());
             self.waiting.insert(transfer.rank, sent.key);
         }
-        let part = GivenUp { sent: sent.clone(), at: now, why };
+        let part = GivenUp { sent: sent.clone(), why };
         self.reordering.give_up((number, part), self.newest, self.next_number);
         Some(sent)
     }
@@ -420,7 +420,7 @@ mod tests {
         assert!(transfers.lost(now, &rtt).is_some());
         assert!(transfers.wait());
         let late = transfers.arrived_late(now + MS, &(0..=9)).unwrap();
-        assert_eq!((late.sent.at, late.at, late.why), (start, now, Why::Evidence));
+        assert_eq!((late.sent.at, late.why), (start, Why::Evidence));
         assert!(transfers.arrived_late(now + MS, &(0..=9)).is_none(), "once");
         assert!(!transfers.wait(), "it has arrived");
         assert_eq!(

@@ -20,13 +20,31 @@ fn a_short_message_does_not_hold_the_memory_of_a_long_payload() {
     for (message, kept) in [(vec![7; 1], false), (vec![7; 1000], false), (vec![7; 60_000], true)] {
         let memory = Bytes::from(behind_acks(&message));
         let (now, mut end) = (Instant::now(), End::new(Instant::now(), settings(), Role::Initiator));
-        let payload = Incoming::read(Body { bytes: &memory, memory: Some(&memory) }, None);
+        let mut messages = Messages::new();
+        let payload = Incoming::read(Body { bytes: &memory, memory: Some(&memory) }, None, &mut messages);
         let Incoming::Parsed(payload) = payload else { panic!("no datagram") };
         end.with(now, |state, effects| state.handle_payload(now, payload, effects));
         let arrived = end.take(now).unwrap();
         assert_eq!(arrived.data, message);
         assert_eq!(memory.as_ptr_range().contains(&arrived.data.as_ptr()), kept, "{} bytes", message.len());
     }
+}
+
+/// Nothing but their own content.
+#[test]
+fn messages_in_a_bundle_take_no_other_memory() {
+    let message = [0x10, 0, 0, 0, 0, 0, 0, b'm'];
+    let bundle = [&[0xD9][..], &[&[0, 8][..], &message].concat().repeat(20)].concat();
+    let mut messages = Messages::new();
+    let mut read = || {
+        let Incoming::Parsed(_) = Incoming::read(Body { bytes: &bundle, memory: None }, None, &mut messages)
+        else {
+            panic!("no datagram")
+        };
+        assert_eq!(messages.iter().flatten().count(), 20);
+    };
+    read();
+    assert_eq!(allocation_counter::measure(read).count_total, 20);
 }
 
 /// Those who have something under way and those who have not, all of which want more than there is.

@@ -18,6 +18,20 @@ fn parts_make_larger_datagrams_worth_looking_for() {
     assert_eq!(pair.ends[0].state.stats().mtu, 1472);
 }
 
+/// What is lost while nothing gets through says nothing about sizes.
+#[test]
+fn a_road_that_is_cut_during_the_search_is_found_to_be_as_wide_as_before() {
+    let mut pair = Pair::with(Settings { mtu: 1232, max_mtu: 1472, ..settings() });
+    let now = pair.now;
+    pair.ends[0].send(now, Order::Ordered, &[1; 3000]).unwrap();
+    pair.lost = Box::new(|_, _| true);
+    pair.drive(Duration::from_secs(20), [true, true], &mut Default::default());
+    pair.lost = Box::new(|_, _| false);
+    let [_, there] = pair.settle();
+    assert_eq!(there.len(), 1);
+    assert_eq!(pair.ends[0].state.stats().mtu, 1472);
+}
+
 //= ZSSP-LIV-07  the window does not notice
 #[test]
 fn lost_probes_are_no_congestion() {
