@@ -51,7 +51,9 @@ impl Attacker {
     /// Whether he has sent a copy.
     fn copies(&self, path: Path, datagram: &[u8]) -> bool {
         let Plan { one_in, largest, addresses, .. } = self.plan;
-        let chosen = self.random.lock().unwrap().one_in(one_in) && datagram.len() <= largest;
+        // Held to the end, for whoever comes next may have the same address: handshakes are sent by threads of their own.
+        let mut random = self.random.lock().unwrap();
+        let chosen = random.one_in(one_in) && datagram.len() <= largest;
         if !chosen || !self.awake.load(Relaxed) {
             return false;
         }
