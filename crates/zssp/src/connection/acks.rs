@@ -64,7 +64,7 @@ impl AckTimer {
 pub(super) enum Urgency {
     /// A message was answered: two of them are worth a payload.
     Answered,
-    /// A message arrived out of order or again, or one that took many datagrams: the peer may be waiting.
+    /// A message arrived out of order or again, or one that took several datagrams: the peer may be waiting.
     Now,
 }
 

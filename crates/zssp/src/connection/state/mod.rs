@@ -62,8 +62,9 @@ use crate::link::Path;
 use crate::stats::ConnectionStats;
 use crate::turns::Line;
 
-/// An answer to a message that took many datagrams is worth a payload of its own.
-const LARGE: usize = 16 * 1024;
+/// An answer to a message that took more datagrams than one is worth a payload of its own: what is heard of every second
+/// datagram at once is what keeps a flow going beside others (RFC 9000, 13.2.2).
+const LARGE: usize = 1500;
 
 /// Chunks of a stream under way in one direction; both ends count on it.
 const STREAM_WINDOW: Capacity = capacity(64);
