@@ -20,7 +20,7 @@ use tokio::time::{MissedTickBehavior, interval_at, sleep, timeout};
 use zssp::link::memory::{Conditions, Network};
 use zssp::{Bytes, Connection, Endpoint, PublicKey, SecretKey};
 
-use crate::measure::{Failure, cpu_time};
+use crate::measure::{Failure, cpu_time, rss};
 
 const USAGE: &str = "load [--connections N] [--rate MESSAGES-PER-SECOND] [--seconds N] [--servers N] [--udp]";
 
@@ -301,11 +301,4 @@ impl World {
             }
         })
     }
-}
-
-/// Bytes of memory this process has resident, where the system tells.
-fn rss() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * 4096)
 }
