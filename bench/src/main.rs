@@ -5,12 +5,13 @@
 //! ```
 //! prints three tables and writes them to `docs/performance.md`, with the machine and the method: both endpoints over
 //! loopback, ours on one core with one task for a connection and with several, and how ours share a bottleneck.
-//! `-- one-core` and `-- fairness` do the second and the third alone, in seconds; `-- load` does something else: see
-//! [`load`].
+//! `-- one-core` and `-- fairness` do the second and the third alone, in seconds, and `-- memory` prints one row of the
+//! first; `-- load` does something else: see [`load`].
 
 mod fairness;
 mod load;
 mod measure;
+mod memory;
 mod one_core;
 mod quic;
 mod report;
@@ -22,16 +23,21 @@ fn main() -> Result<(), Failure> {
     let mut args = std::env::args().skip(1);
     match args.next().as_deref() {
         None => {
-            report::publish(&runtime(2)?.block_on(async { tokio::spawn(run()).await? })?)?;
+            let mut rows = runtime(2)?.block_on(async { tokio::spawn(run()).await? })?;
+            rows.extend(memory::rows()?);
+            report::publish(&rows)?;
             fairness::publish()?;
             one_core::publish()
         }
         Some("fairness") => fairness::publish(),
         Some("load") => runtime(2)?.block_on(load::run(args)),
+        Some("memory") => memory::print(),
+        Some(memory::HERE) => runtime(2)?.block_on(memory::measure(args.next().as_deref())),
         Some("one-core") => one_core::publish(),
         Some(one_core::HERE) => runtime(1)?.block_on(async { tokio::spawn(one_core::measure()).await? }),
         Some(other) => {
-            Err(format!("`{other}` is no measurement: give none, `fairness`, `load` or `one-core`").into())
+            Err(format!("`{other}` is no measurement: give none, `fairness`, `load`, `memory` or `one-core`")
+                .into())
         }
     }
 }

@@ -15,34 +15,69 @@ pub(crate) struct Pair {
     _endpoints: [Endpoint; 2],
 }
 
-fn endpoints() -> Result<(Endpoint, Endpoint, SocketAddr), Failure> {
-    let identity = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
-    let certificate = CertificateDer::from(identity.cert);
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.signing_key.serialize_der()));
-    let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let server = Endpoint::server(ServerConfig::with_single_cert(vec![certificate.clone()], key)?, address)?;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate)?;
-    let mut client = Endpoint::client(address)?;
-    client.set_default_client_config(ClientConfig::with_root_certificates(roots.into())?);
-    let address = server.local_addr()?;
-    Ok((client, server, address))
+/// Endpoints that trust each other.
+pub(crate) struct Ends {
+    server: ServerConfig,
+    client: ClientConfig,
 }
 
-async fn connect(
-    client: &Endpoint,
-    server: &Endpoint,
-    address: SocketAddr,
-) -> Result<(Connection, Connection), Failure> {
+impl Ends {
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let identity = rcgen::generate_simple_self_signed(vec!["localhost".into()])?;
+        let certificate = CertificateDer::from(identity.cert);
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.signing_key.serialize_der()));
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certificate.clone())?;
+        let server = ServerConfig::with_single_cert(vec![certificate], key)?;
+        Ok(Self { server, client: ClientConfig::with_root_certificates(roots.into())? })
+    }
+
+    pub(crate) fn bind(&self) -> Result<Endpoint, Failure> {
+        let mut endpoint = Endpoint::server(self.server.clone(), SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        endpoint.set_default_client_config(self.client.clone());
+        Ok(endpoint)
+    }
+}
+
+fn endpoints() -> Result<(Endpoint, Endpoint), Failure> {
+    let ends = Ends::new()?;
+    Ok((ends.bind()?, ends.bind()?))
+}
+
+async fn connect(client: &Endpoint, server: &Endpoint) -> Result<(Connection, Connection), Failure> {
+    let address = server.local_addr()?;
     let accept = async { Ok::<_, Failure>(server.accept().await.ok_or("the endpoint is closed")?.await?) };
     let connect = async { Ok(client.connect(address, "localhost")?.await?) };
     tokio::try_join!(connect, accept)
 }
 
+/// A connection that has had one request.
+pub(crate) async fn ask_once(
+    client: &Endpoint,
+    server: &Endpoint,
+) -> Result<(Connection, Connection), Failure> {
+    let (here, there) = connect(client, server).await?;
+    let ask = async {
+        let (mut send, mut receive) = here.open_bi().await?;
+        send.write_all(&REQUEST).await?;
+        send.finish()?;
+        receive.read_to_end(REQUEST.len()).await?;
+        Ok::<_, Failure>(())
+    };
+    let answer = async {
+        let (mut send, mut receive) = there.accept_bi().await?;
+        let data = receive.read_to_end(REQUEST.len()).await?;
+        send.write_all(&data).await?;
+        Ok(send.finish()?)
+    };
+    tokio::try_join!(ask, answer)?;
+    Ok((here, there))
+}
+
 impl Pair {
     pub(crate) async fn connect() -> Result<Self, Failure> {
-        let (client, server, address) = endpoints()?;
-        let (here, there) = connect(&client, &server, address).await?;
+        let (client, server) = endpoints()?;
+        let (here, there) = connect(&client, &server).await?;
         Ok(Self { here, there, _endpoints: [client, server] })
     }
 
@@ -131,10 +166,10 @@ impl Pair {
 
 /// Connections, one after the other.
 pub(crate) async fn handshakes() -> Result<Sample, Failure> {
-    let (client, server, address) = endpoints()?;
+    let (client, server) = endpoints()?;
     let clock = Clock::start();
     for _ in 0..HANDSHAKES {
-        let (here, there) = connect(&client, &server, address).await?;
+        let (here, there) = connect(&client, &server).await?;
         here.close(0u32.into(), b"");
         there.closed().await;
     }

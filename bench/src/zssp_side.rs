@@ -131,9 +131,30 @@ async fn connect(client: &Endpoint, server: &Endpoint) -> Result<(Connection, Co
     tokio::try_join!(connect, accept)
 }
 
+pub(crate) async fn bind() -> Result<Endpoint, Failure> {
+    Ok(builder()?.bind("127.0.0.1:0").await?)
+}
+
+/// A connection that has had one request.
+pub(crate) async fn ask_once(
+    client: &Endpoint,
+    server: &Endpoint,
+) -> Result<(Connection, Connection), Failure> {
+    let (here, there) = connect(client, server).await?;
+    let (asking, answering) = (here.channel(0)?, there.channel(0)?);
+    let ask = async { Ok::<_, Failure>(asking.request(&REQUEST[..]).await?) };
+    let answer = async {
+        let message = answering.receive().await.ok_or("the connection is closed")?;
+        let data = message.data().clone();
+        Ok(message.reply(data)?)
+    };
+    tokio::try_join!(ask, answer)?;
+    Ok((here, there))
+}
+
 /// Connections, one after the other: each is closed before the next, for there is one per peer.
 pub(crate) async fn handshakes() -> Result<Sample, Failure> {
-    let (client, server) = (builder()?.bind("127.0.0.1:0").await?, builder()?.bind("127.0.0.1:0").await?);
+    let (client, server) = (bind().await?, bind().await?);
     let clock = Clock::start();
     for _ in 0..HANDSHAKES {
         let (here, there) = connect(&client, &server).await?;

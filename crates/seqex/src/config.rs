@@ -9,7 +9,7 @@ use crate::SeqNo;
 /// Both ends must use the same capacity; it is agreed upon like the first sequence number. A power of two, so that
 /// the slots of neighbours stay apart where the numbers wrap; and at most 2³⁰, because a number is told to be before or
 /// after another one by the shorter way around the 2³² that there are, and what is compared can be two windows apart.
-/// Each window takes memory for all its slots at once.
+/// A window takes memory for as many packets as there were in it at a time, not for all that there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capacity(u32);
 

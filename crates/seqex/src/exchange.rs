@@ -44,7 +44,7 @@ pub struct SeqEx<S, R = S> {
 impl<S, R> SeqEx<S, R> {
     /// A fresh exchange; the other end needs the same capacity and the same first sequence number.
     ///
-    /// Allocates the slots of both windows; the queues grow with use up to a small multiple of that.
+    /// Allocates next to nothing; windows and queues grow with use, up to small multiples of the capacity.
     pub fn new(config: Config) -> Self {
         let Config { capacity, first_seq, resend, give_up_after, feedback } = config;
         Self {
@@ -144,7 +144,7 @@ impl<S, R> SeqEx<S, R> {
     /// Whether a packet of the peer with that number would be taken: it has not arrived, and there is a place for it. For
     /// those who put a packet together from pieces.
     pub fn expects(&self, seq: SeqNo) -> bool {
-        !self.closed && matches!(self.incoming.classify(seq), Arrival::New)
+        !self.closed && matches!(self.incoming.classify(seq), Arrival::Crowded | Arrival::New)
     }
 
     /// The data of a packet that was sent and is not answered.
@@ -252,6 +252,7 @@ impl<S, R> SeqEx<S, R> {
     /// [`Refused`], with the data, when there is no room (PROTOCOL 8.2). There may be again after
     /// the next [`receive`](Self::receive), or for [`Refusal::LocalUnanswered`] after the next
     /// [`acknowledge`](Self::acknowledge), [`poll_deliver`](Self::poll_deliver) or [`poll_answer`](Self::poll_answer).
+    #[inline]
     pub fn send(&mut self, now: Timestamp, order: Order, data: S) -> Result<SeqNo, Refused<S>> {
         match self.can_send() {
             Ok(()) => {
@@ -511,6 +512,7 @@ impl<S, R> SeqEx<S, R> {
                 self.incoming.on_duplicate(message.seq, |reply| self.outgoing.contains(reply));
                 return drop_for(DropReason::Duplicate, message.data);
             }
+            Arrival::Crowded => self.make_room(&message),
             Arrival::New => {}
         }
         //= ZSSP-SEQ-10  the reply is kept with the very data it answers
@@ -527,6 +529,13 @@ impl<S, R> SeqEx<S, R> {
         };
         self.incoming.store(message, answers, taker);
         Received::Taken
+    }
+
+    #[inline(never)]
+    fn make_room(&mut self, message: &Message<R>) {
+        // The reply that it answers is as good as acknowledged.
+        let waits = |reply| message.reply_to != Some(reply) && self.outgoing.contains(reply);
+        self.incoming.make_room(message.seq, waits);
     }
 
     fn give_up_deadline(&self) -> Option<Nanos> {

@@ -224,9 +224,9 @@
 //!
 //! # Costs
 //!
-//! Both windows are allocated when the exchange is made: *C* slots each. The queues beside them are
-//! bounded by small multiples of *C* and grow with use, so in the steady state nothing is allocated (a
-//! request with a deadline may allocate, for the deadline).
+//! Both windows begin with one slot, and double when more packets are in them than ever before, up to *C* slots. The queues
+//! beside them are bounded by small multiples of *C* and grow likewise. So an exchange that is hardly used takes hardly any
+//! memory, and in the steady state nothing is allocated (a request with a deadline may allocate, for the deadline).
 //! Each transmission, delivery and answer costs O(1), amortised, whatever *C* is; but where an application acknowledges, or
 //! a network delivers, thousands of packets in random order, finding the place in a queue costs O(*C*), some 200 ns with
 //! 2^12 slots and 2 us with 2^18.

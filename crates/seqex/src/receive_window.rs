@@ -3,8 +3,12 @@
 //! Four marks run over one ring of slots, each only forwards, so that their steps cost O(1) per packet:
 //! `next` is the first packet not delivered, `arrived` the first that is missing, `beyond` the one
 //! after the newest that arrived, and `hinted` the end of those whose holding has been looked at.
+//!
+//! The ring has as many slots as were needed at a time, up to the capacity. Needed is one for each packet from `next` on, and
+//! for each before it of which the peer may not have the answer, unless that is an acknowledgement: a packet that has no slot
+//! any more was answered, and is acknowledged if it comes again. Where the peer had a reply, it ignores that.
 
-use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
+use alloc::{collections::VecDeque, vec, vec::Vec};
 
 use crate::{
     Ack, AckKind, Capacity, Message, Order, SeqNo,
@@ -30,6 +34,8 @@ pub(crate) enum Arrival {
     Duplicate,
     /// To be stored.
     New,
+    /// The same, but there may be too few slots.
+    Crowded,
 }
 
 #[derive(Debug)]
@@ -54,7 +60,9 @@ const ACKNOWLEDGED_AGAIN: u32 = 1024;
 
 #[derive(Debug)]
 pub(crate) struct ReceiveWindow<S, R> {
-    slots: Box<[Slot<S, R>]>,
+    /// A power of two of them.
+    slots: Vec<Slot<S, R>>,
+    capacity: u32,
     next: SeqNo,
     arrived: SeqNo,
     beyond: SeqNo,
@@ -77,9 +85,9 @@ pub(crate) struct ReceiveWindow<S, R> {
 
 impl<S, R> ReceiveWindow<S, R> {
     pub(crate) fn new(capacity: Capacity, first: SeqNo) -> Self {
-        let slots = (0..capacity.packets()).map(|_| Slot { seq: first, state: State::Vacant }).collect();
         Self {
-            slots,
+            slots: vec![Slot { seq: first, state: State::Vacant }],
+            capacity: capacity.packets(),
             next: first,
             arrived: first,
             beyond: first,
@@ -117,25 +125,70 @@ impl<S, R> ReceiveWindow<S, R> {
     }
 
     pub(crate) fn classify(&self, seq: SeqNo) -> Arrival {
-        let capacity = self.slots.len() as u32;
         let slot = self.slot(seq);
+        let distance = seq.since(self.next);
         //= ZSSP-SEQ-14  next <= seq < next + CAP, in wrapping arithmetic
-        if seq.since(self.next) < capacity {
+        if distance < self.capacity {
             return match slot.state {
-                State::Vacant => Arrival::New,
                 //= ZSSP-SEQ-05  a slot takes each packet once
-                _ if slot.seq == seq => Arrival::Duplicate,
-                State::Answered(_) => Arrival::New,
-                // A peer that keeps to the capacity sends this one only after the answer to the other.
-                State::Delivered | State::Replying(_) | State::Stored(_) => Arrival::Outside,
+                State::Answered(_) | State::Delivered | State::Replying(_) | State::Stored(_)
+                    if slot.seq == seq =>
+                {
+                    Arrival::Duplicate
+                }
+                // Beyond the slots it would take the one of a packet from which its own duplicates are to be told.
+                State::Answered(None) | State::Vacant if (distance as usize) < self.slots.len() => {
+                    Arrival::New
+                }
+                State::Answered(_) | State::Vacant => Arrival::Crowded,
+                // With all slots there may be, the two would still share one. A peer that keeps to the capacity sends this one
+                // only after the answer to the other.
+                _ if seq.index(self.capacity as usize) == slot.seq.index(self.capacity as usize) => {
+                    Arrival::Outside
+                }
+                State::Delivered | State::Replying(_) | State::Stored(_) => Arrival::Crowded,
             };
         }
         //= ZSSP-SEQ-15  beyond the window: dropped
         // What the peer still waits for is at most a capacity old.
-        if self.next.since(seq) <= capacity { Arrival::Duplicate } else { Arrival::Outside }
+        if self.next.since(seq) <= self.capacity { Arrival::Duplicate } else { Arrival::Outside }
     }
 
-    /// Stores a packet that [`classify`](Self::classify) found new.
+    /// Makes slots until one is free for a packet that [`classify`](Self::classify) found to be new. `reply_waits` tells
+    /// whether a reply of ours is still to be acknowledged.
+    pub(crate) fn make_room(&mut self, seq: SeqNo, reply_waits: impl Fn(SeqNo) -> bool) {
+        while (self.slots.len() as u32) < self.capacity && !self.has_room(seq, &reply_waits) {
+            self.grow();
+        }
+    }
+
+    fn has_room(&self, seq: SeqNo, reply_waits: impl Fn(SeqNo) -> bool) -> bool {
+        (seq.since(self.next) as usize) < self.slots.len()
+            && match self.slot(seq).state {
+                State::Vacant | State::Answered(None) => true,
+                State::Answered(Some(reply)) => !reply_waits(reply),
+                State::Delivered | State::Replying(_) | State::Stored(_) => false,
+            }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        let len = self.slots.len();
+        let first = self.next;
+        self.slots.resize_with(2 * len, || Slot { seq: first, state: State::Vacant });
+        for index in 0..len {
+            let Slot { seq, state } = &self.slots[index];
+            if !matches!(state, State::Vacant) {
+                // It stays, or moves into the new half.
+                let place = seq.index(2 * len);
+                self.slots.swap(index, place);
+            }
+        }
+    }
+
+    /// Stores a packet that [`classify`](Self::classify) found new; if its slots are crowded, after
+    /// [`make_room`](Self::make_room).
     pub(crate) fn store(&mut self, message: Message<R>, answers: Option<Numbered<S>>, taker: Taker) {
         let Message { seq, order, data, .. } = message;
         *self.slot_mut(seq) = Slot { seq, state: State::Stored(Stored { order, data, answers, taker }) };
@@ -181,7 +234,12 @@ impl<S, R> ReceiveWindow<S, R> {
             _ => {
                 let acknowledged = |&offset: &u32| {
                     let (next, slot) = (seq.plus(offset), self.slot(seq.plus(offset)));
-                    slot.seq == next && matches!(slot.state, State::Answered(None))
+                    match slot.state {
+                        State::Answered(None) if slot.seq == next => true,
+                        // It has no slot any more.
+                        _ if slot.seq != next => self.next.is_after(next),
+                        _ => false,
+                    }
                 };
                 let more = (1..ACKNOWLEDGED_AGAIN).take_while(acknowledged).count();
                 self.acks.push(seq, 1 + more as u32);
@@ -364,7 +422,7 @@ impl<S, R> ReceiveWindow<S, R> {
     }
 
     fn hint(&mut self, seq: SeqNo) {
-        if self.hints.len() >= self.slots.len() {
+        if self.hints.len() >= self.capacity as usize {
             return;
         }
         if self.hints.back().is_none_or(|&last| seq.is_after(last)) {
@@ -424,3 +482,6 @@ impl<S, R> ReceiveWindow<S, R> {
         &mut self.slots[index]
     }
 }
+
+#[cfg(test)]
+mod tests;

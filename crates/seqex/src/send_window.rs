@@ -1,6 +1,6 @@
 //! What was sent and is not answered: a ring of slots indexed by sequence number.
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{vec, vec::Vec};
 
 use crate::{Capacity, Message, Order, SeqNo, nanos::Nanos};
 
@@ -117,10 +117,13 @@ impl Journey {
     }
 }
 
-/// The ring. `oldest <= fresh <= next` and `next - oldest` never exceeds the capacity.
+/// The ring. `oldest <= fresh <= next` and `next - oldest` never exceeds the slots there are, which never exceed the
+/// capacity.
 #[derive(Debug)]
 pub(crate) struct SendWindow<S> {
-    slots: Box<[Slot<S>]>,
+    /// A power of two of them, and one of them free as long as there are fewer than the capacity.
+    slots: Vec<Slot<S>>,
+    capacity: u32,
     /// The oldest packet without an answer, or `next`.
     oldest: SeqNo,
     /// The oldest packet never transmitted, or `next`.
@@ -133,8 +136,8 @@ pub(crate) struct SendWindow<S> {
 
 impl<S> SendWindow<S> {
     pub(crate) fn new(capacity: Capacity, first: SeqNo) -> Self {
-        let slots = (0..capacity.packets()).map(|_| Slot::vacant()).collect();
-        Self { slots, oldest: first, fresh: first, next: first, unanswered: 0 }
+        let (slots, capacity) = (vec![Slot::vacant()], capacity.packets());
+        Self { slots, capacity, oldest: first, fresh: first, next: first, unanswered: 0 }
     }
 
     /// How many numbers are in use, from the oldest packet without an answer to the newest.
@@ -147,8 +150,9 @@ impl<S> SendWindow<S> {
     }
 
     /// Takes in a packet. The caller has seen that `span` is below the capacity.
+    #[inline]
     pub(crate) fn push(&mut self, now: Nanos, message: Message<S>) {
-        debug_assert!(self.span() < self.slots.len() as u32 && message.seq == self.next);
+        debug_assert!(self.span() < self.capacity && message.seq == self.next);
         let Message { seq, reply_to, order, data } = message;
         *self.slot_mut(seq) = Slot {
             status: Status::Fresh,
@@ -165,6 +169,10 @@ impl<S> SendWindow<S> {
         };
         self.next = seq.next();
         self.unanswered += 1;
+        // For the next one, since by then its data would be in the way.
+        if self.span() as usize == self.slots.len() && self.span() < self.capacity {
+            self.grow();
+        }
     }
 
     /// The number the next packet gets.
@@ -242,7 +250,21 @@ impl<S> SendWindow<S> {
     }
 
     pub(crate) fn slot_mut(&mut self, seq: SeqNo) -> &mut Slot<S> {
-        &mut self.slots[seq.index(self.slots.len())]
+        let index = seq.index(self.slots.len());
+        &mut self.slots[index]
+    }
+
+    /// Makes twice as many slots of it, all of which are in use.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        let len = self.slots.len();
+        self.slots.resize_with(2 * len, Slot::vacant);
+        for offset in 0..len as u32 {
+            let seq = self.oldest.plus(offset);
+            // It stays, or moves into the new half.
+            self.slots.swap(seq.index(len), seq.index(2 * len));
+        }
     }
 
     /// Takes out everything without an answer, oldest first.

@@ -89,7 +89,7 @@
 //! ```
 //!
 //! Streams cost the least per byte and messages the least each: a message is one sealed payload and a place in a window
-//! of [`Channel::MAX_MESSAGES`], a stream has two windows of its own, some 20 KiB while it is open.
+//! of [`Channel::MAX_MESSAGES`], a stream has two windows of its own, of up to 20 KiB while it is open.
 //!
 //! Both ends share one budget of unanswered bytes in each direction, 4 MiB by default. One stream or channel that is not
 //! read takes half of it at most, each further one half of what is left, and a quarter is kept for those that have little
@@ -100,9 +100,9 @@
 //!
 //! | per | bytes | setting |
 //! |---|---|---|
-//! | connection | a few KiB, nothing of what follows until it is used | [`Builder::limits`] for their number |
-//! | channel used | 35 KiB | [`Builder::channels`] |
-//! | open stream | 20 KiB | 256 of each side |
+//! | connection | 8 KiB, nothing of what follows until it is used | [`Builder::limits`] for their number |
+//! | channel used | 4 KiB, up to 35 KiB once a hundred messages were under way each way at a time | [`Builder::channels`] |
+//! | open stream | 3 KiB, up to 20 KiB with all the chunks that may be under way | 256 of each side |
 //! | sent and not answered | up to 4 MiB, half of it on one channel or stream | [`Builder::send_buffer`] |
 //! | replies given and not taken by the peer | up to 4 MiB, half of it on one channel | [`Builder::send_buffer`] |
 //! | received and not read | up to 4 MiB | [`Builder::receive_buffer`] |
@@ -110,7 +110,7 @@
 //! | replies to replies, each way | up to 126 of a channel, that is 8 MiB of the largest; see below | [`Builder::channels`] |
 //! | datagrams that wait, each way | up to 2 MiB; of large ones that arrived, up to twice as much | [`Builder::datagram_buffer`] |
 //! | receive task | 1 MiB; where there are several, up to 3 more | [`Builder::receive_tasks`] |
-//! | endpoint | up to 12 MiB in buffers that were used once and will be again | |
+//! | endpoint | up to 12 MiB in buffers that were used once and will be again; where many connections send very small datagrams in bulk, up to 28 MiB | |
 //!
 //! Replies to replies come on top of the buffers, since an end that had no room for them could not take what makes room.
 //! A peer can send them only on channels on which the application replies, and they are held until it receives them there:

@@ -29,13 +29,13 @@ pub(crate) fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
 
 async fn run(leave: Leave) {
     let shared = &leave.0;
-    let mut payloads = Vec::new();
     let mut company = 0_u32;
     let mut sleep = Box::pin(tokio::time::sleep(FOREVER));
     loop {
-        let round = Round::choose(shared, &mut payloads);
-        company = if payloads.len() > 1 { COMPANY } else { company.saturating_sub(1) };
-        match round.send(shared, &mut payloads).await {
+        let mut round = Round::choose(shared);
+        company = if round.payloads() > 1 { COMPANY } else { company.saturating_sub(1) };
+        round.send(shared).await;
+        match round.end(shared) {
             Step::Over => break,
             // Lets others run now and then; in between, the next round may start at once.
             Step::Again => tokio::task::coop::consume_budget().await,

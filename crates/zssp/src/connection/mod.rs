@@ -28,6 +28,7 @@ use zssp_proto::{PublicKey, Suite};
 pub use channel::{Channel, Message};
 pub(crate) use datagrams::Datagrams;
 pub(crate) use driver::drive;
+pub(crate) use outgoing::Outgoing;
 pub(crate) use shared::{Inbound, Shared};
 pub(crate) use state::Messages;
 pub(crate) use state::{CREDIT, Settings, capacity};

@@ -19,7 +19,7 @@ static ZEROS: [u8; MAX_SEND] = [0; MAX_SEND];
 
 /// A payload in two parts.
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     head: [u8; HEAD_LEN],
     head_len: usize,
     body: Bytes,

@@ -18,7 +18,7 @@ use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::state::Step;
 use crate::clock;
-use crate::endpoint::SEND_BATCH;
+use crate::endpoint::{Desk, SEND_BATCH};
 use crate::error::CloseReason;
 use crate::link::{Path, SendBatch};
 use crate::turns::{Turn, sealed_at_once};
@@ -99,6 +99,7 @@ impl Senders {
 /// What a task has chosen to send.
 #[must_use = "it was taken from where it waited"]
 pub(super) struct Round {
+    desk: Desk,
     datagrams: Taken,
     turn: Turn,
     path: Path,
@@ -110,10 +111,12 @@ pub(super) struct Round {
 }
 
 impl Round {
-    /// Puts what goes next into `payloads`, and calls for help if there is more.
-    pub(super) fn choose(shared: &Arc<Shared>, payloads: &mut Vec<Outgoing>) -> Self {
+    /// Takes what goes next, and calls for help if there is more.
+    pub(super) fn choose(shared: &Arc<Shared>) -> Self {
+        let mut desk = shared.endpoint.desks.take();
+        let payloads = &mut desk.payloads;
         let mut budget = shared.senders.budget();
-        let (round, hired) = shared.with(|state, effects| {
+        let (chosen, hired) = shared.with(|state, effects| {
             // Here, as it must not go back from one round to the next.
             let now = clock::now();
             // Half of each round at most, so that datagrams and messages get on beside each other.
@@ -134,19 +137,51 @@ impl Round {
             // Alone, the driver sends one round before it chooses the next.
             let turn = if shared.senders.are_several() { state.departures.join() } else { Turn::default() };
             let (path, mtu) = (state.path(), state.mtu());
-            (Self { datagrams, turn, path, mtu, step, more }, hired)
+            ((datagrams, turn, (path, mtu), step, more), hired)
         });
         if hired {
             shared.endpoint.runtime.spawn(Helper(shared.clone()).run());
         }
-        round
+        let (datagrams, turn, (path, mtu), step, more) = chosen;
+        Self { desk, datagrams, turn, path, mtu, step, more }
     }
 
-    /// Sends it, and says what to do next.
-    pub(super) async fn send(mut self, shared: &Shared, payloads: &mut Vec<Outgoing>) -> Step {
-        if !payloads.is_empty() {
-            self.seal_and_flush(shared, payloads).await;
+    /// How many payloads go.
+    pub(super) fn payloads(&self) -> usize {
+        self.desk.payloads.len()
+    }
+
+    /// Sends it. Through a reference: a future has what it is given by value twice.
+    pub(super) async fn send(&mut self, shared: &Shared) {
+        let Self { desk: Desk { payloads, batch }, turn, path: usual, mtu, .. } = self;
+        let mut path = *usual;
+        for bundle in bundles(payloads) {
+            let next = bundle[0].path().unwrap_or(*usual);
+            if next != path {
+                flush(shared, turn, batch, path).await;
+                path = next;
+            }
+            let sealed = match seal(shared, bundle, *mtu, batch) {
+                // An empty batch has room for the largest payload, so the second time is the last.
+                Sealing::Full => {
+                    flush(shared, turn, batch, path).await;
+                    seal(shared, bundle, *mtu, batch)
+                }
+                sealed => sealed,
+            };
+            if let Sealing::Failed(reason) = sealed {
+                shared.handle_session_end(reason);
+            }
         }
+        if !payloads.is_empty() {
+            payloads.clear();
+            flush(shared, turn, batch, path).await;
+        }
+    }
+
+    /// Says what to do next, once it is sent.
+    pub(super) fn end(self, shared: &Shared) -> Step {
+        shared.endpoint.desks.put(self.desk);
         shared.datagrams.sent(self.datagrams);
         // What was sent just now may have been the last that the close waited for.
         let closes = self.datagrams.bytes > 0 && shared.datagrams.is_closed();
@@ -155,39 +190,12 @@ impl Round {
             step => step,
         }
     }
+}
 
-    async fn seal_and_flush(&mut self, shared: &Shared, payloads: &mut Vec<Outgoing>) {
-        let endpoint = &shared.endpoint;
-        let mut path = self.path;
-        let mut batch = endpoint.batches.take();
-        for bundle in bundles(payloads) {
-            let next = bundle[0].path().unwrap_or(self.path);
-            if next != path {
-                self.flush(shared, &mut batch, path).await;
-                path = next;
-            }
-            let sealed = match seal(shared, bundle, self.mtu, &mut batch) {
-                // An empty batch has room for the largest payload, so the second time is the last.
-                Sealing::Full => {
-                    self.flush(shared, &mut batch, path).await;
-                    seal(shared, bundle, self.mtu, &mut batch)
-                }
-                sealed => sealed,
-            };
-            if let Sealing::Failed(reason) = sealed {
-                shared.handle_session_end(reason);
-            }
-        }
-        payloads.clear();
-        self.flush(shared, &mut batch, path).await;
-        endpoint.batches.put(batch);
-    }
-
-    async fn flush(&mut self, shared: &Shared, batch: &mut SendBatch, path: Path) {
-        self.turn.come().await;
-        let refused = batch.flush(&*shared.endpoint.link, path).await;
-        shared.endpoint.counters.send_errors.add(refused);
-    }
+async fn flush(shared: &Shared, turn: &mut Turn, batch: &mut SendBatch, path: Path) {
+    turn.come().await;
+    let refused = batch.flush(&*shared.endpoint.link, path).await;
+    shared.endpoint.counters.send_errors.add(refused);
 }
 
 /// Sends beside the driver, until nothing waits.
@@ -196,11 +204,11 @@ struct Helper(Arc<Shared>);
 impl Helper {
     async fn run(self) {
         let shared = &self.0;
-        let mut payloads = Vec::new();
         loop {
-            let round = Round::choose(shared, &mut payloads);
-            let is_idle = payloads.is_empty();
-            round.send(shared, &mut payloads).await;
+            let mut round = Round::choose(shared);
+            let is_idle = round.payloads() == 0;
+            round.send(shared).await;
+            round.end(shared);
             if is_idle {
                 break;
             }

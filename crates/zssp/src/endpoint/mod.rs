@@ -1,7 +1,7 @@
 //! The endpoint: one socket, many connections.
 
-mod batches;
 mod book;
+mod desks;
 mod handshakes;
 mod incoming;
 mod options;
@@ -19,8 +19,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use zssp_proto::{Context, OpenError, PublicKey, RatchetStore, SessionId};
 
-pub(crate) use batches::{Batches, SEND_BATCH};
 use book::Book;
+pub(crate) use desks::{Desk, Desks, SEND_BATCH};
 pub use incoming::Incoming;
 pub use options::ConnectOptions;
 use queue::Queue;
@@ -76,7 +76,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) link: Arc<dyn Link>,
     pub(crate) counters: Counters,
-    pub(crate) batches: Batches,
+    pub(crate) desks: Desks,
     pub(crate) buffers: Arc<Buffers>,
     context: Context,
     store: Arc<dyn RatchetStore>,
@@ -131,7 +131,7 @@ impl Endpoint {
             link,
             counters: Counters::default(),
             buffers: Arc::new(Buffers::default()),
-            batches: Batches::new(config.connection_settings().max_payload),
+            desks: Desks::new(config.connection_settings().max_payload),
             context,
             store,
             table: Table::default(),

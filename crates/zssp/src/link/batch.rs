@@ -10,7 +10,9 @@ use super::{Link, Path};
 /// Packets are sealed straight into [`SendBatch::tail`] and joined to the run before them wherever segmentation
 /// offload allows: equal datagrams, the last of a run may be shorter.
 pub(crate) struct SendBatch {
-    memory: Box<[u8]>,
+    capacity: usize,
+    /// Allocated when first needed.
+    memory: Vec<u8>,
     runs: Vec<Run>,
     filled: usize,
     sent: usize,
@@ -31,11 +33,14 @@ impl Run {
 
 impl SendBatch {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { memory: vec![0; capacity].into_boxed_slice(), runs: Vec::new(), filled: 0, sent: 0 }
+        Self { capacity, memory: Vec::new(), runs: Vec::new(), filled: 0, sent: 0 }
     }
 
     /// The room that is left.
     pub(crate) fn tail(&mut self) -> &mut [u8] {
+        if self.memory.is_empty() {
+            self.memory = vec![0; self.capacity];
+        }
         &mut self.memory[self.filled..]
     }
 

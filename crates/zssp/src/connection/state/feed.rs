@@ -330,7 +330,7 @@ impl State {
         let (time, limit, seq) = (self.time(now), self.settings.receive_buffer, message.seq);
         let Some(lane) = self.lanes.get_mut(id) else { return Ok(None) };
         let in_order = message.seq == lane.expected;
-        if message.seq.since(lane.expected) < lane.capacity() {
+        if message.seq.since(lane.expected) < lane.capacity {
             lane.expected = message.seq.next();
         }
         let (mut len, mut reply) = (0, 0);

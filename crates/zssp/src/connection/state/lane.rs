@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, Notify, oneshot};
 use super::inbox::{Arrived, Inbox};
 use super::replies::KEPT;
 use super::room::Account;
+use super::sizes::Sizes;
 use super::stream::Stream;
 use super::{Effects, Kind};
 use crate::connection::flight::Landed;
@@ -38,9 +39,6 @@ impl Sending {
     }
 }
 
-/// In the size of a message that goes in a bundle with the one before it.
-const JOINED: u32 = 1 << 31;
-
 /// An exchange, and what waits to get into it and out of it.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -52,8 +50,9 @@ pub(super) struct Lane {
     pub(super) expected: SeqNo,
     /// Replies among what is not answered.
     replies: u32,
-    /// Bytes of each message under way, by its sequence number's place in the window, and [`JOINED`]; 0: not under way.
-    sizes: Box<[u32]>,
+    /// How many numbers its window has.
+    pub(super) capacity: u32,
+    sizes: Sizes,
     /// The bundle that its last message went into.
     bundle: u64,
     pub(super) is_ready: bool,
@@ -156,7 +155,8 @@ impl Lane {
             content,
             expected: config.first_seq,
             replies: 0,
-            sizes: vec![0; config.capacity.packets() as usize].into_boxed_slice(),
+            capacity: config.capacity.packets(),
+            sizes: Sizes::default(),
             bundle: 0,
             is_ready: false,
             is_hurried: false,
@@ -235,22 +235,15 @@ impl Lane {
         Ok(())
     }
 
-    /// How many numbers its window has.
-    pub(super) fn capacity(&self) -> u32 {
-        self.sizes.len() as u32
-    }
-
     /// A message of `len` bytes goes under way. Yields how many bytes of it already were.
     pub(super) fn departed(&mut self, seq: SeqNo, len: u32) -> u32 {
-        let place = self.place(seq);
-        std::mem::replace(&mut self.sizes[place], len.clamp(1, !JOINED)) & !JOINED
+        self.sizes.put(seq, len)
     }
 
     /// The message that departed last goes into that bundle, in which others may be before it.
     pub(super) fn bundled(&mut self, seq: SeqNo, bundle: u64, joins: bool) {
         if joins {
-            let place = self.place(seq);
-            self.sizes[place] |= JOINED;
+            self.sizes.join(seq);
         }
         if std::mem::replace(&mut self.bundle, bundle) == bundle {
             self.exchange.share_datagram();
@@ -261,8 +254,7 @@ impl Lane {
     pub(super) fn entrust(&mut self, seq: SeqNo) -> u32 {
         let entrusted = self.exchange.entrust(seq);
         debug_assert!(entrusted, "it was just drained");
-        let place = self.place(seq);
-        std::mem::take(&mut self.sizes[place]) & !JOINED
+        self.sizes.take(seq).bytes
     }
 
     /// What an event is about is not under way any more.
@@ -274,9 +266,7 @@ impl Lane {
         else {
             return Landed::default();
         };
-        let place = self.place(*seq);
-        let size = std::mem::take(&mut self.sizes[place]);
-        Landed { bytes: size & !JOINED, joined: size & JOINED != 0 }
+        self.sizes.take(*seq)
     }
 
     /// Whether everything that was accepted for sending has been answered.
@@ -329,11 +319,6 @@ impl Lane {
             Content::Stream(stream) => stream.close(effects),
         }
         self.tell_settled(effects);
-    }
-
-    /// `sizes` has a power of two of places, so the mask stays inside.
-    fn place(&self, seq: SeqNo) -> usize {
-        seq.to_u32() as usize & (self.sizes.len() - 1)
     }
 }
 

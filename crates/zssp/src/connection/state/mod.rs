@@ -16,6 +16,7 @@ mod parts;
 mod reordering;
 mod replies;
 mod room;
+mod sizes;
 mod stream;
 mod streams;
 #[cfg(test)]
