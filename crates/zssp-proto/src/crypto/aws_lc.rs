@@ -195,7 +195,7 @@ impl SealKey for Gcm {
         let nonce = aead::Nonce::assume_unique_for_key(*nonce);
         // The last part is read where it is.
         let (last, first) = plaintext.split_last().unwrap_or((&EMPTY, &[]));
-        let (first, rest) = gather(first, output)?;
+        let (first, rest) = gather(first, output, last.len() + TAG_LEN)?;
         self.0.seal_in_place_scatter(nonce, Aad::from(aad), first, last, rest).map_err(|_| ProviderError)
     }
 }

@@ -191,7 +191,7 @@ pub trait SealKey: Send + Sync {
     /// them; the tag goes last. The longest part should be the last: a provider may have to copy the others first.
     ///
     /// # Errors
-    /// When the lengths do not fit, or the library fails. `output` then holds nothing that may be sent.
+    /// When the lengths do not fit, with `output` as it was; or the library fails: what is in `output` must not be sent then.
     fn seal(
         &self,
         nonce: &Nonce,
@@ -201,13 +201,17 @@ pub trait SealKey: Send + Sync {
     ) -> Result<(), ProviderError>;
 }
 
-/// Copies the parts of a plaintext to the start of `output`, and yields what is left of it.
+/// Copies the parts of a plaintext to the start of `output`, and yields what is left of it, if that has `left` bytes.
 fn gather<'o>(
     plaintext: &[&[u8]],
     output: &'o mut [u8],
+    left: usize,
 ) -> Result<(&'o mut [u8], &'o mut [u8]), ProviderError> {
-    let len = plaintext.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
-    let (gathered, left) = output.split_at_mut_checked(len).ok_or(ProviderError)?;
+    let len = output.len().checked_sub(left).ok_or(ProviderError)?;
+    if plaintext.iter().fold(0usize, |sum, part| sum.saturating_add(part.len())) != len {
+        return Err(ProviderError);
+    }
+    let (gathered, left) = output.split_at_mut(len);
     let mut rest = &mut *gathered;
     for part in plaintext {
         let (to, after) = rest.split_at_mut(part.len());

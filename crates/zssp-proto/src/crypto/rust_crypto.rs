@@ -181,7 +181,7 @@ impl SealKey for Gcm {
         plaintext: &[&[u8]],
         output: &mut [u8],
     ) -> Result<(), ProviderError> {
-        let (text, tag) = gather(plaintext, output)?;
+        let (text, tag) = gather(plaintext, output, TAG_LEN)?;
         let tag: &mut [u8; TAG_LEN] = tag.try_into().map_err(|_| ProviderError)?;
         *tag = self
             .0

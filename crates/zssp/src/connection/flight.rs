@@ -273,8 +273,10 @@ impl Flight {
     /// payloads, one after the other, go out in one run.
     pub(super) fn even_payload(&self, max: usize) -> usize {
         let (packet, fragment) = (max as u64 + PAYLOAD_OVERHEAD, self.mtu.saturating_sub(FRAGMENT_OVERHEAD));
-        let count = packet.div_ceil(fragment.max(1)).max(1);
-        (packet / count * count - PAYLOAD_OVERHEAD) as usize
+        let fragment = fragment.max(1);
+        let count = packet.div_ceil(fragment).max(1);
+        // Rounded down far enough, it takes one datagram less: as many whole ones are even as well, and longer.
+        (packet / count * count).max((count - 1) * fragment).saturating_sub(PAYLOAD_OVERHEAD) as usize
     }
 
     /// Whether enough was lost of late that it does not pay to try with payloads above the limit.
@@ -455,6 +457,22 @@ mod tests {
         fn acknowledged(&mut self, _: Acknowledged) {}
         fn lost(&mut self, _: Lost) {}
         fn collapsed(&mut self, _now: Instant) {}
+    }
+
+    #[test]
+    fn an_even_payload_falls_into_equal_datagrams_and_is_nearly_as_long_as_it_may_be() {
+        for mtu in 128..=9000 {
+            let mut flight = Flight::new(Instant::now(), mtu, Box::new(Unlimited));
+            flight.set_mtu(mtu);
+            for max in [5000, 5344, 48 * (mtu - 16) - 16, 47 * (mtu - 16), 58_335]
+                .map(|max| max.min(48 * (mtu - 16) - 16))
+            {
+                let even = flight.even_payload(max);
+                let count = (even + 16).div_ceil(mtu - 16);
+                assert!((even + 16).is_multiple_of(count), "{even} of {max} at {mtu}");
+                assert!(even <= max && even + 48 > max, "{even} of {max} at {mtu}");
+            }
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::link::Path;
 /// than three times the bytes of the smallest payload go to an address that has proven nothing.
 const ATTEMPTS: u32 = 2;
 
-/// How long an answer is waited for: three time-outs of a road of which nothing is known (RFC 9000, 8.2.4). It may be much
-/// longer than the one that the peer has left.
+/// How long an answer is waited for at the least, from the last payload that came from there: three time-outs of a road of
+/// which nothing is known (RFC 9000, 8.2.4). It may be much longer than the one that the peer has left.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The path to the peer, and one that may become it.
@@ -71,6 +71,7 @@ impl Paths {
             }
             if candidate.path == path {
                 candidate.attempts = 0;
+                candidate.until = candidate.until.max(now + PATIENCE);
                 return true;
             }
         }
@@ -95,6 +96,7 @@ impl Paths {
         let candidate = self.candidate.as_mut().filter(|candidate| candidate.asks_at() <= now)?;
         candidate.attempts += 1;
         candidate.next = now + interval;
+        candidate.until = candidate.until.max(now + 3 * interval);
         Some((candidate.path, candidate.token))
     }
 
@@ -175,6 +177,25 @@ mod tests {
             paths.asks(next, 10 * MS);
         }
         assert_eq!(paths.answered(token), Some(Moved::Elsewhere));
+    }
+
+    /// Of that time `interval` knows, or of the road before alone.
+    #[test]
+    fn a_peer_is_followed_to_a_road_of_whatever_length() {
+        for (interval, round_trip) in [(4500 * MS, 4000 * MS), (10 * MS, 4000 * MS)] {
+            let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
+            let (mut first, mut at) = (None, Duration::ZERO);
+            while at < round_trip {
+                let now = start + at;
+                heard(&mut paths, now, address(2, 2), (at.as_millis() / 100) as u8);
+                while let Some((_, token)) = paths.asks(now, interval) {
+                    first.get_or_insert(token);
+                }
+                at += 100 * MS;
+            }
+            let token = first.expect("it was asked");
+            assert_eq!(paths.answered(token), Some(Moved::Elsewhere), "{round_trip:?}, not {interval:?}");
+        }
     }
 
     /// What was sent on from somewhere must not keep the peer from being found.

@@ -48,9 +48,9 @@ impl Rtt {
     }
 
     /// Whether an answer may have come after that time: sooner than the shortest measured by as much as that may have waited
-    /// for company.
+    /// for company, or at any time before one was measured.
     pub(super) fn is_possible(&self, time: Duration) -> bool {
-        self.min.is_some_and(|min| time + MAX_DELAY >= min)
+        self.min.is_none_or(|min| time + MAX_DELAY >= min)
     }
 
     /// How old something may be, after something later arrived, before it counts as lost: a round trip and some eighths of
@@ -77,6 +77,7 @@ mod tests {
     fn the_estimate_follows_the_road() {
         let mut rtt = Rtt::default();
         assert_eq!((rtt.smoothed(), rtt.timeout(), rtt.reordering_delay(1)), (None, INITIAL, INITIAL));
+        assert!(rtt.is_possible(Duration::ZERO));
         rtt.sample(100 * MS);
         assert_eq!((rtt.smoothed(), rtt.timeout()), (Some(100 * MS), 302 * MS));
         assert!(rtt.is_possible(98 * MS) && !rtt.is_possible(97 * MS));

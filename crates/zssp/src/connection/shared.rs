@@ -203,6 +203,8 @@ impl Inbound {
                 state.reclaim_room(&mut self.effects);
             }
         }
+        // A connection that has ended leaves some there.
+        messages.clear();
     }
 
     /// Notes that a datagram has come, for the state to be told once for all that came by the same path.

@@ -113,7 +113,7 @@ impl State {
     }
 
     /// The same for bytes that are copied: into the chunk that was written last as long as it waits, so that chunks become
-    /// full however small the writes are. It is lent, so that nothing is copied under the lock.
+    /// full however small the writes are. It is lent, so that they are not copied under the lock.
     pub(in crate::connection) fn lend(
         &mut self,
         id: StreamId,
