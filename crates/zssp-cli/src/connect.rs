@@ -201,7 +201,10 @@ fn no_answer(caller: &Caller, to: &Target, roads: &[Road], patience: Duration) -
     );
     match &caller.ratchets {
         Some(_) => {
-            text.push_str(" If either file of ratchets was lost or is an older copy, ");
+            text.push_str(
+                " If an earlier attempt was refused or cut off, up to 10 seconds pass before there can be another: try again \
+                 with a longer --timeout first. If either file of ratchets was lost or is an older copy, ",
+            );
             text.push_str(&Ratchets::begin_anew(to.key));
         }
         None => text.push_str(" This command has none: it needs --ratchets."),

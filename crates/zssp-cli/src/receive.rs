@@ -104,10 +104,8 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
                 let name = service.guests.door.name_of(&incoming);
                 // One that comes again, after its connection broke, takes the place that it has.
                 let others = names.values().filter(|other| **other != name).count();
-                if service.guests.welcomes(&incoming, others) {
+                if let Some(incoming) = service.guests.screen(incoming, others) {
                     names.insert(transfers.spawn(Arc::clone(&service).take(incoming)).id(), name);
-                } else {
-                    incoming.refuse();
                 }
             }
         }

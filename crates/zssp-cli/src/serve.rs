@@ -66,10 +66,8 @@ async fn accept(endpoint: &Endpoint, guests: Arc<Guests>) {
         tokio::select! {
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { return };
-                if guests.welcomes(&incoming, peers.len()) {
+                if let Some(incoming) = guests.screen(incoming, peers.len()) {
                     peers.spawn(take(Arc::clone(&guests), incoming));
-                } else {
-                    incoming.refuse();
                 }
             }
             Some(_) = peers.join_next(), if !peers.is_empty() => {}
