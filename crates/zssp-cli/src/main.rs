@@ -26,6 +26,7 @@ mod receive;
 mod send;
 mod serve;
 mod transfer;
+mod unwelcome;
 mod values;
 
 use std::process::ExitCode;
