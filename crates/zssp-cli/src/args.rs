@@ -182,8 +182,8 @@ pub(crate) struct Send {
     /// The receiver: its public key and where it listens (port 9993 if none is given), or ethernet:INTERFACE/MAC
     #[arg(long, value_name = "PUBKEY@HOST[:PORT]")]
     pub(crate) to: Target,
-    /// Give up when the receiver has not answered, or has fallen silent, for so long. Where an earlier attempt was cut
-    /// off in its handshake, up to 10 seconds pass before there can be another: try for clearly longer than that
+    /// Give up when the receiver has not answered, or has fallen silent, for so long. Where an earlier attempt was refused or
+    /// cut off in its handshake, up to 10 seconds pass before there can be another: try for clearly longer than that
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub(crate) timeout: Duration,
     #[command(flatten)]
@@ -243,9 +243,10 @@ pub(crate) struct Ping {
     /// Bytes in each ping, 9 at least
     #[arg(long, value_name = "SIZE", default_value = "64", value_parser = size)]
     pub(crate) size: u64,
-    /// Give up when there is no connection after so long; and how long to wait when no answer comes at all. Where an
-    /// earlier attempt was cut off in its handshake, up to 10 seconds pass before there can be another: then try for longer
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// Give up when there is no connection after so long; and how long to wait when no answer comes at all. Where an earlier
+    /// attempt was refused or cut off in its handshake, up to 10 seconds pass before there can be another: try for clearly
+    /// longer than that
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 
@@ -270,8 +271,9 @@ pub(crate) struct Bench {
     /// Bytes in each write, message, request and datagram [default: 64KiB, 1KiB, 64 and 1200]
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) size: Option<u64>,
-    /// Give up when the peer has not answered, or has fallen silent, for so long
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    /// Give up when the peer has not answered, or has fallen silent, for so long. Where an earlier attempt was refused or cut
+    /// off in its handshake, up to 10 seconds pass before there can be another: try for clearly longer than that
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub(crate) timeout: Duration,
 }
 

@@ -8,7 +8,7 @@ use zssp::Connection;
 
 use crate::{
     args,
-    connect::{Caller, connect},
+    connect::{Caller, connect, expect_another},
     console::Console,
     cpu,
     exit::{Exit, Failure},
@@ -52,8 +52,10 @@ async fn start(
     console: &Console,
 ) -> Result<Connection, Failure> {
     if let (Some(to), Some(key)) = (&args.to, &args.key) {
+        let key = key_file::load(key)?;
+        expect_another(&key, to)?;
         let ratchets = Ratchets::open(&args.remember, console)?;
-        let caller = Caller::new(key_file::load(key)?, Purpose::Measurement, args.timeout, ratchets)?;
+        let caller = Caller::new(key, Purpose::Measurement, args.timeout, ratchets)?;
         return connect(&caller, to, args.timeout).await;
     }
     let pair = Pair::bind().await?;

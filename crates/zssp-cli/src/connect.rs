@@ -52,13 +52,18 @@ impl Caller {
     }
 }
 
-/// Connects to whichever of the target's addresses answers first.
-pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) -> Result<Connection, Failure> {
-    if caller.key.public_key() == to.key.0 {
+/// An error if the target is this side itself; to be asked before a file is made for it.
+pub(crate) fn expect_another(key: &SecretKey, to: &Target) -> Result<(), Failure> {
+    if key.public_key() == to.key.0 {
         let message =
             "--to names the public key that belongs to --key, that is this side's own: put the peer's there";
         return Err(Failure::new(Exit::Usage, message));
     }
+    Ok(())
+}
+
+/// Connects to whichever of the target's addresses answers first.
+pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) -> Result<Connection, Failure> {
     let Some(ratchets) = &caller.ratchets else { return reach(caller, to, patience).await };
     ratchets.expect(to.key)?;
     tokio::select! {
@@ -201,7 +206,10 @@ fn no_answer(caller: &Caller, to: &Target, roads: &[Road], patience: Duration) -
     );
     match &caller.ratchets {
         Some(_) => {
-            text.push_str(" If either file of ratchets was lost or is an older copy, ");
+            text.push_str(
+                " If an earlier attempt was refused or cut off, up to 10 seconds pass before there can be another: try again \
+                 with a longer --timeout first. If either file of ratchets was lost or is an older copy, ",
+            );
             text.push_str(&Ratchets::begin_anew(to.key));
         }
         None => text.push_str(" This command has none: it needs --ratchets."),

@@ -3,17 +3,17 @@
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use clap::builder::styling::{AnsiColor, Effects, Style};
 use indicatif::{HumanBytes, MultiProgress, ProgressDrawTarget};
 
-use crate::args::Output;
+use crate::{
+    args::Output,
+    exit::{Exit, Failure},
+};
 
 const RED: Style = AnsiColor::Red.on_default().effects(Effects::BOLD);
 const YELLOW: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
@@ -25,8 +25,8 @@ const YELLOW: Style = AnsiColor::Yellow.on_default().effects(Effects::BOLD);
 pub(crate) struct Console {
     output: Output,
     bars: MultiProgress,
-    /// Whoever read standard output has gone away.
-    unread: Arc<AtomicBool>,
+    /// Why results do not get to whom they are for.
+    unread: Arc<OnceLock<io::Error>>,
 }
 
 impl Console {
@@ -43,15 +43,25 @@ impl Console {
 
     /// Something the user asked for: the only thing a script may want to read.
     pub(crate) fn result(&self, line: impl fmt::Display) {
-        // A reader that has gone away does not want it.
-        if self.bars.suspend(|| write_line(anstream::stdout().lock(), &line)).is_err() {
-            self.unread.store(true, Ordering::Relaxed);
+        if let Err(error) = self.bars.suspend(|| write_line(anstream::stdout().lock(), &line)) {
+            // The first says why.
+            let _ = self.unread.set(error);
         }
     }
 
     /// Whether nobody reads results any more: then a command that gives nothing else has no reason to go on.
     pub(crate) fn is_unread(&self) -> bool {
-        self.unread.load(Ordering::Relaxed)
+        self.unread.get().is_some()
+    }
+
+    /// An error if results were lost that somebody wants. A reader that has gone away does not want them.
+    pub(crate) fn expect_delivered(&self) -> Result<(), Failure> {
+        match self.unread.get() {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::new(Exit::Local, format!("standard output cannot be written: {error}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// As [`Console::result`], unless quiet was asked for.

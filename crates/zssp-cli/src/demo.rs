@@ -206,11 +206,12 @@ impl Source for Noise {
 
     fn open(&self, _path: &NamePath) -> io::Result<Opened<Self::File>> {
         let file = blake3::Hasher::new().update(b"zssp demo").finalize_xof().take(self.size);
-        Ok(Opened {
-            file,
-            size: self.size,
-            attributes: Attributes { mode: Mode::READ_WRITE, modified: None },
-        })
+        let (size, attributes) = self.state(&file)?;
+        Ok(Opened { file, size, attributes })
+    }
+
+    fn state(&self, _file: &Self::File) -> io::Result<(u64, Attributes)> {
+        Ok((self.size, Attributes { mode: Mode::READ_WRITE, modified: None }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Those who connect to a command that listens.
 
-use zssp::{ConnectError, Connection, Incoming, PeerName};
+use zssp::{Connection, Incoming, PeerName, Rejection};
 
 use crate::{
     console::Console, place::Seen, public_key_text::PublicKeyText, purpose::Purpose, ratchets::Ratchets,
@@ -17,8 +17,18 @@ pub(crate) struct Guests {
 }
 
 impl Guests {
-    /// Whether to let a peer in, while `busy` others are served. What is said of a refusal tells the operator what to do.
-    pub(crate) fn welcomes(&self, incoming: &Incoming, busy: usize) -> bool {
+    /// Gives back a peer that is to be let in while `busy` others are served, and refuses all others.
+    pub(crate) fn screen(&self, incoming: Incoming, busy: usize) -> Option<Incoming> {
+        if self.welcomes(&incoming, busy) {
+            return Some(incoming);
+        }
+        // Whatever the policy says: where it is silent to strangers, whoever comes so far has named a ratchet of ours.
+        incoming.refuse_with(Rejection::Told);
+        None
+    }
+
+    /// Whether to let a peer in. What is said of a refusal tells the operator what to do.
+    fn welcomes(&self, incoming: &Incoming, busy: usize) -> bool {
         let key = PublicKeyText(incoming.peer_key());
         let (address, purpose) = (Seen(incoming.remote_address()), self.purpose);
         if !self.knows(&key) {
@@ -57,8 +67,7 @@ impl Guests {
 
     /// Lets a peer in; `None` if no connection came about.
     pub(crate) async fn admit(&self, incoming: Incoming) -> Option<Connection> {
-        let key = PublicKeyText(incoming.peer_key());
-        let peer = key.short();
+        let peer = PublicKeyText(incoming.peer_key()).short();
         let address = Seen(incoming.remote_address());
         let name = self.door.name_of(&incoming);
         match incoming.accept_as(name).await {
@@ -71,10 +80,6 @@ impl Guests {
                 Some(connection)
             }
             Err(error) => {
-                if let (ConnectError::DowngradeRefused, Door::ByKey(ratchets)) = (&error, &self.door) {
-                    self.console.alarm(ratchets.refusal(key));
-                    return None;
-                }
                 self.console
                     .warn(format_args!("{peer} at {address} did not get as far as connecting: {error}"));
                 None

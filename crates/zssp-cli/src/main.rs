@@ -26,6 +26,7 @@ mod receive;
 mod send;
 mod serve;
 mod transfer;
+mod unwelcome;
 mod values;
 
 use std::process::ExitCode;
@@ -42,7 +43,8 @@ use crate::{
 fn main() -> ExitCode {
     let Cli { output, command } = Cli::parse();
     let console = Console::new(output);
-    let exit = run(command, &console).unwrap_or_else(|failure| {
+    let result = run(command, &console).and_then(|exit| console.expect_delivered().map(|()| exit));
+    let exit = result.unwrap_or_else(|failure| {
         console.error(&failure);
         failure.exit
     });

@@ -11,7 +11,7 @@ use zssp::{CloseReason, Connection, TrySendError};
 
 use crate::{
     args,
-    connect::{Caller, connect},
+    connect::{Caller, connect, expect_another},
     console::Console,
     exit::{Exit, Failure},
     interrupt::Interrupt,
@@ -33,6 +33,7 @@ const MAX_UNANSWERED: usize = 1 << 16;
 
 pub(crate) async fn ping(args: args::Ping, console: &Console) -> Result<Exit, Failure> {
     let key = key_file::load(&args.key)?;
+    expect_another(&key, &args.to)?;
     if args.size < PING_HEADER as u64 {
         // What a ping has at most is known with the road; this is worth no connection.
         let message = format!("--size is {}, and a ping has at least {PING_HEADER} bytes", args.size);

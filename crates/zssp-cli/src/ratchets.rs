@@ -7,10 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    sync::{mpsc, watch},
-    time::interval,
-};
+use tokio::sync::{mpsc, watch};
 use zssp::{
     Builder, Connection, Endpoint, EndpointEvent, PeerName, Policy, PublicKey, RatchetStore, Redb,
     StoreError, store::OpenError,
@@ -21,6 +18,7 @@ use crate::{
     console::Console,
     exit::{Exit, Failure},
     public_key_text::PublicKeyText,
+    unwelcome::Unwelcome,
     values::Allowed,
 };
 
@@ -28,10 +26,6 @@ use crate::{
 const EVENTS: usize = 64;
 /// A file that cannot be used is tried every second, by each peer, and spoken of only so often.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often is looked for hellos that got no answer.
-const LOOK: Duration = Duration::from_secs(1);
-/// They are spoken of only so often: who sends them goes on for a while.
-const UNWELCOME: Duration = Duration::from_secs(60);
 
 /// An open file of ratchets, which one process has at a time, and how strictly it is held to. Clones are the same file,
 /// for endpoints that follow each other.
@@ -89,10 +83,14 @@ impl Ratchets {
     }
 
     /// Warns of those who are let in by name and will never be answered; from then on, the user is told when somebody is
-    /// not.
-    pub(crate) fn guard(&self, endpoint: &Endpoint, allow: &[Allowed]) -> Result<(), Failure> {
+    /// not. Nothing where everybody is answered.
+    pub(crate) fn guard(
+        &self,
+        endpoint: &Endpoint,
+        allow: &[Allowed],
+    ) -> Result<Option<Arc<Unwelcome>>, Failure> {
         if self.policy != Policy::PERSISTENT {
-            return Ok(());
+            return Ok(None);
         }
         for allowed in allow {
             let Allowed::Key(peer) = allowed else { continue };
@@ -105,8 +103,7 @@ impl Ratchets {
                 ));
             }
         }
-        tokio::spawn(tell_unwelcome(endpoint.clone(), self.file.clone(), self.console.clone()));
-        Ok(())
+        Ok(Some(Unwelcome::watch(endpoint.clone(), self.file.clone(), self.console.clone())))
     }
 
     fn knows(&self, peer: PublicKeyText) -> Result<bool, Failure> {
@@ -172,23 +169,13 @@ async fn listen(
     }
 }
 
-/// Tells the user of hellos that got no answer, as long as the command runs.
-async fn tell_unwelcome(endpoint: Endpoint, file: Arc<PathBuf>, console: Console) {
-    let (mut seen, mut last) = (0, None::<Instant>);
-    let mut looks = interval(LOOK);
-    loop {
-        looks.tick().await;
-        let count = endpoint.stats().unwelcome;
-        if count > seen && last.is_none_or(|last| last.elapsed() >= UNWELCOME) {
-            console.warn(format_args!(
-                "somebody knocks and gets no answer ({} times), because of `--policy persistent`: the knock names no \
-                 ratchet that is in {}. If it is a peer, either file was lost or is an older copy, or its command runs \
-                 without --ratchets: begin anew with a one-time password on both sides (see `zssp peers --help`).",
-                count - seen,
-                file.display()
-            ));
-            (seen, last) = (count, Some(Instant::now()));
+/// Whom `--allow any` lets in.
+pub(crate) fn anybody(ratchets: Option<&Ratchets>) -> String {
+    match ratchets {
+        Some(Ratchets { policy: Policy::PERSISTENT, file, .. }) => {
+            format!("every peer that is remembered in {}", file.display())
         }
+        _ => "everybody who knows this public key and address".into(),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::{
     progress::{Progress, Tally},
     public_key_text::PublicKeyText,
     purpose::Purpose,
-    ratchets::{Ratchets, kept},
+    ratchets::{Ratchets, anybody, kept},
     transfer::{
         receiver,
         run::{self, Broken, Code, GOODBYE},
@@ -51,11 +51,12 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     let builder = kept(patient(Endpoint::builder(key), args.timeout), ratchets.as_ref());
     let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;
     if args.allow.contains(&Allowed::Anybody) {
-        console.warn("everybody who knows this public key and address may send files here (--allow any)");
+        console.warn(format_args!("{} may send files here (--allow any)", anybody(ratchets.as_ref())));
     }
-    if let Some(ratchets) = &ratchets {
-        ratchets.guard(&endpoint, &args.allow)?;
-    }
+    let unwelcome = match &ratchets {
+        Some(ratchets) => ratchets.guard(&endpoint, &args.allow)?,
+        None => None,
+    };
     console.summary(format_args!("listening on {at}"));
     console.note(format_args!("send here with: zssp send --key FILE --to {public}@{for_others} PATH…"));
 
@@ -68,6 +69,9 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
     endpoint.close(Code::Interrupted as u32, b"the receiver is shutting down");
     // Peers that are gone cannot be waited for.
     let _ = timeout(GOODBYE, endpoint.wait_idle()).await;
+    if let Some(unwelcome) = unwelcome {
+        unwelcome.tell();
+    }
     Ok(exit)
 }
 
@@ -104,10 +108,8 @@ async fn serve(endpoint: &Endpoint, service: Arc<Service>) -> Exit {
                 let name = service.guests.door.name_of(&incoming);
                 // One that comes again, after its connection broke, takes the place that it has.
                 let others = names.values().filter(|other| **other != name).count();
-                if service.guests.welcomes(&incoming, others) {
+                if let Some(incoming) = service.guests.screen(incoming, others) {
                     names.insert(transfers.spawn(Arc::clone(&service).take(incoming)).id(), name);
-                } else {
-                    incoming.refuse();
                 }
             }
         }

@@ -14,7 +14,7 @@ use zssp::Connection;
 
 use crate::{
     args,
-    connect::{Caller, connect},
+    connect::{Caller, connect, expect_another},
     console::Console,
     exit::{Exit, Failure},
     interrupt::Interrupt,
@@ -38,6 +38,7 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn send(args: args::Send, console: &Console) -> Result<Exit, Failure> {
     let key = key_file::load(&args.key)?;
+    expect_another(&key, &args.to)?;
     let ratchets = Ratchets::open(&args.remember, console)?;
     let mut interrupt = Interrupt::install()?;
 

@@ -16,7 +16,7 @@ use crate::{
     place::Listening,
     public_key_text::PublicKeyText,
     purpose::Purpose,
-    ratchets::{Ratchets, kept},
+    ratchets::{Ratchets, anybody, kept},
     transfer::run::{GOODBYE, wire_summary},
     values::Allowed,
 };
@@ -33,11 +33,12 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
     let builder = kept(builder, ratchets.as_ref());
     let Listening { endpoint, at, for_others } = Listening::start(builder, args.listen).await?;
     if args.allow.contains(&Allowed::Anybody) {
-        console.warn("everybody who knows this public key and address may load this machine (--allow any)");
+        console.warn(format_args!("{} may load this machine (--allow any)", anybody(ratchets.as_ref())));
     }
-    if let Some(ratchets) = &ratchets {
-        ratchets.guard(&endpoint, &args.allow)?;
-    }
+    let unwelcome = match &ratchets {
+        Some(ratchets) => ratchets.guard(&endpoint, &args.allow)?,
+        None => None,
+    };
     console.summary(format_args!("listening on {at}"));
     console.note(format_args!(
         "answering `ping` and `bench`, such as: zssp ping --key FILE --to {public}@{for_others}"
@@ -56,6 +57,9 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
     endpoint.close(0, b"the server is shutting down");
     // Peers that are gone cannot be waited for.
     let _ = timeout(GOODBYE, endpoint.wait_idle()).await;
+    if let Some(unwelcome) = unwelcome {
+        unwelcome.tell();
+    }
     Ok(exit)
 }
 
@@ -66,10 +70,8 @@ async fn accept(endpoint: &Endpoint, guests: Arc<Guests>) {
         tokio::select! {
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { return };
-                if guests.welcomes(&incoming, peers.len()) {
+                if let Some(incoming) = guests.screen(incoming, peers.len()) {
                     peers.spawn(take(Arc::clone(&guests), incoming));
-                } else {
-                    incoming.refuse();
                 }
             }
             Some(_) = peers.join_next(), if !peers.is_empty() => {}

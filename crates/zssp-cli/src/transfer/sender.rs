@@ -316,7 +316,7 @@ impl<S: Source> Outgoing<S> {
         }
         Ok(match read_answer(input).await? {
             Answer::Done => {
-                self.look_for_changes(size, attributes).await;
+                self.look_for_changes(&file, size, attributes).await;
                 Sent::Stored
             }
             Answer::Refused(refusal) => Sent::Failed(Trouble::Refused(refusal)),
@@ -359,10 +359,10 @@ impl<S: Source> Outgoing<S> {
         Ok(Agreed::From { offset: 0, hasher: Box::default() })
     }
 
-    /// Says so when the file is not what it was when it was opened. One that is gone is sent all the same.
-    async fn look_for_changes(&self, size: u64, attributes: Attributes) {
-        let now = self.source.open(&self.path);
-        if now.is_ok_and(|now| (now.size, now.attributes.modified) != (size, attributes.modified)) {
+    /// Says so when the file that was read is not what was announced. One that has lost its name was sent all the same.
+    async fn look_for_changes(&self, file: &S::File, size: u64, attributes: Attributes) {
+        let now = self.source.state(file);
+        if now.is_ok_and(|(len, now)| (len, now.modified) != (size, attributes.modified)) {
             let _ = self.tell.send(Event::Changed { path: self.path.clone() }).await;
         }
     }
@@ -413,7 +413,7 @@ impl<S: Source> Outgoing<S> {
             portions += 1;
             if portions.is_multiple_of(LOOK_EVERY) {
                 let stats = self.connection.stats();
-                portion.observe(stats.messages_sent, stats.messages_lost - stats.messages_late);
+                portion.observe(stats.messages_sent, stats.messages_lost.saturating_sub(stats.messages_late));
             }
         }
         let digest = Bytes::copy_from_slice(hasher.finalize().as_bytes());

@@ -44,6 +44,9 @@ pub(crate) trait Source: Send + Sync + 'static {
 
     /// Opens a file of the plan.
     fn open(&self, path: &NamePath) -> io::Result<Opened<Self::File>>;
+
+    /// Size and attributes of an open file as they are now.
+    fn state(&self, file: &Self::File) -> io::Result<(u64, Attributes)>;
 }
 
 /// A file that will be sent, as it is now.
@@ -156,10 +159,14 @@ impl Source for Disk {
             return Err(io::Error::other("it is no longer a plain file"));
         }
         let file = fs::File::open(location)?;
+        let (size, attributes) = self.state(&file)?;
+        Ok(Opened { file, size, attributes })
+    }
+
+    fn state(&self, file: &fs::File) -> io::Result<(u64, Attributes)> {
         let metadata = file.metadata()?;
-        let attributes =
-            Attributes { mode: mode_of(&metadata), modified: metadata.modified().ok().and_then(moment) };
-        Ok(Opened { file, size: metadata.len(), attributes })
+        let modified = metadata.modified().ok().and_then(moment);
+        Ok((metadata.len(), Attributes { mode: mode_of(&metadata), modified }))
     }
 }
 

@@ -119,7 +119,16 @@ fn with_the_wrong_key_nobody_answers() {
 #[test]
 fn a_key_of_ones_own_is_no_peer() {
     let scene = Scene::new();
-    send_to(&scene, &format!("{}@127.0.0.1:9", scene.alice)).failed_with(2, "this side's own");
+    let (key, file) = (scene.path("alice.key"), scene.path("alice.ratchets"));
+    for command in ["ping", "bench", "send"] {
+        let mut command = zssp([command, "--to", &format!("{}@127.0.0.1:9", scene.alice), "--key"]);
+        command.arg(&key).arg("--ratchets").arg(&file);
+        if command.get_args().next().is_some_and(|name| name == "send") {
+            command.arg(&key);
+        }
+        finish(&mut command).failed_with(2, "this side's own");
+        assert!(!file.exists(), "a file was made for it");
+    }
 }
 
 #[test]

@@ -61,6 +61,20 @@ fn pings_end_when_nobody_reads_them_any_more() {
     assert!(pinged.success() && pinged.stderr.is_empty(), "{pinged:#?}");
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn results_that_cannot_be_written_are_an_error() {
+    let scene = Scene::new();
+    let server = serve(&scene);
+    let ping = to_bob(&scene, "ping", &server.address, &["--interval", "0.01"]);
+    let pubkey = zssp(["pubkey", scene.path("alice.key").to_str().unwrap()]);
+    for command in [ping, pubkey] {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", r#"exec "$@" > /dev/full"#, "sh"]).arg(command.get_program());
+        finish(shell.args(command.get_args())).failed_with(5, "standard output cannot be written: ");
+    }
+}
+
 /// Sealed, a ping of this many bytes is in one datagram, as long as none of a handshake.
 const LARGE_PING: &str = "1000";
 
