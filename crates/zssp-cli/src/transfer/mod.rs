@@ -3,7 +3,6 @@
 pub(crate) mod message;
 pub(crate) mod names;
 mod pipe;
-mod portion;
 pub(crate) mod receiver;
 pub(crate) mod refusal;
 pub(crate) mod run;

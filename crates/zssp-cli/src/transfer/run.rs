@@ -1,6 +1,6 @@
 //! How a transfer ends, and what both of its ends have in common.
 
-use std::{fmt, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use thiserror::Error;
 use tokio::{sync::mpsc, time::timeout};
@@ -123,6 +123,13 @@ impl From<WriteError> for Broken {
             WriteError::Stopped(code) => Self::PeerBrokeOff(code),
             other => Self::violation(other),
         }
+    }
+}
+
+impl From<io::Error> for Broken {
+    /// That of a stream's `AsyncWrite`.
+    fn from(error: io::Error) -> Self {
+        error.downcast::<WriteError>().map_or_else(Self::violation, Self::from)
     }
 }
 

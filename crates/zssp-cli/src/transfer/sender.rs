@@ -8,8 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::{
+    io::AsyncWriteExt,
     runtime::Handle,
     sync::mpsc,
     task::{Id, JoinSet},
@@ -21,7 +22,6 @@ use super::{
     message::{self, Answer, Attributes, Digest, FileHeader, Mode, PRELUDE, Request, SMALL, VERSION},
     names::NamePath,
     pipe::{Control, Input, ask},
-    portion::Portion,
     run::{Broken, Code, EVENTS, Event, FileNumber, GOODBYE, Trouble, attend},
     source::{Opened, Plan, Source},
 };
@@ -29,8 +29,8 @@ use crate::interrupt::Interrupt;
 
 /// Files under way at the same time. More would fill a long road better with small files, and share a disk worse.
 const MAX_FILES: usize = 16;
-/// Portions between two looks at the losses.
-const LOOK_EVERY: u32 = 16;
+/// Bytes of a file that are read at a time.
+const PIECE: usize = 128 * 1024;
 
 /// What is left to send.
 #[derive(Debug)]
@@ -375,7 +375,7 @@ impl<S: Source> Outgoing<S> {
     /// Hashes the next `length` bytes.
     fn hash(&self, file: &mut S::File, length: u64) -> Result<blake3::Hasher, Failure> {
         let mut hasher = blake3::Hasher::new();
-        let mut buffer = vec![0; 1 << 17];
+        let mut buffer = vec![0; PIECE];
         let mut missing = length;
         while missing > 0 {
             if let Some(exit) = self.interrupt.requested() {
@@ -396,25 +396,15 @@ impl<S: Source> Outgoing<S> {
         mut hasher: blake3::Hasher,
         send: &mut SendStream,
     ) -> Result<(), Failure> {
-        let mut portion = Portion::new(self.connection.max_datagram_size());
-        let mut portions = 0u32;
+        let mut buffer = vec![0; PIECE];
         while missing > 0 {
-            let wanted =
-                usize::try_from(missing).map_or(portion.size(), |missing| missing.min(portion.size()));
-            let mut contents = BytesMut::zeroed(wanted);
-            let mut filled = 0;
-            while filled < wanted {
-                filled += read(file, &mut contents[filled..])?;
-            }
-            hasher.update(&contents);
-            send.write_chunk(contents.freeze()).await?;
-            missing -= wanted as u64;
-            let _ = self.tell.send(Event::Moved { file: self.number, bytes: wanted as u64 }).await;
-            portions += 1;
-            if portions.is_multiple_of(LOOK_EVERY) {
-                let stats = self.connection.stats();
-                portion.observe(stats.messages_sent, stats.messages_lost.saturating_sub(stats.messages_late));
-            }
+            let wanted = usize::try_from(missing).map_or(buffer.len(), |missing| missing.min(buffer.len()));
+            let count = read(file, &mut buffer[..wanted])?;
+            hasher.update(&buffer[..count]);
+            // Copied, unlike chunks: so it fills those of the stream.
+            send.write_all(&buffer[..count]).await.map_err(Broken::from)?;
+            missing -= count as u64;
+            let _ = self.tell.send(Event::Moved { file: self.number, bytes: count as u64 }).await;
         }
         let digest = Bytes::copy_from_slice(hasher.finalize().as_bytes());
         send.write_chunk(digest).await?;
