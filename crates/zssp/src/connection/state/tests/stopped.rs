@@ -9,6 +9,19 @@ fn pair() -> Pair {
     Pair::with(Settings { idle_timeout: Some(idle), keep_alive: Some(alive), ..settings() })
 }
 
+/// From some time on everything is lost: first of all so many messages.
+fn cut_off_with(messages: usize) -> Pair {
+    let mut pair = pair();
+    pair.drive(Duration::from_secs(60), [true, true], &mut Default::default());
+    pair.lost = Box::new(|_, _| true);
+    for _ in 0..messages {
+        let now = pair.now;
+        pair.ends[0].send(now, Order::Ordered, b"a question").unwrap();
+    }
+    pair.step(0);
+    pair
+}
+
 /// Lets time pass in which nobody looks at a clock, and then a few seconds as usual.
 fn stop(pair: &mut Pair) -> [Vec<Bytes>; 2] {
     pair.now += HOUR;
@@ -20,15 +33,7 @@ fn stop(pair: &mut Pair) -> [Vec<Bytes>; 2] {
 #[test]
 fn a_peer_that_was_not_listened_to_is_not_silent() {
     for messages in [0, 1] {
-        let mut pair = pair();
-        pair.drive(Duration::from_secs(60), [true, true], &mut Default::default());
-        // What is under way when it happens is gone.
-        pair.lost = Box::new(|_, _| true);
-        for _ in 0..messages {
-            let now = pair.now;
-            pair.ends[0].send(now, Order::Ordered, b"a question").unwrap();
-        }
-        pair.step(0);
+        let mut pair = cut_off_with(messages);
         pair.lost = Box::new(|_, _| false);
         let [_, there] = stop(&mut pair);
         assert_eq!(there.len(), messages);
@@ -54,14 +59,7 @@ fn a_close_goes_on() {
 #[test]
 fn a_peer_that_is_gone_by_then_is_noticed() {
     for messages in [0, 1] {
-        let mut pair = pair();
-        pair.drive(Duration::from_secs(60), [true, true], &mut Default::default());
-        pair.lost = Box::new(|_, _| true);
-        for _ in 0..messages {
-            let now = pair.now;
-            pair.ends[0].send(now, Order::Ordered, b"a question").unwrap();
-        }
-        pair.step(0);
+        let mut pair = cut_off_with(messages);
         stop(&mut pair);
         for end in &pair.ends {
             assert_eq!(end.state.ended(), Some(&CloseReason::TimedOut));
