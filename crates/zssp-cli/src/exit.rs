@@ -21,7 +21,7 @@ pub(crate) enum Exit {
     Local = 5,
     /// Ctrl-C.
     Interrupted = 130,
-    /// SIGTERM.
+    /// SIGTERM; on Windows, the console was closed or the system shuts down.
     Terminated = 143,
 }
 

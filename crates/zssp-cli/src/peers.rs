@@ -3,8 +3,7 @@
 use std::{fmt, path::Path};
 
 use zssp::{
-    OneTimePassword, PeerName, Redb,
-    proto::crypto::AwsLc,
+    OneTimePassword, PeerName, Redb, default_provider,
     store::{Overwrite, PeerEntry, PresetError},
 };
 
@@ -18,7 +17,7 @@ use crate::{
 
 /// Makes a one-time password.
 pub(crate) fn password(console: &Console) -> Result<Exit, Failure> {
-    let password = OneTimePassword::generate(&AwsLc).map_err(local)?.to_text();
+    let password = OneTimePassword::generate(&*default_provider()).map_err(local)?.to_text();
     console.result(password.as_str());
     console.note("For one pair of peers, once: `zssp peers preset` on both sides, then destroy every copy.");
     Ok(Exit::Done)
@@ -41,7 +40,7 @@ pub(crate) fn peers(args: &args::Peers, console: &Console) -> Result<Exit, Failu
             let password = read_password(password_file)?;
             let overwrite = if *replace { Overwrite::Replace } else { Overwrite::Refuse };
             let store = Redb::open(&ratchets.file)?;
-            store.preset(&PeerName::from(peer.0), password.into_ratchet(&AwsLc), overwrite)?;
+            store.preset(&PeerName::from(peer.0), password.into_ratchet(&*default_provider()), overwrite)?;
             console.note(format_args!(
                 "{} has a ratchet to begin with. Preset the same on the other side, then delete {}.",
                 peer.short(),

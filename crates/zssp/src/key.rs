@@ -9,9 +9,27 @@ use zssp_proto::{PublicKey, StaticKey};
 #[cfg(not(any(feature = "aws-lc", feature = "rust-crypto")))]
 compile_error!("zssp needs one of its features `aws-lc` (default) and `rust-crypto`");
 
-/// The cryptography used where the application names no other: AWS-LC, or the pure Rust one when only that
-/// feature is enabled.
-pub(crate) fn default_provider() -> Arc<dyn Provider> {
+/// The cryptography that is used where the application names [no other](crate::Builder::provider): AWS-LC, or the pure Rust
+/// one when only that feature is enabled. For what asks for a provider, such as one-time passwords:
+///
+/// ```
+/// use zssp::store::Overwrite;
+/// use zssp::{OneTimePassword, PeerName, Redb, SecretKey, default_provider};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let (ours, theirs) = (folder.path().join("ours"), folder.path().join("theirs"));
+/// # let (alice, bob) = (SecretKey::generate()?.public_key(), SecretKey::generate()?.public_key());
+/// let provider = default_provider();
+/// // One side makes it, and passes its text on to the other in some safe way.
+/// let password = OneTimePassword::generate(&*provider)?;
+/// let text = password.to_text();
+/// Redb::open(&ours)?.preset(&PeerName::from(bob), password.into_ratchet(&*provider), Overwrite::Refuse)?;
+/// // The other side.
+/// let password = OneTimePassword::from_text(&text)?;
+/// Redb::open(&theirs)?.preset(&PeerName::from(alice), password.into_ratchet(&*provider), Overwrite::Refuse)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn default_provider() -> Arc<dyn Provider> {
     #[cfg(feature = "aws-lc")]
     return Arc::new(zssp_proto::crypto::AwsLc);
     #[cfg(all(feature = "rust-crypto", not(feature = "aws-lc")))]

@@ -236,7 +236,7 @@ pub use error::{
 };
 pub use event::EndpointEvent;
 pub use frame::StreamId;
-pub use key::{KeyError, SecretKey, public_key};
+pub use key::{KeyError, SecretKey, default_provider, public_key};
 pub use stats::{ConnectionStats, EndpointStats};
 pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
 pub use zssp_proto::{

@@ -69,6 +69,7 @@ impl Mode {
         Self((bits & 0o777) as u16)
     }
 
+    #[cfg(unix)]
     pub(crate) fn bits(self) -> u32 {
         self.0.into()
     }

@@ -27,6 +27,7 @@ mod bundles;
 mod busy;
 mod closing;
 mod held;
+mod hostile;
 mod memory;
 mod parts;
 mod perfect_road;

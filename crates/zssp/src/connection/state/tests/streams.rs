@@ -10,12 +10,17 @@ use crate::error::{ReadError, WriteError};
 use crate::frame::{CHUNK_OVERHEAD, Control, StreamId};
 
 impl End {
-    fn open(&mut self) -> StreamId {
+    pub(super) fn open(&mut self) -> StreamId {
         self.state.open_stream().unwrap().unwrap()
     }
 
     /// Writes as much of `data` as there is room for, and takes that off its front.
-    fn write(&mut self, now: Instant, id: StreamId, data: &mut Bytes) -> Result<usize, WriteError> {
+    pub(super) fn write(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        data: &mut Bytes,
+    ) -> Result<usize, WriteError> {
         let wanted = data.len().min(10_000);
         let waker = Some(Waker::noop().clone());
         let lent = self.with(now, |state, effects| state.lend(id, wanted, waker, effects))?;
@@ -26,20 +31,20 @@ impl End {
         Ok(len)
     }
 
-    fn finish(&mut self, now: Instant, id: StreamId) {
+    pub(super) fn finish(&mut self, now: Instant, id: StreamId) {
         self.with(now, |state, effects| state.finish(id, effects)).unwrap();
     }
 
-    fn read(&mut self, now: Instant, id: StreamId) -> Result<Option<Option<Bytes>>, ReadError> {
+    pub(super) fn read(&mut self, now: Instant, id: StreamId) -> Result<Option<Option<Bytes>>, ReadError> {
         self.with(now, |state, effects| state.read(now, id, Some(Waker::noop().clone()), effects))
     }
 
-    fn let_go(&mut self, now: Instant, id: StreamId) {
+    pub(super) fn let_go(&mut self, now: Instant, id: StreamId) {
         self.with(now, |state, effects| state.drop_writer(id, effects));
         self.with(now, |state, effects| state.drop_reader(now, id, effects));
     }
 
-    fn open_streams(&mut self) -> usize {
+    pub(super) fn open_streams(&mut self) -> usize {
         self.state
             .lanes
             .iter_mut()
