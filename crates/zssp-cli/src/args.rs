@@ -229,7 +229,7 @@ pub(crate) struct Ping {
     /// The file with our secret key (see `zssp keygen`)
     #[arg(long, value_name = "FILE")]
     pub(crate) key: PathBuf,
-    /// The peer: its public key and where it listens (port 9993 if none is given)
+    /// The peer: its public key and where it listens (port 9993 if none is given), or ethernet:INTERFACE/MAC
     #[arg(long, value_name = "PUBKEY@HOST[:PORT]")]
     pub(crate) to: Target,
     #[command(flatten)]

@@ -56,12 +56,9 @@ impl PublicKey {
 }
 
 impl fmt::Debug for PublicKey {
+    /// The beginning of the text form, so that a log and a list of peers agree.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PublicKey(")?;
-        for byte in &self.0[..8] {
-            write!(f, "{byte:02x}")?;
-        }
-        f.write_str("..)")
+        write!(f, "PublicKey({:.18}..)", self.to_string())
     }
 }
 

@@ -62,7 +62,6 @@ pub enum OpenError {
         /// The file.
         file: String,
         /// What it said.
-        #[source]
         reason: io::Error,
     },
     /// There is something else under this name.

@@ -23,7 +23,7 @@ use zssp_proto::StoreError;
 pub enum BindError {
     /// The address text is not an IP address with a port, nor a name that resolves to one.
     #[error("no address to listen on: {0}; write it as IP:PORT, such as 0.0.0.0:9993 or [::]:9993")]
-    Address(#[source] io::Error),
+    Address(io::Error),
     /// A setting is out of its range or contradicts another.
     #[error("{0}")]
     Config(Box<str>),
@@ -33,7 +33,6 @@ pub enum BindError {
         /// What was asked for.
         address: SocketAddr,
         /// What the system said.
-        #[source]
         reason: io::Error,
     },
 }
@@ -67,7 +66,7 @@ fn advice(reason: &io::Error) -> &'static str {
 #[non_exhaustive]
 pub enum ConnectError {
     /// This endpoint is connecting to that peer already; wait for that attempt instead.
-    #[error("this endpoint is connecting to that peer already")]
+    #[error("this endpoint is connecting to that peer already: wait for that attempt instead")]
     AlreadyConnecting,
     /// The address belongs to the other IP family than the socket.
     #[error("{0} cannot be reached from this socket: bind to [::] to speak both IPv4 and IPv6")]
@@ -121,7 +120,9 @@ pub enum ConnectError {
     TooManySessions,
     /// An attempt of this side to connect to the peer was cut off, and the peer may still bring it to its end. The two can
     /// connect a few seconds later; the peer tries again by itself.
-    #[error("an earlier attempt to connect to the peer may still come to its end")]
+    #[error(
+        "an earlier attempt to connect to the peer may still come to its end: connect again in a few seconds"
+    )]
     Unsettled,
 }
 
@@ -149,7 +150,9 @@ pub enum SendError {
     #[error("the connection is closed: {0}")]
     Closed(CloseReason),
     /// The message is larger than one payload can be.
-    #[error("the message has {len} bytes, at most {max} fit into one")]
+    #[error(
+        "the message has {len} bytes, at most {max} fit into one: send more over a stream, or raise the `mtu` of the endpoint"
+    )]
     TooLarge {
         /// The bytes given.
         len: usize,

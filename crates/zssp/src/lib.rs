@@ -60,6 +60,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! A whole program is `examples/node.rs` of the repository: key and ratchets in files, peers by their keys, requests, news
+//! pushed in order, connecting again, and an orderly end.
+//!
 //! Both need tokio, with its features `rt` or `rt-multi-thread` and `macros` for `#[tokio::main]`, and `io-util` for what
 //! its `AsyncReadExt` and `AsyncWriteExt` do with streams.
 //!
@@ -132,6 +135,7 @@
 //! | quinn | here |
 //! |---|---|
 //! | `Endpoint::client`, `Endpoint::server` | [`Endpoint::bind`]: every endpoint does both |
+//! | `Endpoint::new` with a socket, `new_with_abstract_socket` | [`Builder::bind_link`] with [`link::Udp::from_std`], or another [`Link`](link::Link) |
 //! | certificates and server names | [`PublicKey`]s, known in advance and passed on as [text](PublicKey#text-form); [`Builder::identity`] for what else there is to say |
 //! | `connect(address, name)?.await?` | [`connect(address, key).await?`](Endpoint::connect) |
 //! | `connect_with` a `ClientConfig` | [`connect_with`](Endpoint::connect_with) [`ConnectOptions`] |
@@ -151,6 +155,7 @@
 //! |---|---|
 //! | `open_bi`, `accept_bi` | [`open_stream`](Connection::open_stream), [`accept_stream`](Connection::accept_stream) |
 //! | `open_uni`, `accept_uni` | the same two: drop the half that is not needed |
+//! | `RecvStream` | [`ReceiveStream`] |
 //! | a stream per request | [`Channel::request`], which costs one message each way |
 //! | `write`, `write_all` | those of tokio's `AsyncWriteExt`; [`write_chunk`](SendStream::write_chunk) does not copy |
 //! | `read`, `read_exact` | those of tokio's `AsyncReadExt`, which read 0 bytes at the end where quinn has `None` |
@@ -158,6 +163,7 @@
 //! | `received_reset` | read on: [`ReadError::Reset`] |
 //! | `stopped`: `Ok(None)` when everything has arrived, `Ok(Some(code))` | [`stopped`](SendStream::stopped): `Ok(())` when the peer's application has *read* everything, `Err(Stopped(code))` |
 //! | `send_datagram_wait` | [`send_datagram`](Connection::send_datagram) |
+//! | `datagram_send_buffer_space` | [`try_send_datagram`](Connection::try_send_datagram) finds out |
 //! | `send_datagram`, which drops the oldest when there is no room | [`try_send_datagram`](Connection::try_send_datagram), which says [`Full`](TrySendError::Full) |
 //! | `max_datagram_size`, one UDP datagram, or `None` | [`max_datagram_size`](Connection::max_datagram_size), always the same 48 of them; what [`ConnectionStats::mtu`] says less 33 goes in one |
 //! | `VarInt` codes | `u32` |

@@ -42,7 +42,10 @@ pub struct ConnectionStats {
     pub timeouts: u64,
     /// Datagrams that arrived while as many as the buffer holds waited for the application, and were dropped.
     pub datagrams_dropped: u64,
-    /// The smoothed round trip, measured with messages, signs of life and probes, once there was one.
+    /// The smoothed round trip, measured with messages, signs of life and probes, once there was one. Datagrams have no
+    /// answer and measure nothing: of a connection without messages, the side that sends them has that of a probe every
+    /// few seconds, and the side that only receives them may have none. A small [request](crate::Channel::request)
+    /// now and then measures it on either.
     pub rtt: Option<Duration>,
     /// The shortest round trip.
     pub min_rtt: Option<Duration>,

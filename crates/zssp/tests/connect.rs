@@ -247,7 +247,12 @@ fn ipv6_and_both_families_on_one_socket() {
 #[test]
 fn settings_out_of_range_say_what_to_do() {
     run(async {
-        let message = |outcome: Result<Endpoint, zssp::BindError>| outcome.unwrap_err().to_string();
+        let message = |outcome: Result<Endpoint, zssp::BindError>| {
+            let error = outcome.unwrap_err();
+            // Its text says what the system said: who prints the chain of sources would read it twice.
+            assert!(std::error::Error::source(&error).is_none(), "{error}");
+            error.to_string()
+        };
         assert!(message(builder().mtu(100).bind("127.0.0.1:0").await).contains("too small"));
         assert!(message(builder().mtu(70_000).bind("127.0.0.1:0").await).contains("above"));
         assert!(message(builder().identity(vec![0; 5000]).bind("127.0.0.1:0").await).contains("4096"));

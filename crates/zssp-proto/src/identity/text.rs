@@ -135,6 +135,7 @@ mod tests {
         let point = "03aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab7";
         let bytes = data_encoding::HEXLOWER.decode(point.as_bytes()).unwrap().try_into().unwrap();
         let key = PublicKey::from_bytes(bytes, PROVIDERS[0]).unwrap();
+        assert_eq!(format!("{key:?}"), "PublicKey(zssp1aovipsrcx2fqk..)");
         assert_eq!(
             key.to_string(),
             "zssp1aovipsrcx2fqkn4owhdr54zavv2g4hj3mkf2pg4ylh3udyeckqvdqvic6jo36vjjnq5fixryoj3avn2ookrclv2d"

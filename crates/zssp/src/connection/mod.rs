@@ -199,6 +199,7 @@ impl Connection {
     /// Resolves when it is queued; waits while the queue is full, which empties as fast as the socket takes it.
     /// Datagrams are not subject to congestion control: whoever sends many over a real network paces them.
     /// One lost fragment loses the whole datagram; up to 33 bytes less than [`ConnectionStats::mtu`] go in one.
+    /// Nobody counts those that the network loses: whoever wants to know numbers them, and has the peer tell what came.
     ///
     /// # Errors
     /// See [`SendError`].
