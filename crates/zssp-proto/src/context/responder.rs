@@ -333,10 +333,12 @@ fn establish(
         inner.routes.remove(pending.kid);
         return Err(Fault::TooManySessions);
     };
-    inner.schedule(cell.id, timers.resend);
+    // The state is out until everything leads to it: whoever ends the session before is found out when it goes back, and
+    // whoever does after that frees the key id.
+    let taken = cell.take(inner)?;
     // Before its first packet can be read: nothing can end it that does not find it here.
     inner.opened(&cell, (Session(shared.clone()), Side::There), task.outbox)?;
     inner.routes.set(pending.kid, Route::Session(Inbound::new(&shared, &epoch, &cell)));
-    inner.forget_if_closed(&cell, pending.kid);
+    taken.adjust(|_| ()).inspect_err(|_| inner.routes.remove(pending.kid))?;
     confirm::send_confirmation(task, &shared, &epoch, to)
 }
