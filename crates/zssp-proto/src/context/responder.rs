@@ -199,7 +199,7 @@ fn judge(
     let known = old.contains(used);
     //= ZSSP-RAT-21  the state used must be one of hers
     if !known && !used.is_zero() {
-        return Verdict::Forget(Fault::Forged);
+        return Verdict::Forget(Fault::RatchetMismatch);
     }
     //= ZSSP-RAT-22  a downgrade is refused or warned of
     //= ZSSP-FLG-03  as the policy says
@@ -267,7 +267,8 @@ fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Pol
         }
         Verdict::Refuse => {
             task.outbox.events.push(Event::DowngradeRefused { peer: request.completion.initiator });
-            return refuse(task, &request, policy.rejection);
+            refuse(task, &request, policy.rejection)?;
+            return Err(Fault::DowngradeRefused);
         }
         Verdict::Welcome { downgraded } => downgraded,
     };
