@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{task::JoinSet, time::sleep};
-use zssp::{Builder, ConnectError, Connection, Endpoint, SecretKey};
+use zssp::{Builder, ConnectError, Connection, Endpoint, PublicKey, SecretKey};
 
 use crate::{
     ethernet,
@@ -64,17 +64,18 @@ pub(crate) fn expect_another(key: &SecretKey, to: &Target) -> Result<(), Failure
 
 /// Connects to whichever of the target's addresses answers first.
 pub(crate) async fn connect(caller: &Caller, to: &Target, patience: Duration) -> Result<Connection, Failure> {
-    let Some(ratchets) = &caller.ratchets else { return reach(caller, to, patience).await };
-    ratchets.expect(to.key)?;
-    tokio::select! {
-        connected = reach(caller, to, patience) => connected,
-        // The peer answers again and again, and always the same.
-        () = ratchets.refused() => Err(ratchets.refusal(to.key)),
+    if let Some(ratchets) = &caller.ratchets {
+        ratchets.expect(to.key)?;
     }
+    reach(caller, to, &roads(&to.place).await?, patience).await
 }
 
-async fn reach(caller: &Caller, to: &Target, patience: Duration) -> Result<Connection, Failure> {
-    let roads = roads(&to.place).await?;
+async fn reach(
+    caller: &Caller,
+    to: &Target,
+    roads: &[Road],
+    patience: Duration,
+) -> Result<Connection, Failure> {
     let purpose = caller.purpose;
     let ours = PublicKeyText(caller.key.public_key());
     let mut attempts = JoinSet::new();
@@ -82,19 +83,13 @@ async fn reach(caller: &Caller, to: &Target, patience: Duration) -> Result<Conne
         let (caller, peer) = (caller.clone(), to.key.0);
         attempts.spawn(async move {
             sleep(HEAD_START * position).await;
-            let (endpoint, address) = endpoint(caller, road, patience).await?;
-            endpoint.connect(address, peer).await
+            attempt(caller, road, peer, patience).await
         });
     }
-    let mut last = Failure::new(Exit::Unreachable, no_answer(caller, to, &roads, patience));
+    let mut last = Failure::new(Exit::Unreachable, no_answer(caller, to, roads, patience));
     while let Some(attempt) = attempts.join_next().await {
         match attempt {
-            Ok(Ok(connection)) => {
-                if let Some(ratchets) = &caller.ratchets {
-                    ratchets.examine(&connection);
-                }
-                return Ok(connection);
-            }
+            Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(ConnectError::Refused)) => {
                 return Err(Failure::new(Exit::Refused, refused(to, &ours, purpose)));
             }
@@ -105,9 +100,28 @@ async fn reach(caller: &Caller, to: &Target, patience: Duration) -> Result<Conne
     Err(last)
 }
 
+/// Connects by one road, until that has failed.
+async fn attempt(
+    caller: Caller,
+    road: Road,
+    peer: PublicKey,
+    patience: Duration,
+) -> Result<Connection, ConnectError> {
+    let ratchets = caller.ratchets.clone();
+    let (endpoint, address) = endpoint(caller, road, patience).await?;
+    let connecting = endpoint.connect(address, peer);
+    let Some(ratchets) = ratchets else { return connecting.await };
+    tokio::select! {
+        connected = connecting => connected,
+        // The peer answers again and again, and always the same.
+        () = ratchets.refused_by(&endpoint) => Err(ConnectError::DowngradeRefused),
+    }
+}
+
 /// What keeps this side from connecting.
 fn hindrance(caller: &Caller, to: &Target, error: &ConnectError) -> Failure {
     match (error, &caller.ratchets) {
+        (ConnectError::DowngradeRefused, Some(ratchets)) => ratchets.refusal(to.key),
         (ConnectError::Store(error), Some(ratchets)) => ratchets.failure(error),
         _ => Failure::new(Exit::Local, format!("{}: {error}", to.place)),
     }
@@ -215,4 +229,59 @@ fn no_answer(caller: &Caller, to: &Target, roads: &[Road], patience: Duration) -
         None => text.push_str(" This command has none: it needs --ratchets."),
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use zssp::{MemoryStore, OneTimePassword, PeerName, Redb, proto::crypto::AwsLc, store::Overwrite};
+
+    use super::*;
+    use crate::{
+        args::{Output, Policy, Remember},
+        console::Console,
+    };
+
+    /// A machine that has the peer's key, and lets everybody in.
+    async fn serve(key: &SecretKey, store: MemoryStore) -> (Endpoint, Road) {
+        let builder = Endpoint::builder(key.clone()).store(Arc::new(store));
+        let endpoint = builder.bind("127.0.0.1:0").await.unwrap();
+        let (road, accepting) = (Road::Udp(endpoint.local_addr()), endpoint.clone());
+        tokio::spawn(async move {
+            let mut connections = Vec::new();
+            while let Some(incoming) = accepting.accept().await {
+                connections.extend(incoming.accept().await);
+            }
+        });
+        (endpoint, road)
+    }
+
+    /// As when a service moves to another machine, which does not have its ratchets yet.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_peer_that_is_refused_on_one_road_is_reached_on_another() {
+        let (key, peer) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+        let common = || OneTimePassword::from_bytes(&[7; 32]).unwrap().into_ratchet(&AwsLc);
+        let store = MemoryStore::new();
+        store.preset(PeerName::from(key.public_key()), common());
+        let (_old, knowing) = serve(&peer, store).await;
+        let (_new, forgetful) = serve(&peer, MemoryStore::new()).await;
+
+        let scene = tempfile::tempdir().unwrap();
+        let file = scene.path().join("ratchets");
+        let name = PeerName::from(peer.public_key());
+        Redb::open(&file).unwrap().preset(&name, common(), Overwrite::Refuse).unwrap();
+        let remember = Remember { ratchets: Some(file), policy: Policy::Persistent };
+        let console = Console::new(Output { verbose: false, quiet: true });
+        let ratchets = Ratchets::open(&remember, &console).unwrap();
+        let caller = Caller::new(key, Purpose::Measurement, Duration::from_secs(30), ratchets).unwrap();
+        let place = Place::Udp { host: "peer".into(), port: 1 };
+        let to = Target { key: PublicKeyText(peer.public_key()), place };
+        let patience = Duration::from_secs(600);
+
+        let refused = reach(&caller, &to, &[forgetful], patience).await.unwrap_err();
+        assert!(refused.to_string().contains("was refused (--policy persistent)"), "{refused}");
+        let connection = reach(&caller, &to, &[forgetful, knowing], patience).await.unwrap();
+        assert!(!connection.is_downgraded());
+    }
 }

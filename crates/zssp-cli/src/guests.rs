@@ -72,9 +72,6 @@ impl Guests {
         let name = self.door.name_of(&incoming);
         match incoming.accept_as(name).await {
             Ok(connection) => {
-                if let Door::ByKey(ratchets) = &self.door {
-                    ratchets.examine(&connection);
-                }
                 let suite = connection.suite();
                 self.console.note(format_args!("{peer} connected from {address} with {suite}"));
                 Some(connection)
@@ -93,7 +90,7 @@ pub(crate) enum Door {
     /// By key and command: the same key may come several times at once, each command says of itself that it is another.
     ByCommand,
     /// By the key alone, under which the ratchet is found again.
-    ByKey(Ratchets),
+    ByKey,
 }
 
 impl Door {
@@ -102,13 +99,13 @@ impl Door {
         let key = incoming.peer_key();
         match self {
             Self::ByCommand => PeerName::new(&[&key.as_bytes()[..], incoming.identity()].concat()),
-            Self::ByKey(_) => PeerName::from(key),
+            Self::ByKey => PeerName::from(key),
         }
     }
 }
 
-impl From<Option<Ratchets>> for Door {
-    fn from(ratchets: Option<Ratchets>) -> Self {
-        ratchets.map_or(Self::ByCommand, Self::ByKey)
+impl From<Option<&Ratchets>> for Door {
+    fn from(ratchets: Option<&Ratchets>) -> Self {
+        ratchets.map_or(Self::ByCommand, |_| Self::ByKey)
     }
 }

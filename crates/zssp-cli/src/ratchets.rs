@@ -9,8 +9,8 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 use zssp::{
-    Builder, Connection, Endpoint, EndpointEvent, PeerName, Policy, PublicKey, RatchetStore, Redb,
-    StoreError, store::OpenError,
+    Builder, Endpoint, EndpointEvent, PeerName, Policy, PublicKey, RatchetStore, Redb, StoreError,
+    store::OpenError,
 };
 
 use crate::{
@@ -36,12 +36,13 @@ pub(crate) struct Ratchets {
     file: Arc<PathBuf>,
     console: Console,
     events: mpsc::Sender<EndpointEvent>,
-    refused: watch::Receiver<bool>,
+    /// Changes when any of the endpoints has refused a peer.
+    refusals: watch::Receiver<()>,
 }
 
 impl Ratchets {
     /// Opens the file, or makes it where peers may begin without it; nothing where the user named none. From then on the
-    /// user is told when it cannot be used.
+    /// user is told when it cannot be used, and of peers whose ratchet is not the one in it.
     pub(crate) fn open(remember: &Remember, console: &Console) -> Result<Option<Self>, Failure> {
         let Some(file) = remember.ratchets.clone() else { return Ok(None) };
         let policy = remember.policy.into();
@@ -50,17 +51,10 @@ impl Ratchets {
             _ => Redb::open(&file)?,
         });
         let (events, told) = mpsc::channel(EVENTS);
-        let (refuse, refused) = watch::channel(false);
+        let (refuse, refusals) = watch::channel(());
         let (file, console) = (Arc::new(file), console.clone());
         tokio::spawn(listen(told, refuse, file.clone(), console.clone()));
-        Ok(Some(Self { store, policy, file, console, events, refused }))
-    }
-
-    /// Tells the user when a connection had to begin without the ratchet that one of the two remembers.
-    pub(crate) fn examine(&self, connection: &Connection) {
-        if connection.is_downgraded() {
-            self.console.alarm(Loss { ratchets: self, peer: PublicKeyText(connection.peer_key()) });
-        }
+        Ok(Some(Self { store, policy, file, console, events, refusals }))
     }
 
     /// Why a command ends that cannot go on without the file.
@@ -111,11 +105,16 @@ impl Ratchets {
         Ok(!pair.is_never_met())
     }
 
-    /// Resolves when a peer that this side connects to has lost its ratchet, and the policy refuses it.
-    pub(crate) async fn refused(&self) {
-        if self.refused.clone().wait_for(|refused| *refused).await.is_err() {
-            // Nobody listens to events any more.
-            std::future::pending().await
+    /// Resolves when the peer that `endpoint` connects to has lost its ratchet, and the policy refuses it. Of endpoints that
+    /// try several ways side by side, another may get through: on a slower way, the peer may not know any more what it
+    /// has agreed on anew by a quicker one.
+    pub(crate) async fn refused_by(&self, endpoint: &Endpoint) {
+        let mut refusals = self.refusals.clone();
+        while endpoint.stats().downgrades_refused == 0 {
+            if refusals.changed().await.is_err() {
+                // Nobody listens to events any more.
+                std::future::pending().await
+            }
         }
     }
 
@@ -143,19 +142,23 @@ impl Ratchets {
     }
 }
 
-/// Hears what endpoints tell, until none uses the file: tells the user that it cannot be used, and the command that a peer
-/// was refused.
+/// Hears what endpoints tell, until none uses the file: tells the user that it cannot be used, and who came without its
+/// ratchet, and the command that a peer was refused.
 async fn listen(
     mut told: mpsc::Receiver<EndpointEvent>,
-    refuse: watch::Sender<bool>,
+    refuse: watch::Sender<()>,
     file: Arc<PathBuf>,
     console: Console,
 ) {
     let mut last: Option<Instant> = None;
     while let Some(event) = told.recv().await {
         match event {
+            // Whether or not a connection comes of it: the next one will not show it any more.
+            EndpointEvent::Downgraded { peer } => {
+                console.alarm(Loss { file: &file, peer: PublicKeyText(peer) });
+            }
             EndpointEvent::DowngradeRefused { .. } => {
-                refuse.send_replace(true);
+                refuse.send_replace(());
             }
             EndpointEvent::StoreFailed { peer, error }
                 if last.is_none_or(|last| last.elapsed() >= PATIENCE) =>
@@ -163,7 +166,6 @@ async fn listen(
                 last = Some(Instant::now());
                 console.alarm(Unusable { file: &file, error: &error, peer });
             }
-            // Of a ratchet that was lost, and let pass, is told where the connection is that it concerns.
             _ => {}
         }
     }
@@ -228,21 +230,21 @@ impl fmt::Display for Unusable<'_> {
 
 /// What an operator is told of a downgrade (PROTOCOL 5.5): what happened, what it can mean, and what to do.
 struct Loss<'a> {
-    ratchets: &'a Ratchets,
+    file: &'a PathBuf,
     peer: PublicKeyText,
 }
 
 impl fmt::Display for Loss<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (peer, file) = (self.peer, self.ratchets.file.display());
+        let (peer, file) = (self.peer, self.file.display());
         write!(
             f,
-            "{} is connected, but without the secret that the two had in common (the ratchet): one side remembers another \
-             than the other, or none.\n  \
+            "{} was let in without the secret that the two had in common (the ratchet): one side remembers another than the \
+             other, or none.\n  \
              It is harmless if a file of ratchets (here {file}) was lost, deleted or restored from an older copy, or if the \
              peer's command runs without --ratchets. If nobody did that, somebody else may be using the secret key of the \
-             peer: ask its operator, by another way, before you trust this connection.\n  \
-             The two begin anew with this connection. Better, {}\n  \
+             peer: ask its operator, by another way, before you trust the connection.\n  \
+             The two begin anew with it. Better, {}\n  \
              `--policy persistent` refuses such connections.",
             peer.short(),
             Ratchets::begin_anew(peer)

@@ -62,7 +62,7 @@ pub(crate) async fn receive(args: args::Receive, console: &Console) -> Result<Ex
 
     let args::Receive { allow, once, .. } = args;
     let places = if once { 1 } else { MAX_TRANSFERS };
-    let door = Door::from(ratchets);
+    let door = Door::from(ratchets.as_ref());
     let guests = Guests { allow, purpose: Purpose::Transfer, places, door, console: console.clone() };
     let service = Service { folder, guests, once, interrupt, console: console.clone() };
     let exit = serve(&endpoint, Arc::new(service)).await;

@@ -47,7 +47,7 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
         allow: args.allow,
         purpose: Purpose::Measurement,
         places: MAX_PEERS,
-        door: Door::from(ratchets),
+        door: Door::from(ratchets.as_ref()),
         console: console.clone(),
     };
     let exit = tokio::select! {

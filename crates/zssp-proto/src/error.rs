@@ -8,7 +8,11 @@ pub enum Fault {
     /// Another task is working on the session's state; the peer's resend will be read.
     #[error("the session is busy with another handshake packet")]
     Busy,
-    /// A tag did not match; or the peer that was accepted used a ratchet state that is not of its name.
+    /// The peer has lost its ratchet, and the policy does not go on without; an
+    /// [`Event::DowngradeRefused`](crate::Event::DowngradeRefused) says who it is.
+    #[error("the peer has lost its ratchet, and the policy refuses to begin anew")]
+    DowngradeRefused,
+    /// A tag did not match.
     #[error("authentication failed")]
     Forged,
     /// A fragment that does not fit the others of its packet, or was there already.
@@ -23,6 +27,11 @@ pub enum Fault {
     /// The cryptographic library failed; see [`ProviderError`](crate::crypto::ProviderError).
     #[error("the cryptographic library failed")]
     Provider,
+    /// The packet is from the peer, and made with a ratchet state that this side does not have of it: the peer that was
+    /// accepted is remembered under another name, or its ratchet was replaced while it was being accepted; or, in a session
+    /// that rekeys, the two no longer have the same.
+    #[error("the peer used a ratchet state that this side does not share with it")]
+    RatchetMismatch,
     /// The packet's counter was received already, or is outside the replay window.
     #[error("replayed, too old or too far ahead")]
     Replayed,

@@ -220,6 +220,41 @@ mod tests {
         assert!(!passes(HERE, response), "a second time");
     }
 
+    /// An initiator that does less is refused by everybody else, and a responder that wants more refuses them.
+    //= ZSSP-ZCP-07  13 zero bits, not fewer and not more
+    //= ZSSP-ZCP-14  which the initiator finds
+    #[test]
+    fn the_work_is_thirteen_zero_bits() {
+        let (challenger, now) = (Challenger::new(provider()).unwrap(), clock());
+        // Every other hash has no more, and there are forty.
+        let zero_bits = (0..40).map(|_| {
+            let challenge = challenger.challenge(provider(), now, HERE, POW).unwrap();
+            let response = respond(provider(), &challenge).unwrap();
+            assert!(challenger.passes(provider(), now, HERE, &response).unwrap());
+            let [first, second, ..] = provider().sha512(&[&response.to_bytes()]);
+            u16::from_be_bytes([first, second]).leading_zeros()
+        });
+        assert_eq!(zero_bits.min(), Some(13));
+    }
+
+    /// Nobody can make a challenge of his own, and answer that.
+    //= ZSSP-ZCP-06  of the counter, the address and a secret salt
+    //= ZSSP-ZCP-10  a new one after each rotation
+    #[test]
+    fn a_mac_is_made_with_a_secret_that_rotates() {
+        let (challenger, now) = (Challenger::new(provider()).unwrap(), clock());
+        let mut salts = vec![[0; 32]];
+        for rotation in 0..3 {
+            let now = now + rotation * SALT_LIFETIME;
+            let Challenge { counter, mac, .. } = challenger.challenge(provider(), now, HERE, POW).unwrap();
+            let salt = *challenger.salts.lock().current.expose();
+            let hash = provider().sha512(&[&counter.to_be_bytes(), HERE, &salt]);
+            assert_eq!(mac, hash[..16]);
+            assert!(!salts.contains(&salt), "{rotation}");
+            salts.push(salt);
+        }
+    }
+
     //= ZSSP-ZCP-10  rotation
     #[test]
     fn salts_rotate_and_the_previous_one_stays_valid() {

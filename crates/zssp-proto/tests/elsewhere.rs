@@ -3,10 +3,11 @@
 #![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
-use std::time::Duration;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use zssp_harness::pair::{Pair, Peer, Setup, ToyCurve};
-use zssp_proto::{Challenging, Open};
+use zssp_proto::{Address, Challenging, Event, Handshake, Open, Outbox, Path, Received, Scratch};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where somebody is who is neither Alice nor Bob.
@@ -216,6 +217,66 @@ fn whoever_sends_on_the_answer_to_a_hello_gets_nothing_for_it() {
         pair.settle();
         pair.assert_steady("at once");
         assert!(pair.wire.iter().all(|datagram| datagram.to != ELSEWHERE), "{original:?}");
+    }
+}
+
+/// A host that somebody speaks to, by way of one of this side's addresses, or whichever the system takes.
+fn path(host: u8, local: Option<u8>) -> Address {
+    let local_ip = local.map(|last| IpAddr::from([198, 51, 100, last]));
+    Path { remote: SocketAddr::from(([192, 0, 2, host], 9993)), local_ip }.into()
+}
+
+/// Does a peer's work, and that of letting others in. Says what it sends, and where to.
+fn run(peer: &Peer, now: Instant, work: Handshake) -> Vec<(Address, Vec<u8>)> {
+    let mut outbox = Outbox::default();
+    work.run(now, &*peer.store, &mut outbox).unwrap();
+    let mut sent = Vec::new();
+    for event in outbox.events {
+        if let Event::Authorize(authorize) = event {
+            let name = authorize.peer_key();
+            sent.extend(run(peer, now, authorize.accept(name)));
+        }
+    }
+    for transmit in &outbox.transmits {
+        sent.extend(transmit.datagrams().map(|datagram| (transmit.to(), datagram.to_vec())));
+    }
+    sent
+}
+
+/// A peer reads a datagram, and says what it sends in answer.
+fn answer(peer: &Peer, now: Instant, from: Address, mut datagram: Vec<u8>) -> Vec<(Address, Vec<u8>)> {
+    match peer.context.receive(now, from, &mut datagram, &mut Scratch::new()) {
+        Ok(Received::Handshake(work)) => run(peer, now, work),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Both hosts have several addresses. Bob is at .2 of the test network, and somebody who sends on his X2 at .9.
+//= ZSSP-ST-34  X3 goes where X1 went, C1 where X1 came from
+//= ZSSP-LIV-08  from the address of this host to which X2 came, X1 and X3 came
+#[test]
+fn what_answers_a_packet_leaves_from_the_address_that_it_came_to() {
+    for (opened, came, answered) in [
+        (path(2, None), path(2, Some(1)), path(2, Some(1))),
+        (path(2, Some(1)), path(2, Some(1)), path(2, Some(1))),
+        (path(2, Some(1)), path(2, Some(3)), path(2, Some(1))),
+        (path(2, None), path(9, Some(1)), path(2, None)),
+        (path(2, None), path(9, None), path(2, None)),
+    ] {
+        let pair = Pair::with(7, &quick());
+        let (alice, bob, now) = (&pair.alice, &pair.bob, pair.now());
+        let only = |mut sent: Vec<(Address, Vec<u8>)>, to: Address, name: &str| {
+            assert_eq!(sent.len(), 1, "{name}");
+            let (address, datagram) = sent.remove(0);
+            assert_eq!(address, to, "{name}, opened at {opened:?}, answered from {came:?}");
+            datagram
+        };
+        let at_bob = path(1, Some(2));
+        let (_, hello) = alice.context.open(now, Open::to(bob.public_key(), opened)).unwrap();
+        let x1 = only(run(alice, now, hello), opened, "X1");
+        let x2 = only(answer(bob, now, at_bob, x1), at_bob, "X2");
+        let x3 = only(answer(alice, now, came, x2), answered, "X3");
+        only(answer(bob, now, at_bob, x3), at_bob, "C1");
     }
 }
 

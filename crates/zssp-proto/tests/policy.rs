@@ -127,6 +127,7 @@ fn an_initiator_refuses_to_start_from_zero() {
         assert_eq!(*last, Happening::Ended(EndReason::TimedOut));
         assert!((30..=61).contains(&refused.len()), "{} refusals", refused.len());
         assert!(refused.iter().all(|it| *it == Happening::DowngradeRefused));
+        assert_eq!(pair.alice.take_faults(), vec![Fault::DowngradeRefused; refused.len()]);
         assert!(unchanged(&pair.alice, &pair.bob, true) && unchanged(&pair.bob, &pair.alice, false));
         pair.assert_nothing_left();
     }
@@ -165,6 +166,7 @@ fn a_responder_refuses_to_start_from_zero() {
             continue;
         }
         assert_eq!(pair.bob.take_happenings(), [Happening::Asked, Happening::DowngradeRefused]);
+        assert_eq!(pair.bob.take_faults(), [Fault::DowngradeRefused]);
         assert!(unchanged(&pair.bob, &pair.alice, true));
         pair.drive_for(6 * SECOND);
         let reason = if told { EndReason::Rejected } else { EndReason::TimedOut };

@@ -239,7 +239,7 @@ fn a_state_of_somebody_else_does_not_open() {
     pair.bob.store.preset(zssp_proto::PeerName::new(b"carol"), states(&[5]));
     pair.alice.open(&pair.bob);
     pair.settle();
-    assert_eq!(pair.bob.take_faults(), [Fault::Forged]);
+    assert_eq!(pair.bob.take_faults(), [Fault::RatchetMismatch]);
     assert_eq!((pair.bob.stats().sessions, pair.bob.stats().key_ids), (0, 0));
     assert!(pair.bob.store.remembered(pair.alice.public_key()).is_never_met());
 }

@@ -80,8 +80,8 @@ pub struct EndpointStats {
     /// Bytes in them, without the headers of UDP and IP.
     pub bytes_received: u64,
     /// Datagrams that were none of ours, forged, replayed, damaged or late, or handshake packets that could not be read while
-    /// another of the same session was. Not those that [`store_failures`](Self::store_failures) and
-    /// [`unwelcome`](Self::unwelcome) count.
+    /// another of the same session was. Not those that [`store_failures`](Self::store_failures),
+    /// [`downgrades_refused`](Self::downgrades_refused) and [`unwelcome`](Self::unwelcome) count.
     pub faults: u64,
     /// Steps of handshakes that came while as many as allowed were waiting, of their kind or from their sender, and were
     /// dropped: see [`Builder::handshakes`](crate::Builder::handshakes).

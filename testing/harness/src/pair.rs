@@ -18,6 +18,7 @@
 mod hostile;
 mod keylog;
 mod ledger;
+mod meanwhile;
 mod peer;
 mod store;
 mod toy_curve;

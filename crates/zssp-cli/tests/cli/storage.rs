@@ -95,6 +95,9 @@ fn a_full_disk_under_the_ratchets_is_named_and_passes() {
     let alice = served.stderr.lines().find(|line| line.contains("is its disk full?"));
     let told = alice.is_some_and(|line| line.contains(&scene.alice[..12]));
     assert!(served.success() && told, "{served:#?}");
+    // She keeps no ratchet. That is told each time that she is let in, also where the disk was too full for it.
+    let losses = served.stderr.matches("without the secret that the two had in common").count();
+    assert!(losses >= 2, "{served:#?}");
 }
 
 #[test]

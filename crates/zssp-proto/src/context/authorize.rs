@@ -76,9 +76,9 @@ impl Authorize {
     /// usually its key.
     ///
     /// Run the handshake that this returns: it checks and writes the ratchet and confirms the session to the peer. Only
-    /// there is the ratchet of that name known, so a peer that is welcome may get nothing all the same: it does not know a
-    /// state of ours, both sides opened at once, the context has as many sessions as its limits allow, or an attempt of this
-    /// side that was cut off is not settled yet. The
+    /// there is the ratchet of that name known, so a peer that is welcome may get nothing all the same: the ratchet state
+    /// that it used is not one of that name, both sides opened at once, the context has as many sessions as its limits
+    /// allow, or an attempt of this side that was cut off is not settled yet. The
     /// [`Fault`](crate::Fault) that the handshake returns says which; there is no event, and the peer tries again by
     /// itself.
     pub fn accept(self, name: impl Into<PeerName>) -> Handshake {

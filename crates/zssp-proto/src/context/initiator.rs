@@ -153,7 +153,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
         Ok(read) => read,
         Err(XkError::Provider) => return Err(Fault::Provider),
         //= ZSSP-DEF-03  the work is done in every build
-        Err(XkError::Unauthentic) => return start_over(task, cell, taken),
+        Err(XkError::Unauthentic) => return start_over(task, cell, taken, Fault::Forged),
     };
     //= ZSSP-RAT-23  not with state 2, as long as the peer may still come to state 1
     let settled_from = inner.settled_from(&cell.name, now);
@@ -165,7 +165,7 @@ pub(super) fn response(task: &mut Task<'_>, cell: &Arc<Cell>, packet: &Packet) -
     let policy = open.policy.unwrap_or(inner.policy);
     if downgraded && policy.as_initiator == Downgrade::Refuse {
         task.outbox.events.push(Event::DowngradeRefused { peer: cell.peer });
-        return start_over(task, cell, taken);
+        return start_over(task, cell, taken, Fault::DowngradeRefused);
     }
     let remote_kid = completion.kid;
     let (body, keys) = completion.send_completion(provider, &inner.key, &open.identity, used)?;
@@ -241,11 +241,11 @@ fn wait(taken: Taken<'_>, settled_from: Instant) -> Result<(), Fault> {
     Err(Fault::Unsettled)
 }
 
-/// A failure inside the handshake ends A1 at once, as its timeout would. The next X1 is not sent sooner than a resend
+/// `fault`, inside the handshake, ends A1 at once, as its timeout would. The next X1 is not sent sooner than a resend
 /// would be: nobody who spoils answers can make this side work faster than that.
 //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
 //= ZSSP-DEF-03  in every build
-fn start_over(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result<(), Fault> {
+fn start_over(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>, fault: Fault) -> Result<(), Fault> {
     let Phase::AwaitResponse(state) = taken.phase() else { return Err(Fault::Stale) };
     let at = state.made + RESEND;
     if at <= task.now {
@@ -255,7 +255,7 @@ fn start_over(task: &mut Task<'_>, cell: &Arc<Cell>, taken: Taken<'_>) -> Result
         taken.commit(Phase::Opening(Opening { attempt, at }))?;
         task.inner.routes.remove(kid);
     }
-    Err(Fault::Forged)
+    Err(fault)
 }
 
 impl Inner {

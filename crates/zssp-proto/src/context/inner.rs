@@ -419,13 +419,6 @@ impl Inner {
             self.routes.remove(pending.kid);
         }
     }
-
-    /// A session may be closed between two steps of a task; then what the second step set up must go again.
-    pub(super) fn forget_if_closed(&self, cell: &Cell, kid: KeyId) {
-        if cell.with_phase(|phase| matches!(phase, Phase::Closed)) {
-            self.routes.remove(kid);
-        }
-    }
 }
 
 /// Incomplete packets that one session may have: what several receiving threads interleave, several times over.

@@ -136,7 +136,7 @@ fn fail(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Result<(), Fault>
         drop(taken);
         task.inner.end(cell, task.outbox, EndReason::Expired);
     }
-    Err(Fault::Forged)
+    Err(Fault::RatchetMismatch)
 }
 
 /// R1's and R2's deadline: the packet again, under a new outer layer.

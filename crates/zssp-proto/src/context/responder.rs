@@ -199,7 +199,7 @@ fn judge(
     let known = old.contains(used);
     //= ZSSP-RAT-21  the state used must be one of hers
     if !known && !used.is_zero() {
-        return Verdict::Forget(Fault::Forged);
+        return Verdict::Forget(Fault::RatchetMismatch);
     }
     //= ZSSP-RAT-22  a downgrade is refused or warned of
     //= ZSSP-FLG-03  as the policy says
@@ -267,7 +267,8 @@ fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Pol
         }
         Verdict::Refuse => {
             task.outbox.events.push(Event::DowngradeRefused { peer: request.completion.initiator });
-            return refuse(task, &request, policy.rejection);
+            refuse(task, &request, policy.rejection)?;
+            return Err(Fault::DowngradeRefused);
         }
         Verdict::Welcome { downgraded } => downgraded,
     };
@@ -333,10 +334,12 @@ fn establish(
         inner.routes.remove(pending.kid);
         return Err(Fault::TooManySessions);
     };
-    inner.schedule(cell.id, timers.resend);
+    // The state is out until everything leads to it: whoever ends the session before is found out when it goes back, and
+    // whoever does after that frees the key id.
+    let taken = cell.take(inner)?;
     // Before its first packet can be read: nothing can end it that does not find it here.
     inner.opened(&cell, (Session(shared.clone()), Side::There), task.outbox)?;
     inner.routes.set(pending.kid, Route::Session(Inbound::new(&shared, &epoch, &cell)));
-    inner.forget_if_closed(&cell, pending.kid);
+    taken.adjust(|_| ()).inspect_err(|_| inner.routes.remove(pending.kid))?;
     confirm::send_confirmation(task, &shared, &epoch, to)
 }

@@ -91,7 +91,10 @@ fn a_challenge_is_small_and_names_the_hello_it_is_for() {
     let (_, hello, challenge) = challenged();
     assert_eq!((hello.len(), challenge.len()), (HELLO, CHALLENGE));
     assert_eq!(hello[POW.start - 24..POW.start], [0; 24]);
-    assert_ne!(hello[POW], [0; 8]);
+    let mut another = Pair::with(2, &with(Challenging::Always));
+    another.alice.open(&another.bob);
+    let other_pow = take_one(&mut another.alice)[POW].to_vec();
+    assert!(hello[POW] != [0; 8] && hello[POW] != other_pow, "random");
     assert_eq!(challenge[..8], [0, 0, 0, 0, 0, 1, 0, 9]);
     assert_eq!((&challenge[16..20], &challenge[ECHO]), (&hello[KID], &hello[POW]));
     assert_eq!(challenge[20..28], 1u64.to_be_bytes(), "its counter");

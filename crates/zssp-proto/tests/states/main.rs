@@ -208,7 +208,10 @@ fn every_state_every_packet_and_every_timer() {
         let cells = row.iter().map(|outcome| match outcome {
             None => "-".into(),
             Some(outcome) if is_timer => outcome.seen.replace("ok", "."),
-            Some(outcome) => outcome.seen.replace("Unexpected", ".").replace("UnknownKeyId", "Unknown"),
+            Some(outcome) => {
+                let seen = outcome.seen.replace("Unexpected", ".").replace("UnknownKeyId", "Unknown");
+                seen.replace("RatchetMismatch", "Mismatch")
+            }
         });
         rows.push(core::iter::once(event.clone()).chain(cells).collect());
     }
@@ -290,7 +293,8 @@ fn compare_with_the_specification(outcomes: &[(String, Vec<Option<Outcome>>)]) {
 /// What was seen, in the words of the specification: it does not say why a packet is dropped.
 fn action(seen: &str) -> String {
     let words = seen.split(' ').map(|word| match word {
-        "." | "Unexpected" | "Forged" | "Replayed" | "Stale" | "Superseded" | "UnknownKeyId" => "drop",
+        "." | "Unexpected" | "Forged" | "RatchetMismatch" | "Replayed" | "Stale" | "Superseded"
+        | "UnknownKeyId" => "drop",
         "ok" => "none",
         "Expired" | "Rejected" => "end",
         _ => word,

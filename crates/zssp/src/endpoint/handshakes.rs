@@ -82,8 +82,10 @@ impl Shared {
         match result {
             Ok(()) => {}
             Err(Fault::Unwelcome) => self.counters.unwelcome.add(1),
-            // What this side does by itself is no datagram, and what its store does no datagram's fault.
-            Err(fault) => self.counters.faults.add(u64::from(is_asked_for && fault != Fault::Store)),
+            // Counted with their events.
+            Err(Fault::DowngradeRefused | Fault::Store) => {}
+            // What this side does by itself is no datagram.
+            Err(_) => self.counters.faults.add(u64::from(is_asked_for)),
         }
         let library_failed = || explain(Fault::Provider);
         let (mut accepted, mut trouble) = (None, (result == Err(Fault::Provider)).then(library_failed));

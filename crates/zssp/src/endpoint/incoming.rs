@@ -161,7 +161,7 @@ fn send_refusal(endpoint: Arc<Shared>, refusal: Handshake) {
 /// Why there is no connection with a peer that was accepted.
 pub(super) fn explain(fault: Fault) -> ConnectError {
     match fault {
-        Fault::Forged => ConnectError::OtherName,
+        Fault::RatchetMismatch => ConnectError::OtherName,
         Fault::TooManySessions => ConnectError::TooManySessions,
         Fault::Provider => ConnectError::Local(fault.to_string().into()),
         Fault::Superseded => ConnectError::Replaced,

@@ -4,10 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 use zssp_proto::crypto::{
-    Encapsulation, InvalidKey, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce, OpenKey, P384_PUBLIC_LEN,
-    P384_SECRET_LEN, P384KeyPair, ProtectKey, Provider, ProviderError, SealKey, Secret, TAG_LEN,
-    UnprotectKey,
+    Encapsulation, InvalidKey, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce,
+    OpenKey, P384_PUBLIC_LEN, P384_SECRET_LEN, P384KeyPair, ProtectKey, Provider, ProviderError, SealKey,
+    Secret, TAG_LEN, UnprotectKey,
 };
+
+use super::meanwhile::Meanwhile;
 
 /// A provider that remembers the keys its peer sends with, for tests that play an insider: packets whose header is
 /// right and whose content is not, packets of the right keys at the wrong time.
@@ -15,6 +17,8 @@ use zssp_proto::crypto::{
 pub struct KeyLog {
     provider: &'static dyn Provider,
     keys: Arc<Mutex<Keys>>,
+    /// What else happens during a call.
+    meanwhile: Arc<Meanwhile>,
 }
 
 struct Keys {
@@ -79,7 +83,7 @@ impl KeyLog {
             hashes: 0,
             on_hash: None,
         };
-        Self { provider, keys: Arc::new(Mutex::new(keys)) }
+        Self { provider, keys: Arc::new(Mutex::new(keys)), meanwhile: Arc::default() }
     }
 
     /// The datagram with its header protected as this peer protects its own; unprotected before there is a key.
@@ -132,6 +136,12 @@ impl KeyLog {
         self.keys().on_hash = Some(Arc::new(action));
     }
 
+    /// Has something else happen during the call that comes after `calls` others. Each call counts that makes something or
+    /// computes with it, and each end of a KEM key pair or a sealing key: nothing of the caller's is locked then.
+    pub fn during_call(&self, calls: u32, meanwhile: impl FnOnce() + Send + 'static) {
+        self.meanwhile.set(calls, meanwhile);
+    }
+
     /// `plaintext` sealed as a packet of `packet_type`, under the key with which this peer last sealed one of type
     /// `like`; `None` when it did not yet.
     pub fn seal(&self, like: u8, packet_type: u8, counter: u64, plaintext: &[u8]) -> Option<Vec<u8>> {
@@ -149,13 +159,14 @@ impl KeyLog {
     }
 }
 
-/// Only random bytes, sealing and header protection differ from the provider that does the work.
+/// Only random bytes, and what is told of sealing and header protection, differ from the provider that does the work.
 impl Provider for KeyLog {
     fn name(&self) -> &'static str {
         self.provider.name()
     }
 
     fn random(&self, out: &mut [u8]) -> Result<(), ProviderError> {
+        self.meanwhile.pass();
         if let Ok(kid) = <&mut [u8; 4]>::try_from(&mut *out)
             && let Some(scripted) = self.keys().kids.pop_front()
         {
@@ -167,6 +178,7 @@ impl Provider for KeyLog {
     }
 
     fn sha512(&self, parts: &[&[u8]]) -> [u8; 64] {
+        self.meanwhile.pass();
         let mut keys = self.keys();
         keys.hashes += 1;
         let on_hash = keys.on_hash.clone();
@@ -178,47 +190,59 @@ impl Provider for KeyLog {
     }
 
     fn hmac_sha512(&self, key: &[u8], parts: &[&[u8]]) -> Secret<64> {
+        self.meanwhile.pass();
         self.provider.hmac_sha512(key, parts)
     }
 
     fn p384_generate(&self) -> Result<Box<dyn P384KeyPair>, ProviderError> {
+        self.meanwhile.pass();
         self.provider.p384_generate()
     }
 
     fn p384_from_secret(&self, secret: &Secret<P384_SECRET_LEN>) -> Result<Box<dyn P384KeyPair>, InvalidKey> {
+        self.meanwhile.pass();
         self.provider.p384_from_secret(secret)
     }
 
     fn p384_is_valid(&self, public: &[u8; P384_PUBLIC_LEN]) -> bool {
+        self.meanwhile.pass();
         self.provider.p384_is_valid(public)
     }
 
     fn kem_generate(&self) -> Result<Box<dyn KemKeyPair>, ProviderError> {
-        self.provider.kem_generate()
+        self.meanwhile.pass();
+        let pair = self.provider.kem_generate()?;
+        Ok(Box::new(LoggedKemKeyPair { pair, meanwhile: self.meanwhile.clone() }))
     }
 
     fn kem_from_secret(&self, secret: &Secret<KEM_SECRET_LEN>) -> Result<Box<dyn KemKeyPair>, InvalidKey> {
+        self.meanwhile.pass();
         self.provider.kem_from_secret(secret)
     }
 
     fn kem_encapsulate(&self, public: &[u8; KEM_PUBLIC_LEN]) -> Result<Encapsulation, InvalidKey> {
+        self.meanwhile.pass();
         self.provider.kem_encapsulate(public)
     }
 
     fn seal_key(&self, key: &Secret<32>) -> Box<dyn SealKey> {
+        self.meanwhile.pass();
         self.keys().sealing_keys += 1;
         Box::new(LoggedSealKey {
             key: *key.expose(),
             seal: self.provider.seal_key(key),
             keys: self.keys.clone(),
+            meanwhile: self.meanwhile.clone(),
         })
     }
 
     fn open_key(&self, key: &Secret<32>) -> Box<dyn OpenKey> {
+        self.meanwhile.pass();
         self.provider.open_key(key)
     }
 
     fn protect_key(&self, key: &Secret<32>) -> Box<dyn ProtectKey> {
+        self.meanwhile.pass();
         let mut keys = self.keys();
         keys.headers.push_front(*key.expose());
         keys.headers.truncate(HEADERS);
@@ -227,6 +251,7 @@ impl Provider for KeyLog {
     }
 
     fn unprotect_key(&self, key: &Secret<32>) -> Box<dyn UnprotectKey> {
+        self.meanwhile.pass();
         self.provider.unprotect_key(key)
     }
 }
@@ -236,6 +261,7 @@ struct LoggedSealKey {
     key: [u8; 32],
     seal: Box<dyn SealKey>,
     keys: Arc<Mutex<Keys>>,
+    meanwhile: Arc<Meanwhile>,
 }
 
 impl LoggedSealKey {
@@ -247,6 +273,7 @@ impl LoggedSealKey {
 impl Drop for LoggedSealKey {
     fn drop(&mut self) {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner).sealing_keys -= 1;
+        self.meanwhile.pass();
     }
 }
 
@@ -260,5 +287,27 @@ impl SealKey for LoggedSealKey {
     ) -> Result<(), ProviderError> {
         self.log(nonce);
         self.seal.seal(nonce, aad, plaintext, output)
+    }
+}
+
+/// Tells when it is dropped.
+struct LoggedKemKeyPair {
+    pair: Box<dyn KemKeyPair>,
+    meanwhile: Arc<Meanwhile>,
+}
+
+impl Drop for LoggedKemKeyPair {
+    fn drop(&mut self) {
+        self.meanwhile.pass();
+    }
+}
+
+impl KemKeyPair for LoggedKemKeyPair {
+    fn public(&self) -> &[u8; KEM_PUBLIC_LEN] {
+        self.pair.public()
+    }
+
+    fn decapsulate(&self, ciphertext: &[u8; KEM_CIPHERTEXT_LEN]) -> Result<Secret<32>, ProviderError> {
+        self.pair.decapsulate(ciphertext)
     }
 }

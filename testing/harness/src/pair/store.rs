@@ -6,8 +6,7 @@ use zssp_proto::{
     Fingerprint, MemoryStore, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap,
 };
 
-/// What else happens while a store writes.
-type Meanwhile = Box<dyn FnOnce() + Send>;
+use super::meanwhile::Meanwhile;
 
 /// A store that fails when the test says so, or takes its process with it, and counts what it is asked.
 ///
@@ -24,8 +23,8 @@ pub struct FlakyStore {
     /// The number of the call whose answer nobody hears.
     last: Mutex<Option<u32>>,
     killed: AtomicBool,
-    /// In the middle of which write something else happens, counted from the next, and what that is.
-    meanwhile: Mutex<Option<(u32, Meanwhile)>>,
+    /// What else happens in the middle of a write.
+    meanwhile: Meanwhile,
 }
 
 impl FlakyStore {
@@ -53,7 +52,7 @@ impl FlakyStore {
             doubtful: Mutex::default(),
             last: Mutex::default(),
             killed: AtomicBool::new(false),
-            meanwhile: Mutex::default(),
+            meanwhile: Meanwhile::default(),
         }
     }
 
@@ -79,7 +78,7 @@ impl FlakyStore {
 
     /// Has something else happen in the middle of the write that comes after `writes` others.
     pub fn during_write(&self, writes: u32, meanwhile: impl FnOnce() + Send + 'static) {
-        *lock(&self.meanwhile) = Some((writes, Box::new(meanwhile)));
+        self.meanwhile.set(writes, meanwhile);
     }
 
     /// Whether the process was killed in a call: the test is to have it come back with another store.
@@ -121,19 +120,6 @@ impl FlakyStore {
         let old = self.remembered(peer.clone());
         let swap = self.store.compare_and_swap(&peer, &old, &pair);
         assert!(matches!(swap, Ok(Swap::Stored)), "not preset: {swap:?}");
-    }
-
-    /// Lets happen what happens in the middle of a write.
-    fn write(&self) {
-        let mut next = lock(&self.meanwhile);
-        match next.take() {
-            Some((0, meanwhile)) => {
-                drop(next);
-                meanwhile();
-            }
-            Some((writes, meanwhile)) => *next = Some((writes - 1, meanwhile)),
-            None => {}
-        }
     }
 
     fn call<T>(
@@ -196,7 +182,7 @@ impl RatchetStore for FlakyStore {
         old: &RatchetPair,
         new: &RatchetPair,
     ) -> Result<Swap, StoreError> {
-        self.write();
+        self.meanwhile.pass();
         self.call(|store| store.compare_and_swap(peer, old, new))
     }
 }
