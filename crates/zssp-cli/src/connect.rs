@@ -235,7 +235,7 @@ fn no_answer(caller: &Caller, to: &Target, roads: &[Road], patience: Duration) -
 mod tests {
     use std::sync::Arc;
 
-    use zssp::{MemoryStore, OneTimePassword, PeerName, Redb, proto::crypto::AwsLc, store::Overwrite};
+    use zssp::{MemoryStore, OneTimePassword, PeerName, Redb, default_provider, store::Overwrite};
 
     use super::*;
     use crate::{
@@ -261,7 +261,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_peer_that_is_refused_on_one_road_is_reached_on_another() {
         let (key, peer) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
-        let common = || OneTimePassword::from_bytes(&[7; 32]).unwrap().into_ratchet(&AwsLc);
+        let common = || OneTimePassword::from_bytes(&[7; 32]).unwrap().into_ratchet(&*default_provider());
         let store = MemoryStore::new();
         store.preset(PeerName::from(key.public_key()), common());
         let (_old, knowing) = serve(&peer, store).await;
