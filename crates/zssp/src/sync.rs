@@ -4,7 +4,7 @@
 //!
 //! | rank | what it guards |
 //! |---|---|
-//! | [`rank::ENDPOINT`] | attempts under way, the way to whom an ended session is told, whose handshakes wait |
+//! | [`rank::ENDPOINT`] | attempts under way, how many connections there are, whose handshakes wait |
 //! | [`rank::CONNECTION`] | everything of one connection |
 //! | [`rank::LINK`] | what is under way in a network in memory, its timers |
 //! | [`rank::WAKERS`] | who waits for a link |
