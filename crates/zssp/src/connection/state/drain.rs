@@ -119,7 +119,7 @@ impl State {
         //= ZSSP-LIV-02  with the token it came with
         let pongs = self.pongs.drain(..);
         out.extend(pongs.map(|(token, from)| Outgoing::aside(from, &frame::pong(token))));
-        if let Some((path, token)) = self.paths.asks(now, self.flight.rtt().timeout()) {
+        while let Some((path, token)) = self.paths.asks(now, self.flight.rtt().timeout()) {
             out.push(Outgoing::aside(Some(path), &frame::ping(token)));
         }
         if let Some(token) = self.life.asks(now) {
