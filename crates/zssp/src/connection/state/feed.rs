@@ -535,6 +535,7 @@ fn note_size(mtu: &mut Mtu, (now, epoch): (Instant, Instant), event: &Event, len
     let at = |sent: seqex::Timestamp| epoch.checked_add(sent).unwrap_or(epoch);
     match event {
         Event::Acked { sent_at, .. } | Event::Held { sent_at, .. } => mtu.arrived(now, at(*sent_at), len),
+        // Its loss was a suspicion at the most, which costs a round trip of smaller datagrams, and a probe clears it.
         Event::Late { .. } => {}
         Event::Lost { sent_at, .. } => mtu.lost(at(*sent_at), len),
         Event::TimedOut { sent_at, .. } => mtu.timed_out(at(*sent_at), len),
