@@ -36,3 +36,4 @@ run sh scripts/no-std.sh
 run env RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --no-default-features --features rust-crypto \
     --lib --profile loom --target-dir target/loom loom
 run env RUSTFLAGS="--cfg loom" cargo test -p seqex --lib --profile loom --target-dir target/loom loom
+run env RUSTFLAGS="--cfg loom" cargo test -p zssp-races --lib --profile loom --target-dir target/loom loom

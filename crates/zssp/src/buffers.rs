@@ -15,7 +15,8 @@ const KEPT: usize = 64;
 /// Larger buffers are not kept.
 const LARGEST: usize = 128 * 1024;
 
-/// A pool of buffers. A buffer that the application keeps is simply not there to be used again.
+/// A pool of buffers, each of which is with the pool or with one owner. A buffer that the application keeps is simply not
+/// there to be used again.
 #[derive(Debug)]
 pub(crate) struct Buffers(ArrayQueue<Vec<u8>>);
 

@@ -124,7 +124,7 @@ pub struct EndpointStats {
     pub events_dropped: u64,
 }
 
-/// A number that several threads add to.
+/// A number that several threads add to. Nothing depends on it, nor on how it compares with others at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 

@@ -1,10 +1,11 @@
-//! The mutex that knows its place in the lock order.
+//! The mutex that knows its place in the lock order, and what those parts share without one whose races are model-checked:
+//! they take it from here, and in `testing/races` from a module of the same name.
 //!
 //! The crate's locks, in the only order in which one thread may hold several:
 //!
 //! | rank | what it guards |
 //! |---|---|
-//! | [`rank::ENDPOINT`] | attempts under way, the way to whom an ended session is told, whose handshakes wait |
+//! | [`rank::ENDPOINT`] | attempts under way, how many connections there are, whose handshakes wait |
 //! | [`rank::CONNECTION`] | everything of one connection |
 //! | [`rank::LINK`] | what is under way in a network in memory, its timers |
 //! | [`rank::WAKERS`] | who waits for a link |
@@ -13,7 +14,10 @@
 //! [`Controller`](crate::congestion::Controller), which computes and does nothing else.
 
 use std::ops::{Deref, DerefMut};
+pub(crate) use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+pub(crate) use crossbeam_queue::SegQueue;
 
 /// The places in the lock order.
 pub(crate) mod rank {

@@ -1,4 +1,6 @@
 //! Work that several tasks do at the same time, and whose results leave in the order in which it was handed out.
+//!
+//! Nothing is shared but channels, each with one owner at either end: a line itself is under a lock of its owner's.
 
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;

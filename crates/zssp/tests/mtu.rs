@@ -155,6 +155,33 @@ async fn random_loss_is_no_black_hole() {
     }
 }
 
+/// Of those that are overtaken, several in a row may be taken for lost. That is a suspicion, and soon cleared.
+#[tokio::test(start_paused = true)]
+async fn a_road_that_reorders_is_no_black_hole() {
+    let road = Conditions { reordering: 0.3, ..ROAD };
+    let network = Network::new(1, road);
+    let (client, server) = (endpoint(&network, 1, |b| b), endpoint(&network, 2, |b| b));
+    let (here, there) = connect(&client, &server).await;
+    transfer_over(&network, (&here, &there), 8 << 20, road).await;
+    let (channel, other) = (here.channel(0).unwrap(), there.channel(0).unwrap());
+    let sending = async {
+        for number in 0..2000 {
+            channel.send(content(number, 1300)).await.unwrap();
+        }
+        channel.flush().await.unwrap();
+    };
+    let reading = async {
+        for _ in 0..2000 {
+            drop(other.receive().await.unwrap());
+        }
+    };
+    tokio::join!(sending, reading);
+    let stats = here.stats();
+    println!("{stats:?}");
+    assert!(stats.messages_late > 50);
+    assert_eq!((stats.mtu, stats.mtu_fallbacks), (1472, 0));
+}
+
 //= ZSSP-LIV-06  also when there is nothing but datagrams
 #[tokio::test(start_paused = true)]
 async fn datagrams_find_it_too_and_use_it() {

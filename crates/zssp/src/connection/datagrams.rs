@@ -6,45 +6,39 @@
 //! the link --> receive tasks --> inbox --> read_datagram
 //! ```
 
-use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+mod inbox;
+mod outbox;
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
-use crossbeam_queue::SegQueue;
 use tokio::sync::{Notify, Semaphore};
+
+use inbox::Inbox;
+pub(super) use inbox::cost;
+use outbox::Outbox;
 
 use super::outgoing::Outgoing;
 use super::sending::Budget;
 use crate::config::Overflow;
 use crate::frame;
-
-/// What a datagram costs of its buffers besides its bytes.
-const COST: usize = 64;
-
-/// What a datagram of `len` bytes costs of its buffers.
-pub(super) const fn cost(len: usize) -> usize {
-    len + COST
-}
+use crate::stats::Counter;
 
 /// The datagrams of one connection that wait, for the link or for the application.
+#[derive(Debug)]
 pub(crate) struct Datagrams {
     /// Bytes that may yet be accepted. Closed when nothing more is.
     pub(super) space: Semaphore,
-    outbox: SegQueue<Bytes>,
-    /// Datagrams accepted and not yet handed to the link.
-    pending: AtomicUsize,
-    closed: AtomicBool,
-    inbox: SegQueue<Bytes>,
-    /// What the inbox costs.
-    waiting: AtomicUsize,
+    outbox: Outbox,
+    inbox: Inbox,
+    /// Nothing comes any more. What comes in that moment may be taken in or not.
     ended: AtomicBool,
     /// Wakes one who waits for a datagram.
     pub(super) arrived: Notify,
-    limit: usize,
     overflow: Overflow,
-    sent: AtomicU64,
-    bytes_sent: AtomicU64,
-    dropped: AtomicU64,
+    sent: Counter,
+    bytes_sent: Counter,
+    dropped: Counter,
 }
 
 impl Datagrams {
@@ -52,18 +46,14 @@ impl Datagrams {
     pub(crate) fn new(limit: usize, overflow: Overflow) -> Self {
         Self {
             space: Semaphore::new(limit),
-            outbox: SegQueue::new(),
-            pending: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
-            inbox: SegQueue::new(),
-            waiting: AtomicUsize::new(0),
+            outbox: Outbox::new(),
+            inbox: Inbox::new(limit),
             ended: AtomicBool::new(false),
             arrived: Notify::new(),
-            limit,
             overflow,
-            sent: AtomicU64::new(0),
-            bytes_sent: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
+            sent: Counter::default(),
+            bytes_sent: Counter::default(),
+            dropped: Counter::default(),
         }
     }
 }
@@ -72,15 +62,7 @@ impl Datagrams {
 impl Datagrams {
     /// Accepts a datagram, for which room was taken in `space`. It is handed back once nothing is accepted any more.
     pub(super) fn push(&self, data: Bytes) -> Result<(), Bytes> {
-        // In this order, and the other one in `close` and `are_over`: either this sees that it is too late, or whoever
-        // closes sees that something is pending.
-        self.pending.fetch_add(1, SeqCst);
-        if self.closed.load(SeqCst) {
-            self.pending.fetch_sub(1, SeqCst);
-            return Err(data);
-        }
-        self.outbox.push(data);
-        Ok(())
+        self.outbox.push(data)
     }
 
     /// Moves payloads into `out` until `budget` is spent, or just above.
@@ -104,10 +86,10 @@ impl Datagrams {
     /// What was taken has gone to the link.
     pub(super) fn sent(&self, taken: Taken) {
         if taken.count > 0 {
-            self.sent.fetch_add(taken.count as u64, Relaxed);
-            self.bytes_sent.fetch_add(taken.bytes as u64, Relaxed);
+            self.sent.add(taken.count as u64);
+            self.bytes_sent.add(taken.bytes as u64);
             self.space.add_permits(taken.cost);
-            self.pending.fetch_sub(taken.count, SeqCst);
+            self.outbox.sent(taken.count);
         }
     }
 
@@ -117,17 +99,17 @@ impl Datagrams {
 
     /// Accepts nothing any more.
     pub(super) fn close(&self) {
-        self.closed.store(true, SeqCst);
+        self.outbox.close();
         self.space.close();
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(SeqCst)
+        self.outbox.is_closed()
     }
 
     /// Whether all there ever will be went to the link.
     pub(super) fn are_over(&self) -> bool {
-        self.is_closed() && self.pending.load(SeqCst) == 0
+        self.outbox.is_over()
     }
 }
 
@@ -138,32 +120,22 @@ impl Datagrams {
         if self.ended.load(Relaxed) {
             return false;
         }
-        let cost = cost(data.len());
-        let before = self.waiting.fetch_add(cost, Relaxed);
-        // The first always finds room.
-        if before > 0 && before + cost > self.limit {
-            match self.overflow {
-                Overflow::DropNewest => {
-                    self.waiting.fetch_sub(cost, Relaxed);
-                    self.dropped.fetch_add(1, Relaxed);
-                    return false;
-                }
-                Overflow::DropOldest => {
-                    while self.waiting.load(Relaxed) > self.limit && self.read().is_some() {
-                        self.dropped.fetch_add(1, Relaxed);
-                    }
-                }
+        match self.overflow {
+            Overflow::DropNewest => {
+                let has_room = self.inbox.push_if_room(data);
+                self.dropped.add(u64::from(!has_room));
+                has_room
+            }
+            Overflow::DropOldest => {
+                self.dropped.add(self.inbox.push_for_oldest(data));
+                true
             }
         }
-        self.inbox.push(data);
-        true
     }
 
     /// The next datagram for the application.
     pub(super) fn read(&self) -> Option<Bytes> {
-        let data = self.inbox.pop()?;
-        self.waiting.fetch_sub(cost(data.len()), Relaxed);
-        Some(data)
+        self.inbox.pop()
     }
 
     pub(super) fn wait_to_be_read(&self) -> bool {
@@ -183,18 +155,12 @@ impl Datagrams {
 impl Datagrams {
     /// Datagrams handed to the link, and their bytes.
     pub(super) fn sent_so_far(&self) -> (u64, u64) {
-        (self.sent.load(Relaxed), self.bytes_sent.load(Relaxed))
+        (self.sent.load(), self.bytes_sent.load())
     }
 
     /// Datagrams that arrived and found no room.
     pub(super) fn dropped_so_far(&self) -> u64 {
-        self.dropped.load(Relaxed)
-    }
-}
-
-impl fmt::Debug for Datagrams {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Datagrams").field("pending", &self.pending).finish_non_exhaustive()
+        self.dropped.load()
     }
 }
 
@@ -243,7 +209,7 @@ mod tests {
             }
             assert_eq!(datagrams.dropped_so_far(), 11);
             assert_eq!(received(&datagrams), kept.collect::<Vec<_>>());
-            assert_eq!(datagrams.waiting.load(Relaxed), 0);
+            assert_eq!(datagrams.inbox.held(), 0);
         }
     }
 
@@ -281,7 +247,7 @@ mod tests {
             datagrams.push(Bytes::new()).unwrap();
         }
         datagrams.sent(datagrams.take(&mut budget(64_000), &mut out));
-        assert_eq!(out.len(), 64_000 / COST);
+        assert_eq!(out.len(), 64_000 / cost(0));
     }
 
     #[test]

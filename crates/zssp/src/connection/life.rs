@@ -14,6 +14,10 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// How long after this side was stopped the peer is still listened for: what it has sent meanwhile is yet to be read.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How often in a row that is done: a machine may be stopped again as soon as it goes on, and one that is always too slow
+/// must still notice that the peer is gone.
+const STOPS: u32 = 8;
+
 /// When the peer was heard, and what follows from its silence.
 #[derive(Debug)]
 pub(super) struct Life {
@@ -27,28 +31,32 @@ pub(super) struct Life {
     idle_timeout: Option<Duration>,
     /// When this side last went on after it was stopped for long, if it was.
     woke: Option<Instant>,
+    /// How often it was since the peer was heard.
+    stops: u32,
 }
 
 impl Life {
     pub(super) fn new(now: Instant, keep_alive: Option<Duration>, idle_timeout: Option<Duration>) -> Self {
-        Self { heard: now, asked: None, pings: 0, pinged: None, keep_alive, idle_timeout, woke: None }
+        let (asked, pinged, woke) = (None, None, None);
+        Self { heard: now, asked, pings: 0, pinged, keep_alive, idle_timeout, woke, stops: 0 }
     }
 
     /// An authentic payload has come.
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = now;
         self.asked = None;
+        self.stops = 0;
     }
 
     /// This side was to look at the clock at `due`. If it was stopped, with its machine or by itself, that says nothing of the
-    /// peer; once, or a machine that is always too slow would never notice anything. Yields until when it is to be listened
-    /// for then.
+    /// peer. Yields until when it is to be listened for then.
     pub(super) fn looks(&mut self, now: Instant, due: Instant) -> Option<Instant> {
         let late = now.saturating_duration_since(due);
-        if late <= GRACE || self.woke.is_some_and(|woke| woke > self.heard) {
+        if late <= GRACE || self.stops == STOPS {
             return None;
         }
         (self.woke, self.asked) = (Some(now), None);
+        self.stops += 1;
         Some(now + GRACE)
     }
 
@@ -140,8 +148,22 @@ mod tests {
         assert!(!life.is_over(later + SECOND - Duration::from_nanos(1)));
         let over = later + SECOND;
         assert!(life.is_over(over) && life.has_listened(over));
-        assert_eq!(life.looks(over + 3600 * SECOND, over), None);
-        assert!(life.is_over(over + 3600 * SECOND), "once");
+    }
+
+    #[test]
+    fn a_side_that_is_always_too_slow_notices_that_the_peer_is_gone() {
+        let start = Instant::now();
+        let mut life = Life::new(start, Some(10 * SECOND), Some(25 * SECOND));
+        let (mut now, mut stops) = (start, 0);
+        while !life.is_over(now) {
+            let due = life.deadline().unwrap();
+            now = due.max(now) + 3 * SECOND;
+            stops += u32::from(life.looks(now, due).is_some());
+            life.asks(now);
+        }
+        assert_eq!(stops, STOPS);
+        life.heard(now);
+        assert!(life.looks(now + 3 * SECOND, now).is_some(), "it was there after all");
     }
 
     #[test]

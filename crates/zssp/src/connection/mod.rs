@@ -352,10 +352,11 @@ impl Connection {
     /// Queues a datagram for which there is room.
     fn push_datagram(&self, data: Bytes) -> Result<(), SendError> {
         let shared = self.shared();
-        let pushed = shared.datagrams.push(data);
-        // Also when it is refused: the driver may just have seen it and waited for it.
+        if shared.datagrams.push(data).is_err() {
+            return Err(SendError::Closed(closed_reason(shared)));
+        }
         shared.driver.notify_one();
-        pushed.map_err(|_| SendError::Closed(closed_reason(shared)))
+        Ok(())
     }
 }
 

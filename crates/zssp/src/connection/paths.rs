@@ -20,11 +20,15 @@ const ATTEMPTS: u32 = 2;
 /// which nothing is known (RFC 9000, 8.2.4). It may be much longer than the one that the peer has left.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The path to the peer, and one that may become it.
+/// Paths that are asked side by side: a router may not yet have settled on one of two ports, and whoever sends on what he
+/// sees may add some.
+const CANDIDATES: usize = 4;
+
+/// The path to the peer, and those that may become it.
 #[derive(Debug)]
 pub(super) struct Paths {
     current: Path,
-    candidate: Option<Candidate>,
+    candidates: Vec<Candidate>,
 }
 
 /// A path that authentic payloads have come by.
@@ -51,7 +55,7 @@ pub(super) enum Moved {
 
 impl Paths {
     pub(super) fn new(current: Path) -> Self {
-        Self { current, candidate: None }
+        Self { current, candidates: Vec::new() }
     }
 
     pub(super) fn current(&self) -> Path {
@@ -64,26 +68,30 @@ impl Paths {
         if self.current.matches(path) {
             return false;
         }
-        if let Some(candidate) = &mut self.candidate {
-            // One at a time, until it was asked in vain.
-            if candidate.attempts < ATTEMPTS || candidate.next > now {
-                return false;
-            }
-            if candidate.path == path {
-                candidate.attempts = 0;
-                candidate.until = candidate.until.max(now + PATIENCE);
-                return true;
-            }
+        if let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.path == path) {
+            return candidate.heard(now);
         }
-        let Some(token) = token.take() else { return false };
-        self.candidate = Some(Candidate { path, token, attempts: 0, next: now, until: now + PATIENCE });
+        let Some(token) = token.take_if(|_| self.make_place(now)) else { return false };
+        self.candidates.push(Candidate { path, token, attempts: 0, next: now, until: now + PATIENCE });
+        true
+    }
+
+    /// Whether there is a place for one more. The one that was asked longest ago, and in vain, gives way if it must.
+    fn make_place(&mut self, now: Instant) -> bool {
+        if self.candidates.len() < CANDIDATES {
+            return true;
+        }
+        let asked = self.candidates.iter().enumerate().filter(|(_, candidate)| candidate.was_asked(now));
+        let Some((place, _)) = asked.min_by_key(|(_, candidate)| candidate.next) else { return false };
+        self.candidates.swap_remove(place);
         true
     }
 
     //= ZSSP-LIV-03  only the answer to a token moves the peer
-    /// A token has come back.
+    /// A token has come back. Of the other paths, any that the peer takes now will be heard again.
     pub(super) fn answered(&mut self, token: Token) -> Option<Moved> {
-        let path = self.candidate.take_if(|candidate| candidate.token == token)?.path;
+        let path = self.candidates.iter().find(|candidate| candidate.token == token)?.path;
+        self.candidates.clear();
         let mut before = std::mem::replace(&mut self.current, path);
         before.remote.set_port(path.remote.port());
         Some(if before.matches(path) { Moved::Rebound } else { Moved::Elsewhere })
@@ -92,8 +100,8 @@ impl Paths {
     //= ZSSP-LIV-04  a number of times
     /// Whom to ask now, with which token. `interval` is how long an answer takes at most, usually.
     pub(super) fn asks(&mut self, now: Instant, interval: Duration) -> Option<(Path, Token)> {
-        self.candidate.take_if(|candidate| candidate.until <= now);
-        let candidate = self.candidate.as_mut().filter(|candidate| candidate.asks_at() <= now)?;
+        self.candidates.retain(|candidate| candidate.until > now);
+        let candidate = self.candidates.iter_mut().find(|candidate| candidate.asks_at() <= now)?;
         candidate.attempts += 1;
         candidate.next = now + interval;
         candidate.until = candidate.until.max(now + 3 * interval);
@@ -101,11 +109,26 @@ impl Paths {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.candidate.as_ref().map(Candidate::asks_at)
+        self.candidates.iter().map(Candidate::asks_at).min()
     }
 }
 
 impl Candidate {
+    /// Another payload has come from there. Yields whether that has it asked again.
+    fn heard(&mut self, now: Instant) -> bool {
+        let again = self.was_asked(now);
+        if again {
+            self.attempts = 0;
+            self.until = self.until.max(now + PATIENCE);
+        }
+        again
+    }
+
+    /// Whether it was asked for the last payload that counts, and should have answered.
+    fn was_asked(&self, now: Instant) -> bool {
+        self.attempts == ATTEMPTS && self.next <= now
+    }
+
     /// When it is asked, or forgotten.
     fn asks_at(&self) -> Instant {
         if self.attempts == ATTEMPTS { self.until } else { self.next.min(self.until) }
@@ -114,6 +137,7 @@ impl Candidate {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
     use std::net::{IpAddr, SocketAddr};
 
     use super::*;
@@ -202,13 +226,48 @@ mod tests {
     #[test]
     fn a_path_that_was_asked_in_vain_gives_way() {
         let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
-        assert!(heard(&mut paths, start, address(2, 2), 4));
-        for now in [start, start + 10 * MS] {
-            assert!(paths.asks(now, 10 * MS).is_some());
-            assert!(!heard(&mut paths, now + 9 * MS, address(3, 3), 5));
+        for other in 0..CANDIDATES as u8 {
+            assert!(heard(&mut paths, start, address(2 + other, 2), other));
         }
-        assert!(heard(&mut paths, start + 20 * MS, address(3, 3), 5));
-        assert_eq!(paths.asks(start + 20 * MS, 10 * MS), Some((address(3, 3), [5; 8])));
+        let peer = address(100, 1);
+        for now in [start, start + 10 * MS] {
+            let asked = iter::from_fn(|| paths.asks(now, 10 * MS)).count();
+            assert_eq!(asked, CANDIDATES);
+            assert!(!heard(&mut paths, now + 9 * MS, peer, 100));
+        }
+        let now = start + 20 * MS;
+        assert!(!paths.heard(now, peer, &mut None), "not without a token");
+        assert!(heard(&mut paths, now, peer, 100));
+        assert_eq!((paths.asks(now, 10 * MS), paths.candidates.len()), (Some((peer, [100; 8])), CANDIDATES));
+    }
+
+    /// The peer's router has forgotten it, and gives it one of its ports in turn, or somebody adds more of them. Each answer
+    /// takes longer than a path has before it gives way.
+    //= ZSSP-LIV-04  three times what came from each
+    #[test]
+    fn a_peer_that_comes_by_several_paths_in_turn_is_found() {
+        const PORTS: usize = 4;
+        let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
+        let (mut came, mut asked) = ([0; PORTS], [0; PORTS]);
+        let (mut first, mut token) = (None, 0);
+        for ms in 0..500_u16 {
+            let now = start + MS * u32::from(ms);
+            if ms % 5 == 0 {
+                let port = usize::from(ms / 5) % PORTS;
+                came[port] += 1;
+                token += 1;
+                heard(&mut paths, now, address(2, port as u16), token);
+            }
+            while let Some((path, token)) = paths.asks(now, 10 * MS) {
+                let port = usize::from(path.remote.port());
+                asked[port] += 1;
+                assert!(asked[port] <= 2 * came[port]);
+                first.get_or_insert(token);
+            }
+        }
+        assert!(asked.iter().all(|&asked| asked >= 30), "{asked:?}");
+        assert!(paths.answered(first.unwrap()).is_some(), "what it was asked first is still good");
+        assert_eq!((paths.current(), paths.deadline()), (address(2, 0), None));
     }
 
     /// Questions get lost, too. Each payload from there is worth some.
@@ -222,7 +281,6 @@ mod tests {
             if ms % 100 == 0 {
                 came += 1;
                 heard(&mut paths, now, address(2, 2), 4);
-                assert!(!heard(&mut paths, now, address(3, 3), 5), "one at a time");
             }
             while let Some((path, token)) = paths.asks(now, 10 * MS) {
                 assert_eq!(path, address(2, 2));

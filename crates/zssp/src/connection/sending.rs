@@ -10,7 +10,6 @@
 //! round, others help.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use super::bundling::{bundles, with_parts};
 use super::datagrams::Taken;
@@ -21,7 +20,7 @@ use crate::clock;
 use crate::endpoint::{Desk, SEND_BATCH};
 use crate::error::CloseReason;
 use crate::link::{Path, SendBatch};
-use crate::turns::{Turn, sealed_at_once};
+use crate::turns::{Line, Turn, sealed_at_once};
 
 /// How much may yet go in a round.
 #[derive(Debug, Clone, Copy)]
@@ -63,36 +62,29 @@ impl Budget {
     }
 }
 
-/// Who sends for a connection.
-#[derive(Debug)]
+/// Who sends for a connection: the driver, and for a while others.
+#[derive(Debug, Default)]
 pub(super) struct Senders {
-    tasks: usize,
-    helpers: AtomicUsize,
+    helpers: usize,
+    /// What was chosen leaves in that order.
+    departures: Line,
 }
 
 impl Senders {
-    /// The driver, and others up to `tasks` together.
-    pub(super) fn new(tasks: usize) -> Self {
-        Self { tasks, helpers: AtomicUsize::new(0) }
+    /// Whether one more may send, of `tasks` with the driver; if so, it counts until [`Senders::dismiss`].
+    fn hire(&mut self, tasks: usize) -> bool {
+        let is_free = self.helpers + 1 < tasks;
+        self.helpers += usize::from(is_free);
+        is_free
     }
 
-    /// Whether one more may send; if so, it counts until [`Senders::dismiss`].
-    fn hire(&self) -> bool {
-        let more = |helpers| (helpers + 1 < self.tasks).then_some(helpers + 1);
-        self.helpers.fetch_update(SeqCst, SeqCst, more).is_ok()
+    fn dismiss(&mut self) {
+        self.helpers -= 1;
     }
 
-    fn dismiss(&self) {
-        self.helpers.fetch_sub(1, SeqCst);
-    }
-
-    /// Whether somebody else than the driver sends.
-    fn are_several(&self) -> bool {
-        self.helpers.load(SeqCst) > 0
-    }
-
-    fn budget(&self) -> Budget {
-        Budget::new(SEND_BATCH, sealed_at_once(self.tasks))
+    /// When what was chosen now may leave. Alone, the driver sends one round before it chooses the next.
+    fn turn(&mut self) -> Turn {
+        if self.helpers > 0 { self.departures.join() } else { Turn::default() }
     }
 }
 
@@ -115,7 +107,8 @@ impl Round {
     pub(super) fn choose(shared: &Arc<Shared>) -> Self {
         let mut desk = shared.endpoint.desks.take();
         let payloads = &mut desk.payloads;
-        let mut budget = shared.senders.budget();
+        let tasks = shared.endpoint.config.send_tasks;
+        let mut budget = Budget::new(SEND_BATCH, sealed_at_once(tasks));
         let (chosen, hired) = shared.with(|state, effects| {
             // Here, as it must not go back from one round to the next.
             let now = clock::now();
@@ -133,9 +126,8 @@ impl Round {
             state.datagrams_depart(now, rest.longest);
             datagrams.add(rest);
             let more = shared.datagrams.wait_to_be_sent();
-            let hired = (more || budget.is_spent()) && shared.senders.hire();
-            // Alone, the driver sends one round before it chooses the next.
-            let turn = if shared.senders.are_several() { state.departures.join() } else { Turn::default() };
+            let hired = (more || budget.is_spent()) && state.senders.hire(tasks);
+            let turn = state.senders.turn();
             let (path, mtu) = (state.path(), state.mtu());
             ((datagrams, turn, (path, mtu), step, more), hired)
         });
@@ -219,7 +211,7 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        self.0.senders.dismiss();
+        self.0.look(|state| state.senders.dismiss());
         // It may have set a timer, or sent the last that a close waits for.
         self.0.driver.notify_one();
     }

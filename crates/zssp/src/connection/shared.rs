@@ -7,7 +7,6 @@ use tokio::sync::Notify;
 use zssp_proto::{Address, Incarnation, Session, SessionId};
 
 use super::datagrams::Datagrams;
-use super::sending::Senders;
 use super::state::{Body, Effects, Heard, Incoming, Messages, Settings, State};
 use crate::clock;
 use crate::endpoint;
@@ -29,7 +28,6 @@ pub(crate) struct Shared {
     /// Wakes the driver.
     pub(super) driver: Notify,
     pub(super) datagrams: Datagrams,
-    pub(super) senders: Senders,
     /// Wakes one who waits for a stream of the peer.
     pub(super) streams: Notify,
     /// Wakes one who waits to open a stream.
@@ -48,7 +46,6 @@ impl Shared {
             state: RankedMutex::new(state),
             driver: Notify::new(),
             datagrams: endpoint.config.datagrams(),
-            senders: Senders::new(endpoint.config.send_tasks),
             streams: Notify::new(),
             openings: Notify::new(),
             ended: Notify::new(),

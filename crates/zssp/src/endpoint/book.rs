@@ -1,4 +1,4 @@
-//! What the endpoint waits for: answers to its attempts, and the application's decisions.
+//! What the endpoint waits for: answers to its attempts, the application's decisions, and the end of its connections.
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
@@ -21,11 +21,12 @@ const EARLY_OVERHEAD: usize = 64;
 /// have met it again.
 const OVER: Duration = Duration::from_secs(15);
 
-/// Attempts under way and peers that wait.
+/// Attempts under way, peers that wait, and how many connections there are.
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     attempts: HashMap<SessionId, Attempt>,
     incoming: VecDeque<Authorize>,
+    connections: usize,
     closed: bool,
 }
 
@@ -73,6 +74,21 @@ impl Book {
 
     pub(crate) fn finish(&mut self, id: SessionId) -> Option<Attempt> {
         self.attempts.remove(&id)
+    }
+
+    /// There is a connection more.
+    pub(crate) fn arrive(&mut self) {
+        self.connections += 1;
+    }
+
+    /// One is over. Yields whether it was the last.
+    pub(crate) fn leave(&mut self) -> bool {
+        self.connections -= 1;
+        self.connections == 0
+    }
+
+    pub(crate) fn connections(&self) -> usize {
+        self.connections
     }
 
     /// Whether the payload is kept for an attempt about to succeed.

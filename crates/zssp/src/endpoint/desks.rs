@@ -20,6 +20,10 @@ pub(crate) struct Desk {
 }
 
 /// A pool of empty desks.
+///
+/// How many are lent is not bounded but by who may send, which is every connection with its helpers while the link is full:
+/// whoever waits for it has sealed already. Were they bounded, connections on a road that is blocked would have all of them,
+/// and hold up those on another road of the same link.
 pub(crate) struct Desks {
     capacity: usize,
     pool: ArrayQueue<Desk>,

@@ -172,14 +172,16 @@ impl Shared {
         };
         let shared = Arc::new(connection::Shared::new(self.clone(), session, path));
         self.table.insert(&shared);
-        if shared.session.has_ended() {
-            // Another thread may have brought the news when there was nobody to tell. So soon, only one thing is likely.
-            shared.handle_session_end(CloseReason::Replaced);
-        }
         let (mut attempt, closed) = {
             let mut book = self.book.lock();
+            book.arrive();
             (book.finish(id), book.is_closed())
         };
+        // After the book, in which whoever brings such news looks before the table: either finds the other.
+        if shared.session.has_ended() {
+            // There was nobody to tell. So soon, only one thing is likely.
+            shared.handle_session_end(CloseReason::Replaced);
+        }
         let mut inbound = Inbound::new(shared.clone());
         for (incarnation, payload) in attempt.iter_mut().flat_map(|attempt| &mut attempt.early) {
             match inbound.is_of((id, *incarnation)) {

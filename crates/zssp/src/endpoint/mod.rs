@@ -12,7 +12,6 @@ mod table;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::net::ToSocketAddrs;
 use tokio::runtime::Handle;
@@ -92,8 +91,6 @@ pub(crate) struct Shared {
     timer: Notify,
     /// Steps of handshakes that wait until they may be computed. Closed when the endpoint stops.
     queue: Arc<Queue>,
-    /// No handle is left, or it was closed: with the last connection everything stops.
-    released: AtomicBool,
     stop: watch::Sender<bool>,
     /// Where tasks run, whichever thread starts them.
     pub(crate) runtime: Handle,
@@ -141,7 +138,6 @@ impl Endpoint {
             idle: Notify::new(),
             timer: Notify::new(),
             queue: Arc::new(Queue::new(config.workers, config.handshake_queue)),
-            released: AtomicBool::new(false),
             stop: watch::Sender::new(false),
             runtime: Handle::current(),
             config,
@@ -166,7 +162,7 @@ impl Endpoint {
     /// What happened so far, in numbers.
     pub fn stats(&self) -> EndpointStats {
         let shared = self.shared();
-        shared.counters.snapshot(shared.table.len(), shared.context.stats())
+        shared.counters.snapshot(shared.connections(), shared.context.stats())
     }
 
     /// Connects to the owner of `peer_key` at `address`. Nobody else can answer: only the owner of that key can read
@@ -270,7 +266,7 @@ impl Endpoint {
     /// Cancel safe: it only waits.
     pub async fn wait_idle(&self) {
         let shared = self.shared();
-        until(&shared.idle, || (shared.table.len() == 0).then_some(())).await;
+        until(&shared.idle, || (shared.connections() == 0).then_some(())).await;
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -285,17 +281,24 @@ impl Drop for Owner {
 }
 
 impl Shared {
-    /// Lets nobody in any more, and stops everything if nobody is in.
+    /// Connections that are not over.
+    fn connections(&self) -> usize {
+        self.book.lock().connections()
+    }
+
+    /// Lets nobody in any more, and stops everything when nobody is in.
     fn shut_door(&self) {
-        let (attempts, incoming) = self.book.lock().close();
+        let ((attempts, incoming), is_empty) = {
+            let mut book = self.book.lock();
+            (book.close(), book.connections() == 0)
+        };
         for (id, attempt) in attempts {
             self.context.close(id);
             let _ = attempt.done.send(Err(ConnectError::EndpointClosed));
         }
         drop(incoming);
         self.arrivals.notify_waiters();
-        self.released.store(true, Ordering::SeqCst);
-        if self.table.len() == 0 {
+        if is_empty {
             self.halt();
         }
     }
@@ -303,9 +306,14 @@ impl Shared {
     /// A connection is over.
     pub(crate) fn remove(&self, connection: &connection::Shared) {
         self.context.close(connection.session.id());
-        if self.table.remove(connection) == 0 {
+        self.table.remove(connection);
+        let (was_last, closed) = {
+            let mut book = self.book.lock();
+            (book.leave(), book.is_closed())
+        };
+        if was_last {
             self.idle.notify_waiters();
-            if self.released.load(Ordering::SeqCst) {
+            if closed {
                 self.halt();
             }
         }
@@ -345,7 +353,7 @@ impl fmt::Debug for Shared {
         f.debug_struct("Endpoint")
             .field("local_addr", &self.link.local_addr())
             .field("public_key", &self.public_key)
-            .field("connections", &self.table.len())
+            .field("connections", &self.connections())
             .finish_non_exhaustive()
     }
 }

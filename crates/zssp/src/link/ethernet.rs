@@ -57,7 +57,7 @@ struct Inner {
     writable: AsyncFd<OwnedFd>,
     writers: Wakers,
     ways_in: Vec<WayIn>,
-    /// Which of them is first next time.
+    /// Which of them is first next time. Two that ask at once may begin with the same.
     turn: AtomicUsize,
     readers: Wakers,
     mtu: usize,

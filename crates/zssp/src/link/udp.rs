@@ -53,7 +53,8 @@ const EIO: i32 = 5;
 pub struct Udp {
     io: UdpSocket,
     state: UdpSocketState,
-    /// How many datagrams the system takes as one run. Only ever becomes one, when it turns out that it takes none.
+    /// How many datagrams the system takes as one run. Only ever becomes one, when it turns out that it takes none; whoever
+    /// does not know that yet finds it out as well.
     segments: AtomicUsize,
     local: SocketAddr,
     families: Families,

@@ -18,6 +18,22 @@ use crate::connection::sending::Budget;
 use crate::error::CloseReason;
 use crate::frame::{self, CHUNK_OVERHEAD, Group, LaneId};
 
+/// What has its turn.
+enum Next {
+    Message(Chosen),
+    Part(Outgoing),
+}
+
+/// A message that is transmitted.
+struct Chosen {
+    id: LaneId,
+    message: Transmission,
+    /// A time-out has let it out.
+    is_hurried: bool,
+    /// It is larger than what is likely to arrive at once.
+    is_divided: bool,
+}
+
 impl State {
     /// Puts payloads into `out` until `budget` is spent, or just above, and says what to do next.
     pub(in crate::connection) fn poll_transmit(
@@ -119,7 +135,7 @@ impl State {
         //= ZSSP-LIV-02  with the token it came with
         let pongs = self.pongs.drain(..);
         out.extend(pongs.map(|(token, from)| Outgoing::aside(from, &frame::pong(token))));
-        if let Some((path, token)) = self.paths.asks(now, self.flight.rtt().timeout()) {
+        while let Some((path, token)) = self.paths.asks(now, self.flight.rtt().timeout()) {
             out.push(Outgoing::aside(Some(path), &frame::ping(token)));
         }
         if let Some(token) = self.life.asks(now) {
@@ -149,9 +165,7 @@ impl State {
         out: &mut Vec<Outgoing>,
         effects: &mut Effects,
     ) -> bool {
-        let time = self.time(now);
-        let payload_limit = self.flight.payload_limit(self.settings.max_payload);
-        let limit = payload_limit.saturating_sub(CHUNK_OVERHEAD).max(1);
+        let limit = self.flight.payload_limit(self.settings.max_payload);
         self.paced = None;
         self.bundling.end();
         loop {
@@ -166,59 +180,87 @@ impl State {
             if budget.is_spent() {
                 return self.lanes.has_ready() || self.transfers.wait();
             }
+            let payload = match self.next(now, limit) {
+                None => return false,
+                Some(Next::Part(part)) => part,
+                Some(Next::Message(message)) => match self.depart(now, message, out, effects) {
+                    Some(payload) => payload,
+                    None => continue,
+                },
+            };
+            match payload.joins() {
+                true => budget.join(payload.len()),
+                false => budget.spend(payload.len()),
+            }
+            out.push(payload);
+        }
+    }
+
+    /// What goes next: what a time-out has let out, and then what has the highest priority. `limit` is for payloads.
+    fn next(&mut self, now: Instant, limit: usize) -> Option<Next> {
+        let time = self.time(now);
+        loop {
             let hurried = self.lanes.next_hurried(time);
             let is_hurried = hurried.is_some();
             let (id, message) = if let Some(hurried) = hurried {
                 hurried
             } else if self.transfers.are_next(self.lanes.ready_priority()) {
-                let Some(part) = self.next_part(now) else { return false };
-                budget.spend(part.len());
-                out.push(part);
-                continue;
+                return self.next_part(now).map(Next::Part);
             } else {
-                let Some(id) = self.lanes.next_ready() else { return false };
+                let id = self.lanes.next_ready()?;
                 let Some(lane) = self.lanes.get_mut(id) else { continue };
-                let Some(message) = lane.poll_message(id, time, limit) else { continue };
+                let chunk = limit.saturating_sub(CHUNK_OVERHEAD).max(1);
+                let Some(message) = lane.poll_message(id, time, chunk) else { continue };
                 (id, message)
             };
-            let Some(lane) = self.lanes.get_mut(id) else { continue };
-            let question = message.asks_only().then(|| self.transfers.ask(id, &message));
-            let len = question.as_ref().map_or(message.len(), Outgoing::len);
-            let len = u32::try_from(len).unwrap_or(u32::MAX);
-            self.stats.messages_sent += 1;
-            self.stats.messages_resent += u64::from(message.again);
-            let is_divided = question.is_none()
-                && message.len() > payload_limit
-                && (message.again || self.flight.is_lossy());
-            if is_divided {
-                if message.is_reply && self.acks.due().is_some() {
-                    self.put_acks(out, effects);
-                }
-                let seq = message.seq;
-                self.divide(id, message);
-                if is_hurried {
-                    self.transfers.hurry((id, seq));
-                }
-            } else {
-                let before = lane.departed(message.seq, len);
-                self.flight.sent(now, before, len);
-                let payload = match question {
-                    Some(question) => question,
-                    None => {
-                        let seq = message.seq;
-                        let payload = self.payload_of(id, message, out, effects);
-                        self.bundled((id, seq), payload, out)
-                    }
-                };
-                match payload.joins() {
-                    true => budget.join(payload.len()),
-                    false => budget.spend(payload.len()),
-                }
-                out.push(payload);
-            }
-            self.lanes.ready(id, Turn::Last);
-            self.lanes.arm(id, self.epoch);
+            let does_not_pay = message.again || self.flight.is_lossy();
+            let is_divided = does_not_pay && message.len() > limit && !message.asks_only();
+            return Some(Next::Message(Chosen { id, message, is_hurried, is_divided }));
         }
+    }
+
+    /// A message leaves: as a payload, or as a question what became of it. One that is divided leaves part by part, and
+    /// nothing of it now.
+    fn depart(
+        &mut self,
+        now: Instant,
+        chosen: Chosen,
+        out: &mut Vec<Outgoing>,
+        effects: &mut Effects,
+    ) -> Option<Outgoing> {
+        let Chosen { id, message, is_hurried, is_divided } = chosen;
+        let key = (id, message.seq);
+        self.stats.messages_sent += 1;
+        self.stats.messages_resent += u64::from(message.again);
+        let payload = if message.asks_only() {
+            let question = self.transfers.ask(id, &message);
+            self.goes_under_way(now, key, question.len());
+            Some(question)
+        } else if is_divided {
+            if message.is_reply && self.acks.due().is_some() {
+                self.put_acks(out, effects);
+            }
+            self.divide(id, message);
+            if is_hurried {
+                self.transfers.hurry(key);
+            }
+            None
+        } else {
+            self.goes_under_way(now, key, message.len());
+            let payload = self.payload_of(id, message, out, effects);
+            Some(self.bundled(key, payload, out))
+        };
+        self.lanes.ready(id, Turn::Last);
+        self.lanes.arm(id, self.epoch);
+        payload
+    }
+
+    /// A message goes under way, in so many bytes.
+    fn goes_under_way(&mut self, now: Instant, (id, seq): (LaneId, SeqNo), len: usize) {
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let before = lane.departed(seq, len);
+        self.flight.sent(now, before, len);
     }
 
     /// The payload of a message, with as many acknowledgements as may ride with it. Payloads with acknowledgements that a

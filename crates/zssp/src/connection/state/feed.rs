@@ -192,6 +192,25 @@ impl State {
         effects.driver = true;
     }
 
+    /// A token of this side's has come back: from a path that was asked, a silent peer, or a probe.
+    fn handle_pong(&mut self, now: Instant, token: Token8, effects: &mut Effects) {
+        if let Some(moved) = self.paths.answered(token) {
+            effects.here = Some(self.paths.current());
+            if let Moved::Elsewhere = moved {
+                self.flight.moved(now);
+                self.mtu.moved();
+            }
+            return;
+        }
+        effects.driver = true;
+        let rtt = self.life.answered(now, token).or_else(|| self.mtu.answered(now, token));
+        if let Some(rtt) = rtt {
+            self.flight.measured(rtt);
+            // The session may have been led astray in the meantime, by somebody who sent on its rekeying.
+            effects.here = Some(self.paths.current());
+        }
+    }
+
     fn take(
         &mut self,
         now: Instant,
@@ -205,23 +224,7 @@ impl State {
             }
             Parts::CloseRead => self.handle_close_read(effects),
             _ if self.ended().is_some() => {}
-            Parts::Pong(token) => {
-                if let Some(moved) = self.paths.answered(token) {
-                    effects.here = Some(self.paths.current());
-                    if let Moved::Elsewhere = moved {
-                        self.flight.moved(now);
-                        self.mtu.moved();
-                    }
-                } else {
-                    let rtt = self.life.answered(now, token).or_else(|| self.mtu.answered(now, token));
-                    if let Some(rtt) = rtt {
-                        self.flight.measured(rtt);
-                        // The session may have been led astray in the meantime, by somebody who sent on its rekeying.
-                        effects.here = Some(self.paths.current());
-                    }
-                    effects.driver = true;
-                }
-            }
+            Parts::Pong(token) => self.handle_pong(now, token, effects),
             Parts::Ping(token) => {
                 if self.pongs.len() < PONGS {
                     self.pongs.push((token, from));
@@ -402,26 +405,10 @@ impl State {
                     answered = true;
                 }
                 Delivery::Payload { token, data } => self.deliver(id, now, (token, data), effects)?,
-                Delivery::Reply { token, data, mut sent, .. } => {
+                Delivery::Reply { token, data, sent, .. } => {
                     answered = true;
                     advances |= sent.kind == Kind::Message;
-                    let channel = self.find_channel(id).ok_or(Malformed::Chunk)?;
-                    match sent.answer.take() {
-                        Some(answer) => {
-                            self.replies -= data.len();
-                            self.give_back(id, sent.kind, sent.cost, effects);
-                            if let Some(lane) = self.lanes.get_mut(id) {
-                                lane.exchange.acknowledge(token);
-                            }
-                            self.note(id, now, urgency(data.len()), effects);
-                            effects.answers.push((answer, Some(data)));
-                            effects.dropped.push(sent);
-                        }
-                        None => {
-                            channel.inbox.push(Arrived { token, data, answers: Some(sent) });
-                            effects.notify(&channel.arrival);
-                        }
-                    }
+                    self.take_reply(id, now, (token, data, sent), effects)?;
                 }
             }
         }
@@ -444,6 +431,31 @@ impl State {
         }
         self.lanes.ready(id, Turn::Last);
         self.sweep(id, effects);
+    }
+
+    /// A message of the peer that answers one of ours: a request's, for whoever waits for it, or one to be received.
+    fn take_reply(
+        &mut self,
+        id: LaneId,
+        now: Instant,
+        (token, data, mut sent): (Token, Bytes, Sending),
+        effects: &mut Effects,
+    ) -> Result<(), Malformed> {
+        let channel = self.find_channel(id).ok_or(Malformed::Chunk)?;
+        let Some(answer) = sent.answer.take() else {
+            channel.inbox.push(Arrived { token, data, answers: Some(sent) });
+            effects.notify(&channel.arrival);
+            return Ok(());
+        };
+        self.replies -= data.len();
+        self.give_back(id, sent.kind, sent.cost, effects);
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.exchange.acknowledge(token);
+        }
+        self.note(id, now, urgency(data.len()), effects);
+        effects.answers.push((answer, Some(data)));
+        effects.dropped.push(sent);
+        Ok(())
     }
 
     /// A message of the peer that answers none of ours.
@@ -535,6 +547,7 @@ fn note_size(mtu: &mut Mtu, (now, epoch): (Instant, Instant), event: &Event, len
     let at = |sent: seqex::Timestamp| epoch.checked_add(sent).unwrap_or(epoch);
     match event {
         Event::Acked { sent_at, .. } | Event::Held { sent_at, .. } => mtu.arrived(now, at(*sent_at), len),
+        // Its loss was a suspicion at the most, which costs a round trip of smaller datagrams, and a probe clears it.
         Event::Late { .. } => {}
         Event::Lost { sent_at, .. } => mtu.lost(at(*sent_at), len),
         Event::TimedOut { sent_at, .. } => mtu.timed_out(at(*sent_at), len),

@@ -56,12 +56,12 @@ use super::life::Life;
 use super::mtu::Mtu;
 use super::outgoing::is_fragmented;
 use super::paths::Paths;
+use super::sending::Senders;
 use crate::congestion::Controller;
 use crate::error::CloseReason;
 use crate::frame::{self, Control, LaneId};
 use crate::link::Path;
 use crate::stats::ConnectionStats;
-use crate::turns::Line;
 
 /// An answer to a message that took more datagrams than one is worth a payload of its own: what is heard of every second
 /// datagram at once is what keeps a flow going beside others (RFC 9000, 13.2.2).
@@ -214,8 +214,7 @@ pub(in crate::connection) struct State {
     /// Once closing: all datagrams have been sent.
     datagrams_over: bool,
     phase: Phase,
-    /// What was chosen for sending leaves in that order.
-    pub(in crate::connection) departures: Line,
+    pub(in crate::connection) senders: Senders,
     /// When the driver looks again by itself.
     armed: Option<Instant>,
     stats: ConnectionStats,
@@ -254,7 +253,7 @@ impl State {
             pongs: Vec::new(),
             datagrams_over: false,
             phase: Phase::Open,
-            departures: Line::default(),
+            senders: Senders::default(),
             armed: None,
             stats: ConnectionStats::default(),
         };

@@ -41,6 +41,22 @@ fn a_peer_that_was_not_listened_to_is_not_silent() {
     }
 }
 
+/// Perhaps it has no network yet when it goes on, or looks at nothing but its clock.
+#[test]
+fn a_machine_that_is_stopped_again_as_soon_as_it_goes_on_listens_again() {
+    for messages in [0, 1] {
+        let mut pair = cut_off_with(messages);
+        for _ in 0..3 {
+            pair.now += HOUR;
+            pair.drive(Duration::from_millis(500), [true, true], &mut Default::default());
+        }
+        pair.lost = Box::new(|_, _| false);
+        let [_, there] = stop(&mut pair);
+        assert_eq!(there.len(), messages);
+        assert_eq!([0, 1].map(|side| pair.ends[side].state.ended()), [None, None]);
+    }
+}
+
 #[test]
 fn a_close_goes_on() {
     let mut pair = pair();
