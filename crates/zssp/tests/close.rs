@@ -3,10 +3,11 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{builder, content, endpoint, pair, pair_of, run};
-use zssp::{Bytes, CloseReason, Connection, Endpoint, RequestError, SendError};
+use zssp::{Bytes, CloseReason, Connection, Endpoint, Redb, RequestError, SecretKey, SendError};
 
 #[test]
 fn closing_delivers_what_was_accepted_and_tells_the_peer() {
@@ -167,5 +168,26 @@ fn the_port_is_free_again_when_everything_is_dropped() {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), free).await.expect("the socket is still open");
+    });
+}
+
+/// At once, time after time: whatever still ran would have them in its hands now and then.
+#[test]
+fn port_and_store_are_free_when_a_closed_endpoint_is_idle() {
+    run(async {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, file) = (SecretKey::generate().unwrap(), folder.path().join("ratchets"));
+        let client = endpoint().await;
+        let mut address = "127.0.0.1:0".to_owned();
+        for _ in 0..20 {
+            let store = Redb::open(&file).unwrap();
+            let server = Endpoint::builder(key.clone()).store(Arc::new(store)).bind(&address).await.unwrap();
+            address = server.local_addr().to_string();
+            let pair = pair_of(client.clone(), server).await;
+            pair.here.channel(0).unwrap().send("something to do").await.unwrap();
+            drop(pair.there.channel(0).unwrap().receive().await.unwrap());
+            pair.server.close(0, b"");
+            pair.server.wait_idle().await;
+        }
     });
 }

@@ -9,6 +9,7 @@ use super::sending::Round;
 use super::shared::Shared;
 use super::state::Step;
 use crate::clock;
+use crate::endpoint::Running;
 use crate::error::CloseReason;
 use crate::wait::to_the_back;
 
@@ -23,12 +24,12 @@ const COMPANY: u32 = 16;
 ///
 /// It leaves its endpoint also when the runtime is shut down and the task just dropped, even before its first poll: the
 /// endpoint's table would keep it alive.
-pub(crate) fn drive(shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
-    run(Leave(shared))
+pub(crate) fn drive(shared: Arc<Shared>, running: Running) -> impl Future<Output = ()> + Send {
+    run(Leave { shared, _running: running })
 }
 
 async fn run(leave: Leave) {
-    let shared = &leave.0;
+    let shared = &leave.shared;
     let mut company = 0_u32;
     let mut sleep = Box::pin(tokio::time::sleep(FOREVER));
     loop {
@@ -52,13 +53,17 @@ async fn run(leave: Leave) {
     }
 }
 
-/// Takes the connection out of its endpoint when its driver ends, in whatever way.
-struct Leave(Arc<Shared>);
+/// Takes the connection out of its endpoint when its driver ends, in whatever way. Fields are let go of from the first to
+/// the last.
+struct Leave {
+    shared: Arc<Shared>,
+    _running: Running,
+}
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        self.0.handle_session_end(CloseReason::EndpointClosed);
-        self.0.endpoint.remove(&self.0);
+        self.shared.handle_session_end(CloseReason::EndpointClosed);
+        self.shared.endpoint.remove(&self.shared);
     }
 }
 

@@ -17,7 +17,7 @@ use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::state::Step;
 use crate::clock;
-use crate::endpoint::{Desk, SEND_BATCH};
+use crate::endpoint::{Desk, Running, SEND_BATCH};
 use crate::error::CloseReason;
 use crate::link::{Path, SendBatch};
 use crate::turns::{Line, Turn, sealed_at_once};
@@ -132,7 +132,8 @@ impl Round {
             ((datagrams, turn, (path, mtu), step, more), hired)
         });
         if hired {
-            shared.endpoint.runtime.spawn(Helper(shared.clone()).run());
+            let helper = Helper { shared: shared.clone(), _running: shared.endpoint.running() };
+            shared.endpoint.runtime.spawn(helper.run());
         }
         let (datagrams, turn, (path, mtu), step, more) = chosen;
         Self { desk, datagrams, turn, path, mtu, step, more }
@@ -190,12 +191,15 @@ async fn flush(shared: &Shared, turn: &mut Turn, batch: &mut SendBatch, path: Pa
     shared.endpoint.counters.send_errors.add(refused);
 }
 
-/// Sends beside the driver, until nothing waits.
-struct Helper(Arc<Shared>);
+/// Sends beside the driver, until nothing waits. Fields are let go of from the first to the last.
+struct Helper {
+    shared: Arc<Shared>,
+    _running: Running,
+}
 
 impl Helper {
     async fn run(self) {
-        let shared = &self.0;
+        let shared = &self.shared;
         loop {
             let mut round = Round::choose(shared);
             let is_idle = round.payloads() == 0;
@@ -211,9 +215,9 @@ impl Helper {
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        self.0.look(|state| state.senders.dismiss());
+        self.shared.look(|state| state.senders.dismiss());
         // It may have set a timer, or sent the last that a close waits for.
-        self.0.driver.notify_one();
+        self.shared.driver.notify_one();
     }
 }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, Session, SessionId};
 
-use super::Shared;
 use super::incoming::explain;
 use super::queue::Worker;
+use super::{Running, Shared};
 use crate::clock;
 use crate::connection::{self, Connection, Inbound, Messages};
 use crate::error::{CloseReason, ConnectError};
@@ -29,12 +29,14 @@ impl Shared {
             self.handle_dropped(origin);
             return;
         };
-        let shared = self.clone();
+        let (running, shared) = (self.running(), self.clone());
         self.runtime.spawn(async move {
             match turn.await {
                 Ok(worker) => drop(shared.spawn(handshake, worker)),
                 Err(_) => shared.handle_dropped(origin),
             }
+            drop(shared);
+            drop(running);
         });
     }
 
@@ -66,11 +68,13 @@ impl Shared {
     }
 
     fn spawn(self: &Arc<Self>, handshake: Handshake, worker: Worker) -> JoinHandle<Outcome> {
-        let shared = self.clone();
+        let (running, shared) = (self.running(), self.clone());
         self.runtime.spawn_blocking(move || {
             let connection = shared.run(handshake);
             drop(worker);
             shared.timer.notify_one();
+            drop(shared);
+            drop(running);
             connection
         })
     }
@@ -191,7 +195,7 @@ impl Shared {
             }
         }
         drop(inbound);
-        self.runtime.spawn(connection::drive(shared.clone()));
+        self.runtime.spawn(connection::drive(shared.clone(), self.running()));
         if closed {
             shared.handle_session_end(CloseReason::EndpointClosed);
         }
@@ -220,25 +224,26 @@ impl Shared {
             connection.handle_session_end(close_reason(reason));
         }
     }
+}
 
-    /// Runs what is due in the context, when it is due, until the endpoint stops.
-    pub(super) async fn watch_deadlines(self: Arc<Self>) {
-        while !*self.stop.borrow() {
-            let changed = self.timer.notified();
-            match self.context.next_deadline() {
-                None => changed.await,
-                Some(deadline) if deadline <= clock::now() => {
-                    // Room first: so what is due waits in the context, and not in a queue of ours.
-                    let Some(worker) = self.worker().await else { return };
-                    if let Some(handshake) = self.context.expired(clock::now()) {
-                        drop(self.spawn(handshake, worker));
-                    }
+/// Runs what is due in the context, when it is due, until the endpoint stops. Parameters are let go of from the last to
+/// the first.
+pub(super) async fn watch_deadlines(running: Running, shared: Arc<Shared>) {
+    while !*running.0.borrow() {
+        let changed = shared.timer.notified();
+        match shared.context.next_deadline() {
+            None => changed.await,
+            Some(deadline) if deadline <= clock::now() => {
+                // Room first: so what is due waits in the context, and not in a queue of ours.
+                let Some(worker) = shared.worker().await else { return };
+                if let Some(handshake) = shared.context.expired(clock::now()) {
+                    drop(shared.spawn(handshake, worker));
                 }
-                Some(deadline) => {
-                    tokio::select! {
-                        () = changed => {}
-                        () = tokio::time::sleep_until(deadline.into()) => {}
-                    }
+            }
+            Some(deadline) => {
+                tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(deadline.into()) => {}
                 }
             }
         }

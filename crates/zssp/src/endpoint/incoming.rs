@@ -154,8 +154,12 @@ impl Incoming {
 
 /// Sends what refuses a peer when its turn comes, whoever waits.
 fn send_refusal(endpoint: Arc<Shared>, refusal: Handshake) {
-    let runtime = endpoint.runtime.clone();
-    runtime.spawn(async move { drop(endpoint.submit(refusal).await) });
+    let (running, runtime) = (endpoint.running(), endpoint.runtime.clone());
+    runtime.spawn(async move {
+        drop(endpoint.submit(refusal).await);
+        drop(endpoint);
+        drop(running);
+    });
 }
 
 /// Why there is no connection with a peer that was accepted.

@@ -69,6 +69,9 @@ pub struct Endpoint(Arc<Owner>);
 /// What the application holds; tasks hold [`Shared`] itself.
 struct Owner(Arc<Shared>);
 
+/// Has [`Endpoint::wait_idle`] of an endpoint that was closed wait.
+pub(crate) struct Running(watch::Receiver<bool>);
+
 /// An endpoint, seen from inside.
 pub(crate) struct Shared {
     public_key: PublicKey,
@@ -91,6 +94,7 @@ pub(crate) struct Shared {
     timer: Notify,
     /// Steps of handshakes that wait until they may be computed. Closed when the endpoint stops.
     queue: Arc<Queue>,
+    /// Told to the endpoint's tasks; each has a [`Running`], so this knows when the last is gone.
     stop: watch::Sender<bool>,
     /// Where tasks run, whichever thread starts them.
     pub(crate) runtime: Handle,
@@ -143,9 +147,9 @@ impl Endpoint {
             config,
         });
         for _ in 0..shared.config.receive_tasks {
-            shared.runtime.spawn(receive::receive(shared.clone(), shared.stop.subscribe()));
+            shared.runtime.spawn(receive::receive(shared.running(), shared.clone()));
         }
-        shared.runtime.spawn(shared.clone().watch_deadlines());
+        shared.runtime.spawn(handshakes::watch_deadlines(shared.running(), shared.clone()));
         Self(Arc::new(Owner(shared)))
     }
 
@@ -259,14 +263,18 @@ impl Endpoint {
     }
 
     /// Waits until there is no connection any more. Call it after [`close`](Self::close) and before the process ends, so
-    /// that what was promised still goes out and peers are told. Without a close it resolves at the first moment without
-    /// connections; attempts under way do not count.
+    /// that what was promised still goes out and peers are told. After a close nothing of the endpoint runs any more then:
+    /// once the handles of it and of its connections are dropped, its port and its store are free. Without a close it
+    /// resolves at the first moment without connections; attempts under way do not count.
     ///
     /// # Cancel safety
     /// Cancel safe: it only waits.
     pub async fn wait_idle(&self) {
         let shared = self.shared();
         until(&shared.idle, || (shared.connections() == 0).then_some(())).await;
+        if shared.book.lock().is_closed() {
+            shared.stop.closed().await;
+        }
     }
 
     fn shared(&self) -> &Arc<Shared> {
@@ -317,6 +325,11 @@ impl Shared {
                 self.halt();
             }
         }
+    }
+
+    /// For a task of the endpoint's, which lets go of it after all else that it has of the endpoint.
+    pub(crate) fn running(&self) -> Running {
+        Running(self.stop.subscribe())
     }
 
     /// Ends the endpoint's tasks.

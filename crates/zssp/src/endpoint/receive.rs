@@ -12,11 +12,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use zssp_proto::{Datagram, Fault, Incarnation, Received, Scratch, SessionId};
 
-use super::Shared;
 use super::book::Early;
+use super::{Running, Shared};
 use crate::clock;
 use crate::connection::{Inbound, Messages};
 use crate::link::{Path, ReceiveBatch};
@@ -33,8 +32,8 @@ const LARGE: usize = 128 * 1024;
 /// held a large payload.
 const SPARE: usize = 2 * ReceiveBatch::LEN;
 
-/// Takes packets from the link until the endpoint stops.
-pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+/// Takes packets from the link until the endpoint stops. Parameters are let go of from the last to the first.
+pub(super) async fn receive(mut running: Running, shared: Arc<Shared>) {
     let mut batch = ReceiveBatch::new();
     let mut desk = Desk::default();
     let mut kept = None;
@@ -48,7 +47,7 @@ pub(super) async fn receive(shared: Arc<Shared>, mut stop: watch::Receiver<bool>
         };
         let (received, mut reading) = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = running.0.wait_for(|stop| *stop) => return,
             next = next => next,
         };
         if let Err(error) = received {
