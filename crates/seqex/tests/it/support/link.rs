@@ -1,7 +1,5 @@
 //! Two shared exchanges with a clock that stands still, and a link of which a test decides what it carries.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

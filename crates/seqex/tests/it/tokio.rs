@@ -1,5 +1,4 @@
 //! The timer task under tokio, with tokio's clock standing still.
-#![cfg(all(feature = "tokio", not(loom)))]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,4 @@
 //! Waiting and answering through the handles that threads and tasks share.
-#![cfg(all(feature = "std", not(loom)))]
-
-#[path = "support/link.rs"]
-mod link;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -10,11 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use link::{Delivery, Letter, Task, ends, settle};
 use seqex::{
     Answer, ChannelLimits, Clock, Closed, Config, Ended, Link, Multiplexer, Order, Received, Refusal,
     WhyUnanswered,
 };
+
+use crate::support::link::{Delivery, Letter, Task, ends, settle};
 
 fn is_pending<T>(poll: &Poll<T>) -> bool {
     matches!(poll, Poll::Pending)

@@ -1,15 +1,12 @@
 //! What was not acknowledged, not received or not delivered comes back from closing, whatever stands for an exchange. The
 //! core by itself: `any_link` closes it at every moment, `answers` by hand.
-#![cfg(all(feature = "std", not(loom)))]
 
-#[path = "support/link.rs"]
-mod link;
-
-use link::{Letter, Task, ends};
 use seqex::{
     Answer, ChannelLimits, Channels, Clock, Config, Delivery, Multiplexer, MultiplexerDriver, Order, Refusal,
     WhyUnanswered,
 };
+
+use crate::support::link::{Letter, Task, ends};
 
 //= ZSSP-SEQ-21  nothing is lost by it
 #[test]

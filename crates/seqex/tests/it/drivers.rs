@@ -1,16 +1,13 @@
 //! What the owner of the link hears, and when it is told.
-#![cfg(all(feature = "std", not(loom)))]
-
-#[path = "support/link.rs"]
-mod link;
 
 use std::time::Duration;
 
-use link::{Letter, Task, ends, ends_with};
 use seqex::{
     Ack, AckKind, Answer, ChannelLimits, Clock, Config, Ended, Event, Feedback, GaveUp, Link, Multiplexer,
     Order, Packet, Received,
 };
+
+use crate::support::link::{Letter, Task, ends, ends_with};
 
 #[test]
 fn a_dropped_driver_closes() {

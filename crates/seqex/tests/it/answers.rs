@@ -1,14 +1,13 @@
 //! Who is answered, how often, and what happens when answers, tokens or whole exchanges get lost.
 
-mod support;
-
 use std::time::Duration;
 
 use seqex::{
     Ack, AckKind, Capacity, Config, Delivery, DropReason, Message, Order, Packet, Received, Refusal, SeqEx,
     SeqNo, Timestamp, Token,
 };
-use support::{Answer, Drain, Letter, Pair, Telling};
+
+use crate::support::{Answer, Drain, Letter, Pair, Telling};
 
 const NOW: Timestamp = Duration::from_secs(1);
 

@@ -38,6 +38,9 @@ fn hear(a: &mut Exchange, at: u64, kind: AckKind, first: u32, count: u32) {
     a.receive(millis(at), Packet::Ack(Ack { kind, first: seq(first), count }));
 }
 
+/// Of a type that is stated: `serde_json`, beside these tests, makes `u32` comparable with other things too.
+const NONE: [u32; 0] = [];
+
 fn resends(a: &mut Exchange, at: u64) -> Vec<u32> {
     std::iter::from_fn(|| a.poll_resend(millis(at)).map(|m| m.seq.to_u32())).collect()
 }
@@ -55,7 +58,7 @@ fn the_bare_protocol_resends_each_packet_at_a_fixed_interval() {
     for round in 1..5 {
         assert_eq!(a.next_deadline(), Some(millis(250 * round)));
         a.handle_timeout(millis(250 * round - 1));
-        assert_eq!(resends(&mut a, 250 * round - 1), []);
+        assert_eq!(resends(&mut a, 250 * round - 1), NONE);
         a.handle_timeout(millis(250 * round));
         assert_eq!(resends(&mut a, 250 * round), [0]);
         a.handle_timeout(millis(250 * round + 1));
@@ -71,13 +74,13 @@ fn a_packet_overtaken_by_three_is_resent_at_once() {
     let mut a = adaptive();
     transmit(&mut a, 0, 6);
     hear(&mut a, 50, AckKind::Answered, 1, 2);
-    assert_eq!(resends(&mut a, 50), [], "two may have overtaken it");
+    assert_eq!(resends(&mut a, 50), NONE, "two may have overtaken it");
     hear(&mut a, 51, AckKind::Answered, 3, 1);
     assert_eq!(resends(&mut a, 51), [0]);
     let lost = events(&mut a).into_iter().filter(|e| matches!(e, Event::Lost { .. }));
     assert_eq!(lost.collect::<Vec<_>>(), [Event::Lost { seq: seq(0), sent_at: millis(0) }]);
     hear(&mut a, 100, AckKind::Answered, 4, 2);
-    assert_eq!(resends(&mut a, 100), [], "the second transmission is younger than these");
+    assert_eq!(resends(&mut a, 100), NONE, "the second transmission is younger than these");
     assert_eq!((a.in_flight(), a.unanswered()), (1, 1));
 }
 
@@ -125,7 +128,7 @@ fn a_packet_overtaken_by_one_is_resent_after_nine_eighths_of_a_round_trip() {
     assert_eq!(a.smoothed_rtt(), Some(millis(80)));
     assert_eq!(a.next_deadline(), Some(millis(90)));
     a.handle_timeout(millis(89));
-    assert_eq!(resends(&mut a, 89), []);
+    assert_eq!(resends(&mut a, 89), NONE);
     a.handle_timeout(millis(90));
     assert_eq!(resends(&mut a, 90), [0]);
 }
@@ -184,7 +187,7 @@ fn an_answer_to_the_first_transmission_is_no_evidence_for_the_second() {
     let probe_at = 600;
     assert_eq!(resends(&mut a, probe_at), [1]);
     hear(&mut a, probe_at + 5, AckKind::Answered, 1, 1);
-    assert_eq!(resends(&mut a, probe_at + 5), [], "2 to 4 may have arrived just after the first copy of 1");
+    assert_eq!(resends(&mut a, probe_at + 5), NONE, "2 to 4 may have arrived just after the first copy of 1");
 }
 
 #[test]
@@ -194,7 +197,7 @@ fn what_the_peer_holds_is_neither_lost_nor_in_flight() {
     hear(&mut a, 40, AckKind::Answered, 2, 6);
     let mut timeout = a.resend_timeout();
     hear(&mut a, 40, AckKind::Holding, 0, 2);
-    assert_eq!(resends(&mut a, 40), []);
+    assert_eq!(resends(&mut a, 40), NONE);
     assert_eq!((a.in_flight(), a.unanswered()), (0, 2));
     assert!(events(&mut a).contains(&Event::Held { seq: seq(0), sent_at: millis(0) }));
     // But the answer may get lost, so it is asked for, ever more rarely.

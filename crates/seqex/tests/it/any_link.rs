@@ -2,13 +2,12 @@
 //! delivers again, everything comes to its end: in more than 20,000 random scripts, and in those that once failed. In some
 //! thousands more an end is closed before that.
 
-mod support;
-
 use std::time::Duration;
 
 use proptest::prelude::*;
 use seqex::{Adaptive, Capacity, Config, Feedback, Order, Resend, SeqNo};
-use support::{Answer, Drain, Pair, Telling};
+
+use crate::support::{Answer, Drain, Pair, Telling};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {

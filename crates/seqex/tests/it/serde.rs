@@ -1,5 +1,4 @@
 //! Packets through a user's own encoding.
-#![cfg(feature = "serde")]
 
 use seqex::{Ack, AckKind, Message, Order, Packet, SeqNo};
 

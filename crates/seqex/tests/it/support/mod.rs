@@ -4,10 +4,11 @@
 //! how often. The model is checked at every delivery: exactly once, in order where asked, one critical
 //! section at a time, each answer with the very data it answers.
 
-#![allow(dead_code, reason = "each test uses its part")]
-
 mod closing;
 mod flights;
+pub(crate) mod goodput;
+#[cfg(all(feature = "std", not(loom)))]
+pub(crate) mod link;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -1,7 +1,6 @@
 //! How much of a bad link is used, as it is written in the documentation.
 
-#[path = "support/goodput.rs"]
-mod goodput;
+use crate::support::goodput;
 
 #[test]
 fn the_table_in_the_documentation_is_what_a_run_gives() {

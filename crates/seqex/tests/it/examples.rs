@@ -1,14 +1,13 @@
 //! The examples do what they say.
-#![cfg(all(feature = "std", not(loom)))]
 
 #[cfg(feature = "tokio")]
-#[path = "../examples/conversation.rs"]
+#[path = "../../examples/conversation.rs"]
 mod conversation;
-#[path = "../examples/ordered_download.rs"]
+#[path = "../../examples/ordered_download.rs"]
 mod ordered_download;
-#[path = "../examples/pooled_buffers.rs"]
+#[path = "../../examples/pooled_buffers.rs"]
 mod pooled_buffers;
-#[path = "../examples/request_reply.rs"]
+#[path = "../../examples/request_reply.rs"]
 mod request_reply;
 
 fn text(out: &[u8]) -> &str {

@@ -1,13 +1,10 @@
 //! Tasks that receive, ask about what they received, and receive the next when they have been answered.
-#![cfg(all(feature = "std", not(loom)))]
-
-#[path = "support/link.rs"]
-mod link;
 
 use std::task::Poll;
 
-use link::{Delivery, End, Letter, Task, ends};
 use seqex::{Answer, Order, Request};
+
+use crate::support::link::{Delivery, End, Letter, Task, ends};
 
 /// One end with an application whose tasks request something whenever they may, while one receives, and answers by a request.
 struct Asking {
