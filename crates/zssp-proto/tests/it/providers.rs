@@ -1,6 +1,4 @@
 //! What every cryptographic provider must do, each alone and each with the others (PROTOCOL 2).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::env;
 use std::fs;
@@ -8,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 use serde_json::Value;
 use zssp_proto::crypto::{
     Forged, KEM_CIPHERTEXT_LEN, KEM_PUBLIC_LEN, KEM_SECRET_LEN, P384_PUBLIC_LEN, P384_SECRET_LEN, PROVIDERS,
@@ -378,11 +375,6 @@ fn recorded_secrets_yield_the_recorded_public_keys() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("regressions"))),
-        ..ProptestConfig::default()
-    })]
-
     #[test]
     fn aead_does_not_depend_on_the_provider_or_on_how_the_plaintext_is_cut(
         key: [u8; 32],

@@ -1,7 +1,5 @@
 //! What peers remember of each other, what happens when one forgets, and what happens when the store fails
 //! (PROTOCOL 5.5).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::time::Duration;
 

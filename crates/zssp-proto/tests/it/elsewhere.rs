@@ -1,7 +1,5 @@
 //! Somebody sees packets, and sends the same from elsewhere before they arrive; and a peer that really is elsewhere
 //! (PROTOCOL 5.3, 6).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::time::Duration;
 

@@ -3,9 +3,8 @@
 //! The same with ratchets in files is in `zssp-store`.
 //!
 //! A seed that fails is printed; `ZSSP_SEED` runs it alone. Thousands of them, in half an hour for the days and as long
-//! for the weeks: `ZSSP_SEEDS=4000 cargo test --release -p zssp-proto --test week restarts` and
-//! `ZSSP_SEEDS=2000 cargo test --release -p zssp-proto --test week persistent`.
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
+//! for the weeks: `ZSSP_SEEDS=4000 cargo test --release -p zssp-proto --test it week::restarts` and
+//! `ZSSP_SEEDS=2000 cargo test --release -p zssp-proto --test it week::two_persistent`.
 
 use std::time::Duration;
 

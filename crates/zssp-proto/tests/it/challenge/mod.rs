@@ -1,6 +1,4 @@
 //! Proof of address and of work before a hello costs anything, and floods (PROTOCOL 4).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod flood;
 mod silent;

@@ -1,7 +1,5 @@
 //! A session with a peer is open, another is being opened, and something goes wrong with one of them: that says nothing of
 //! the other (PROTOCOL 5.5, 5.7).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! What else happens while a slow store writes. A session that is ended is over at once, for the data path too (PROTOCOL
 //! 5.3, 5.7); and a ratchet state that is being replaced is given to nobody (PROTOCOL 5.5).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,7 +1,5 @@
 //! Whoever dies, closes or gives up in the middle of a handshake leaves packets on their way, which may arrive when the
 //! next handshake has begun (PROTOCOL 5.3, 5.5).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! A pair one of whom is in a state, what it can get there, and what can be seen of it.
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::time::Duration;
 

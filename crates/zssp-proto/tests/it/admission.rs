@@ -1,6 +1,4 @@
 //! Who is let in, and who is not: answers early, late and never, limits, identities, suites (PROTOCOL 2.2, 5.3).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,6 +1,4 @@
 //! Another key every hour, under load, on request, on any network, while payloads flow (PROTOCOL 5.3, 5.4, 5.5).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 mod ends;
 mod network;

@@ -1,6 +1,4 @@
 //! The first contact between two peers: every packet lost, late or twice, every timer, every end (PROTOCOL 5.3).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::time::Duration;
 

@@ -1,7 +1,5 @@
 //! Two peers and every kind of bad network, over many seeds: either both are connected, or both have given up, and
 //! nothing is ever stuck. A seed that fails is printed; `ZSSP_SEED` runs it alone.
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

@@ -1,6 +1,4 @@
 //! One session, many threads that seal, open and rekey at once: every payload arrives exactly once.
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -2,8 +2,6 @@
 //!
 //! `ZSSP_VECTORS` names another directory than the repository's `testing/vectors`. What was replayed goes to standard
 //! error. Nothing is skipped: a file that cannot be replayed, as either side and with each provider, fails the test.
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::fs;
 use std::io::{self, Write};

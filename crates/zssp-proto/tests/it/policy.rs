@@ -1,6 +1,4 @@
 //! Security flags, and one session per peer (PROTOCOL 5.6, 5.7).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -1,7 +1,5 @@
 //! What somebody on the line can do: flip, cut, splice, replay, forge, flood. Nothing of it may change more than a
 //! counter in the statistics (PROTOCOL 6).
-#![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::time::{Duration, Instant};
 
