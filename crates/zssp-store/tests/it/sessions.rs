@@ -1,5 +1,4 @@
 //! Sessions whose ratchets live in files: passwords before the first contact, restarts, files of yesterday.
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::fs;
 use std::path::PathBuf;

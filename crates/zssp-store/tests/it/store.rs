@@ -1,5 +1,4 @@
 //! The store in a file keeps to what every store must do, and agrees with the one in memory on everything.
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use proptest::prelude::*;
 use tempfile::TempDir;

@@ -1,5 +1,4 @@
 //! What an operator does with a store: look, forget, preset.
-#![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use tempfile::TempDir;
 use zssp_harness::store_suite::{identical, pair, state};
