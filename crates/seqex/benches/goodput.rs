@@ -1,6 +1,6 @@
 //! Prints the table in `docs/seqex-performance.md`: `cargo bench -p seqex --bench goodput`.
 
-#[path = "../tests/support/goodput.rs"]
+#[path = "../tests/it/support/goodput.rs"]
 mod goodput;
 
 fn main() {

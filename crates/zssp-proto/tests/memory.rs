@@ -1,6 +1,9 @@
 //! How much memory strangers, peers and payloads take, measured by counting every allocation (PROTOCOL 3.5, 6).
 //!
 //! What AWS-LC allocates in C is not seen; the figures of the pure Rust provider are complete.
+//!
+//! A binary of its own: the allocator that counts would be that of every other test, and what maps take grows with the
+//! number of threads that use any.
 #![cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 

@@ -1,4 +1,7 @@
 //! The file a store lives in: private, one process's, and never taken for something else.
+//!
+//! A binary of its own: it starts processes, and until the program of one runs, it can keep locked whatever file any thread
+//! has open; and it counts on few stores having been made before.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 

@@ -4,6 +4,9 @@
 //!
 //! A hundred thousand sessions, in ten minutes or more; each of the tests can be asked for by its name:
 //! `ZSSP_SESSIONS=100000 cargo test --release -p zssp-store --test memory -- --nocapture`.
+//!
+//! A binary of its own: the allocator that counts would be that of every other test, and what maps take grows with the
+//! number of threads that use any.
 #![allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 
 use std::path::Path;

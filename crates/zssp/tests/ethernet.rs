@@ -1,7 +1,9 @@
-//! Endpoints on raw Ethernet: network namespaces on a bridge. Needs root and `ip`.
+//! Endpoints on raw Ethernet: network namespaces on a bridge. Needs root and `ip`, and a binary of its own for its feature.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[allow(dead_code, reason = "of what tests share, these need a part")]
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::net::SocketAddr;

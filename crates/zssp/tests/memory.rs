@@ -1,8 +1,13 @@
 //! What connections that do nothing cost: the bytes that they hold, counted when they are given back.
 //!
 //! What AWS-LC allocates in C is not seen.
+//!
+//! A binary of its own: the allocator that counts would be that of every other test, and what maps take grows with the
+//! number of threads that use any.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+#[allow(dead_code, reason = "of what tests share, these need a part")]
+#[path = "it/common/mod.rs"]
 mod common;
 
 use std::net::{Ipv4Addr, SocketAddr};

@@ -266,7 +266,7 @@ fn close_reason(reason: EndReason) -> CloseReason {
 mod tests {
     use super::*;
 
-    /// No test can use a key four billion times; how the other ends are told apart, those in `tests/ends.rs` say.
+    /// No test can use a key four billion times; how the other ends are told apart, those in `tests/it/ends.rs` say.
     #[test]
     fn a_key_that_is_used_up_is_told_apart() {
         assert_eq!(close_reason(EndReason::KeyUsedUp), CloseReason::KeyUsedUp);

@@ -1,0 +1,36 @@
+//! Endpoints and connections as an application uses them. What needs a process of its own is beside this directory.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod bottleneck;
+mod bridge;
+mod bundles;
+mod channel;
+mod close;
+mod common;
+mod connect;
+mod controller;
+mod datagrams;
+mod early;
+mod ending;
+mod ends;
+mod flood;
+mod held;
+#[cfg(target_os = "linux")]
+mod local_address;
+mod lossy;
+mod mtu;
+#[cfg(target_os = "linux")]
+mod namespaces;
+mod offload;
+mod operator;
+mod options;
+mod parallel;
+mod receive_errors;
+mod replies;
+mod roaming;
+mod room;
+mod sessions;
+mod simulated;
+mod stream;
+mod unproven_address;
+mod without_waiting;
