@@ -8,8 +8,9 @@ pub enum Fault {
     /// Another task is working on the session's state; the peer's resend will be read.
     #[error("the session is busy with another handshake packet")]
     Busy,
-    /// The peer has lost its ratchet, and the policy does not go on without; an
-    /// [`Event::DowngradeRefused`](crate::Event::DowngradeRefused) says who it is.
+    /// The peer that this side opens to has lost its ratchet, and the policy does not go on without; an
+    /// [`Event::DowngradeRefused`](crate::Event::DowngradeRefused) says who it is. Of a peer that opens to this side, the
+    /// event alone tells.
     #[error("the peer has lost its ratchet, and the policy refuses to begin anew")]
     DowngradeRefused,
     /// A tag did not match.

@@ -267,8 +267,7 @@ fn accept(task: &mut Task<'_>, mut request: Request, name: PeerName, policy: Pol
         }
         Verdict::Refuse => {
             task.outbox.events.push(Event::DowngradeRefused { peer: request.completion.initiator });
-            refuse(task, &request, policy.rejection)?;
-            return Err(Fault::DowngradeRefused);
+            return refuse(task, &request, policy.rejection);
         }
         Verdict::Welcome { downgraded } => downgraded,
     };

@@ -164,7 +164,7 @@ fn a_responder_refuses_to_start_from_zero() {
             continue;
         }
         assert_eq!(pair.bob.take_happenings(), [Happening::Asked, Happening::DowngradeRefused]);
-        assert_eq!(pair.bob.take_faults(), [Fault::DowngradeRefused]);
+        assert!(pair.bob.take_faults().is_empty(), "the policy is done, and told as an event");
         assert!(unchanged(&pair.bob, &pair.alice, true));
         pair.drive_for(6 * SECOND);
         let reason = if told { EndReason::Rejected } else { EndReason::TimedOut };
