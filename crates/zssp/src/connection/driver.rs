@@ -9,7 +9,7 @@ use super::sending::Round;
 use super::shared::Shared;
 use super::state::Step;
 use crate::clock;
-use crate::endpoint::Running;
+use crate::endpoint::Hold;
 use crate::error::CloseReason;
 use crate::wait::to_the_back;
 
@@ -24,8 +24,8 @@ const COMPANY: u32 = 16;
 ///
 /// It leaves its endpoint also when the runtime is shut down and the task just dropped, even before its first poll: the
 /// endpoint's table would keep it alive.
-pub(crate) fn drive(shared: Arc<Shared>, running: Running) -> impl Future<Output = ()> + Send {
-    run(Leave { shared, _running: running })
+pub(crate) fn drive(shared: Arc<Shared>, hold: Hold) -> impl Future<Output = ()> + Send {
+    run(Leave { shared, _hold: hold })
 }
 
 async fn run(leave: Leave) {
@@ -53,11 +53,11 @@ async fn run(leave: Leave) {
     }
 }
 
-/// Takes the connection out of its endpoint when its driver ends, in whatever way. Fields are let go of from the first to
-/// the last.
+/// Takes the connection out of its endpoint when its driver ends, in whatever way.
 struct Leave {
     shared: Arc<Shared>,
-    _running: Running,
+    /// The last to be let go of.
+    _hold: Hold,
 }
 
 impl Drop for Leave {

@@ -17,7 +17,7 @@ use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::state::Step;
 use crate::clock;
-use crate::endpoint::{Desk, Running, SEND_BATCH};
+use crate::endpoint::{Desk, Hold, SEND_BATCH};
 use crate::error::CloseReason;
 use crate::link::{Path, SendBatch};
 use crate::turns::{Line, Turn, sealed_at_once};
@@ -132,7 +132,7 @@ impl Round {
             ((datagrams, turn, (path, mtu), step, more), hired)
         });
         if hired {
-            let helper = Helper { shared: shared.clone(), _running: shared.endpoint.running() };
+            let helper = Helper { shared: shared.clone(), _hold: shared.endpoint.hold() };
             shared.endpoint.runtime.spawn(helper.run());
         }
         let (datagrams, turn, (path, mtu), step, more) = chosen;
@@ -191,10 +191,11 @@ async fn flush(shared: &Shared, turn: &mut Turn, batch: &mut SendBatch, path: Pa
     shared.endpoint.counters.send_errors.add(refused);
 }
 
-/// Sends beside the driver, until nothing waits. Fields are let go of from the first to the last.
+/// Sends beside the driver, until nothing waits.
 struct Helper {
     shared: Arc<Shared>,
-    _running: Running,
+    /// The last to be let go of.
+    _hold: Hold,
 }
 
 impl Helper {

@@ -10,7 +10,7 @@ use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, Session, Se
 
 use super::incoming::explain;
 use super::queue::Worker;
-use super::{Running, Shared};
+use super::{Hold, Shared};
 use crate::clock;
 use crate::connection::{self, Connection, Inbound, Messages};
 use crate::error::{CloseReason, ConnectError};
@@ -29,14 +29,12 @@ impl Shared {
             self.handle_dropped(origin);
             return;
         };
-        let (running, shared) = (self.running(), self.clone());
+        let hold = self.hold();
         self.runtime.spawn(async move {
             match turn.await {
-                Ok(worker) => drop(shared.spawn(handshake, worker)),
-                Err(_) => shared.handle_dropped(origin),
+                Ok(worker) => drop(hold.spawn(handshake, worker)),
+                Err(_) => hold.handle_dropped(origin),
             }
-            drop(shared);
-            drop(running);
         });
     }
 
@@ -52,7 +50,9 @@ impl Shared {
     /// Runs a step of our own when its turn comes.
     pub(super) async fn submit(self: &Arc<Self>, handshake: Handshake) -> Outcome {
         let Some(worker) = self.worker().await else { return Err(ConnectError::EndpointClosed) };
-        self.spawn(handshake, worker).await.unwrap_or(Err(ConnectError::EndpointClosed))
+        let (outcome, _hold) =
+            self.spawn(handshake, worker).await.map_err(|_| ConnectError::EndpointClosed)?;
+        outcome
     }
 
     /// Has a session agree on a new key.
@@ -67,15 +67,18 @@ impl Shared {
         self.queue.enter(None)?.await.ok()
     }
 
-    fn spawn(self: &Arc<Self>, handshake: Handshake, worker: Worker) -> JoinHandle<Outcome> {
-        let (running, shared) = (self.running(), self.clone());
+    /// What comes of it may have a connection, and so the endpoint: it is let go of before the hold.
+    fn spawn(self: &Arc<Self>, handshake: Handshake, worker: Worker) -> JoinHandle<(Outcome, Hold)> {
+        let hold = self.hold();
         self.runtime.spawn_blocking(move || {
-            let connection = shared.run(handshake);
+            // Whoever waited for its turn may have slept since it came.
+            if *hold.stop.borrow() {
+                return (Err(ConnectError::EndpointClosed), hold);
+            }
+            let outcome = hold.run(handshake);
             drop(worker);
-            shared.timer.notify_one();
-            drop(shared);
-            drop(running);
-            connection
+            hold.timer.notify_one();
+            (outcome, hold)
         })
     }
 
@@ -195,7 +198,7 @@ impl Shared {
             }
         }
         drop(inbound);
-        self.runtime.spawn(connection::drive(shared.clone(), self.running()));
+        self.runtime.spawn(connection::drive(shared.clone(), self.hold()));
         if closed {
             shared.handle_session_end(CloseReason::EndpointClosed);
         }
@@ -226,18 +229,17 @@ impl Shared {
     }
 }
 
-/// Runs what is due in the context, when it is due, until the endpoint stops. Parameters are let go of from the last to
-/// the first.
-pub(super) async fn watch_deadlines(running: Running, shared: Arc<Shared>) {
-    while !*running.0.borrow() {
-        let changed = shared.timer.notified();
-        match shared.context.next_deadline() {
+/// Runs what is due in the context, when it is due, until the endpoint stops.
+pub(super) async fn watch_deadlines(hold: Hold) {
+    while !*hold.stop.borrow() {
+        let changed = hold.timer.notified();
+        match hold.context.next_deadline() {
             None => changed.await,
             Some(deadline) if deadline <= clock::now() => {
                 // Room first: so what is due waits in the context, and not in a queue of ours.
-                let Some(worker) = shared.worker().await else { return };
-                if let Some(handshake) = shared.context.expired(clock::now()) {
-                    drop(shared.spawn(handshake, worker));
+                let Some(worker) = hold.worker().await else { return };
+                if let Some(handshake) = hold.context.expired(clock::now()) {
+                    drop(hold.spawn(handshake, worker));
                 }
             }
             Some(deadline) => {

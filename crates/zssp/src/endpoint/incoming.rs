@@ -137,13 +137,13 @@ impl Incoming {
     /// Refuses the peer and tells it so, in an authenticated packet; unless the endpoint's policy rejects silently.
     pub fn refuse(self) {
         let Self { peer, endpoint } = self;
-        send_refusal(endpoint, peer.refuse());
+        send_refusal(&endpoint, peer.refuse());
     }
 
     /// [`refuse`](Self::refuse)s the peer aloud or silently, whatever the endpoint's policy says.
     pub fn refuse_with(self, rejection: Rejection) {
         let Self { peer, endpoint } = self;
-        send_refusal(endpoint, peer.refuse_with(rejection));
+        send_refusal(&endpoint, peer.refuse_with(rejection));
     }
 
     /// Leaves the peer without an answer, like dropping this does.
@@ -153,13 +153,9 @@ impl Incoming {
 }
 
 /// Sends what refuses a peer when its turn comes, whoever waits.
-fn send_refusal(endpoint: Arc<Shared>, refusal: Handshake) {
-    let (running, runtime) = (endpoint.running(), endpoint.runtime.clone());
-    runtime.spawn(async move {
-        drop(endpoint.submit(refusal).await);
-        drop(endpoint);
-        drop(running);
-    });
+fn send_refusal(endpoint: &Arc<Shared>, refusal: Handshake) {
+    let hold = endpoint.hold();
+    endpoint.runtime.spawn(async move { drop(hold.submit(refusal).await) });
 }
 
 /// Why there is no connection with a peer that was accepted.

@@ -11,6 +11,7 @@ mod table;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use tokio::net::ToSocketAddrs;
@@ -69,8 +70,21 @@ pub struct Endpoint(Arc<Owner>);
 /// What the application holds; tasks hold [`Shared`] itself.
 struct Owner(Arc<Shared>);
 
-/// Has [`Endpoint::wait_idle`] of an endpoint that was closed wait.
-pub(crate) struct Running(watch::Receiver<bool>);
+/// A task's hold on its endpoint: after a close, [`Endpoint::wait_idle`] waits until there is none.
+///
+/// Fields are let go of from the first to the last, so once that is known the endpoint is free.
+pub(crate) struct Hold {
+    endpoint: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Deref for Hold {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.endpoint
+    }
+}
 
 /// An endpoint, seen from inside.
 pub(crate) struct Shared {
@@ -94,7 +108,7 @@ pub(crate) struct Shared {
     timer: Notify,
     /// Steps of handshakes that wait until they may be computed. Closed when the endpoint stops.
     queue: Arc<Queue>,
-    /// Told to the endpoint's tasks; each has a [`Running`], so this knows when the last is gone.
+    /// Told to the endpoint's tasks; each has a [`Hold`], so this knows when the last is gone.
     stop: watch::Sender<bool>,
     /// Where tasks run, whichever thread starts them.
     pub(crate) runtime: Handle,
@@ -147,9 +161,9 @@ impl Endpoint {
             config,
         });
         for _ in 0..shared.config.receive_tasks {
-            shared.runtime.spawn(receive::receive(shared.running(), shared.clone()));
+            shared.runtime.spawn(receive::receive(shared.hold()));
         }
-        shared.runtime.spawn(handshakes::watch_deadlines(shared.running(), shared.clone()));
+        shared.runtime.spawn(handshakes::watch_deadlines(shared.hold()));
         Self(Arc::new(Owner(shared)))
     }
 
@@ -264,8 +278,9 @@ impl Endpoint {
 
     /// Waits until there is no connection any more. Call it after [`close`](Self::close) and before the process ends, so
     /// that what was promised still goes out and peers are told. After a close nothing of the endpoint runs any more then:
-    /// once the handles of it and of its connections are dropped, its port and its store are free. Without a close it
-    /// resolves at the first moment without connections; attempts under way do not count.
+    /// once the handles of it and of its connections are dropped, and each [`Incoming`] and whatever accepts one, its port
+    /// and its store are free. Without a close it resolves at the first moment without connections; attempts under way do
+    /// not count.
     ///
     /// # Cancel safety
     /// Cancel safe: it only waits.
@@ -327,9 +342,9 @@ impl Shared {
         }
     }
 
-    /// For a task of the endpoint's, which lets go of it after all else that it has of the endpoint.
-    pub(crate) fn running(&self) -> Running {
-        Running(self.stop.subscribe())
+    /// For a task of the endpoint's.
+    pub(crate) fn hold(self: &Arc<Self>) -> Hold {
+        Hold { endpoint: self.clone(), stop: self.stop.subscribe() }
     }
 
     /// Ends the endpoint's tasks.

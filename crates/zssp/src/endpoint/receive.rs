@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use zssp_proto::{Datagram, Fault, Incarnation, Received, Scratch, SessionId};
 
 use super::book::Early;
-use super::{Running, Shared};
+use super::{Hold, Shared};
 use crate::clock;
 use crate::connection::{Inbound, Messages};
 use crate::link::{Path, ReceiveBatch};
@@ -32,8 +32,9 @@ const LARGE: usize = 128 * 1024;
 /// held a large payload.
 const SPARE: usize = 2 * ReceiveBatch::LEN;
 
-/// Takes packets from the link until the endpoint stops. Parameters are let go of from the last to the first.
-pub(super) async fn receive(mut running: Running, shared: Arc<Shared>) {
+/// Takes packets from the link until the endpoint stops.
+pub(super) async fn receive(mut hold: Hold) {
+    let (shared, stop) = (&hold.endpoint, &mut hold.stop);
     let mut batch = ReceiveBatch::new();
     let mut desk = Desk::default();
     let mut kept = None;
@@ -47,7 +48,7 @@ pub(super) async fn receive(mut running: Running, shared: Arc<Shared>) {
         };
         let (received, mut reading) = tokio::select! {
             biased;
-            _ = running.0.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(|stop| *stop) => return,
             next = next => next,
         };
         if let Err(error) = received {
@@ -64,10 +65,10 @@ pub(super) async fn receive(mut running: Running, shared: Arc<Shared>) {
         if batch.len() >= LARGE && shared.config.receive_tasks > 1 {
             let turn = reading.join();
             drop(reading);
-            Batch::new(&shared, &mut desk, turn).run(&batch).await;
+            Batch::new(shared, &mut desk, turn).run(&batch).await;
         } else {
             let turn = reading.leave();
-            Batch::new(&shared, &mut desk, turn).run(&batch).await;
+            Batch::new(shared, &mut desk, turn).run(&batch).await;
             kept = Some(reading);
         }
         // Those who were woken may be waiting for this very thread.

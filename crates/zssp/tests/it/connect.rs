@@ -400,3 +400,36 @@ fn steps_of_handshakes_beyond_the_queue_are_dropped_and_come_again() {
         }
     });
 }
+
+/// Its turn came before the endpoint was closed, and whoever accepts looks only afterwards.
+#[test]
+fn a_peer_that_is_accepted_too_late_leaves_nothing_in_an_idle_endpoint() {
+    run(async {
+        let gate = Arc::new(Gate::default());
+        let server = builder().handshakes(1, 8).store(gate.clone()).bind("127.0.0.1:0").await.unwrap();
+        let (address, key) = (server.local_addr(), server.public_key());
+        let clients = [endpoint().await, endpoint().await];
+        for client in clients.clone() {
+            tokio::spawn(async move { client.connect(address, key).await });
+        }
+        let (first, second) = (server.accept().await.unwrap(), server.accept().await.unwrap());
+        let name = PeerName::from(second.peer_key());
+        let first = tokio::spawn(first.accept());
+        while !gate.is_waited_for() {
+            tokio::task::yield_now().await;
+        }
+        let mut second = std::pin::pin!(second.accept());
+        tokio::select! {
+            biased;
+            _ = &mut second => panic!("the only place is taken"),
+            () = std::future::ready(()) => {}
+        }
+        gate.open();
+        first.await.unwrap().unwrap();
+        server.close(0, b"");
+        server.wait_idle().await;
+        assert_eq!(second.await.unwrap_err(), ConnectError::EndpointClosed);
+        assert_eq!(server.stats().connections, 0);
+        assert!(gate.store.load(&name).unwrap().is_never_met());
+    });
+}
