@@ -31,8 +31,9 @@ for features in "" std serde tokio; do
 done
 run sh scripts/no-std.sh
 
-# The lock-free parts and what waits, in every order that the memory model allows. The flag changes every crate of the build, so it
-# has a target directory of its own, and takes the provider that compiles faster.
+# The lock-free parts and what waits, in every order that the memory model allows, or with three threads in those of few
+# preemptions. The flag changes every crate of the build, so it has a target directory of its own, and takes the provider that
+# compiles faster.
 run env RUSTFLAGS="--cfg loom" cargo test -p zssp-proto --no-default-features --features rust-crypto \
     --lib --profile loom --target-dir target/loom loom
 run env RUSTFLAGS="--cfg loom" cargo test -p seqex --lib --profile loom --target-dir target/loom loom

@@ -29,9 +29,10 @@ pub enum Fault {
     #[error("the cryptographic library failed")]
     Provider,
     /// The packet is from the peer, and made with a ratchet state that this side does not have of it: the peer that was
-    /// accepted is remembered under another name, or its ratchet was replaced while it was being accepted; or, in a session
-    /// that rekeys, the two no longer have the same.
-    #[error("the peer used a ratchet state that this side does not share with it")]
+    /// accepted is remembered under another name, or its ratchet was replaced while it was being accepted. In a session that
+    /// rekeys, the two no longer have the same, or one side uses [`Suite::Zssp04`](crate::Suite::Zssp04) and the other
+    /// [`Suite::Kyber1024`](crate::Suite::Kyber1024).
+    #[error("the peer used a ratchet state, or a suite, that this side does not share with it")]
     RatchetMismatch,
     /// The packet's counter was received already, or is outside the replay window.
     #[error("replayed, too old or too far ahead")]
@@ -42,8 +43,9 @@ pub enum Fault {
     /// The ratchet store failed; an [`Event::StoreFailed`](crate::Event::StoreFailed) says why.
     #[error("the ratchet store failed")]
     Store,
-    /// A session that this side opened at the same time survives, so the peer's is left without an answer.
-    #[error("another session opened at the same time survives")]
+    /// Another session with the peer survives: one that this side opened at the same time, so that the peer's is left without
+    /// an answer, or one that the peer opened again while this one was set up.
+    #[error("another session with the peer survives")]
     Superseded,
     /// There are as many sessions as [`Limits::sessions`](crate::Limits::sessions) allows, so the peer's is left without an
     /// answer.
@@ -52,9 +54,6 @@ pub enum Fault {
     /// The packet is not one that the state it is addressed to can read.
     #[error("unexpected packet")]
     Unexpected,
-    /// The policy leaves the peer without an answer: its hello names no ratchet state of ours.
-    #[error("left without an answer by policy")]
-    Unwelcome,
     /// The packet uses a ratchet state that a handshake cut off before may still replace on the peer's side; the two try
     /// again when it cannot any more.
     #[error("an interrupted handshake may still come to its end")]
@@ -62,11 +61,7 @@ pub enum Fault {
     /// No state has this key id.
     #[error("unknown key id")]
     UnknownKeyId,
-}
-
-impl Fault {
-    /// Whether loss, delay, duplication or a restart alone can have caused it, without anybody's ill will.
-    pub const fn is_natural(self) -> bool {
-        !matches!(self, Self::Forged | Self::Malformed)
-    }
+    /// The policy leaves the peer without an answer: its hello names no ratchet state of ours.
+    #[error("left without an answer by policy")]
+    Unwelcome,
 }

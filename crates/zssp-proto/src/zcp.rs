@@ -220,13 +220,13 @@ mod tests {
         assert!(!passes(HERE, response), "a second time");
     }
 
-    /// An initiator that does less is refused by everybody else, and a responder that wants more refuses them.
+    /// Who does less is refused by other implementations, and who wants more refuses them.
     //= ZSSP-ZCP-07  13 zero bits, not fewer and not more
     //= ZSSP-ZCP-14  which the initiator finds
     #[test]
     fn the_work_is_thirteen_zero_bits() {
         let (challenger, now) = (Challenger::new(provider()).unwrap(), clock());
-        // Every other hash has no more, and there are forty.
+        // Of those that will do, half have just so many: of forty, one at least.
         let zero_bits = (0..40).map(|_| {
             let challenge = challenger.challenge(provider(), now, HERE, POW).unwrap();
             let response = respond(provider(), &challenge).unwrap();

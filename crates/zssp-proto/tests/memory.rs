@@ -63,6 +63,7 @@ fn a_hundred_thousand_strangers_share_one_buffer() {
 //= ZSSP-ST-05  earlier when many are pending
 #[test]
 fn complete_hellos_are_bounded_too() {
+    assert_eq!(Limits::default().pending_handshakes, 1024);
     let cases = [(None, 1200), (Some(8), 100)];
     let cases = providers().into_iter().flat_map(|provider| cases.map(|case| (provider.clone(), case)));
     for (provider, (limit, hellos)) in cases {

@@ -121,7 +121,7 @@ pub enum ConnectError {
     /// An attempt of this side to connect to the peer was cut off, and the peer may still bring it to its end. The two can
     /// connect a few seconds later; the peer tries again by itself.
     #[error(
-        "an earlier attempt to connect to the peer may still come to its end: connect again in a few seconds"
+        "an earlier attempt to connect to the peer may still come to its end; in a few seconds the two can connect"
     )]
     Unsettled,
 }

@@ -138,8 +138,9 @@ pub enum EndReason {
     /// Another session with the peer has written the ratchet since, and won.
     Conflict,
     /// The peer did not answer within 60 s when a key had to be confirmed or agreed on; or it answered, and the answer was
-    /// made with another ratchet state or static key than this side's, which ends the session at once. Or this side's store
-    /// failed for as long, so that no answer could be read.
+    /// made with another ratchet state, suite or static key than this side's, which ends the session at once
+    /// ([`Fault::RatchetMismatch`](crate::Fault::RatchetMismatch)). Or this side's store failed for as long, so that no answer
+    /// could be read.
     Expired,
     /// The session's key was used as often as is safe, and the peer did not agree on another in time.
     KeyUsedUp,

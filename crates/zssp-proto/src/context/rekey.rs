@@ -126,8 +126,8 @@ pub(super) fn finish_read(task: &mut Task<'_>, cell: &Arc<Cell>, opened: Opened<
     confirm::send_confirmation(task, &shared, &epoch.epoch, to)
 }
 
-/// A K1 or a K2 that the peer has sealed, and whose inside is wrong: the two do not have the same ratchet. S2 finds out for
-/// itself, R1 is over.
+/// A K1 or a K2 that the peer has sealed, and whose inside is wrong: the two do not have the same ratchet or suite. S2 finds out
+/// for itself, R1 is over.
 //= ZSSP-ST-18  failure inside a Noise handshake triggers the timeout transition at once
 fn fail(task: &mut Task<'_>, cell: &Cell, taken: Taken<'_>) -> Result<(), Fault> {
     if matches!(taken.phase(), Phase::Steady(_)) {

@@ -333,12 +333,15 @@ fn establish(
         inner.routes.remove(pending.kid);
         return Err(Fault::TooManySessions);
     };
-    // The state is out until everything leads to it: whoever ends the session before is found out when it goes back, and
-    // whoever does after that frees the key id.
+    // The state is out until everything leads to it: who replaces the session before is found out when it goes back, and who
+    // ends it after that frees the key id. Nobody else knows yet that there is a state to be taken.
     let taken = cell.take(inner)?;
     // Before its first packet can be read: nothing can end it that does not find it here.
     inner.opened(&cell, (Session(shared.clone()), Side::There), task.outbox)?;
     inner.routes.set(pending.kid, Route::Session(Inbound::new(&shared, &epoch, &cell)));
-    taken.adjust(|_| ()).inspect_err(|_| inner.routes.remove(pending.kid))?;
+    if taken.adjust(|_| ()).is_err() {
+        inner.routes.remove(pending.kid);
+        return Err(Fault::Superseded);
+    }
     confirm::send_confirmation(task, &shared, &epoch, to)
 }

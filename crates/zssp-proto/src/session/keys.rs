@@ -243,6 +243,7 @@ mod tests {
     //= ZSSP-ST-30  2^34 blocks
     #[test]
     fn blocks_under_a_key_are_counted() {
+        assert_eq!(REKEY_BLOCKS, 17_179_869_184, "2^34");
         let epoch = epoch(0);
         // Seven blocks were sealed before the epoch.
         for (before, more, expected) in [

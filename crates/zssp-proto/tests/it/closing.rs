@@ -187,6 +187,7 @@ fn a_session_that_is_closed_between_two_tasks_leaves_nothing() {
 //= ZSSP-ONE-02  one is left, whichever was later
 #[test]
 fn a_session_that_is_replaced_while_it_is_set_up_leaves_nothing() {
+    let mut superseded = 0;
     for calls in 0.. {
         let mut pair = Pair::established(7, &quick());
         pair.bob.answer = Answer::Later;
@@ -213,11 +214,14 @@ fn a_session_that_is_replaced_while_it_is_set_up_leaves_nothing() {
         let result = first.run(now, &*pair.bob.store, &mut Outbox::default());
         if !has_come.load(Ordering::Relaxed) {
             assert!(calls > 3 && result.is_ok(), "two keys are made and one is dropped, at least: {calls}");
+            assert!(superseded > 0);
             return;
         }
         let stats = pair.bob.stats();
         let left = (stats.sessions, stats.key_ids, stats.pending_handshakes);
         assert_eq!(left, (1, 1, 0), "{calls}: {result:?}");
+        superseded += usize::from(result == Err(Fault::Superseded));
+        assert!(result.is_ok() || result == Err(Fault::Superseded), "{calls}: {result:?}");
     }
 }
 

@@ -137,7 +137,8 @@ impl KeyLog {
     }
 
     /// Has something else happen during the call that comes after `calls` others. Each call counts that makes something or
-    /// computes with it, and each end of a KEM key pair or a sealing key: nothing of the caller's is locked then.
+    /// computes with it, and each end of a KEM key pair that was generated or of a sealing key: nothing that sessions need is
+    /// locked then. Not while challenges are on: their salts are drawn under a lock.
     pub fn during_call(&self, calls: u32, meanwhile: impl FnOnce() + Send + 'static) {
         self.meanwhile.set(calls, meanwhile);
     }

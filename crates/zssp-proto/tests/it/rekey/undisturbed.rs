@@ -66,6 +66,23 @@ fn either_side_rekeys_in_every_suite() {
     }
 }
 
+/// Their hellos look the same, so that the two meet, and part when they rekey.
+//= ZSSP-KK-07  the two suites mix different secrets
+#[test]
+fn zssp04_and_kyber1024_part_at_the_first_rekeying() {
+    let mut pair = Pair::with(1, &Setup { suites: vec![Suite::Zssp04], ..Setup::default() });
+    let open = Open::to(pair.bob.public_key(), pair.bob.address()).suite(Suite::Kyber1024);
+    pair.alice.open_with(open).unwrap();
+    pair.settle();
+    for peer in [&mut pair.alice, &mut pair.bob] {
+        peer.take_happenings();
+    }
+    pair.alice.rekey();
+    deliver(&mut pair, 2);
+    assert_eq!(pair.alice.take_faults(), [Fault::RatchetMismatch]);
+    assert_eq!(pair.alice.take_happenings(), [Happening::Ended(EndReason::Expired)]);
+}
+
 #[test]
 fn a_rekeying_that_is_under_way_is_not_started_again() {
     let mut pair = Pair::established(1, &Setup::default());
