@@ -117,6 +117,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod base32;
 mod context;
 pub mod crypto;
 mod error;
