@@ -144,7 +144,7 @@ pub use context::{
     OpenError, Origin, Outbox, Received, Scratch, Stats, Transmit,
 };
 pub use error::Fault;
-pub use identity::{PublicKey, PublicKeyError, StaticKey};
+pub use identity::{PublicKey, PublicKeyError, SecretKeyError, StaticKey};
 pub use path::Path;
 pub use policy::{Downgrade, Hellos, Policy, Rejection};
 pub use ratchet::{
