@@ -104,6 +104,7 @@ const fn length(found: usize) -> SecretKeyError {
 }
 
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
+#[allow(clippy::unwrap_used, reason = "in a test it is the assertion")]
 mod tests {
     use proptest::prelude::*;
 
