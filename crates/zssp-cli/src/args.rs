@@ -254,7 +254,8 @@ pub(crate) struct Ping {
 #[derive(Args, Debug)]
 #[command(mut_arg("ratchets", |ratchets| ratchets.requires("to")))]
 pub(crate) struct Bench {
-    /// The peer: its public key and where it listens [default: a second peer within this process]
+    /// The peer: its public key and where it listens (port 9993 if none is given), or ethernet:INTERFACE/MAC [default: a second
+    /// peer within this process]
     #[arg(long, value_name = "PUBKEY@HOST[:PORT]", requires = "key")]
     pub(crate) to: Option<Target>,
     /// The file with our secret key (see `zssp keygen`)

@@ -17,7 +17,6 @@ mod pair;
 mod peers;
 mod ping;
 mod place;
-mod private_file;
 mod progress;
 mod public_key_text;
 mod purpose;

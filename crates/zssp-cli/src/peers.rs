@@ -4,14 +4,13 @@ use std::{fmt, path::Path};
 
 use zssp::{
     OneTimePassword, PeerName, Redb, default_provider,
-    store::{Overwrite, PeerEntry, PresetError},
+    store::{Overwrite, PeerEntry, PresetError, private},
 };
 
 use crate::{
     args::{self, PeersCommand},
     console::Console,
     exit::{Exit, Failure},
-    private_file,
     public_key_text::PublicKeyText,
 };
 
@@ -55,7 +54,7 @@ fn read_password(path: &Path) -> Result<OneTimePassword, Failure> {
     let failure = |why: &dyn fmt::Display| {
         Failure::new(Exit::Local, format!("password file `{}`: {why}", path.display()))
     };
-    let text = private_file::read(path).map_err(|error| failure(&error))?;
+    let text = private::read(path).map_err(|error| failure(&error))?;
     let text = std::str::from_utf8(&text).map_err(|error| failure(&error))?;
     OneTimePassword::from_text(text).map_err(|error| failure(&error))
 }

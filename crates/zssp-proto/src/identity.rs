@@ -1,10 +1,12 @@
 //! Static keys: who a peer is.
 
+mod secret_text;
 mod text;
 
 use core::fmt;
 use std::sync::Arc;
 
+pub use secret_text::SecretKeyError;
 pub use text::PublicKeyError;
 
 use crate::crypto::{
@@ -64,12 +66,19 @@ impl fmt::Debug for PublicKey {
 
 /// This side's static key pair. Clones share the one secret, which is wiped with the last of them.
 ///
+/// # Text form
+/// What key files have, one line: `zssp-secret-key-v1:`, then the 48 bytes of the secret scalar and seven bytes of checksum
+/// in base32 (RFC 4648, lower case, no padding), 107 characters in all. It is written by [`to_text`](Self::to_text) and
+/// read by [`from_text`](Self::from_text).
+///
 /// ```
 /// # #[cfg(feature = "aws-lc")]
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use zssp_proto::{StaticKey, crypto::AwsLc};
 /// let key = StaticKey::generate(&AwsLc)?;
 /// let again = StaticKey::from_secret(&key.secret(), &AwsLc)?;
+/// assert_eq!(key.public(), again.public());
+/// let again = StaticKey::from_text(&key.to_text(), &AwsLc)?;
 /// assert_eq!(key.public(), again.public());
 /// # Ok(()) }
 /// # #[cfg(not(feature = "aws-lc"))]

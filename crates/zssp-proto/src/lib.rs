@@ -117,6 +117,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod base32;
 mod context;
 pub mod crypto;
 mod error;
@@ -143,7 +144,7 @@ pub use context::{
     OpenError, Origin, Outbox, Received, Scratch, Stats, Transmit,
 };
 pub use error::Fault;
-pub use identity::{PublicKey, PublicKeyError, StaticKey};
+pub use identity::{PublicKey, PublicKeyError, SecretKeyError, StaticKey};
 pub use path::Path;
 pub use policy::{Downgrade, Hellos, Policy, Rejection};
 pub use ratchet::{

@@ -1,6 +1,6 @@
 //! The file: private, made whole or not at all.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -10,6 +10,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, StorageBackend};
 
 use crate::name::{self, Given};
+use crate::private;
 use crate::tables::{Foreign, Tables};
 
 /// Bytes of pages that are kept in memory. Small: a page holds the keys of a dozen peers, and is not wiped when it
@@ -87,7 +88,7 @@ pub(crate) fn open(path: &Path) -> Result<Tables, OpenError> {
     if !metadata.is_file() {
         return Err(OpenError::NotAStore { file: shown(path) });
     }
-    if let Some(mode) = exposed(&metadata) {
+    if let Some(mode) = private::exposed(&metadata) {
         return Err(OpenError::Exposed { file: shown(path), mode });
     }
     let backend = FileBackend::new(file).map_err(|error| failed(path, error.into()))?;
@@ -118,7 +119,7 @@ pub(crate) fn create(path: &Path, fill: impl FnOnce(File) -> Result<(), Foreign>
     let io = |reason| OpenError::Io { file: shown(path), reason };
     let (file, unfinished) = loop {
         let name = unfinished_name(path);
-        match new_private_file(&name) {
+        match private::create(&name) {
             // What a process left that died here and had the same number, as all have that are alone in a container.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => break (made.map_err(io)?, Unfinished { name, is_ours: true }),
@@ -129,7 +130,7 @@ pub(crate) fn create(path: &Path, fill: impl FnOnce(File) -> Result<(), Foreign>
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         given => unfinished.finish(given.map_err(io)?),
     }
-    sync_folder(path).map_err(io)
+    private::sync_folder(path).map_err(io)
 }
 
 /// Makes a store of an empty file.
@@ -191,43 +192,6 @@ fn failed(path: &Path, foreign: Foreign) -> OpenError {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-#[cfg(unix)]
-fn new_private_file(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
-}
-
-#[cfg(not(unix))]
-fn new_private_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create_new(true).open(path)
-}
-
-/// The mode of a file that others than its owner can read or change.
-#[cfg(unix)]
-fn exposed(metadata: &Metadata) -> Option<u32> {
-    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
-    (mode & 0o077 != 0).then_some(mode)
-}
-
-/// Where there are no such modes, folders protect their files.
-#[cfg(not(unix))]
-fn exposed(_metadata: &Metadata) -> Option<u32> {
-    None
-}
-
-/// Makes the file's name as durable as its content.
-#[cfg(unix)]
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
-}
-
-/// Folders cannot be opened like files here; the file system orders the two by itself.
-#[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 mod batch;
 mod file;
 mod name;
+#[doc(hidden)]
+pub mod private;
 mod record;
 mod redb_store;
 mod tables;

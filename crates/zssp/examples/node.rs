@@ -10,14 +10,15 @@
 //! ```
 
 use std::error::Error;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use zssp::{Channel, CloseReason, ConnectError, Endpoint, Incoming, PublicKey, Redb, Secret, SecretKey};
+use zssp::{
+    Channel, CloseReason, ConnectError, Endpoint, Incoming, KeyFileError, PublicKey, Redb, SecretKey,
+};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -34,23 +35,10 @@ async fn open(folder: &Path, listen: &str) -> Result<(Endpoint, Vec<PublicKey>),
     Ok((endpoint, peers))
 }
 
-fn key(path: &Path) -> Result<SecretKey, Failure> {
-    match File::open(path) {
-        Ok(mut file) => {
-            let mut secret = Secret::zero();
-            file.read_exact(secret.expose_mut())?;
-            Ok(SecretKey::from_bytes(&secret)?)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = SecretKey::generate()?;
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            options.open(path)?.write_all(key.to_bytes().expose())?;
-            Ok(key)
-        }
-        Err(error) => Err(error.into()),
+fn key(path: &Path) -> Result<SecretKey, KeyFileError> {
+    match SecretKey::read_file(path) {
+        Err(KeyFileError::Missing { .. }) => SecretKey::create_file(path),
+        read => read,
     }
 }
 

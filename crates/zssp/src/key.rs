@@ -1,8 +1,11 @@
 //! Keys as applications hold them.
 
+mod file;
+
 use std::fmt;
 use std::sync::Arc;
 
+pub use file::KeyFileError;
 use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Provider, Secret};
 use zssp_proto::{PublicKey, StaticKey};
 
@@ -38,33 +41,23 @@ pub fn default_provider() -> Arc<dyn Provider> {
 
 /// Who an endpoint is: a static P-384 key pair.
 ///
-/// Whoever knows the secret can impersonate the endpoint, so it belongs into a file only its owner can read,
-/// and nowhere else. Clones share one secret, which is wiped from memory with the last of them; it never
+/// Whoever knows the secret can impersonate the endpoint, so it belongs into a [file](Self::create_file) only its owner can
+/// read, and nowhere else. Clones share one secret, which is wiped from memory with the last of them; it never
 /// appears in `Debug` output.
 ///
 /// The public half is what peers are given, as a line of [text](PublicKey#text-form):
 ///
 /// ```
-/// # #[cfg(unix)]
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use std::fs::{File, OpenOptions};
-/// use std::io::{Read, Write};
-/// use std::os::unix::fs::OpenOptionsExt;
-/// use zssp::{Secret, SecretKey};
+/// use zssp::SecretKey;
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("key");
-/// let key = SecretKey::generate()?;
-/// let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-/// file.write_all(key.to_bytes().expose())?;
+/// let key = SecretKey::create_file(&path)?;
 /// println!("{}", key.public_key());
 ///
-/// let mut stored = Secret::zero();
-/// File::open(&path)?.read_exact(stored.expose_mut())?;
-/// assert_eq!(SecretKey::from_bytes(&stored)?.public_key(), key.public_key());
-/// # Ok(()) }
-/// # #[cfg(not(unix))]
-/// # fn main() {}
+/// // When the program is started again.
+/// assert_eq!(SecretKey::read_file(&path)?.public_key(), key.public_key());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct SecretKey(StaticKey);
@@ -86,7 +79,7 @@ impl SecretKey {
         StaticKey::from_secret(secret, &*default_provider()).map(Self).map_err(|_| KeyError::Invalid)
     }
 
-    /// The secret itself, to be stored. It is wiped when dropped.
+    /// The secret itself, to be stored elsewhere than in a [file](Self::create_file). It is wiped when dropped.
     pub fn to_bytes(&self) -> Secret<P384_SECRET_LEN> {
         self.0.secret()
     }
@@ -133,7 +126,7 @@ pub fn public_key(bytes: [u8; P384_PUBLIC_LEN]) -> Result<PublicKey, KeyError> {
 /// ```
 /// use zssp::{KeyError, Secret, SecretKey};
 ///
-/// // A file that was never written to its end.
+/// // What was never written to its end.
 /// assert_eq!(SecretKey::from_bytes(&Secret::zero()).err(), Some(KeyError::Invalid));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

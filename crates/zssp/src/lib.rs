@@ -47,7 +47,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! In two programs, the one [keeps its key in a file](SecretKey) and prints the public half, a line of
+//! In two programs, the one [keeps its key in a file](SecretKey::create_file) and prints the public half, a line of
 //! [text](PublicKey#text-form) that is given to the other by a way that both trust; the other reads it:
 //!
 //! ```
@@ -242,12 +242,12 @@ pub use error::{
 };
 pub use event::EndpointEvent;
 pub use frame::StreamId;
-pub use key::{KeyError, SecretKey, default_provider, public_key};
+pub use key::{KeyError, KeyFileError, SecretKey, default_provider, public_key};
 pub use stats::{ConnectionStats, EndpointStats};
 pub use zssp_proto::crypto::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
 pub use zssp_proto::{
     Challenging, Limits, MemoryStore, OneTimePassword, PeerName, Policy, PublicKey, PublicKeyError,
-    RatchetStore, Rejection, StoreError, Suite,
+    RatchetStore, Rejection, SecretKeyError, StoreError, Suite,
 };
 pub use zssp_store::Redb;
 

@@ -4,10 +4,8 @@ use core::fmt;
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 use core::str::FromStr;
 
-use data_encoding::BASE32_NOPAD;
-use shake::{ExtendableOutput, Shake256, Update, XofReader};
-
 use super::PublicKey;
+use crate::base32::{Checked, foreign};
 #[cfg(any(feature = "aws-lc", feature = "rust-crypto"))]
 use crate::crypto::PROVIDERS;
 use crate::crypto::{P384_PUBLIC_LEN, Provider};
@@ -15,9 +13,7 @@ use crate::crypto::{P384_PUBLIC_LEN, Provider};
 /// What every text starts with, whatever its version.
 const KIND: &str = "zssp";
 const VERSION: char = '1';
-/// Together with the key a whole number of base32 digits.
-const CHECKSUM: usize = 6;
-const CHECKSUM_LABEL: &[u8] = b"ZSSP public key text 1";
+const DIGITS: Checked<6> = Checked(b"ZSSP public key text 1");
 
 /// Why a text is not a public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +47,7 @@ pub enum PublicKeyError {
 /// The text form; see [`PublicKey`].
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = [&self.0[..], &checksum(&self.0)].concat();
-        write!(f, "{KIND}{VERSION}{}", BASE32_NOPAD.encode(&bytes).to_ascii_lowercase())
+        write!(f, "{KIND}{VERSION}{}", *DIGITS.encode(&self.0))
     }
 }
 
@@ -80,29 +75,18 @@ impl PublicKey {
             _ => return Err(PublicKeyError::Kind),
         }
         let digits = rest.as_str();
-        if let Some(strange) = digits.chars().find(|c| !matches!(c, 'a'..='z' | '2'..='7')) {
-            return Err(PublicKeyError::Character(strange));
+        if let Some(foreign) = foreign(digits) {
+            return Err(PublicKeyError::Character(foreign));
         }
-        let expected = BASE32_NOPAD.encode_len(P384_PUBLIC_LEN + CHECKSUM);
+        let expected = DIGITS.encoded_len(P384_PUBLIC_LEN);
         if digits.len() != expected {
             let prefix = KIND.len() + VERSION.len_utf8();
             return Err(PublicKeyError::Length { found: prefix + digits.len(), expected: prefix + expected });
         }
-        let bytes = BASE32_NOPAD
-            .decode(digits.to_ascii_uppercase().as_bytes())
-            .map_err(|_| PublicKeyError::Checksum)?;
-        let (key, sum) = bytes.split_first_chunk().ok_or(PublicKeyError::Checksum)?;
-        if sum != checksum(key) {
-            return Err(PublicKeyError::Checksum);
-        }
-        Self::from_bytes(*key, provider).map_err(|_| PublicKeyError::Point)
+        let bytes = DIGITS.decode(digits.as_bytes()).ok_or(PublicKeyError::Checksum)?;
+        let key = bytes.as_slice().try_into().map_err(|_| PublicKeyError::Checksum)?;
+        Self::from_bytes(key, provider).map_err(|_| PublicKeyError::Point)
     }
-}
-
-fn checksum(key: &[u8; P384_PUBLIC_LEN]) -> [u8; CHECKSUM] {
-    let mut sum = [0; CHECKSUM];
-    Shake256::default().chain(CHECKSUM_LABEL).chain(key).finalize_xof().read(&mut sum);
-    sum
 }
 
 #[cfg(all(test, any(feature = "aws-lc", feature = "rust-crypto")))]
@@ -154,9 +138,8 @@ mod tests {
         assert_eq!(read(&text[..60]), PublicKeyError::Length { found: 60, expected: 93 });
         assert_eq!(read(&format!("{text}!")), PublicKeyError::Character('!'));
         // A checksum that matches bytes which are no point.
-        let nonsense = [5; P384_PUBLIC_LEN];
-        let bytes = [&nonsense[..], &checksum(&nonsense)].concat();
-        assert_eq!(read(&format!("zssp1{}", BASE32_NOPAD.encode(&bytes))), PublicKeyError::Point);
+        let nonsense = DIGITS.encode(&[5; P384_PUBLIC_LEN]);
+        assert_eq!(read(&format!("zssp1{}", *nonsense)), PublicKeyError::Point);
     }
 
     proptest! {

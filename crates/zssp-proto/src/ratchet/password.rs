@@ -1,18 +1,16 @@
 //! One-time passwords: how two peers start with a shared history before they ever met (PROTOCOL 5.5).
 
-use data_encoding::BASE32_NOPAD;
-use shake::{ExtendableOutput, Shake256, Update, XofReader};
 use zeroize::Zeroizing;
 
 use super::{Fingerprint, RatchetPair, RatchetState};
+use crate::base32::Checked;
 use crate::crypto::{Provider, ProviderError, kbkdf};
 
 /// What every text starts with, whatever its version; the hyphens do not count.
 const KIND: &[u8] = b"ZSSPOTP";
 const VERSION: u8 = b'1';
-/// Together with the 32 bytes of a generated password a whole number of base32 digits, and of groups.
-const CHECKSUM: usize = 3;
-const CHECKSUM_LABEL: &[u8] = b"ZSSP one-time password text 1";
+/// With the 32 bytes of a generated password, these are whole groups, too.
+const DIGITS: Checked<3> = Checked(b"ZSSP one-time password text 1");
 /// Digits between two hyphens.
 const GROUP: usize = 4;
 
@@ -96,11 +94,7 @@ impl OneTimePassword {
 
     /// The form that people pass on, 79 characters for a generated password. Secret; wiped when dropped.
     pub fn to_text(&self) -> Zeroizing<String> {
-        let mut bytes = Zeroizing::new(Vec::with_capacity(self.0.len() + CHECKSUM));
-        bytes.extend_from_slice(&self.0);
-        bytes.extend_from_slice(&checksum(&self.0));
-        let mut digits = Zeroizing::new(BASE32_NOPAD.encode(&bytes));
-        digits.make_ascii_lowercase();
+        let digits = DIGITS.encode(&self.0);
         // Large enough at once: growing would leave a copy behind.
         let mut text = Zeroizing::new(String::with_capacity(16 + digits.len() + digits.len() / GROUP));
         text.push_str("zssp-otp1");
@@ -133,12 +127,7 @@ impl OneTimePassword {
         if let Some(strange) = digits.iter().find(|digit| !matches!(digit, b'A'..=b'Z' | b'2'..=b'7')) {
             return Err(PasswordError::Character(char::from(*strange)));
         }
-        let bytes = BASE32_NOPAD.decode(digits).map(Zeroizing::new).map_err(|_| PasswordError::Checksum)?;
-        let (bytes, sum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(PasswordError::Checksum)?;
-        if *sum != checksum(bytes) {
-            return Err(PasswordError::Checksum);
-        }
-        Self::from_bytes(bytes)
+        Self::from_bytes(&DIGITS.decode(digits).ok_or(PasswordError::Checksum)?)
     }
 
     /// The ratchet to begin with, on both sides: preset it in the store under the peer's name.
@@ -148,12 +137,6 @@ impl OneTimePassword {
         let fingerprint = Fingerprint::new(*fingerprint.cut().expose());
         RatchetPair { first: RatchetState::new(key.cut(), fingerprint, 1), second: None }
     }
-}
-
-fn checksum(password: &[u8]) -> [u8; CHECKSUM] {
-    let mut sum = [0; CHECKSUM];
-    Shake256::default().chain(CHECKSUM_LABEL).chain(password).finalize_xof().read(&mut sum);
-    sum
 }
 
 #[cfg(test)]
@@ -206,9 +189,8 @@ mod tests {
     fn a_password_has_256_bits_at_least() {
         assert!(matches!(OneTimePassword::from_bytes(&[7; 31]), Err(PasswordError::TooShort)));
         assert!(OneTimePassword::from_bytes(&[7; 32]).is_ok());
-        let short = [&[7; 31][..], &checksum(&[7; 31])].concat();
-        let text = format!("zssp-otp1-{}", BASE32_NOPAD.encode(&short));
-        assert_eq!(read(&text), Err(PasswordError::TooShort));
+        let short = format!("zssp-otp1-{}", *DIGITS.encode(&[7; 31]));
+        assert_eq!(read(&short), Err(PasswordError::TooShort));
         for provider in PROVIDERS {
             let (one, other) = (
                 OneTimePassword::generate(*provider).unwrap(),

@@ -1,0 +1,142 @@
+//! Files of secrets, which nobody but their owner may read. The crate `zssp` keeps keys in such files, and its command
+//! reads one-time passwords from them: what protects them all is written once. Not part of the API.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+/// Anything larger is no key and no password.
+const MAX: u64 = 4096;
+
+/// Why a file is not read. Shown after its name; says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error("others can read it (mode {mode:04o}); make it private with: chmod 600 {file}")]
+    Exposed { mode: u32, file: String },
+    #[error("{0}")]
+    Io(io::Error),
+    #[error("there is no such file")]
+    Missing,
+    #[error("this is {0}, not a plain file")]
+    NotAFile(&'static str),
+    #[error("the file is too large: it is something else")]
+    TooLarge,
+}
+
+/// Makes a new file that its owner can read and write.
+#[cfg(unix)]
+pub fn create(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+/// Makes a new file.
+#[cfg(not(unix))]
+pub fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+/// Reads the whole of a small file.
+pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Refused> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Refused::Missing),
+        // Before it is opened, which a pipe would never be.
+        metadata => plain(&metadata.map_err(Refused::Io)?)?,
+    }
+    let file = File::open(path).map_err(Refused::Io)?;
+    // Of the file that was opened, whatever the name stands for by now.
+    let metadata = file.metadata().map_err(Refused::Io)?;
+    plain(&metadata)?;
+    if let Some(mode) = exposed(&metadata) {
+        return Err(Refused::Exposed { mode, file: path.display().to_string() });
+    }
+    if metadata.len() > MAX {
+        return Err(Refused::TooLarge);
+    }
+    let mut text = Zeroizing::new(Vec::with_capacity(MAX as usize));
+    file.take(MAX).read_to_end(&mut text).map_err(Refused::Io)?;
+    Ok(text)
+}
+
+fn plain(metadata: &Metadata) -> Result<(), Refused> {
+    match metadata.file_type() {
+        kind if kind.is_file() => Ok(()),
+        kind if kind.is_symlink() => Err(Refused::NotAFile("a symbolic link")),
+        kind if kind.is_dir() => Err(Refused::NotAFile("a folder")),
+        _ => Err(Refused::NotAFile("a device, pipe or socket")),
+    }
+}
+
+/// The mode of a file that others than its owner can read or change.
+#[cfg(unix)]
+pub fn exposed(metadata: &Metadata) -> Option<u32> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+/// Where there are no such modes, folders protect their files.
+#[cfg(not(unix))]
+pub fn exposed(_metadata: &Metadata) -> Option<u32> {
+    None
+}
+
+/// Makes the file's name as durable as its content.
+#[cfg(unix)]
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+/// Folders cannot be opened like files here; the file system orders the two by itself.
+#[cfg(not(unix))]
+pub fn sync_folder(_path: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_private_plain_file_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let failure = |path: &Path| read(path).unwrap_err().to_string();
+        assert!(matches!(read(&path), Err(Refused::Missing)));
+        fs::write(&path, "words").unwrap();
+        for mode in [0o640, 0o604, 0o620, 0o601] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(failure(&path).contains("chmod 600"), "{mode:o}");
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(**read(&path).unwrap(), *b"words");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(failure(&link).contains("symbolic link"));
+        assert!(failure(folder.path()).contains("folder"));
+        assert!(failure(Path::new("/dev/null")).contains("device"));
+        let large = folder.path().join("large");
+        fs::write(&large, [b'#'; 4096]).unwrap();
+        fs::set_permissions(&large, fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(read(&large).unwrap().len(), 4096);
+        fs::write(&large, [b'#'; 4097]).unwrap();
+        assert!(failure(&large).contains("too large"));
+    }
+
+    #[test]
+    fn a_new_file_is_private_and_takes_no_other_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let mode = create(&path).unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path().join("elsewhere"), &link).unwrap();
+        assert_eq!(create(&link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+}
