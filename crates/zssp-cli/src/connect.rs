@@ -94,7 +94,14 @@ async fn reach(
                 return Err(Failure::new(Exit::Refused, refused(to, &ours, purpose)));
             }
             Ok(Err(ConnectError::TimedOut)) | Err(_) => {}
-            Ok(Err(other)) => last = hindrance(caller, to, &other),
+            Ok(Err(other)) => {
+                last = hindrance(caller, to, &other);
+                if let (ConnectError::DowngradeRefused, false, Some(ratchets)) =
+                    (other, attempts.is_empty(), &caller.ratchets)
+                {
+                    ratchets.goes_on_after_refusal(to.key);
+                }
+            }
         }
     }
     Err(last)

@@ -106,6 +106,9 @@ impl Door {
 
 impl From<Option<&Ratchets>> for Door {
     fn from(ratchets: Option<&Ratchets>) -> Self {
-        ratchets.map_or(Self::ByCommand, |_| Self::ByKey)
+        match ratchets {
+            Some(_) => Self::ByKey,
+            None => Self::ByCommand,
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The file that keeps what this side has in common with its peers, from one connection to the next.
 
 use std::{
+    collections::HashMap,
     fmt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,6 +27,8 @@ use crate::{
 const EVENTS: usize = 64;
 /// A file that cannot be used is tried every second, by each peer, and spoken of only so often.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Of one peer's loss the user is told only so often: an attempt to connect that begins anew again and again takes as long.
+const ATTEMPT: Duration = Duration::from_secs(60);
 
 /// An open file of ratchets, which one process has at a time, and how strictly it is held to. Clones are the same file,
 /// for endpoints that follow each other.
@@ -118,6 +121,14 @@ impl Ratchets {
         }
     }
 
+    /// Says that the peer was refused where other addresses of it are still tried.
+    pub(crate) fn goes_on_after_refusal(&self, peer: PublicKeyText) {
+        self.console.note(format_args!(
+            "{} was refused at one of its addresses (--policy persistent); others are still tried",
+            peer.short()
+        ));
+    }
+
     /// What ends a command whose peer was refused.
     pub(crate) fn refusal(&self, peer: PublicKeyText) -> Failure {
         let message = format!(
@@ -151,11 +162,16 @@ async fn listen(
     console: Console,
 ) {
     let mut last: Option<Instant> = None;
+    let mut losses: HashMap<PublicKey, Instant> = HashMap::new();
     while let Some(event) = told.recv().await {
         match event {
-            // Whether or not a connection comes of it: the next one will not show it any more.
+            // Whether or not a connection comes of it: the next one may not show it any more.
             EndpointEvent::Downgraded { peer } => {
-                console.alarm(Loss { file: &file, peer: PublicKeyText(peer) });
+                losses.retain(|_, at| at.elapsed() < ATTEMPT);
+                losses.entry(peer).or_insert_with(|| {
+                    console.alarm(Loss { file: &file, peer: PublicKeyText(peer) });
+                    Instant::now()
+                });
             }
             EndpointEvent::DowngradeRefused { .. } => {
                 refuse.send_replace(());
@@ -212,7 +228,7 @@ fn must_exist(error: OpenError) -> Failure {
 
 /// What an operator is told of a file that cannot be used, and of the peer whose handshake waits for it.
 struct Unusable<'a> {
-    file: &'a PathBuf,
+    file: &'a Path,
     error: &'a StoreError,
     peer: Option<PublicKey>,
 }
@@ -230,7 +246,7 @@ impl fmt::Display for Unusable<'_> {
 
 /// What an operator is told of a downgrade (PROTOCOL 5.5): what happened, what it can mean, and what to do.
 struct Loss<'a> {
-    file: &'a PathBuf,
+    file: &'a Path,
     peer: PublicKeyText,
 }
 
@@ -239,12 +255,12 @@ impl fmt::Display for Loss<'_> {
         let (peer, file) = (self.peer, self.file.display());
         write!(
             f,
-            "{} was let in without the secret that the two had in common (the ratchet): one side remembers another than the \
-             other, or none.\n  \
+            "{} and this side begin anew, without the secret that the two had in common (the ratchet): one remembers \
+             another than the other, or none.\n  \
              It is harmless if a file of ratchets (here {file}) was lost, deleted or restored from an older copy, or if the \
              peer's command runs without --ratchets. If nobody did that, somebody else may be using the secret key of the \
              peer: ask its operator, by another way, before you trust the connection.\n  \
-             The two begin anew with it. Better, {}\n  \
+             Better, {}\n  \
              `--policy persistent` refuses such connections.",
             peer.short(),
             Ratchets::begin_anew(peer)

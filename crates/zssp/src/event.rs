@@ -20,7 +20,7 @@ use zssp_proto::{PublicKey, StoreError};
 /// fn line(event: &EndpointEvent) -> (String, bool) {
 ///     match event {
 ///         EndpointEvent::Downgraded { peer } => {
-///             (format!("{peer:?} was let in without its ratchet"), true)
+///             (format!("{peer:?} begins anew, without its ratchet"), true)
 ///         }
 ///         EndpointEvent::DowngradeRefused { peer } => (format!("{peer:?} has no ratchet"), true),
 ///         EndpointEvent::StoreFailed { error, .. } => (error.to_string(), false),
@@ -31,14 +31,15 @@ use zssp_proto::{PublicKey, StoreError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndpointEvent {
-    /// A peer that shared a ratchet with this side has none of it, or an older one, and is let in all the same: its store
-    /// was lost or restored from an older copy, or this side's was, or somebody pretends to be the peer who has stolen its
-    /// secret key. Ask its operator, by another way. The two begin anew (PROTOCOL 5.5).
+    /// A peer that shared a ratchet with this side has none of it, or an older one, and the policy goes on without: its
+    /// store was lost or restored from an older copy, or this side's was, or somebody pretends to be the peer who has stolen
+    /// its secret key. Ask its operator, by another way. The two begin anew (PROTOCOL 5.5), as often as it takes: no
+    /// connection need come of it.
     Downgraded {
         /// The peer's static key.
         peer: PublicKey,
     },
-    /// The same, but the policy does not let the peer in. A [one-time password](crate::OneTimePassword) that is preset on
+    /// The same, but the policy does not go on without. A [one-time password](crate::OneTimePassword) that is preset on
     /// both sides does.
     DowngradeRefused {
         /// The peer's static key.
