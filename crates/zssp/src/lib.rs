@@ -103,7 +103,7 @@
 //!
 //! | per | bytes | setting |
 //! |---|---|---|
-//! | connection | 8 KiB, nothing of what follows until it is used | [`Builder::limits`] for their number |
+//! | connection | 8 KiB, nothing of what follows until it is used; up to 3 KiB more while payloads come from addresses that have yet to prove to be the peer's | [`Builder::limits`] for their number |
 //! | channel used | 4 KiB, up to 35 KiB once a hundred messages were under way each way at a time | [`Builder::channels`] |
 //! | open stream | 3 KiB, up to 20 KiB with all the chunks that may be under way | 256 of each side |
 //! | sent and not answered | up to 4 MiB, half of it on one channel or stream | [`Builder::send_buffer`] |
