@@ -177,8 +177,8 @@ impl Builder {
     ///
     /// Connections that send much ask for it with probes, fall back when the road no longer carries what it did, and try
     /// again every ten minutes; see [`ConnectionStats::mtu`](crate::ConnectionStats::mtu). Where only datagrams are sent,
-    /// whose loss nobody tells, they ask every five seconds whether the road is as it was. The largest message and the
-    /// largest datagram follow from `mtu` alone.
+    /// whose loss nobody tells, the side that sends large ones asks every five seconds whether the road is as it was. The
+    /// largest message and the largest datagram follow from `mtu` alone.
     pub fn max_mtu(mut self, max_mtu: usize) -> Self {
         self.config.max_mtu = Some(max_mtu);
         self

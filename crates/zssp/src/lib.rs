@@ -63,8 +63,8 @@
 //! A whole program is `examples/node.rs` of the repository: key and ratchets in files, peers by their keys, requests, news
 //! pushed in order, connecting again, and an orderly end.
 //!
-//! Both need tokio, with its features `rt` or `rt-multi-thread` and `macros` for `#[tokio::main]`, and `io-util` for what
-//! its `AsyncReadExt` and `AsyncWriteExt` do with streams.
+//! The programs above need tokio with its features `rt` or `rt-multi-thread`, and `macros` for `#[tokio::main]`; `node.rs`
+//! needs `signal`, `sync` and `time`, too. What its `AsyncReadExt` and `AsyncWriteExt` do with streams takes `io-util`.
 //!
 //! # Which way to send
 //!
@@ -103,7 +103,7 @@
 //!
 //! | per | bytes | setting |
 //! |---|---|---|
-//! | connection | 8 KiB, nothing of what follows until it is used | [`Builder::limits`] for their number |
+//! | connection | 8 KiB, nothing of what follows until it is used; up to 3 KiB more while payloads come from addresses that have yet to prove to be the peer's | [`Builder::limits`] for their number |
 //! | channel used | 4 KiB, up to 35 KiB once a hundred messages were under way each way at a time | [`Builder::channels`] |
 //! | open stream | 3 KiB, up to 20 KiB with all the chunks that may be under way | 256 of each side |
 //! | sent and not answered | up to 4 MiB, half of it on one channel or stream | [`Builder::send_buffer`] |
@@ -112,7 +112,7 @@
 //! | replies to what was sent, not yet received | up to 4 MiB, and as much in parts; what they answer counts as sent | [`Builder::receive_buffer`] |
 //! | replies to replies, each way | up to 126 of a channel, that is 8 MiB of the largest; see below | [`Builder::channels`] |
 //! | datagrams that wait, each way | up to 2 MiB; of large ones that arrived, up to twice as much | [`Builder::datagram_buffer`] |
-//! | task that sends, while it does | 240 KiB; a connection has one, and more while it has more to send than fits a round | [`Builder::send_tasks`] |
+//! | task that sends, while it does | 240 KiB; a connection has one, and up to `send_tasks` while it has more to send than fits a round. Where the link is blocked, each connection that has something to send holds that | [`Builder::send_tasks`] |
 //! | receive task | 1 MiB; where there are several, up to 3 more | [`Builder::receive_tasks`] |
 //! | endpoint | up to 12 MiB in buffers that were used once and will be again; where many connections send very small datagrams in bulk, up to 28 MiB | |
 //!

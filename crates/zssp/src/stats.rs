@@ -43,9 +43,10 @@ pub struct ConnectionStats {
     /// Datagrams that arrived while as many as the buffer holds waited for the application, and were dropped.
     pub datagrams_dropped: u64,
     /// The smoothed round trip, measured with messages, signs of life and probes, once there was one. Datagrams have no
-    /// answer and measure nothing: of a connection without messages, the side that sends them has that of a probe every
-    /// few seconds, and the side that only receives them may have none. A small [request](crate::Channel::request)
-    /// now and then measures it on either.
+    /// answer and measure nothing: of a connection without messages, a side has that of a probe every few seconds while it
+    /// sends large ones, of more than [`Builder::mtu`](crate::Builder::mtu) bytes on a road that was found to carry more,
+    /// and that of a sign of life where it hears nothing; otherwise it may have none. A small
+    /// [request](crate::Channel::request) now and then measures it on either side.
     pub rtt: Option<Duration>,
     /// The shortest round trip.
     pub min_rtt: Option<Duration>,

@@ -5,8 +5,9 @@ use std::collections::VecDeque;
 use loom::sync::Mutex;
 pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// For `crossbeam_queue::SegQueue`, which loom cannot look into: what is taken out happens after it was put in, and nothing
-/// else is promised.
+/// For `crossbeam_queue::SegQueue`, which loom cannot look into. The mutex orders more than that promises, each access after
+/// all before it, where `SegQueue` has only what is taken out happen after it was put in: code that relies on more passes
+/// here.
 #[derive(Debug)]
 pub(crate) struct SegQueue<T>(Mutex<VecDeque<T>>);
 

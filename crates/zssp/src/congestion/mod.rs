@@ -222,7 +222,21 @@ pub struct Lost {
     pub in_flight: u64,
 }
 
-/// Whether the window was what held the sender back. See [`Acknowledged`] for an example.
+/// Whether the window was what held the sender back.
+///
+/// ```
+/// use zssp::congestion::Usage;
+///
+/// /// Slow start: as much more as has arrived, but a window that is not filled says nothing of what the road carries.
+/// fn grow(window: u64, arrived: u64, usage: Usage) -> u64 {
+///     match usage {
+///         Usage::Full => window + arrived,
+///         Usage::Slack => window,
+///     }
+/// }
+/// assert_eq!(grow(12_000, 1_200, Usage::Full), 13_200);
+/// assert_eq!(grow(12_000, 1_200, Usage::Slack), 12_000);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
     /// The window was full.

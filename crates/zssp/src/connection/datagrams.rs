@@ -31,7 +31,7 @@ pub(crate) struct Datagrams {
     pub(super) space: Semaphore,
     outbox: Outbox,
     inbox: Inbox,
-    /// Nothing comes any more. What comes in that moment may be taken in or not.
+    /// What comes from now on is not taken in; of what is coming in that very moment, some may be.
     ended: AtomicBool,
     /// Wakes one who waits for a datagram.
     pub(super) arrived: Notify,

@@ -20,14 +20,16 @@ const ATTEMPTS: u32 = 2;
 /// which nothing is known (RFC 9000, 8.2.4). It may be much longer than the one that the peer has left.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Paths that are asked side by side: a router may not yet have settled on one of two ports, and whoever sends on what he
-/// sees may add some.
-const CANDIDATES: usize = 4;
+/// Paths that are asked side by side: a router may not yet have settled on one of several ports, and whoever sends on what
+/// he sees may add any number. A payload counts once, for the path on which it was quickest, so it takes him this many that
+/// he is quicker with, one after the other and each from another address, to have the peer's path forgotten.
+const CANDIDATES: usize = 32;
 
 /// The path to the peer, and those that may become it.
 #[derive(Debug)]
 pub(super) struct Paths {
     current: Path,
+    /// The one that was heard last is the last.
     candidates: Vec<Candidate>,
 }
 
@@ -43,6 +45,9 @@ struct Candidate {
     /// When it is forgotten.
     until: Instant,
 }
+
+// What the crate's documentation says of them.
+const _: () = assert!(CANDIDATES * size_of::<Candidate>() <= 3 * 1024);
 
 /// The peer is somewhere else, or speaks to another address of this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,27 +68,22 @@ impl Paths {
     }
 
     /// An authentic payload has come by `path`. Yields whether that path is to be asked, which takes a token that nobody
-    /// can foresee: without one, the next payload from there is another occasion.
+    /// can foresee: without one, the next payload from there is another occasion. Where there are too many, the one that
+    /// was heard longest ago gives way.
     pub(super) fn heard(&mut self, now: Instant, path: Path, token: &mut Option<Token>) -> bool {
         if self.current.matches(path) {
             return false;
         }
-        if let Some(candidate) = self.candidates.iter_mut().find(|candidate| candidate.path == path) {
-            return candidate.heard(now);
+        if let Some(place) = self.candidates.iter().position(|candidate| candidate.path == path) {
+            self.candidates[place..].rotate_left(1);
+            return self.candidates.last_mut().is_some_and(|candidate| candidate.heard(now));
         }
-        let Some(token) = token.take_if(|_| self.make_place(now)) else { return false };
+        let Some(token) = token.take() else { return false };
+        // Not the one that was asked longest ago: how long its answer takes is not known, and it may be the peer's.
+        if self.candidates.len() == CANDIDATES {
+            self.candidates.remove(0);
+        }
         self.candidates.push(Candidate { path, token, attempts: 0, next: now, until: now + PATIENCE });
-        true
-    }
-
-    /// Whether there is a place for one more. The one that was asked longest ago, and in vain, gives way if it must.
-    fn make_place(&mut self, now: Instant) -> bool {
-        if self.candidates.len() < CANDIDATES {
-            return true;
-        }
-        let asked = self.candidates.iter().enumerate().filter(|(_, candidate)| candidate.was_asked(now));
-        let Some((place, _)) = asked.min_by_key(|(_, candidate)| candidate.next) else { return false };
-        self.candidates.swap_remove(place);
         true
     }
 
@@ -91,7 +91,7 @@ impl Paths {
     /// A token has come back. Of the other paths, any that the peer takes now will be heard again.
     pub(super) fn answered(&mut self, token: Token) -> Option<Moved> {
         let path = self.candidates.iter().find(|candidate| candidate.token == token)?.path;
-        self.candidates.clear();
+        self.candidates = Vec::new();
         let mut before = std::mem::replace(&mut self.current, path);
         before.remote.set_port(path.remote.port());
         Some(if before.matches(path) { Moved::Rebound } else { Moved::Elsewhere })
@@ -101,6 +101,10 @@ impl Paths {
     /// Whom to ask now, with which token. `interval` is how long an answer takes at most, usually.
     pub(super) fn asks(&mut self, now: Instant, interval: Duration) -> Option<(Path, Token)> {
         self.candidates.retain(|candidate| candidate.until > now);
+        if self.candidates.is_empty() {
+            // A connection does not keep the memory.
+            self.candidates = Vec::new();
+        }
         let candidate = self.candidates.iter_mut().find(|candidate| candidate.asks_at() <= now)?;
         candidate.attempts += 1;
         candidate.next = now + interval;
@@ -137,7 +141,6 @@ impl Candidate {
 
 #[cfg(test)]
 mod tests {
-    use std::iter;
     use std::net::{IpAddr, SocketAddr};
 
     use super::*;
@@ -222,52 +225,87 @@ mod tests {
         }
     }
 
-    /// What was sent on from somewhere must not keep the peer from being found.
+    /// What was sent on from anywhere must not keep the peer from being found.
     #[test]
-    fn a_path_that_was_asked_in_vain_gives_way() {
+    fn where_there_are_too_many_the_one_heard_longest_ago_gives_way() {
         let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
-        for other in 0..CANDIDATES as u8 {
-            assert!(heard(&mut paths, start, address(2 + other, 2), other));
+        let others: Vec<_> = (0..CANDIDATES as u8).map(|other| address(2 + other, 2)).collect();
+        for (&other, token) in others.iter().zip(0..) {
+            assert!(heard(&mut paths, start, other, token));
         }
+        // The first has been heard again since, so it is the second that gives way.
+        let now = start + MS;
+        heard(&mut paths, now, others[0], 100);
         let peer = address(100, 1);
-        for now in [start, start + 10 * MS] {
-            let asked = iter::from_fn(|| paths.asks(now, 10 * MS)).count();
-            assert_eq!(asked, CANDIDATES);
-            assert!(!heard(&mut paths, now + 9 * MS, peer, 100));
-        }
-        let now = start + 20 * MS;
         assert!(!paths.heard(now, peer, &mut None), "not without a token");
-        assert!(heard(&mut paths, now, peer, 100));
-        assert_eq!((paths.asks(now, 10 * MS), paths.candidates.len()), (Some((peer, [100; 8])), CANDIDATES));
+        assert_eq!(paths.candidates.len(), CANDIDATES, "nobody gives way to who is not asked");
+        assert!(heard(&mut paths, now, peer, 101));
+        let left: Vec<_> = paths.candidates.iter().map(|candidate| candidate.path).collect();
+        assert_eq!(left, [&others[2..], &[others[0], peer]].concat());
+        assert_eq!(paths.answered([1; 8]), None);
+        assert_eq!(paths.answered([101; 8]), Some(Moved::Elsewhere));
     }
 
-    /// The peer's router has forgotten it, and gives it one of its ports in turn, or somebody adds more of them. Each answer
-    /// takes longer than a path has before it gives way.
+    /// The peer's router gives it one of its ports in turn, or somebody adds more of them, and each answer takes much longer
+    /// than those of the road before.
     //= ZSSP-LIV-04  three times what came from each
     #[test]
     fn a_peer_that_comes_by_several_paths_in_turn_is_found() {
-        const PORTS: usize = 4;
-        let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
-        let (mut came, mut asked) = ([0; PORTS], [0; PORTS]);
-        let (mut first, mut token) = (None, 0);
-        for ms in 0..500_u16 {
-            let now = start + MS * u32::from(ms);
-            if ms % 5 == 0 {
-                let port = usize::from(ms / 5) % PORTS;
-                came[port] += 1;
-                token += 1;
-                heard(&mut paths, now, address(2, port as u16), token);
+        for (ports, round_trip) in [(4, 25), (4, 500), (5, 25), (5, 500), (8, 25), (8, 500)] {
+            let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
+            let (mut came, mut asked) = (vec![0; ports], vec![0; ports]);
+            let (mut first, mut found) = (None, None);
+            for ms in 0..1000 {
+                let now = start + MS * ms;
+                if ms % 5 == 0 {
+                    let port = ms as usize / 5 % ports;
+                    came[port] += 1;
+                    heard(&mut paths, now, address(2, port as u16), (ms / 5) as u8);
+                }
+                while let Some((path, token)) = paths.asks(now, 10 * MS) {
+                    let port = usize::from(path.remote.port());
+                    asked[port] += 1;
+                    assert!(asked[port] <= ATTEMPTS * came[port]);
+                    first.get_or_insert((now + round_trip * MS, token));
+                }
+                if let Some((_, token)) = first.filter(|(at, _)| *at <= now) {
+                    found = paths.answered(token).map(|_| ms);
+                    break;
+                }
             }
+            assert_eq!(found, Some(round_trip), "{ports} paths: what was asked first is still good");
+            assert_eq!((paths.current(), paths.deadline()), (address(2, 0), None));
+        }
+    }
+
+    /// Nine of ten payloads come from other addresses first, sent on by somebody.
+    //= ZSSP-LIV-04  three times what came from each, also from those that were forgotten meanwhile
+    #[test]
+    fn a_peer_is_found_among_more_paths_than_are_asked() {
+        const OTHERS: u16 = 2 * CANDIDATES as u16;
+        let (mut paths, start) = (Paths::new(address(1, 1)), Instant::now());
+        let (mut came, mut asked) = ([0; OTHERS as usize + 1], [0; OTHERS as usize + 1]);
+        let (mut first, mut found) = (None, None);
+        for ms in 0..1000_u16 {
+            let now = start + MS * u32::from(ms);
+            let port = if ms % 10 == 9 { 0 } else { 1 + ms % OTHERS };
+            came[usize::from(port)] += 1;
+            paths.heard(now, address(2, port), &mut Some(u64::from(ms).to_be_bytes()));
             while let Some((path, token)) = paths.asks(now, 10 * MS) {
                 let port = usize::from(path.remote.port());
                 asked[port] += 1;
-                assert!(asked[port] <= 2 * came[port]);
-                first.get_or_insert(token);
+                assert!(asked[port] <= ATTEMPTS * came[port]);
+                if port == 0 {
+                    first.get_or_insert((now + 500 * MS, token));
+                }
+            }
+            assert!(paths.candidates.len() <= CANDIDATES);
+            if let Some((_, token)) = first.filter(|(at, _)| *at <= now) {
+                found = paths.answered(token).map(|_| ms);
+                break;
             }
         }
-        assert!(asked.iter().all(|&asked| asked >= 30), "{asked:?}");
-        assert!(paths.answered(first.unwrap()).is_some(), "what it was asked first is still good");
-        assert_eq!((paths.current(), paths.deadline()), (address(2, 0), None));
+        assert_eq!((found, paths.current()), (Some(509), address(2, 0)));
     }
 
     /// Questions get lost, too. Each payload from there is worth some.

@@ -174,6 +174,8 @@ async fn a_road_that_reorders_is_no_black_hole() {
         }
     };
     tokio::join!(sending, reading);
+    // While a suspicion is looked into, it is the base that is used.
+    tokio::time::sleep(Duration::from_secs(10)).await;
     let stats = here.stats();
     println!("{stats:?}");
     assert!(stats.messages_late > 50);

@@ -18,8 +18,8 @@ pub(crate) const fn cost(len: usize) -> usize {
 #[derive(Debug)]
 pub(super) struct Inbox {
     waiting: SegQueue<Bytes>,
-    /// What they cost. Each is counted before it goes in and until after it is out; only the number itself is shared with
-    /// that, so relaxed is enough.
+    /// What they cost. Each is counted before it goes in and until after it is out. Nothing is read on the strength of
+    /// this number, so relaxed is enough.
     held: AtomicUsize,
     limit: usize,
 }
@@ -41,7 +41,8 @@ impl Inbox {
         has_room
     }
 
-    /// Puts a datagram in, and the oldest out until there is room. Yields how many these were.
+    /// Puts a datagram in, and the oldest out until there is room. Yields how many these were. Of several tasks that do so at
+    /// once, none can take out what another has counted and not yet put in: the limit may be exceeded by a datagram of each.
     pub(super) fn push_for_oldest(&self, data: Bytes) -> u64 {
         self.held.fetch_add(cost(data.len()), Relaxed);
         let mut displaced = 0;

@@ -14,7 +14,7 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 pub(super) struct Outbox {
     waiting: SegQueue<Bytes>,
     /// How many there are, those taken out to be sent among them; with [`CLOSED`]. One value, so that whatever is accepted
-    /// counts for whoever closes; and only itself is shared with it, so relaxed is enough.
+    /// counts for whoever closes; and nothing is read on the strength of this number, so relaxed is enough.
     pending: AtomicUsize,
 }
 

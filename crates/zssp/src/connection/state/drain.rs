@@ -213,8 +213,8 @@ impl State {
                 let Some(message) = lane.poll_message(id, time, chunk) else { continue };
                 (id, message)
             };
-            let does_not_pay = message.again || self.flight.is_lossy();
-            let is_divided = does_not_pay && message.len() > limit && !message.asks_only();
+            let whole_is_risky = message.again || self.flight.is_lossy();
+            let is_divided = whole_is_risky && message.len() > limit && !message.asks_only();
             return Some(Next::Message(Chosen { id, message, is_hurried, is_divided }));
         }
     }
