@@ -3,12 +3,13 @@
 //! ```sh
 //! cargo run --release -p bench
 //! ```
-//! prints three tables and writes them to `docs/performance.md`, with the machine and the method: both endpoints over
-//! loopback, ours on one core with one task for a connection and with several, and how ours share a bottleneck.
-//! `-- one-core` and `-- fairness` do the second and the third alone, in seconds, and `-- memory` prints one row of the
-//! first; `-- load` does something else: see [`load`].
+//! prints tables and writes them to `docs/performance.md`, with the machine and the method: both endpoints over loopback,
+//! and bulk beside its floor; how ours share a bottleneck; and ours on one core with one task for a connection and with
+//! several. `-- fairness` and `-- one-core` do the second and the third alone, `-- floor` and `-- memory` print what their
+//! names say of the first; `-- load` does something else: see [`load`].
 
 mod fairness;
+mod floor;
 mod load;
 mod measure;
 mod memory;
@@ -30,15 +31,16 @@ fn main() -> Result<(), Failure> {
             one_core::publish()
         }
         Some("fairness") => fairness::publish(),
+        Some("floor") => runtime(2)?.block_on(async { tokio::spawn(floor::print()).await? }),
         Some("load") => runtime(2)?.block_on(load::run(args)),
         Some("memory") => memory::print(),
         Some(memory::HERE) => runtime(2)?.block_on(memory::measure(args.next().as_deref())),
         Some("one-core") => one_core::publish(),
         Some(one_core::HERE) => runtime(1)?.block_on(async { tokio::spawn(one_core::measure()).await? }),
-        Some(other) => {
-            Err(format!("`{other}` is no measurement: give none, `fairness`, `load`, `memory` or `one-core`")
-                .into())
-        }
+        Some(other) => Err(format!(
+            "`{other}` is no measurement: give none, `fairness`, `floor`, `load`, `memory` or `one-core`"
+        )
+        .into()),
     }
 }
 
@@ -52,7 +54,9 @@ async fn run() -> Result<Vec<report::Row>, Failure> {
     for round in 1..=report::ROUNDS {
         eprintln!("round {round} of {}", report::ROUNDS);
         let (ours, theirs) = (zssp_side::Pair::connect().await?, quic::Pair::connect().await?);
-        rows.push(report::Row::new("bulk", ours.bulk().await?, Some(theirs.bulk().await?)));
+        let (bulk, floor) = (ours.bulk().await?, floor::bulk().await?);
+        rows.push(report::Row::new("bulk", bulk, Some(theirs.bulk().await?)));
+        rows.push(report::Row::new(floor::BESIDE_FLOOR, bulk, Some(floor)));
         let (ours_small, theirs_small) = (ours.datagrams(1200).await?, theirs.datagrams(1200).await?);
         rows.push(report::Row::new("datagrams of 1200 B", ours_small, Some(theirs_small)));
         let large = zssp_side::Pair::connect_for_large().await?;
