@@ -4,18 +4,18 @@
 //! cargo run --release -p bench
 //! ```
 //! prints tables and writes them to `docs/performance.md`, with the machine and the method: both endpoints over loopback,
-//! and bulk beside its floor; how ours share a bottleneck; and ours on one core with one task for a connection and with
-//! several. `-- fairness` and `-- one-core` do the second and the third alone, `-- floor` and `-- memory` print what their
-//! names say of the first; `-- load` does something else: see [`load`].
+//! and bulk beside its floor; how ours share a bottleneck; and ours with one task for a connection and with several, on one
+//! core and on two. `-- fairness` and `-- tasks` do the second and the third alone, `-- floor` and `-- memory` print what
+//! their names say of the first; `-- load` does something else: see [`load`].
 
 mod fairness;
 mod floor;
 mod load;
 mod measure;
 mod memory;
-mod one_core;
 mod quic;
 mod report;
+mod tasks;
 mod zssp_side;
 
 use measure::Failure;
@@ -28,17 +28,20 @@ fn main() -> Result<(), Failure> {
             rows.extend(memory::rows()?);
             report::publish(&rows)?;
             fairness::publish()?;
-            one_core::publish()
+            tasks::publish()
         }
         Some("fairness") => fairness::publish(),
         Some("floor") => runtime(2)?.block_on(async { tokio::spawn(floor::print()).await? }),
         Some("load") => runtime(2)?.block_on(load::run(args)),
         Some("memory") => memory::print(),
         Some(memory::HERE) => runtime(2)?.block_on(memory::measure(args.next().as_deref())),
-        Some("one-core") => one_core::publish(),
-        Some(one_core::HERE) => runtime(1)?.block_on(async { tokio::spawn(one_core::measure()).await? }),
+        Some("tasks") => tasks::publish(),
+        Some(tasks::HERE) => {
+            let threads = args.next().ok_or("on how many cores?")?.parse()?;
+            runtime(threads)?.block_on(async { tokio::spawn(tasks::measure()).await? })
+        }
         Some(other) => Err(format!(
-            "`{other}` is no measurement: give none, `fairness`, `floor`, `load`, `memory` or `one-core`"
+            "`{other}` is no measurement: give none, `fairness`, `floor`, `load`, `memory` or `tasks`"
         )
         .into()),
     }
