@@ -3,18 +3,19 @@
 //! ```sh
 //! cargo run --release -p bench
 //! ```
-//! prints three tables and writes them to `docs/performance.md`, with the machine and the method: both endpoints over
-//! loopback, ours on one core with one task for a connection and with several, and how ours share a bottleneck.
-//! `-- one-core` and `-- fairness` do the second and the third alone, in seconds, and `-- memory` prints one row of the
-//! first; `-- load` does something else: see [`load`].
+//! prints tables and writes them to `docs/performance.md`, with the machine and the method: both endpoints over loopback,
+//! and bulk beside its floor; how ours share a bottleneck; and ours with one task for a connection and with several, on one
+//! core and on two. `-- fairness` and `-- tasks` do the second and the third alone, `-- floor` and `-- memory` print what
+//! their names say of the first; `-- load` does something else: see [`load`].
 
 mod fairness;
+mod floor;
 mod load;
 mod measure;
 mod memory;
-mod one_core;
 mod quic;
 mod report;
+mod tasks;
 mod zssp_side;
 
 use measure::Failure;
@@ -27,18 +28,22 @@ fn main() -> Result<(), Failure> {
             rows.extend(memory::rows()?);
             report::publish(&rows)?;
             fairness::publish()?;
-            one_core::publish()
+            tasks::publish()
         }
         Some("fairness") => fairness::publish(),
+        Some("floor") => runtime(2)?.block_on(async { tokio::spawn(floor::print()).await? }),
         Some("load") => runtime(2)?.block_on(load::run(args)),
         Some("memory") => memory::print(),
         Some(memory::HERE) => runtime(2)?.block_on(memory::measure(args.next().as_deref())),
-        Some("one-core") => one_core::publish(),
-        Some(one_core::HERE) => runtime(1)?.block_on(async { tokio::spawn(one_core::measure()).await? }),
-        Some(other) => {
-            Err(format!("`{other}` is no measurement: give none, `fairness`, `load`, `memory` or `one-core`")
-                .into())
+        Some("tasks") => tasks::publish(),
+        Some(tasks::HERE) => {
+            let threads = args.next().ok_or("on how many cores?")?.parse()?;
+            runtime(threads)?.block_on(async { tokio::spawn(tasks::measure()).await? })
         }
+        Some(other) => Err(format!(
+            "`{other}` is no measurement: give none, `fairness`, `floor`, `load`, `memory` or `tasks`"
+        )
+        .into()),
     }
 }
 
@@ -52,7 +57,9 @@ async fn run() -> Result<Vec<report::Row>, Failure> {
     for round in 1..=report::ROUNDS {
         eprintln!("round {round} of {}", report::ROUNDS);
         let (ours, theirs) = (zssp_side::Pair::connect().await?, quic::Pair::connect().await?);
-        rows.push(report::Row::new("bulk", ours.bulk().await?, Some(theirs.bulk().await?)));
+        let (bulk, floor) = (ours.bulk().await?, floor::bulk().await?);
+        rows.push(report::Row::new("bulk", bulk, Some(theirs.bulk().await?)));
+        rows.push(report::Row::new(floor::BESIDE_FLOOR, bulk, Some(floor)));
         let (ours_small, theirs_small) = (ours.datagrams(1200).await?, theirs.datagrams(1200).await?);
         rows.push(report::Row::new("datagrams of 1200 B", ours_small, Some(theirs_small)));
         let large = zssp_side::Pair::connect_for_large().await?;

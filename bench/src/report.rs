@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::floor;
 use crate::measure::{AT_ONCE, BULK, Failure, Sample};
 use crate::memory::{CONNECTIONS, ENDPOINTS};
 
@@ -72,9 +73,11 @@ const FIGURES: [Figure; 11] = [
     MEMORY,
 ];
 
-/// Prints the table and puts it into the document.
+/// Prints the tables and puts them into the document.
 pub(crate) fn publish(rows: &[Row]) -> Result<(), Failure> {
-    replace("endpoint", &method(), &table(["zssp", "quinn"], &FIGURES, rows)?)
+    let beside_quinn = table(["zssp", "quinn"], &FIGURES, rows)?;
+    let beside_floor = table(floor::HEADS, &floor::FIGURES, rows)?;
+    replace("endpoint", &method(), &format!("{beside_quinn}\n{beside_floor}"))
 }
 
 /// The table of the medians of `rows`.
@@ -128,8 +131,13 @@ fn method() -> String {
          congestion window; ours bypass it, and those of 60 KiB have an MTU of 1400. A handshake includes closing; ours has a\n\
          post-quantum key exchange besides P-384. CPU time is that of both ends together. An idle connection has had one\n\
          request and its reply, and two seconds of rest: what resident memory grows by when {CONNECTIONS} are made one after the\n\
-         other, between {ENDPOINTS} endpoints and {ENDPOINTS} others that are in use already, in processes that do nothing else.",
+         other, between {ENDPOINTS} endpoints and {ENDPOINTS} others that are in use already, in processes that do nothing else.\n\
+         The floor of bulk takes turns with both: two threads, one of which seals payloads of {} KiB and sends each with one\n\
+         call, as a run of datagrams, and one of which receives and opens them, with AWS-LC and the system and nothing\n\
+         of a protocol: no headers, no copies, no acknowledgements. The sender stays {} payloads ahead, so nothing is lost.",
         std::env::consts::OS,
         BULK >> 20,
+        floor::PAYLOAD >> 10,
+        floor::AHEAD,
     )
 }
