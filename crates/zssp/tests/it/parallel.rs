@@ -1,17 +1,20 @@
 //! Connections whose two ends have four tasks each to send and four to receive: with the clock paused, where the tasks take
-//! turns, and on threads, where they do not.
+//! turns, and on threads, where they do not. And connections of which two threads seal, or open, at the same time.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use zssp::link::memory::{Conditions, Network};
-use zssp::{Bytes, CloseReason, Connection, Endpoint, RequestError, SecretKey};
+use zssp::{Builder, Bytes, CloseReason, Connection, Endpoint, RequestError, SecretKey};
 
-use crate::common::content;
+use crate::common::meeting::{Meeting, Place};
+use crate::common::provider::Rigged;
 use crate::common::simulation::{
     BAD, GOOD, SECOND, address, answer, builder, connect, leaves_nothing, network, transfer,
 };
+use crate::common::{content, run};
 
 fn endpoint(network: &Network, number: u16) -> Endpoint {
     let builder = builder(&SecretKey::generate().unwrap()).send_tasks(4).receive_tasks(4);
@@ -153,4 +156,61 @@ fn everything_at_once_on_threads() {
             tokio::time::timeout(60 * SECOND, test).await.expect("the test hangs");
         });
     }
+}
+
+/// Several rounds of a sender, and more than two batches of a receiver: a thousand bytes each.
+const NUMBERED: u32 = 3_000;
+
+fn numbered(number: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 1_000];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    bytes
+}
+
+/// Sends from `client` to `server` such that two threads must be at `place` at once, of one connection, and sees that
+/// everything arrives in order. They may be so as soon as `under_way` bytes are between the two.
+async fn two_meet(place: &Place, (client, server): (Builder, Builder), under_way: usize) {
+    let network = network(24, Conditions::default());
+    let [client, server] = [(client, 1), (server, 2)].map(|(builder, number)| {
+        // Without looking for a larger MTU: a probe is as long as a datagram. And with room for all of them.
+        let builder = builder.mtu(1_400).max_mtu(1_400).datagram_buffer(16 << 20);
+        builder.bind_link(network.attach(address(number)).unwrap()).unwrap()
+    });
+    let (here, there) = connect(&client, &server).await;
+    // While the first is held, everything else comes to wait behind it: then there is work for two.
+    let meeting = Meeting::hold(place);
+    here.send_datagram(numbered(0)).await.unwrap();
+    meeting.holds().await;
+    for number in 1..NUMBERED {
+        here.send_datagram(numbered(number)).await.unwrap();
+    }
+    while network.stats().bytes_under_way < under_way {
+        tokio::task::yield_now().await;
+    }
+    meeting.begin();
+    meeting.over().await;
+    for number in 0..NUMBERED {
+        assert!(there.read_datagram().await.unwrap() == numbered(number), "another one in place of {number}");
+    }
+    drop((here, there));
+    leaves_nothing([client, server], &network).await;
+}
+
+fn plain() -> Builder {
+    builder(&SecretKey::generate().unwrap()).send_tasks(1).receive_tasks(1)
+}
+
+#[test]
+fn two_threads_seal_for_one_connection_at_once() {
+    let library = Rigged::default();
+    let sender = plain().provider(Arc::new(library.clone())).send_tasks(2);
+    run(two_meet(&library.sealing, (sender, plain()), 0));
+}
+
+#[test]
+fn two_threads_open_for_one_connection_at_once() {
+    let library = Rigged::default();
+    let receiver = plain().provider(Arc::new(library.clone())).receive_tasks(2);
+    // A batch has a mebibyte at most, so there is another behind it.
+    run(two_meet(&library.opening, (plain(), receiver), 2 << 20));
 }

@@ -1,5 +1,6 @@
 //! Endpoints on loopback, and a time limit that only a hanging test meets.
 
+pub(crate) mod meeting;
 pub(crate) mod provider;
 pub(crate) mod router;
 pub(crate) mod simulation;

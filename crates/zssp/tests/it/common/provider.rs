@@ -1,20 +1,30 @@
-//! A cryptographic library that fails when told to, and sessions that all rekey at the same age.
+//! A cryptographic library that fails when told to, sessions that all rekey at the same age, and threads that seal or open
+//! at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use zssp::proto::crypto::{
-    Encapsulation, InvalidKey, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce, OpenKey, P384KeyPair,
-    PROVIDERS, Provider, ProviderError, SealKey,
+    Encapsulation, Forged, InvalidKey, KEM_PUBLIC_LEN, KEM_SECRET_LEN, KemKeyPair, Nonce, OpenKey,
+    P384KeyPair, PROVIDERS, Provider, ProviderError, SealKey,
 };
 use zssp::{P384_PUBLIC_LEN, P384_SECRET_LEN, Secret};
 
-/// The default library, but for its random generator and its sealing keys.
+use super::meeting::Place;
+
+/// The default library, but for its random generator and its keys.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rigged {
     broken: Arc<AtomicBool>,
     without_jitter: bool,
+    /// Passed with each packet of at least a thousand bytes that is sealed.
+    pub(crate) sealing: Place,
+    /// The same with each that is opened.
+    pub(crate) opening: Place,
 }
+
+/// What a packet has at least that passes a place: none of those that endpoints send by themselves.
+const LONG: usize = 1000;
 
 impl Rigged {
     /// What rekeys after 50 minutes sharp: numbers that only spread things are no longer random.
@@ -83,7 +93,7 @@ impl Provider for Rigged {
     }
 
     fn open_key(&self, key: &Secret<32>) -> Box<dyn OpenKey> {
-        PROVIDERS[0].open_key(key)
+        Box::new(Opening { key: PROVIDERS[0].open_key(key), place: self.opening.clone() })
     }
 }
 
@@ -101,6 +111,32 @@ impl SealKey for Sealing {
         output: &mut [u8],
     ) -> Result<(), ProviderError> {
         self.library.works()?;
+        if output.len() >= LONG {
+            self.library.sealing.pass();
+        }
         self.key.seal(nonce, aad, plaintext, output)
+    }
+}
+
+struct Opening {
+    key: Box<dyn OpenKey>,
+    place: Place,
+}
+
+impl OpenKey for Opening {
+    fn open(&self, nonce: &Nonce, aad: &[u8], ciphertext: &[u8], output: &mut [u8]) -> Result<(), Forged> {
+        self.key.open(nonce, aad, ciphertext, output)
+    }
+
+    fn open_in_place<'a>(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        ciphertext: &'a mut [u8],
+    ) -> Result<&'a mut [u8], Forged> {
+        if ciphertext.len() >= LONG {
+            self.place.pass();
+        }
+        self.key.open_in_place(nonce, aad, ciphertext)
     }
 }
