@@ -21,6 +21,7 @@ use crate::endpoint::{Desk, Hold, SEND_BATCH};
 use crate::error::CloseReason;
 use crate::link::{Path, SendBatch};
 use crate::turns::{Line, Turn, sealed_at_once};
+use crate::wait::to_the_back;
 
 /// How much may yet go in a round.
 #[derive(Debug, Clone, Copy)]
@@ -100,6 +101,8 @@ pub(super) struct Round {
     step: Step,
     /// More datagrams wait.
     more: bool,
+    /// Help was called for.
+    hired: bool,
 }
 
 impl Round {
@@ -136,7 +139,7 @@ impl Round {
             shared.endpoint.runtime.spawn(helper.run());
         }
         let (datagrams, turn, (path, mtu), step, more) = chosen;
-        Self { desk, datagrams, turn, path, mtu, step, more }
+        Self { desk, datagrams, turn, path, mtu, step, more, hired }
     }
 
     /// How many payloads go.
@@ -146,6 +149,10 @@ impl Round {
 
     /// Sends it. Through a reference: a future has what it is given by value twice.
     pub(super) async fn send(&mut self, shared: &Shared) {
+        if self.hired {
+            // The helper runs on no other thread than this one until this task waits.
+            to_the_back().await;
+        }
         let Self { desk: Desk { payloads, batch }, turn, path: usual, mtu, .. } = self;
         let mut path = *usual;
         for bundle in bundles(payloads) {
