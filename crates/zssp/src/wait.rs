@@ -23,8 +23,7 @@ pub(crate) async fn until<T>(notify: &Notify, mut check: impl FnMut() -> Option<
     }
 }
 
-/// Lets the tasks that are ready run first: also the one that this task has woken or begun last, which a thread of tokio's
-/// gives to no other. Unlike tokio's `yield_now` this does not wait for the runtime to look at the
+/// Lets the tasks that are ready run first. Unlike tokio's `yield_now` this does not wait for the runtime to look at the
 /// system's events again, which a busy runtime does once in 61 tasks.
 pub(crate) async fn to_the_back() {
     let mut yielded = false;

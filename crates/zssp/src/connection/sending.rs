@@ -21,7 +21,6 @@ use crate::endpoint::{Desk, Hold, SEND_BATCH};
 use crate::error::CloseReason;
 use crate::link::{Path, SendBatch};
 use crate::turns::{Line, Turn, sealed_at_once};
-use crate::wait::to_the_back;
 
 /// How much may yet go in a round.
 #[derive(Debug, Clone, Copy)]
@@ -150,8 +149,7 @@ impl Round {
     /// Sends it. Through a reference: a future has what it is given by value twice.
     pub(super) async fn send(&mut self, shared: &Shared) {
         if self.hired {
-            // The helper runs on no other thread than this one until this task waits.
-            to_the_back().await;
+            shared.endpoint.let_others_begin().await;
         }
         let Self { desk: Desk { payloads, batch }, turn, path: usual, mtu, .. } = self;
         let mut path = *usual;

@@ -36,7 +36,7 @@ use crate::link::Link;
 use crate::stats::{Counters, EndpointStats};
 use crate::sync::{RankedMutex, rank};
 use crate::turns::Line;
-use crate::wait::until;
+use crate::wait::{to_the_back, until};
 
 /// A UDP socket that connects to peers and is connected to, known by its key.
 ///
@@ -345,6 +345,14 @@ impl Shared {
     /// For a task of the endpoint's.
     pub(crate) fn hold(self: &Arc<Self>) -> Hold {
         Hold { endpoint: self.clone(), stop: self.stop.subscribe() }
+    }
+
+    /// Before a long computation: has the task that this one has just woken or begun run meanwhile. A thread of tokio's
+    /// gives the last of those to no other thread, so it is this task that goes behind, where others may take it.
+    pub(crate) async fn let_others_begin(&self) {
+        if self.runtime.metrics().num_workers() > 1 {
+            to_the_back().await;
+        }
     }
 
     /// Ends the endpoint's tasks.

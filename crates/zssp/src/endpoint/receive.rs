@@ -65,8 +65,7 @@ pub(super) async fn receive(mut hold: Hold) {
         if batch.len() >= LARGE && shared.config.receive_tasks > 1 {
             let turn = reading.join();
             drop(reading);
-            // The one who reads next was just woken, and until this task waits, runs on no other thread than this one.
-            to_the_back().await;
+            shared.let_others_begin().await;
             Batch::new(shared, &mut desk, turn).run(&batch).await;
         } else {
             let turn = reading.leave();
