@@ -96,8 +96,9 @@ async fn reach(
             Ok(Err(ConnectError::TimedOut)) | Err(_) => {}
             Ok(Err(other)) => {
                 last = hindrance(caller, to, &other);
-                if let (ConnectError::DowngradeRefused, false, Some(ratchets)) =
-                    (other, attempts.is_empty(), &caller.ratchets)
+                if matches!(other, ConnectError::DowngradeRefused)
+                    && !attempts.is_empty()
+                    && let Some(ratchets) = &caller.ratchets
                 {
                     ratchets.goes_on_after_refusal(to.key);
                 }

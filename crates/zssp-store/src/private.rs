@@ -40,15 +40,18 @@ pub fn create(path: &Path) -> io::Result<File> {
 
 /// Reads the whole of a small file.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Refused> {
-    match fs::symlink_metadata(path) {
+    let named = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Refused::Missing),
-        // Before it is opened, which a pipe would never be.
-        metadata => plain(&metadata.map_err(Refused::Io)?)?,
-    }
+        metadata => metadata.map_err(Refused::Io)?,
+    };
+    // Before it is opened, which a pipe would never be.
+    plain(&named)?;
     let file = File::open(path).map_err(Refused::Io)?;
-    // Of the file that was opened, whatever the name stands for by now.
     let metadata = file.metadata().map_err(Refused::Io)?;
     plain(&metadata)?;
+    if !are_same(&named, &metadata) {
+        return Err(Refused::NotAFile("another file than a moment before"));
+    }
     if let Some(mode) = exposed(&metadata) {
         return Err(Refused::Exposed { mode, file: path.display().to_string() });
     }
@@ -67,6 +70,19 @@ fn plain(metadata: &Metadata) -> Result<(), Refused> {
         kind if kind.is_dir() => Err(Refused::NotAFile("a folder")),
         _ => Err(Refused::NotAFile("a device, pipe or socket")),
     }
+}
+
+/// Whether both are of one file: whoever may write to the folder could put a link in its place in between.
+#[cfg(unix)]
+fn are_same(one: &Metadata, other: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Where files have no such numbers, folders protect them.
+#[cfg(not(unix))]
+fn are_same(_one: &Metadata, _other: &Metadata) -> bool {
+    true
 }
 
 /// The mode of a file that others than its owner can read or change.

@@ -97,8 +97,8 @@ pub enum ConnectError {
     /// has lost.
     #[error("the peer refused: does it know this endpoint's public key?")]
     Refused,
-    /// Another connection with the same peer took this one's place before it came about: the peer was connecting at the
-    /// same moment, and of the two it is its connection that lives. [`Endpoint::accept`](crate::Endpoint::accept) has it.
+    /// Another connection with the same peer took this one's place before it came about: the two were connecting at the same
+    /// moment, or the peer has connected again. [`Endpoint::accept`](crate::Endpoint::accept), or the other attempt, has it.
     #[error("another connection with the same peer took the place of this attempt")]
     Replaced,
     /// The ratchet store failed, on this side: whoever connects has tried again until the time was up.

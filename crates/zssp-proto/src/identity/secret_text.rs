@@ -80,10 +80,11 @@ impl StaticKey {
             });
         };
         let (version, digits) = rest.split_once(':').unwrap_or((rest, ""));
+        let is_number = version.bytes().all(|digit| digit.is_ascii_digit()) && !version.starts_with('0');
         match version.parse() {
             _ if version == VERSION => {}
             // A number and nothing else: where the colon is missing, the secret is in here.
-            Ok(other @ 2..) => return Err(SecretKeyError::Version(other)),
+            Ok(other @ 2..) if is_number => return Err(SecretKeyError::Version(other)),
             _ if rest.is_empty() => return Err(length(text.len())),
             _ => return Err(SecretKeyError::Kind),
         }
@@ -153,7 +154,7 @@ mod tests {
         assert_eq!(read("zssp1aovipsrcx2fqk"), SecretKeyError::PublicKey);
         assert_eq!(read(&text.replace("-v1:", "-v2:")), SecretKeyError::Version(2));
         assert_eq!(read(&text.replace("-v1:", "-v10:")), SecretKeyError::Version(10));
-        for version in ["", "0", "01", "+1", "1.", "4294967296"] {
+        for version in ["", "0", "01", "+1", "02", "+2", "1.", "4294967296"] {
             let text = text.replace("-v1:", &format!("-v{version}:"));
             assert_eq!(read(&text), SecretKeyError::Kind, "{version}");
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use zssp_proto::{EndReason, Event, Fault, Handshake, Origin, Outbox, Session, SessionId};
 
 use super::incoming::explain;
@@ -50,9 +50,7 @@ impl Shared {
     /// Runs a step of our own when its turn comes.
     pub(super) async fn submit(self: &Arc<Self>, handshake: Handshake) -> Outcome {
         let Some(worker) = self.worker().await else { return Err(ConnectError::EndpointClosed) };
-        let (outcome, _hold) =
-            self.spawn(handshake, worker).await.map_err(|_| ConnectError::EndpointClosed)?;
-        outcome
+        self.spawn(handshake, worker).await.unwrap_or(Err(ConnectError::EndpointClosed))
     }
 
     /// Has a session agree on a new key.
@@ -67,19 +65,19 @@ impl Shared {
         self.queue.enter(None)?.await.ok()
     }
 
-    /// What comes of it may have a connection, and so the endpoint: it is let go of before the hold.
-    fn spawn(self: &Arc<Self>, handshake: Handshake, worker: Worker) -> JoinHandle<(Outcome, Hold)> {
-        let hold = self.hold();
+    /// What comes of it may have a connection, and so the endpoint: where nobody waits for it, it is let go of before the hold.
+    fn spawn(self: &Arc<Self>, handshake: Handshake, worker: Worker) -> oneshot::Receiver<Outcome> {
+        let ((done, outcome), hold) = (oneshot::channel(), self.hold());
         self.runtime.spawn_blocking(move || {
             // Whoever waited for its turn may have slept since it came.
-            if *hold.stop.borrow() {
-                return (Err(ConnectError::EndpointClosed), hold);
-            }
-            let outcome = hold.run(handshake);
+            let stopped = *hold.stopped.borrow();
+            let outcome = if stopped { Err(ConnectError::EndpointClosed) } else { hold.run(handshake) };
             drop(worker);
             hold.timer.notify_one();
-            (outcome, hold)
-        })
+            drop(done.send(outcome));
+            drop(hold);
+        });
+        outcome
     }
 
     fn run(self: &Arc<Self>, handshake: Handshake) -> Outcome {
@@ -231,7 +229,7 @@ impl Shared {
 
 /// Runs what is due in the context, when it is due, until the endpoint stops.
 pub(super) async fn watch_deadlines(hold: Hold) {
-    while !*hold.stop.borrow() {
+    while !*hold.stopped.borrow() {
         let changed = hold.timer.notified();
         match hold.context.next_deadline() {
             None => changed.await,

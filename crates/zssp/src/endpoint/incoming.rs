@@ -70,7 +70,8 @@ impl Incoming {
     /// # Errors
     /// - [`ConnectError::EndpointClosed`];
     /// - [`ConnectError::DowngradeRefused`] when the policy refuses a peer that has lost its ratchet;
-    /// - [`ConnectError::Replaced`] when this side connects to the peer at the same time, and that connection lives;
+    /// - [`ConnectError::Replaced`] when another connection with the peer lives: one that this side opened at the same time, or
+    ///   one that the peer opened again meanwhile;
     /// - [`ConnectError::OtherName`] when the peer's ratchet is that of another name;
     /// - [`ConnectError::TooManySessions`] when there are as many as the [limits](crate::Limits) allow;
     /// - [`ConnectError::Local`] when the cryptographic library failed;

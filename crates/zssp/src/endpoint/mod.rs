@@ -75,7 +75,7 @@ struct Owner(Arc<Shared>);
 /// Fields are let go of from the first to the last, so once that is known the endpoint is free.
 pub(crate) struct Hold {
     endpoint: Arc<Shared>,
-    stop: watch::Receiver<bool>,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Deref for Hold {
@@ -344,7 +344,7 @@ impl Shared {
 
     /// For a task of the endpoint's.
     pub(crate) fn hold(self: &Arc<Self>) -> Hold {
-        Hold { endpoint: self.clone(), stop: self.stop.subscribe() }
+        Hold { endpoint: self.clone(), stopped: self.stop.subscribe() }
     }
 
     /// Before a long computation: has the task that this one has just woken or begun run meanwhile. A thread of tokio's

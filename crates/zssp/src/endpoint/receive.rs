@@ -34,7 +34,7 @@ const SPARE: usize = 2 * ReceiveBatch::LEN;
 
 /// Takes packets from the link until the endpoint stops.
 pub(super) async fn receive(mut hold: Hold) {
-    let (shared, stop) = (&hold.endpoint, &mut hold.stop);
+    let (shared, stopped) = (&hold.endpoint, &mut hold.stopped);
     let mut batch = ReceiveBatch::new();
     let mut desk = Desk::default();
     let mut kept = None;
@@ -48,7 +48,7 @@ pub(super) async fn receive(mut hold: Hold) {
         };
         let (received, mut reading) = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stopped.wait_for(|stopped| *stopped) => return,
             next = next => next,
         };
         if let Err(error) = received {

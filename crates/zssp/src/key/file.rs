@@ -129,22 +129,24 @@ impl SecretKey {
     /// A fresh key, in a new file that only its owner can read: its mode is 0600. On systems without such modes, it is
     /// the folder that protects its files.
     ///
-    /// The file is on the disk when this returns. One that exists is never overwritten, and none is left half written.
+    /// The file is on the disk when this returns. One that exists is never overwritten, and where this fails, none is left. A
+    /// process that is killed meanwhile may leave an empty one: delete it then.
     ///
     /// # Errors
     /// [`KeyFileError::Exists`] and others: there is no new file then.
     pub fn create_file(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
         let key = Self::generate().map_err(|_| KeyFileError::Random { file: shown(path) })?;
-        let created = private::create(path).and_then(|file| write(file, path, &key));
-        created.map(|()| key).map_err(|reason| {
+        let created = private::create(path).map_err(|reason| {
             let file = shown(path);
             match reason.kind() {
                 io::ErrorKind::AlreadyExists => KeyFileError::Exists { file },
                 io::ErrorKind::NotFound => KeyFileError::NoFolder { file },
                 _ => KeyFileError::Io { file, reason },
             }
-        })
+        })?;
+        write(created, path, &key).map_err(|reason| KeyFileError::Io { file: shown(path), reason })?;
+        Ok(key)
     }
 
     /// The key in a file that [`create_file`](Self::create_file) made, or `zssp keygen`.

@@ -401,6 +401,30 @@ fn steps_of_handshakes_beyond_the_queue_are_dropped_and_come_again() {
     });
 }
 
+/// Nobody takes what has come of it: whoever accepts does not look any more.
+#[test]
+fn an_endpoint_becomes_idle_though_nobody_takes_the_connection_that_was_accepted() {
+    run(async {
+        let gate = Arc::new(Gate::default());
+        let server = builder().store(gate.clone()).bind("127.0.0.1:0").await.unwrap();
+        let (address, key) = (server.local_addr(), server.public_key());
+        let client = endpoint().await;
+        tokio::spawn(async move { client.connect(address, key).await });
+        let mut accepting = std::pin::pin!(server.accept().await.unwrap().accept());
+        while !gate.is_waited_for() {
+            tokio::select! {
+                biased;
+                _ = &mut accepting => panic!("the store does not answer yet"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        server.close(0, b"");
+        gate.open();
+        server.wait_idle().await;
+        assert_eq!(server.stats().connections, 0);
+    });
+}
+
 /// Its turn came before the endpoint was closed, and whoever accepts looks only afterwards.
 #[test]
 fn a_peer_that_is_accepted_too_late_leaves_nothing_in_an_idle_endpoint() {
