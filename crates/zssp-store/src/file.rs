@@ -1,15 +1,12 @@
 //! The file: private, made whole or not at all.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::path::Path;
 
 use redb::backends::FileBackend;
 use redb::{Builder, StorageBackend};
 
-use crate::name::{self, Given};
 use crate::private;
 use crate::tables::{Foreign, Tables};
 
@@ -113,60 +110,15 @@ pub(crate) fn tables(backend: impl StorageBackend) -> Result<Tables, Foreign> {
     Tables::adopt(database)
 }
 
-/// Makes an empty store under another name and gives it its own when `fill` has made it whole, so that a crash cannot
-/// leave half of one. Does nothing if somebody else was faster.
+/// Makes an empty store, whole or not at all. Does nothing if somebody else was faster.
 pub(crate) fn create(path: &Path, fill: impl FnOnce(File) -> Result<(), Foreign>) -> Result<(), OpenError> {
-    let io = |reason| OpenError::Io { file: shown(path), reason };
-    let (file, unfinished) = loop {
-        let name = unfinished_name(path);
-        match private::create(&name) {
-            // What a process left that died here and had the same number, as all have that are alone in a container.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => break (made.map_err(io)?, Unfinished { name, is_ours: true }),
-        }
-    };
-    fill(file).map_err(|foreign| failed(path, foreign))?;
-    match name::give(&unfinished.name, path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-        given => unfinished.finish(given.map_err(io)?),
-    }
-    private::sync_folder(path).map_err(io)
+    private::create(path, fill).map(drop).map_err(|foreign| failed(path, foreign))
 }
 
 /// Makes a store of an empty file.
 fn fill(file: File) -> Result<(), Foreign> {
     drop(tables(FileBackend::new(file)?)?);
     Ok(())
-}
-
-/// A name that goes away with this value, and with it the file unless that has another.
-struct Unfinished {
-    name: PathBuf,
-    is_ours: bool,
-}
-
-impl Unfinished {
-    /// The file has its own name.
-    fn finish(mut self, given: Given) {
-        // What was renamed left a free name, and a process of the same number in another container may have taken it.
-        self.is_ours = given == Given::Linked;
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if self.is_ours {
-            // If it stays, it is an empty store that nobody asks for.
-            let _ = fs::remove_file(&self.name);
-        }
-    }
-}
-
-fn unfinished_name(path: &Path) -> PathBuf {
-    static MADE: AtomicU64 = AtomicU64::new(0);
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}-{}.new", process::id(), MADE.fetch_add(1, Relaxed)));
-    name.into()
 }
 
 fn failed(path: &Path, foreign: Foreign) -> OpenError {
@@ -192,20 +144,4 @@ fn failed(path: &Path, foreign: Foreign) -> OpenError {
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_another_process_made_after_a_rename_stays() {
-        for (given, stays) in [(Given::Linked, false), (Given::Renamed, true)] {
-            let folder = tempfile::tempdir().unwrap();
-            let name = folder.path().join("unfinished");
-            fs::write(&name, b"ours after a link, another's after a rename").unwrap();
-            Unfinished { name: name.clone(), is_ours: true }.finish(given);
-            assert_eq!(name.exists(), stays, "{given:?}");
-        }
-    }
 }

@@ -3,9 +3,13 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use zeroize::Zeroizing;
+
+use crate::name::{self, Given};
 
 /// Anything larger is no key and no password.
 const MAX: u64 = 4096;
@@ -25,17 +29,70 @@ pub enum Refused {
     TooLarge,
 }
 
-/// Makes a new file that its owner can read and write.
+/// Makes a file that its owner can read and write under another name, and gives it its own when `fill` has made it whole, so
+/// that a crash cannot leave half of one. Yields whether it did: what has that name already is left as it is.
+///
+/// # Errors
+/// What the system said, and what `fill` did.
+pub fn create<E: From<io::Error>>(path: &Path, fill: impl FnOnce(File) -> Result<(), E>) -> Result<bool, E> {
+    let (file, unfinished) = loop {
+        let name = unfinished_name(path);
+        match new(&name) {
+            // What a process left that died here and had the same number, as all have that are alone in a container.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => break (made?, Unfinished { name, is_ours: true }),
+        }
+    };
+    fill(file)?;
+    match name::give(&unfinished.name, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        given => unfinished.finish(given?),
+    }
+    sync_folder(path)?;
+    Ok(true)
+}
+
+/// A new file that its owner can read and write.
 #[cfg(unix)]
-pub fn create(path: &Path) -> io::Result<File> {
+fn new(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Makes a new file.
+/// A new file.
 #[cfg(not(unix))]
-pub fn create(path: &Path) -> io::Result<File> {
+fn new(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).open(path)
+}
+
+/// A name that goes away with this value, and with it the file unless that has another.
+struct Unfinished {
+    name: PathBuf,
+    is_ours: bool,
+}
+
+impl Unfinished {
+    /// The file has its own name.
+    fn finish(mut self, given: Given) {
+        // What was renamed left a free name, and a process of the same number in another container may have taken it.
+        self.is_ours = given == Given::Linked;
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.is_ours {
+            // If it stays, it is a file that nobody asks for.
+            let _ = fs::remove_file(&self.name);
+        }
+    }
+}
+
+fn unfinished_name(path: &Path) -> PathBuf {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}-{}.new", process::id(), MADE.fetch_add(1, Relaxed)));
+    name.into()
 }
 
 /// Reads the whole of a small file.
@@ -100,20 +157,21 @@ pub fn exposed(_metadata: &Metadata) -> Option<u32> {
 
 /// Makes the file's name as durable as its content.
 #[cfg(unix)]
-pub fn sync_folder(path: &Path) -> io::Result<()> {
+fn sync_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
 /// Folders cannot be opened like files here; the file system orders the two by itself.
 #[cfg(not(unix))]
-pub fn sync_folder(_path: &Path) -> io::Result<()> {
+fn sync_folder(_path: &Path) -> io::Result<()> {
     Ok(())
 }
 
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -148,11 +206,36 @@ mod tests {
     fn a_new_file_is_private_and_takes_no_other_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        let mode = create(&path).unwrap().metadata().unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert_eq!(create(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let make = |path: &Path, text: &'static str| create(path, |mut file| file.write_all(text.as_bytes()));
+        assert!(make(&path, "words").unwrap());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!make(&path, "other words").unwrap());
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), &link).unwrap();
-        assert_eq!(create(&link).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(!make(&link, "words").unwrap());
+        assert_eq!(**read(&path).unwrap(), *b"words");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+    }
+
+    #[test]
+    fn half_a_file_does_not_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let failed = create(&folder.path().join("secret"), |mut file| {
+            file.write_all(b"wor")?;
+            Err::<(), _>(io::Error::from(io::ErrorKind::StorageFull))
+        });
+        assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_another_process_made_after_a_rename_stays() {
+        for (given, stays) in [(Given::Linked, false), (Given::Renamed, true)] {
+            let folder = tempfile::tempdir().unwrap();
+            let name = folder.path().join("unfinished");
+            fs::write(&name, b"ours after a link, another's after a rename").unwrap();
+            Unfinished { name: name.clone(), is_ours: true }.finish(given);
+            assert_eq!(name.exists(), stays, "{given:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The file a secret key lives in: its [text form](zssp_proto::StaticKey#text-form) on a line of its own. Empty lines and
 //! lines that start with `#` are comments.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 use std::str;
@@ -129,24 +129,22 @@ impl SecretKey {
     /// A fresh key, in a new file that only its owner can read: its mode is 0600. On systems without such modes, it is
     /// the folder that protects its files.
     ///
-    /// The file is on the disk when this returns. One that exists is never overwritten, and where this fails, none is left. A
-    /// process that is killed meanwhile may leave an empty one: delete it then.
+    /// The file is on the disk when this returns. One that exists is never overwritten, and none is left half written: until
+    /// it is whole it has another name, that ends in `.new`, and a process that is killed may leave that.
     ///
     /// # Errors
-    /// [`KeyFileError::Exists`] and others: there is no new file then.
+    /// [`KeyFileError::Exists`] and others.
     pub fn create_file(path: impl AsRef<Path>) -> Result<Self, KeyFileError> {
         let path = path.as_ref();
         let key = Self::generate().map_err(|_| KeyFileError::Random { file: shown(path) })?;
-        let created = private::create(path).map_err(|reason| {
-            let file = shown(path);
-            match reason.kind() {
-                io::ErrorKind::AlreadyExists => KeyFileError::Exists { file },
-                io::ErrorKind::NotFound => KeyFileError::NoFolder { file },
-                _ => KeyFileError::Io { file, reason },
+        match private::create(path, |file| write(file, &key)) {
+            Ok(true) => Ok(key),
+            Ok(false) => Err(KeyFileError::Exists { file: shown(path) }),
+            Err(reason) if reason.kind() == io::ErrorKind::NotFound => {
+                Err(KeyFileError::NoFolder { file: shown(path) })
             }
-        })?;
-        write(created, path, &key).map_err(|reason| KeyFileError::Io { file: shown(path), reason })?;
-        Ok(key)
+            Err(reason) => Err(KeyFileError::Io { file: shown(path), reason }),
+        }
     }
 
     /// The key in a file that [`create_file`](Self::create_file) made, or `zssp keygen`.
@@ -172,17 +170,11 @@ impl SecretKey {
     }
 }
 
-fn write(mut file: File, path: &Path, key: &SecretKey) -> io::Result<()> {
-    let written = [HEADER, &key.0.to_text(), "\n"]
-        .iter()
-        .try_for_each(|part| file.write_all(part.as_bytes()))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| private::sync_folder(path));
-    if written.is_err() {
-        // Half a key helps nobody; the error that counts is the first.
-        let _ = fs::remove_file(path);
+fn write(mut file: File, key: &SecretKey) -> io::Result<()> {
+    for part in [HEADER, &key.0.to_text(), "\n"] {
+        file.write_all(part.as_bytes())?;
     }
-    written
+    file.sync_all()
 }
 
 fn read(text: &[u8], path: &Path) -> Result<SecretKey, KeyFileError> {
@@ -214,6 +206,7 @@ fn shown(path: &Path) -> String {
 #[cfg(test)]
 #[cfg(unix)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use proptest::prelude::*;
@@ -242,16 +235,6 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), before);
         let nowhere = folder.path().join("no/such/folder");
         assert!(matches!(SecretKey::create_file(nowhere), Err(KeyFileError::NoFolder { .. })));
-    }
-
-    #[test]
-    fn half_a_file_does_not_stay() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("key");
-        fs::write(&path, "").unwrap();
-        let read_only = File::open(&path).unwrap();
-        assert!(write(read_only, &path, &SecretKey::generate().unwrap()).is_err());
-        assert!(!path.exists());
     }
 
     #[test]
