@@ -1,6 +1,7 @@
 //! One task per connection that sends what is due, and sleeps until somebody changes something or a deadline comes.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::time::Sleep;
@@ -17,7 +18,8 @@ use crate::wait::to_the_back;
 const FOREVER: Duration = Duration::from_secs(24 * 3600);
 
 /// For so many rounds after one of several payloads, the tasks that are ready go before the driver: they may have more to
-/// send.
+/// send. So may those who had their answers at the same time ([`Shared::company`]): it is them that a lone round would keep
+/// apart, and every one after it.
 const COMPANY: u32 = 16;
 
 /// Runs a connection to its end.
@@ -43,6 +45,9 @@ async fn run(leave: Leave) {
             Step::Wait(deadline) => {
                 let deadline = deadline.unwrap_or_else(|| clock::now() + FOREVER);
                 wait(shared, sleep.as_mut(), deadline).await;
+                if shared.company.swap(false, Relaxed) {
+                    company = COMPANY;
+                }
                 if company > 0 {
                     // Whoever has called, and those who are ready beside it, may have more to send: all that goes together.
                     // A lone sender would only wait.

@@ -1,6 +1,7 @@
 //! What everyone who has to do with one connection shares.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use tokio::sync::Notify;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     state: RankedMutex<{ rank::CONNECTION }, State>,
     /// Wakes the driver.
     pub(super) driver: Notify,
+    /// Several requests had their answers at the same time: the driver may soon have more to send than one.
+    pub(super) company: AtomicBool,
     pub(super) datagrams: Datagrams,
     /// Wakes one who waits for a stream of the peer.
     pub(super) streams: Notify,
@@ -45,6 +48,7 @@ impl Shared {
             settings,
             state: RankedMutex::new(state),
             driver: Notify::new(),
+            company: AtomicBool::new(false),
             datagrams: endpoint.config.datagrams(),
             streams: Notify::new(),
             openings: Notify::new(),
@@ -117,6 +121,9 @@ impl Shared {
             settled,
             ended,
         } = effects;
+        if answers.len() > 1 {
+            self.company.store(true, Relaxed);
+        }
         for (answer, reply) in answers {
             if let Some(reply) = reply {
                 // Whoever asked may have stopped waiting; the reply is acknowledged already.

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use zssp::{Channel, Connection};
 
-use crate::common::simulation::{GOOD, SECOND, connect, endpoint, network};
+use crate::common::simulation::{GOOD, SECOND, answer, connect, endpoint, network};
+use crate::common::{Pair, pair};
 
 /// Less than what an acknowledgement takes to come.
 const MOMENT: Duration = Duration::from_millis(10);
@@ -128,4 +130,30 @@ async fn the_driver_waits_for_company_where_there_was_some() {
     }
     alone().await;
     assert_eq!(senders.one_after_the_other().await, 2, "it is long ago");
+}
+
+/// A thread of tokio's runs what was woken last before all else, and that is the driver as soon as the first of those who
+/// were answered asks again.
+#[test]
+fn those_who_are_answered_at_once_ask_again_at_once() {
+    const TASKS: u64 = 32;
+    const EACH: u64 = 50;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let asking = runtime.spawn(async {
+        let Pair { client: _client, server: _server, here, there } = pair().await;
+        tokio::spawn(answer(there));
+        let mut tasks = JoinSet::new();
+        for _ in 0..TASKS {
+            let channel = here.channel(0).unwrap();
+            tasks.spawn(async move {
+                for _ in 0..EACH {
+                    channel.request([1; 4].to_vec()).await.unwrap();
+                }
+            });
+        }
+        tasks.join_all().await;
+        here.stats().payloads_sent
+    });
+    let payloads = runtime.block_on(asking).unwrap();
+    assert!(payloads < TASKS * EACH / 4, "{payloads} payloads for {} questions", TASKS * EACH);
 }
