@@ -111,10 +111,13 @@
 //! | received and not read | up to 4 MiB | [`Builder::receive_buffer`] |
 //! | replies to what was sent, not yet received | up to 4 MiB, and as much in parts; what they answer counts as sent | [`Builder::receive_buffer`] |
 //! | replies to replies, each way | up to 126 of a channel, that is 8 MiB of the largest; see below | [`Builder::channels`] |
-//! | datagrams that wait, each way | up to 2 MiB; of large ones that arrived, up to twice as much | [`Builder::datagram_buffer`] |
+//! | datagrams that wait, each way | up to 2 MiB | [`Builder::datagram_buffer`] |
 //! | task that sends, while it does | 240 KiB; a connection has one, and up to `send_tasks` while it has more to send than fits a round. Where the link is blocked, each connection that has something to send holds that | [`Builder::send_tasks`] |
 //! | receive task | 1 MiB; where there are several, up to 3 more | [`Builder::receive_tasks`] |
 //! | endpoint | up to 12 MiB in buffers that were used once and will be again; where many connections send very small datagrams in bulk, up to 28 MiB | |
+//!
+//! What arrives in payloads of 4 KiB and more stays in the buffers that these were opened in, where it fills half of them: so
+//! what was received may take up to twice its bytes, for as long as the application keeps it.
 //!
 //! Replies to replies come on top of the buffers, since an end that had no room for them could not take what makes room.
 //! A peer can send them only on channels on which the application replies, and they are held until it receives them there:
