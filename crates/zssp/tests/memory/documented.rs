@@ -56,10 +56,10 @@ async fn stream_end(here: &Connection, there: &Connection, chunks: usize) -> usi
             }
         }
         sleep(SECOND).await;
-        for number in 0..streams.len() {
+        for (number, (_, receive)) in streams.iter_mut().enumerate() {
             let chunks = if number % 2 == 0 { chunks - 1 } else { chunks };
             for _ in 0..chunks {
-                streams[number].1.read_chunk().await.unwrap();
+                receive.read_chunk().await.unwrap();
             }
         }
         streams

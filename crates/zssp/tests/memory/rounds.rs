@@ -272,5 +272,5 @@ fn a_connection_that_lives_on_holds_what_its_channels_take() {
         before.saturating_sub(held())
     });
     println!("{freed} bytes for both ends of a connection that did everything");
-    assert!(freed <= 2 * (8 + 3 * 68) << 10);
+    assert!(freed <= (2 * (8 + 3 * 68)) << 10);
 }
