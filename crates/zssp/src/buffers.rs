@@ -45,18 +45,40 @@ impl Buffers {
         block.memory.extend_from_slice(data);
     }
 
-    /// `memory` itself as bytes, if little of it would lie idle: it comes back when the last handle is dropped, and
-    /// another is left in its place. Otherwise nothing, and copies of what is wanted are cheaper.
-    pub(crate) fn lend(self: &Arc<Self>, memory: &mut Vec<u8>) -> Option<Bytes> {
+    /// `memory` itself, if little of it would lie idle: it comes back when nobody has a part of it any more, and another is
+    /// left in its place. Otherwise nothing, and copies of what is wanted are cheaper.
+    pub(crate) fn lend(self: &Arc<Self>, memory: &mut Vec<u8>) -> Option<LentBuffer> {
         if memory.len() < SMALL || memory.len() < memory.capacity() / 2 {
             return None;
         }
         let memory = std::mem::replace(memory, self.take());
-        Some(Bytes::from_owner(self.block(memory)))
+        let capacity = memory.capacity();
+        Some(LentBuffer { bytes: Bytes::from_owner(self.block(memory)), capacity })
     }
 
     fn block(self: &Arc<Self>, memory: Vec<u8>) -> Block {
         Block { memory, pool: Arc::downgrade(self) }
+    }
+}
+
+/// A buffer that goes back to its pool when the last part of it is dropped.
+#[derive(Debug)]
+pub(crate) struct LentBuffer {
+    bytes: Bytes,
+    capacity: usize,
+}
+
+impl LentBuffer {
+    /// `part` of its bytes, to be kept: copied where much of the buffer would lie idle otherwise. So what is kept takes no
+    /// more than twice its length, whatever came along with it.
+    pub(crate) fn keep(&self, part: &[u8]) -> Bytes {
+        if part.len() < self.capacity / 2 { Bytes::copy_from_slice(part) } else { self.bytes.slice_ref(part) }
+    }
+}
+
+impl AsRef<[u8]> for LentBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -150,8 +172,11 @@ mod tests {
         let mut memory = vec![7; 10_000];
         let place = memory.as_ptr();
         let lent = buffers.lend(&mut memory).unwrap();
-        assert_eq!((lent.as_ptr(), lent.len(), memory.len()), (place, 10_000, 0));
+        let kept = lent.keep(&lent.as_ref()[5000..]);
+        assert_eq!((kept.as_ptr(), kept.len(), memory.len()), (place.wrapping_add(5000), 5000, 0));
         drop(lent);
+        assert_eq!(buffers.0.len(), 0, "a part is kept");
+        drop(kept);
         let again = buffers.take();
         assert_eq!(again.as_ptr(), place);
         assert!(buffers.lend(&mut vec![7; SMALL - 1]).is_none());

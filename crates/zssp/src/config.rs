@@ -249,7 +249,7 @@ impl Builder {
         self
     }
 
-    /// Channels a connection may have in use, 64 by default, at about 4 KiB each once used, and up to 35 KiB once a hundred
+    /// Channels a connection may have in use, 64 by default, at about 4 KiB each once used, and up to 68 KiB once a hundred
     /// messages were under way each way at a time. One that was used stays until the connection ends: number a few, and use
     /// them again. A peer that uses more ends the connection.
     pub fn channels(mut self, count: usize) -> Self {

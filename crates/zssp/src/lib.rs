@@ -92,7 +92,7 @@
 //! ```
 //!
 //! Streams cost the least per byte and messages the least each: a message is one sealed payload and a place in a window
-//! of [`Channel::MAX_MESSAGES`], a stream has two windows of its own, of up to 20 KiB while it is open.
+//! of [`Channel::MAX_MESSAGES`], a stream has two windows of its own, of up to 40 KiB while it is open.
 //!
 //! Both ends share one budget of unanswered bytes in each direction, 4 MiB by default. One stream or channel that is not
 //! read takes half of it at most, each further one half of what is left, and a quarter is kept for those that have little
@@ -104,17 +104,20 @@
 //! | per | bytes | setting |
 //! |---|---|---|
 //! | connection | 8 KiB, nothing of what follows until it is used; up to 3 KiB more while payloads come from addresses that have yet to prove to be the peer's | [`Builder::limits`] for their number |
-//! | channel used | 4 KiB, up to 35 KiB once a hundred messages were under way each way at a time | [`Builder::channels`] |
-//! | open stream | 3 KiB, up to 20 KiB with all the chunks that may be under way | 256 of each side |
+//! | channel used | 4 KiB, up to 68 KiB once a hundred messages were under way each way at a time | [`Builder::channels`] |
+//! | open stream | 3 KiB, up to 40 KiB with all the chunks that may be under way | 256 of each side |
 //! | sent and not answered | up to 4 MiB, half of it on one channel or stream | [`Builder::send_buffer`] |
 //! | replies given and not taken by the peer | up to 4 MiB, half of it on one channel | [`Builder::send_buffer`] |
 //! | received and not read | up to 4 MiB | [`Builder::receive_buffer`] |
 //! | replies to what was sent, not yet received | up to 4 MiB, and as much in parts; what they answer counts as sent | [`Builder::receive_buffer`] |
 //! | replies to replies, each way | up to 126 of a channel, that is 8 MiB of the largest; see below | [`Builder::channels`] |
-//! | datagrams that wait, each way | up to 2 MiB; of large ones that arrived, up to twice as much | [`Builder::datagram_buffer`] |
-//! | task that sends, while it does | 240 KiB; a connection has one, and up to `send_tasks` while it has more to send than fits a round. Where the link is blocked, each connection that has something to send holds that | [`Builder::send_tasks`] |
+//! | datagrams that wait, each way | up to 2 MiB | [`Builder::datagram_buffer`] |
+//! | task that sends, while it does | 244 KiB; a connection has one, and up to `send_tasks` while it has more to send than fits a round. Where the link is blocked, each connection that has something to send holds that | [`Builder::send_tasks`] |
 //! | receive task | 1 MiB; where there are several, up to 3 more | [`Builder::receive_tasks`] |
-//! | endpoint | up to 12 MiB in buffers that were used once and will be again; where many connections send very small datagrams in bulk, up to 28 MiB | |
+//! | endpoint | 2 MiB, and up to 12 MiB in buffers that were used once and will be again; where many connections send very small datagrams in bulk, up to 28 MiB | |
+//!
+//! What arrives in payloads of 4 KiB and more stays in the buffers that these were opened in, where it fills half of them: so
+//! what was received may take up to twice its bytes, for as long as the application keeps it.
 //!
 //! Replies to replies come on top of the buffers, since an end that had no room for them could not take what makes room.
 //! A peer can send them only on channels on which the application replies, and they are held until it receives them there:

@@ -195,7 +195,7 @@ impl Inbound {
         messages: &mut Messages,
     ) {
         let memory = self.shared.endpoint.buffers.lend(payload);
-        let bytes = memory.as_deref().unwrap_or(payload);
+        let bytes = memory.as_ref().map_or(&payload[..], AsRef::as_ref);
         match Incoming::read(Body { bytes, memory: memory.as_ref() }, from, messages) {
             Incoming::Datagram(data) => {
                 self.hear(now, from, bytes.len());

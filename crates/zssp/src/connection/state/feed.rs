@@ -11,6 +11,7 @@ use super::lanes::Turn;
 use super::stream::{ReceiveHalf, SendHalf};
 use super::streams::Place;
 use super::{Arrived, Effects, Kind, PONGS, State, urgency};
+use crate::buffers::LentBuffer;
 use crate::connection::acks::Urgency;
 use crate::connection::close::{Closing, Farewell, Phase};
 use crate::connection::mtu::Mtu;
@@ -74,7 +75,7 @@ struct Exchange<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::connection) struct Body<'a> {
     pub(in crate::connection) bytes: &'a [u8],
-    pub(in crate::connection) memory: Option<&'a Bytes>,
+    pub(in crate::connection) memory: Option<&'a LentBuffer>,
 }
 
 impl<'a> Body<'a> {
@@ -93,12 +94,9 @@ impl<'a> Body<'a> {
         Ok(Parts::Bundle(bundle, messages))
     }
 
-    /// A part of it, to be kept. A short one must not hold on to memory that nobody counts.
+    /// A part of it, to be kept.
     fn keep(&self, part: &[u8]) -> Bytes {
-        match self.memory {
-            Some(memory) if part.len() >= memory.len() / 2 => memory.slice_ref(part),
-            _ => Bytes::copy_from_slice(part),
-        }
+        self.memory.map_or_else(|| Bytes::copy_from_slice(part), |memory| memory.keep(part))
     }
 }
 

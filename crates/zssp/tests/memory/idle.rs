@@ -1,22 +1,13 @@
 //! What connections that do nothing cost: the bytes that they hold, counted when they are given back.
-//!
-//! What AWS-LC allocates in C is not seen.
-//!
-//! A binary of its own: the allocator that counts would be that of every other test, and what maps take grows with the
-//! number of threads that use any.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
-#[allow(dead_code, reason = "of what tests share, these need a part")]
-#[path = "it/common/mod.rs"]
-mod common;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use allocation_counter::measure;
-use common::{builder, connect};
 use zssp::Connection;
 use zssp::link::memory::{Conditions, Network};
+
+use crate::common::{builder, connect};
+use crate::{alone, runtime};
 
 /// What may be the session's and its ratchet's, see docs/performance.md.
 const SESSION: i64 = if cfg!(feature = "aws-lc") { 4096 } else { 6144 };
@@ -33,8 +24,7 @@ fn cost(work: impl AsyncFn(&Connection, &Connection)) -> i64 {
 
 /// Bytes held by all endpoints, each with `connections`.
 fn held(connections: usize, work: impl AsyncFn(&Connection, &Connection)) -> i64 {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = runtime();
     let world = runtime.block_on(async {
         let network = Network::new(1, Conditions::default());
         let endpoint = |number: usize| {
@@ -55,16 +45,15 @@ fn held(connections: usize, work: impl AsyncFn(&Connection, &Connection)) -> i64
         tokio::time::sleep(Duration::from_secs(5)).await;
         (connected, endpoints)
     });
-    // Whatever thread it was allocated on.
-    -measure(|| {
-        drop(world);
-        drop(runtime);
-    })
-    .bytes_current
+    let before = crate::held();
+    drop(world);
+    drop(runtime);
+    (before - crate::held()) as i64
 }
 
 #[test]
 fn a_connection_costs_what_is_used_of_it() {
+    let _alone = alone();
     let idle = cost(async |_, _| ());
     println!("{idle} bytes for an end of a connection");
     assert!(idle < SESSION + 4608, "{idle} bytes for an end of a connection without channels");
