@@ -29,6 +29,7 @@ mod receive_errors;
 mod replies;
 mod roaming;
 mod room;
+mod send_errors;
 mod sessions;
 mod simulated;
 mod stream;
