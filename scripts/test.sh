@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs every test of the repository. Needs Rust and a C compiler; installs nothing. Tests of raw Ethernet need root and
-# `ip` (iproute2) besides, and say so and pass where these are missing, unless CI is set.
+# Runs every test of the repository. Needs Rust and a C compiler; installs nothing. Tests of raw Ethernet and of the kernel's
+# own roads need root, and `ip` and `tc` (iproute2) besides, and say so and pass where these are missing, unless CI is set.
 set -eu
 cd "$(dirname "$0")/.."
 

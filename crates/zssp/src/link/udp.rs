@@ -314,6 +314,27 @@ mod tests {
         transfer("127.0.0.1:0", |address| address).await;
     }
 
+    /// On loopback a run comes as it was sent, to a socket that asked for runs.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_run_is_sent_by_one_call_and_received_as_one() {
+        let [sender, receiver] =
+            ["127.0.0.1:0"; 2].map(|bind| Udp::bind(bind.parse().unwrap(), 1 << 20).unwrap());
+        if sender.state.max_gso_segments() == 1 || receiver.state.gro_segments() == 1 {
+            assert!(std::env::var_os("CI").is_none(), "this system has no offload");
+            eprintln!("SKIPPED: this system has no offload");
+            return;
+        }
+        let run: Vec<u8> = (0..39 * 1000 + 300).map(|i| (i / 7) as u8).collect();
+        sender.io.writable().await.unwrap();
+        assert_eq!(sender.try_send(receiver.local_addr().into(), &run, 1000).unwrap(), run.len());
+        let mut batch = ReceiveBatch::new();
+        (&receiver as &dyn Link).receive(&mut batch).await.unwrap();
+        let runs: Vec<Vec<&[u8]>> = batch.runs().map(|(_, datagrams)| datagrams.collect()).collect();
+        assert_eq!(runs.iter().map(Vec::len).collect::<Vec<_>>(), [40]);
+        assert!(runs[0] == run.chunks(1000).collect::<Vec<_>>());
+    }
+
     #[tokio::test]
     async fn one_socket_speaks_both_families() {
         transfer("[::]:0", |address| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), address.port())).await;

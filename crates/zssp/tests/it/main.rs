@@ -16,11 +16,15 @@ mod ends;
 mod flood;
 mod held;
 #[cfg(target_os = "linux")]
+mod kernel_bottleneck;
+#[cfg(target_os = "linux")]
+mod kernel_loss;
+#[cfg(target_os = "linux")]
+mod kernel_mtu;
+#[cfg(target_os = "linux")]
 mod local_address;
 mod lossy;
 mod mtu;
-#[cfg(target_os = "linux")]
-mod namespaces;
 mod offload;
 mod operator;
 mod options;
@@ -29,6 +33,7 @@ mod receive_errors;
 mod replies;
 mod roaming;
 mod room;
+mod send_errors;
 mod sessions;
 mod simulated;
 mod stream;

@@ -2,6 +2,8 @@
 
 pub(crate) mod meeting;
 pub(crate) mod provider;
+#[cfg(target_os = "linux")]
+pub(crate) mod road;
 pub(crate) mod router;
 pub(crate) mod simulation;
 
