@@ -368,9 +368,7 @@ impl State {
 
     /// Where several have something to send, those with the higher `priority` go first.
     pub(in crate::connection) fn set_priority(&mut self, id: LaneId, priority: i32) {
-        if let Some(lane) = self.lanes.get_mut(id) {
-            lane.priority = priority;
-        }
+        self.lanes.set_priority(id, priority);
     }
 
     /// Starts closing: what was accepted still goes out and is answered, then the peer is told.

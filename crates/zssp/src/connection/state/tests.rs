@@ -31,6 +31,7 @@ mod hostile;
 mod memory;
 mod parts;
 mod perfect_road;
+mod priorities;
 mod probes;
 mod replies;
 mod stopped;
