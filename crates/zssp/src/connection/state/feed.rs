@@ -175,9 +175,13 @@ impl State {
     /// The peer has closed the connection.
     fn handle_close(&mut self, now: Instant, reason: CloseReason, effects: &mut Effects) {
         let interval = self.flight.rtt().timeout();
-        match self.ended() {
-            None => self.end(reason, Farewell::to_close(now, interval), effects),
-            Some(_) => self.phase.answer_close(now, interval),
+        match self.phase {
+            Phase::Ended(..) => self.phase.answer_close(now, interval),
+            // All that this side sent is answered, whoever's close is there first.
+            Phase::Closing(_) => self.end(CloseReason::Local, Farewell::to_close(now, interval), effects),
+            Phase::Open | Phase::Draining { .. } => {
+                self.end(reason, Farewell::to_close(now, interval), effects);
+            }
         }
         effects.driver = true;
     }
