@@ -16,9 +16,7 @@ use crate::connection::close::{Closing, Farewell, Phase};
 use crate::connection::mtu::Mtu;
 use crate::connection::paths::Moved;
 use crate::error::CloseReason;
-use crate::frame::{
-    self, Arrivals, Bundle, Chunk, Group, LaneId, Malformed, Part, Payload, StreamId, Token as Token8,
-};
+use crate::frame::{self, Arrivals, Bundle, Chunk, Group, LaneId, Malformed, Part, Payload, Token as Token8};
 use crate::link::Path;
 
 /// A payload that was read, and its content copied.
@@ -404,7 +402,11 @@ impl State {
                     advances |= sent.kind == Kind::Message;
                     self.give_back(id, sent.kind, sent.cost, effects);
                     effects.answers.extend(sent.answer.take().map(|answer| (answer, None)));
-                    self.chunk_answered(id, &sent, effects);
+                    if id == LaneId::CONTROL {
+                        self.control_answered(now, &sent.data, effects);
+                    } else {
+                        self.chunk_answered(id, &sent, effects);
+                    }
                     effects.dropped.push(sent);
                     answered = true;
                 }
@@ -492,8 +494,8 @@ impl State {
                 if stream.receiving == ReceiveHalf::Open {
                     stream.arrived(token, content, chunk, effects);
                     stream.release_next(&mut lane.exchange);
-                } else {
-                    self.received -= content.len();
+                } else if let Some((token, len)) = stream.discard_chunk(token, content.len(), chunk) {
+                    self.received -= len;
                     lane.exchange.acknowledge(token);
                     self.note(id, now, Urgency::Answered, effects);
                 }
@@ -504,8 +506,6 @@ impl State {
 
     /// The peer has answered a chunk of ours.
     fn chunk_answered(&mut self, id: LaneId, sent: &Sending, effects: &mut Effects) {
-        // There is room for another message about streams.
-        effects.openings |= id == LaneId::Stream(StreamId::CONTROL);
         if let Some(lane) = self.lanes.get_mut(id)
             && let Content::Stream(stream) = &mut lane.content
             && sent.chunk == Some(Chunk::Last)

@@ -35,6 +35,7 @@ mod priorities;
 mod probes;
 mod replies;
 mod stopped;
+mod stops;
 mod streams;
 
 /// The channel that most tests use.
