@@ -29,6 +29,7 @@ mod receive_errors;
 mod replies;
 mod roaming;
 mod room;
+mod runtimes;
 mod sessions;
 mod simulated;
 mod stream;
