@@ -4,6 +4,7 @@
 mod bottleneck;
 mod bridge;
 mod bundles;
+mod cancelled;
 mod channel;
 mod close;
 mod common;
