@@ -1,6 +1,7 @@
 //! Endpoints and connections as an application uses them. What needs a process of its own is beside this directory.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod blocked;
 mod bottleneck;
 mod bridge;
 mod bundles;

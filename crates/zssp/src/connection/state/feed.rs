@@ -536,6 +536,22 @@ impl State {
         }
     }
 
+    /// The link has taken nothing for as long as a peer may be silent. That is the end where the peer was, or where only the
+    /// end is waited for.
+    pub(in crate::connection) fn handle_blocked_link(&mut self, now: Instant, effects: &mut Effects) {
+        let is_over = match &self.phase {
+            Phase::Open => self.life.is_silent(now, self.settings.give_up_after),
+            Phase::Draining { give_up, .. } => *give_up <= now,
+            Phase::Closing(_) | Phase::Ended(..) => true,
+        };
+        if is_over {
+            // Where all was answered, only the peer's last word is missing.
+            let why =
+                if let Phase::Closing(_) = self.phase { CloseReason::Local } else { CloseReason::TimedOut };
+            self.handle_session_end(why, effects);
+        }
+    }
+
     /// The session below is gone.
     pub(in crate::connection) fn handle_session_end(&mut self, reason: CloseReason, effects: &mut Effects) {
         match &mut self.phase {

@@ -92,7 +92,7 @@ const GRANULARITY: Duration = Duration::from_millis(1);
 
 /// Back-off ends here. A single small probe that often is no burden, and before a peer counts as gone there must have
 /// been enough of them that chance is out of the question.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
+pub(in crate::connection) const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pings that are answered of those that come at once.
 const PONGS: usize = 4;
@@ -268,6 +268,11 @@ impl State {
 
     pub(in crate::connection) fn ended(&self) -> Option<&CloseReason> {
         self.phase.ended()
+    }
+
+    /// Whether there is nothing left to be said either.
+    pub(in crate::connection) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_, Farewell::Over))
     }
 
     /// Bytes of a datagram at present.
