@@ -279,8 +279,9 @@ impl Channel {
         }
         // In turn, so that a large message is not overtaken by small ones for ever.
         let _next = self.handles.door.lock().await;
+        let mut waiting = Waiting { channel: self, message };
         poll_fn(|cx| {
-            let sent = self.attempt(order, &mut message, Some(cx.waker().clone()));
+            let sent = self.attempt(order, &mut waiting.message, Some(cx.waker().clone()));
             sent.map_or(Poll::Pending, Poll::Ready)
         })
         .await
@@ -326,6 +327,23 @@ impl Channel {
 
     fn shared(&self) -> &Arc<Shared> {
         self.connection.shared()
+    }
+}
+
+/// A message that is the next on its channel to get room. Should it be given up before it does, nobody waits there any
+/// more.
+struct Waiting<'a> {
+    channel: &'a Channel,
+    /// Taken when it is accepted.
+    message: Option<Sending>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.message.is_some() {
+            let id = LaneId::Channel(self.channel.id);
+            self.channel.shared().with(|state, effects| state.give_up_room(id, effects));
+        }
     }
 }
 

@@ -84,6 +84,11 @@ impl Life {
         self.over_at().is_some_and(|at| at <= now)
     }
 
+    /// Whether it has been silent for `time`.
+    pub(super) fn is_silent(&self, now: Instant, time: Duration) -> bool {
+        now.saturating_duration_since(self.heard) >= time
+    }
+
     pub(super) fn deadline(&self) -> Option<Instant> {
         [self.ask_at(), self.over_at()].into_iter().flatten().min()
     }

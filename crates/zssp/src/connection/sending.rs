@@ -15,7 +15,7 @@ use super::bundling::{bundles, with_parts};
 use super::datagrams::Taken;
 use super::outgoing::Outgoing;
 use super::shared::Shared;
-use super::state::Step;
+use super::state::{LONGEST_TIMEOUT, Step};
 use crate::clock;
 use crate::endpoint::{Desk, Hold, SEND_BATCH};
 use crate::error::CloseReason;
@@ -192,8 +192,20 @@ impl Round {
 
 async fn flush(shared: &Shared, turn: &mut Turn, batch: &mut SendBatch, path: Path) {
     turn.come().await;
-    let refused = batch.flush(&*shared.endpoint.link, path).await;
+    let refused = tokio::select! {
+        biased;
+        refused = batch.flush(&*shared.endpoint.link, path) => refused,
+        () = given_up(shared) => batch.discard(),
+    };
     shared.endpoint.counters.send_errors.add(refused);
+}
+
+/// While the link takes nothing, nobody else looks at the clock for the connection. Resolves when it is over.
+async fn given_up(shared: &Shared) {
+    while !shared.look(|state| state.is_over()) {
+        tokio::time::sleep(shared.settings.give_up_after.max(LONGEST_TIMEOUT)).await;
+        shared.with(|state, effects| state.handle_blocked_link(clock::now(), effects));
+    }
 }
 
 /// Sends beside the driver, until nothing waits.

@@ -252,10 +252,11 @@ impl ReceiveStream {
         Ok(all)
     }
 
-    /// Reads no more, and tells the peer `code`. What was not read is discarded. Without effect once the end was read.
+    /// Reads no more, and tells the peer `code`. What was not read is discarded. Without effect where nothing was left: the
+    /// peer has finished the stream, and its last bytes were read.
     pub fn stop(&mut self, code: u32) {
-        self.chunk = Bytes::new();
-        self.shared().with(|state, effects| state.stop(clock::now(), self.id, code, effects));
+        let rest = std::mem::take(&mut self.chunk);
+        self.shared().with(|state, effects| state.stop(clock::now(), (self.id, code), &rest, effects));
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, ReadError>> {
@@ -296,6 +297,7 @@ impl AsyncRead for ReceiveStream {
 
 impl Drop for ReceiveStream {
     fn drop(&mut self) {
-        self.shared().with(|state, effects| state.drop_reader(clock::now(), self.id, effects));
+        let rest = std::mem::take(&mut self.chunk);
+        self.shared().with(|state, effects| state.drop_reader(clock::now(), self.id, &rest, effects));
     }
 }

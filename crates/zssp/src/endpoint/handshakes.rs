@@ -228,7 +228,23 @@ impl Shared {
 }
 
 /// Runs what is due in the context, when it is due, until the endpoint stops.
-pub(super) async fn watch_deadlines(hold: Hold) {
+///
+/// If the runtime is shut down before that, nothing of the endpoint runs any more: it is closed, so that nobody waits for it.
+pub(super) fn watch_deadlines(hold: Hold) -> impl Future<Output = ()> + Send {
+    watch(Watch(hold))
+}
+
+/// Closes the endpoint when its deadlines are watched no longer, even if they never were.
+struct Watch(Hold);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.shut_door();
+    }
+}
+
+async fn watch(watch: Watch) {
+    let Watch(hold) = &watch;
     while !*hold.stopped.borrow() {
         let changed = hold.timer.notified();
         match hold.context.next_deadline() {

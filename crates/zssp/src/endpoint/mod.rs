@@ -43,6 +43,9 @@ use crate::wait::{to_the_back, until};
 /// Clones are handles of the same endpoint. When the last of them is dropped, nobody new gets in; connections that
 /// are up live on, and the socket closes with the last of them.
 ///
+/// It runs on the tokio runtime in which it was bound, whichever its handles are used in. With that runtime it ends: it is
+/// closed then, and its connections with [`CloseReason::EndpointClosed`](crate::CloseReason::EndpointClosed).
+///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -77,9 +77,15 @@ impl SendBatch {
                 }
             }
         }
+        refused + self.discard()
+    }
+
+    /// Empties the batch, and yields how many runs were not sent.
+    pub(crate) fn discard(&mut self) -> u64 {
+        let unsent = self.runs.len() - self.sent;
         self.runs.clear();
         (self.filled, self.sent) = (0, 0);
-        refused
+        unsent as u64
     }
 }
 

@@ -1,9 +1,11 @@
 //! Endpoints and connections as an application uses them. What needs a process of its own is beside this directory.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod blocked;
 mod bottleneck;
 mod bridge;
 mod bundles;
+mod cancelled;
 mod channel;
 mod close;
 mod common;
@@ -33,6 +35,7 @@ mod receive_errors;
 mod replies;
 mod roaming;
 mod room;
+mod runtimes;
 mod send_errors;
 mod sessions;
 mod simulated;

@@ -133,6 +133,24 @@ async fn writes_that_were_cancelled_keep_nothing_from_others() {
     .unwrap();
 }
 
+/// It waited for its first, and others stand behind it.
+#[tokio::test(start_paused = true)]
+async fn a_message_that_was_given_up_keeps_nothing_from_others() {
+    let network = network(6, GOOD);
+    let (client, server) = (endpoint_of(&network, 1), endpoint_of(&network, 2));
+    let (here, _there) = connect(&client, &server).await;
+    let mut id = 0;
+    // Nobody receives. In the end less than two of these are free, and whoever has nothing under way gets half of that.
+    while here.channel(id).unwrap().try_send(vec![1; 58_000]).is_ok() {
+        while here.channel(id).unwrap().try_send(vec![1; 58_000]).is_ok() {}
+        id += 1;
+    }
+    let sending = here.channel(id).unwrap();
+    assert!(timeout(SECOND, sending.send(vec![1; 58_000])).await.is_err());
+    let other = here.channel(id + 1).unwrap();
+    timeout(SECOND, other.send(vec![1; 25_000])).await.expect("it waits for nobody").unwrap();
+}
+
 /// A question that the peer takes and does not answer.
 async fn ask(here: &Connection, there: &Connection, id: u16, len: usize) -> (Channel, Message) {
     let channel = here.channel(id).unwrap();

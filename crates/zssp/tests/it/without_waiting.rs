@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use zssp::{Bytes, CloseReason, SecretKey, SendError, TrySendError};
 
 use crate::common::simulation::{Filtered, GOOD, SECOND, address, builder, connect, endpoint, network};
@@ -71,6 +71,22 @@ async fn a_full_channel_is_told_apart_from_one_that_has_ended() {
     here.close(0, b"").await;
     let closed = SendError::Closed(CloseReason::Local);
     assert_eq!(send.try_send(message), Err(TrySendError::Send(closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gave_up_waiting_is_in_front_of_nobody() {
+    let network = network(4, GOOD);
+    let (client, server) = (endpoint(&network, 1), endpoint(&network, 2));
+    let (here, there) = connect(&client, &server).await;
+    let (send, receive) = (here.channel(0).unwrap(), there.channel(0).unwrap());
+    let message = Bytes::from(vec![7; 10_000]);
+    let accepted = (0..10_000).take_while(|_| send.try_send(message.clone()).is_ok()).count();
+    assert!(timeout(SECOND, send.send(message.clone())).await.is_err());
+    for _ in 0..accepted {
+        drop(receive.receive().await.unwrap());
+    }
+    send.flush().await.unwrap();
+    send.try_send(message).unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,9 +17,7 @@ use crate::connection::close::{Closing, Farewell, Phase};
 use crate::connection::mtu::Mtu;
 use crate::connection::paths::Moved;
 use crate::error::CloseReason;
-use crate::frame::{
-    self, Arrivals, Bundle, Chunk, Group, LaneId, Malformed, Part, Payload, StreamId, Token as Token8,
-};
+use crate::frame::{self, Arrivals, Bundle, Chunk, Group, LaneId, Malformed, Part, Payload, Token as Token8};
 use crate::link::Path;
 
 /// A payload that was read, and its content copied.
@@ -173,9 +171,13 @@ impl State {
     /// The peer has closed the connection.
     fn handle_close(&mut self, now: Instant, reason: CloseReason, effects: &mut Effects) {
         let interval = self.flight.rtt().timeout();
-        match self.ended() {
-            None => self.end(reason, Farewell::to_close(now, interval), effects),
-            Some(_) => self.phase.answer_close(now, interval),
+        match self.phase {
+            Phase::Ended(..) => self.phase.answer_close(now, interval),
+            // All that this side sent is answered, whoever's close is there first.
+            Phase::Closing(_) => self.end(CloseReason::Local, Farewell::to_close(now, interval), effects),
+            Phase::Open | Phase::Draining { .. } => {
+                self.end(reason, Farewell::to_close(now, interval), effects);
+            }
         }
         effects.driver = true;
     }
@@ -398,7 +400,11 @@ impl State {
                     advances |= sent.kind == Kind::Message;
                     self.give_back(id, sent.kind, sent.cost, effects);
                     effects.answers.extend(sent.answer.take().map(|answer| (answer, None)));
-                    self.chunk_answered(id, &sent, effects);
+                    if id == LaneId::CONTROL {
+                        self.control_answered(now, &sent.data, effects);
+                    } else {
+                        self.chunk_answered(id, &sent, effects);
+                    }
                     effects.dropped.push(sent);
                     answered = true;
                 }
@@ -486,8 +492,8 @@ impl State {
                 if stream.receiving == ReceiveHalf::Open {
                     stream.arrived(token, content, chunk, effects);
                     stream.release_next(&mut lane.exchange);
-                } else {
-                    self.received -= content.len();
+                } else if let Some((token, len)) = stream.discard_chunk(token, content.len(), chunk) {
+                    self.received -= len;
                     lane.exchange.acknowledge(token);
                     self.note(id, now, Urgency::Answered, effects);
                 }
@@ -498,8 +504,6 @@ impl State {
 
     /// The peer has answered a chunk of ours.
     fn chunk_answered(&mut self, id: LaneId, sent: &Sending, effects: &mut Effects) {
-        // There is room for another message about streams.
-        effects.openings |= id == LaneId::Stream(StreamId::CONTROL);
         if let Some(lane) = self.lanes.get_mut(id)
             && let Content::Stream(stream) = &mut lane.content
             && sent.chunk == Some(Chunk::Last)
@@ -527,6 +531,22 @@ impl State {
                 note_size(&mut self.mtu, (now, self.epoch), &event, landed.bytes as usize);
             }
             self.flight.on_event(time, event, landed);
+        }
+    }
+
+    /// The link has taken nothing for as long as a peer may be silent. That is the end where the peer was, or where only the
+    /// end is waited for.
+    pub(in crate::connection) fn handle_blocked_link(&mut self, now: Instant, effects: &mut Effects) {
+        let is_over = match &self.phase {
+            Phase::Open => self.life.is_silent(now, self.settings.give_up_after),
+            Phase::Draining { give_up, .. } => *give_up <= now,
+            Phase::Closing(_) | Phase::Ended(..) => true,
+        };
+        if is_over {
+            // Where all was answered, only the peer's last word is missing.
+            let why =
+                if let Phase::Closing(_) = self.phase { CloseReason::Local } else { CloseReason::TimedOut };
+            self.handle_session_end(why, effects);
         }
     }
 

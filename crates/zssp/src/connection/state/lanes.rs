@@ -116,6 +116,20 @@ impl Lanes {
         }
     }
 
+    /// From now on the exchange has its turns among those of that priority.
+    pub(super) fn set_priority(&mut self, id: LaneId, priority: i32) {
+        let Some(lane) = self.all.get_mut(id) else { return };
+        let before = std::mem::replace(&mut lane.priority, priority);
+        // Where it stands, those that are between the two priorities now might keep it for ever.
+        if let Some(queue) = self.ready.get_mut(&Reverse(before))
+            && let Some(place) = queue.iter().position(|&other| other == id)
+        {
+            queue.remove(place);
+            lane.is_ready = false;
+            self.ready(id, Turn::Last);
+        }
+    }
+
     /// The highest priority of those whose turn to transmit it may be.
     pub(super) fn ready_priority(&self) -> Option<i32> {
         let mut ready = self.ready.iter().filter(|(_, queue)| !queue.is_empty());

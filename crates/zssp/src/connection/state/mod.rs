@@ -92,7 +92,7 @@ const GRANULARITY: Duration = Duration::from_millis(1);
 
 /// Back-off ends here. A single small probe that often is no burden, and before a peer counts as gone there must have
 /// been enough of them that chance is out of the question.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
+pub(in crate::connection) const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pings that are answered of those that come at once.
 const PONGS: usize = 4;
@@ -270,6 +270,11 @@ impl State {
         self.phase.ended()
     }
 
+    /// Whether there is nothing left to be said either.
+    pub(in crate::connection) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Ended(_, Farewell::Over))
+    }
+
     /// Bytes of a datagram at present.
     pub(in crate::connection) fn mtu(&self) -> usize {
         self.mtu.current()
@@ -368,9 +373,7 @@ impl State {
 
     /// Where several have something to send, those with the higher `priority` go first.
     pub(in crate::connection) fn set_priority(&mut self, id: LaneId, priority: i32) {
-        if let Some(lane) = self.lanes.get_mut(id) {
-            lane.priority = priority;
-        }
+        self.lanes.set_priority(id, priority);
     }
 
     /// Starts closing: what was accepted still goes out and is answered, then the peer is told.

@@ -294,6 +294,16 @@ impl State {
         taken
     }
 
+    /// Whoever waits for room there does so no longer, and stands in nobody's way.
+    pub(in crate::connection) fn give_up_room(&mut self, id: LaneId, effects: &mut Effects) {
+        if let Some(account) = self.lanes.account(id, Kind::Message) {
+            account.wanted = 0;
+            effects.idle.extend(account.writer.take());
+            self.rooms.messages.leave(id, account);
+            account.turn = if account.turn == Turn::Waiting { Turn::Waiting } else { Turn::None };
+        }
+    }
+
     /// The same for a channel's next reply, which waits by itself.
     pub(super) fn take_reply_room(&mut self, id: LaneId, cost: usize) -> bool {
         let Some(account) = self.lanes.account(id, Kind::Reply) else {

@@ -31,6 +31,9 @@ pub(super) struct Stream {
     inbox: VecDeque<(Token, Bytes, Chunk)>,
     /// The chunk that is being read.
     reading: Option<(Token, usize)>,
+    /// The last chunk of a stream that was stopped before it was read, until the peer knows that. Otherwise its answer might
+    /// come first, and say that it was read.
+    withheld: Option<(Token, usize)>,
     /// Waits for the next.
     pub(super) reader: Option<Waker>,
     /// Whether the application has, or is yet to get, each half.
@@ -63,7 +66,9 @@ pub(super) enum ReceiveHalf {
     Ended,
     /// The peer gave up.
     Reset(u32),
-    /// This side gave up.
+    /// This side gave up, and the peer may not know it yet.
+    Stopping,
+    /// This side gave up, and the peer knows it.
     Stopped,
 }
 
@@ -78,6 +83,7 @@ impl Stream {
             receiving: ReceiveHalf::Open,
             inbox: VecDeque::new(),
             reading: None,
+            withheld: None,
             reader: None,
             has_writer: true,
             has_reader: true,
@@ -196,10 +202,30 @@ impl Stream {
 
     /// Reads nothing more. Yields what is to be answered because of it.
     pub(super) fn stop_receiving(&mut self, why: ReceiveHalf, effects: &mut Effects) -> Vec<(Token, usize)> {
+        let current = if self.receiving == ReceiveHalf::Last { Chunk::Last } else { Chunk::Middle };
         self.receiving = why;
         effects.wakers.extend(self.reader.take());
-        let unread = self.inbox.drain(..).map(|(token, data, _)| (token, data.len()));
-        self.reading.take().into_iter().chain(unread).collect()
+        let reading = self.reading.take().map(|(token, len)| (token, len, current));
+        let unread = self.inbox.drain(..).map(|(token, data, chunk)| (token, data.len(), chunk));
+        let unread: Vec<_> = reading.into_iter().chain(unread).collect();
+        unread.into_iter().filter_map(|(token, len, chunk)| self.discard_chunk(token, len, chunk)).collect()
+    }
+
+    /// A chunk is not read. Yields it again if it is to be answered now.
+    pub(super) fn discard_chunk(&mut self, token: Token, len: usize, chunk: Chunk) -> Option<(Token, usize)> {
+        if self.receiving == ReceiveHalf::Stopping && chunk == Chunk::Last {
+            self.withheld = Some((token, len));
+            return None;
+        }
+        Some((token, len))
+    }
+
+    /// The peer knows that the stream was stopped. Yields what is to be answered because of it.
+    pub(super) fn stop_is_known(&mut self) -> Option<(Token, usize)> {
+        if self.receiving == ReceiveHalf::Stopping {
+            self.receiving = ReceiveHalf::Stopped;
+        }
+        self.withheld.take()
     }
 
     /// The connection is over.
@@ -217,7 +243,7 @@ impl Stream {
             SendHalf::Reset | SendHalf::Stopped(_) => !self.has_writer,
         };
         let received = match self.receiving {
-            ReceiveHalf::Open | ReceiveHalf::Last => false,
+            ReceiveHalf::Open | ReceiveHalf::Last | ReceiveHalf::Stopping => false,
             ReceiveHalf::Ended => true,
             ReceiveHalf::Reset(_) | ReceiveHalf::Stopped => !self.has_reader,
         };

@@ -265,7 +265,7 @@ impl State {
         match stream.receiving {
             ReceiveHalf::Ended => return Ok(Some(None)),
             ReceiveHalf::Reset(code) => return Err(ReadError::Reset(code)),
-            ReceiveHalf::Stopped => return Err(ReadError::Stopped),
+            ReceiveHalf::Stopping | ReceiveHalf::Stopped => return Err(ReadError::Stopped),
             ReceiveHalf::Open | ReceiveHalf::Last => {}
         }
         if let Some(reason) = ended {
@@ -291,12 +291,12 @@ impl State {
         }
     }
 
-    /// The application reads no more; without a code, only if it has not seen the end.
+    /// The application reads no more. `rest` is what it has not taken of the chunk in front of it.
     pub(in crate::connection) fn stop(
         &mut self,
         now: Instant,
-        id: StreamId,
-        code: u32,
+        (id, code): (StreamId, u32),
+        rest: &[u8],
         effects: &mut Effects,
     ) {
         if self.ended().is_some() {
@@ -304,21 +304,43 @@ impl State {
         }
         let Some(stream) = self.stream(id) else { return };
         let unread = match stream.receiving {
-            ReceiveHalf::Open => {
-                let unread = stream.stop_receiving(ReceiveHalf::Stopped, effects);
+            // There is nothing left to be stopped.
+            ReceiveHalf::Last if rest.is_empty() => stream.stop_receiving(ReceiveHalf::Ended, effects),
+            ReceiveHalf::Open | ReceiveHalf::Last => {
+                let unread = stream.stop_receiving(ReceiveHalf::Stopping, effects);
                 self.send_control(now, Control::Stop(id, code), effects);
                 unread
             }
-            // There is nothing left to be stopped.
-            ReceiveHalf::Last => stream.stop_receiving(ReceiveHalf::Ended, effects),
-            ReceiveHalf::Ended | ReceiveHalf::Reset(_) | ReceiveHalf::Stopped => return,
+            ReceiveHalf::Ended | ReceiveHalf::Reset(_) | ReceiveHalf::Stopping | ReceiveHalf::Stopped => {
+                return;
+            }
         };
         self.answer(now, id, unread, effects);
     }
 
+    //= ZSSP-STR-04  the peer knows of the stop before the last chunk is answered
+    /// The peer has taken in a message about streams.
+    pub(super) fn control_answered(&mut self, now: Instant, message: &[u8], effects: &mut Effects) {
+        // There is room for another.
+        effects.openings = true;
+        if let Ok(Control::Stop(id, _)) = Control::parse(message)
+            && let Some(stream) = self.stream(id)
+        {
+            let withheld = stream.stop_is_known();
+            self.answer(now, id, withheld, effects);
+            self.sweep(LaneId::Stream(id), effects);
+        }
+    }
+
     /// The application lets go of the receiving half.
-    pub(in crate::connection) fn drop_reader(&mut self, now: Instant, id: StreamId, effects: &mut Effects) {
-        self.stop(now, id, 0, effects);
+    pub(in crate::connection) fn drop_reader(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        rest: &[u8],
+        effects: &mut Effects,
+    ) {
+        self.stop(now, (id, 0), rest, effects);
         if let Some(stream) = self.stream(id) {
             stream.has_reader = false;
         }

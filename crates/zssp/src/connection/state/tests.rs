@@ -31,9 +31,11 @@ mod hostile;
 mod memory;
 mod parts;
 mod perfect_road;
+mod priorities;
 mod probes;
 mod replies;
 mod stopped;
+mod stops;
 mod streams;
 
 /// The channel that most tests use.

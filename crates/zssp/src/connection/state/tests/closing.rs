@@ -14,3 +14,18 @@ fn a_peer_that_is_gone_when_all_was_answered_is_no_failure() {
         assert_eq!(pair.ends[0].state.ended(), Some(&CloseReason::Local), "{idle_timeout:?}");
     }
 }
+
+/// Each hears of the other's close while its own is on the way.
+#[test]
+fn two_that_close_at_once_have_both_done_so() {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    for end in &mut pair.ends {
+        end.with(now, |state, effects| state.close(now, 0, b"", effects));
+    }
+    pair.settle();
+    for end in &pair.ends {
+        assert_eq!(end.state.ended(), Some(&CloseReason::Local));
+        assert!(end.over);
+    }
+}

@@ -41,7 +41,7 @@ impl End {
 
     pub(super) fn let_go(&mut self, now: Instant, id: StreamId) {
         self.with(now, |state, effects| state.drop_writer(id, effects));
-        self.with(now, |state, effects| state.drop_reader(now, id, effects));
+        self.with(now, |state, effects| state.drop_reader(now, id, &[], effects));
     }
 
     pub(super) fn open_streams(&mut self) -> usize {
@@ -398,7 +398,7 @@ fn a_command_that_ends_the_connection_leaves_no_timer() {
         pair.ends[0].with(now, |state, effects| state.send_control(now, Control::Stop(id, 0), effects));
     }
     assert_eq!(pair.ends[0].state.ended(), None);
-    pair.ends[0].with(now, |state, effects| state.stop(now, id, 0, effects));
+    pair.ends[0].with(now, |state, effects| state.stop(now, (id, 0), &[], effects));
     assert!(matches!(pair.ends[0].state.ended(), Some(CloseReason::Protocol(_))));
     assert_eq!(pair.ends[0].state.acks.deadline(), None);
 }
