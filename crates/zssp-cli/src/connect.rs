@@ -266,7 +266,7 @@ mod tests {
     }
 
     /// As when a service moves to another machine, which does not have its ratchets yet.
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test(start_paused = true)]
     async fn a_peer_that_is_refused_on_one_road_is_reached_on_another() {
         let (key, peer) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
         let common = || OneTimePassword::from_bytes(&[7; 32]).unwrap().into_ratchet(&*default_provider());
@@ -280,7 +280,7 @@ mod tests {
         let name = PeerName::from(peer.public_key());
         Redb::open(&file).unwrap().preset(&name, common(), Overwrite::Refuse).unwrap();
         let remember = Remember { ratchets: Some(file), policy: Policy::Persistent };
-        let console = Console::new(Output { verbose: false, quiet: true });
+        let console = Console::new(Output { verbose: false, quiet: false });
         let ratchets = Ratchets::open(&remember, &console).unwrap();
         let caller = Caller::new(key, Purpose::Measurement, Duration::from_secs(30), ratchets).unwrap();
         let place = Place::Udp { host: "peer".into(), port: 1 };
@@ -289,7 +289,11 @@ mod tests {
 
         let refused = reach(&caller, &to, &[forgetful], patience).await.unwrap_err();
         assert!(refused.to_string().contains("was refused (--policy persistent)"), "{refused}");
+        let said = console.said();
+        assert!(!said.contains("others are still tried"), "there are none: {said}");
         let connection = reach(&caller, &to, &[forgetful, knowing], patience).await.unwrap();
         assert!(!connection.is_downgraded());
+        let said = console.said();
+        assert_eq!(said.matches("others are still tried").count(), 1, "{said}");
     }
 }
