@@ -73,7 +73,7 @@ when there was a connection but none came.";
 const BENCH_EXAMPLES: &str = "\
 Examples:
   zssp bench
-  zssp bench --streams 4 --size 64KiB --duration 10
+  zssp bench --streams 4 --size 32KiB --duration 10
   zssp bench --key alice.key --to zssp1…@192.0.2.7
 
 Streams carry bytes from here to the peer; messages are ordered ones of one channel; of requests,
