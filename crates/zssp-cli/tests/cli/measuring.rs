@@ -195,6 +195,16 @@ fn a_killed_bench_does_not_keep_the_server_from_others() {
 }
 
 #[test]
+fn a_bench_learns_that_its_server_has_ended() {
+    let scene = Scene::new();
+    let server = serve(&scene);
+    let mut bench = Running::start(&mut to_bob(&scene, "bench", &server.address, &["--duration", "3600"]));
+    bench.wait_for_line("MiB/s");
+    assert!(server.stop().success());
+    bench.finish().failed_with(1, "the server is shutting down");
+}
+
+#[test]
 fn ctrl_c_ends_a_bench_at_once() {
     let mut bench = Running::start(&mut zssp(["bench", "--duration", "3600"]));
     bench.wait_for_line("MiB/s");
