@@ -18,6 +18,8 @@ const TOTAL: &str = "{prefix} {wide_bar} {percent:>3} %  {bytes}/{total_bytes}  
 const FILE: &str = "  {bar:16} {percent:>3} %  {total_bytes:>11}  {wide_msg}";
 /// Smaller files are over before one could read their names.
 const WORTH_A_BAR: u64 = 8 << 20;
+/// Reading less takes no time that anybody would ask about.
+const WORTH_A_WORD: u64 = 256 << 20;
 /// Where no bars are seen, a line says so often how far it is.
 const LINES: Duration = Duration::from_secs(10);
 
@@ -74,6 +76,12 @@ impl Progress {
     pub(crate) fn observe(&mut self, event: Event) {
         match event {
             Event::Expected { bytes } => self.total.set_length(bytes),
+            Event::Comparing { path, bytes } => {
+                if bytes >= WORTH_A_WORD {
+                    let bytes = HumanBytes(bytes);
+                    self.console.note(format_args!("{path}: comparing the {bytes} that are there already"));
+                }
+            }
             Event::Begun { file, path, size, kept } => {
                 // What an earlier connection brought, this transfer has sent.
                 let first = self.kept.entry(path.clone()).or_insert(kept);
@@ -213,6 +221,17 @@ mod tests {
             lines,
             ["to bob: 41.00 MiB of 100.00 MiB, 2.10 MiB/s", "to bob: 61.00 MiB of 100.00 MiB, 2.05 MiB/s"]
         );
+    }
+
+    #[test]
+    fn only_what_takes_its_time_to_compare_is_worth_a_word() {
+        let console = Console::new(Output { verbose: false, quiet: false });
+        let path = NamePath::root(Name::from_os("a".as_ref()).unwrap());
+        let mut progress = Progress::new(&console, "", 1 << 40);
+        for bytes in [1 << 20, 3 << 30] {
+            progress.observe(Event::Comparing { path: path.clone(), bytes });
+        }
+        assert_eq!(console.said(), "a: comparing the 3.00 GiB that are there already\n");
     }
 
     #[test]
