@@ -18,7 +18,7 @@ Exit codes:
     3  the peer does not know our key, is busy, or serves something else;
        or it has lost the ratchet, and `--policy persistent` refuses that
     4  nobody answered in time, or the peer fell silent
-    5  a file, folder or socket on this side
+    5  a file, folder, socket or the network of this side
   130  interrupted by Ctrl-C (143: by SIGTERM)";
 
 const KEYGEN_EXAMPLES: &str = "\
@@ -73,7 +73,7 @@ when there was a connection but none came.";
 const BENCH_EXAMPLES: &str = "\
 Examples:
   zssp bench
-  zssp bench --streams 4 --size 64KiB --duration 10
+  zssp bench --streams 4 --size 32KiB --duration 10
   zssp bench --key alice.key --to zssp1…@192.0.2.7
 
 Streams carry bytes from here to the peer; messages are ordered ones of one channel; of requests,

@@ -86,26 +86,31 @@ async fn reach(
             attempt(caller, road, peer, patience).await
         });
     }
-    let mut last = Failure::new(Exit::Unreachable, no_answer(caller, to, roads, patience));
+    let silence = || Failure::new(Exit::Unreachable, no_answer(caller, to, roads, patience));
+    let mut last: Option<Failure> = None;
     while let Some(attempt) = attempts.join_next().await {
-        match attempt {
+        let failure = match attempt {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(ConnectError::Refused)) => {
                 return Err(Failure::new(Exit::Refused, refused(to, &ours, purpose)));
             }
-            Ok(Err(ConnectError::TimedOut)) | Err(_) => {}
+            Ok(Err(ConnectError::TimedOut)) | Err(_) => silence(),
             Ok(Err(other)) => {
-                last = hindrance(caller, to, &other);
                 if matches!(other, ConnectError::DowngradeRefused)
                     && !attempts.is_empty()
                     && let Some(ratchets) = &caller.ratchets
                 {
                     ratchets.goes_on_after_refusal(to.key);
                 }
+                hindrance(caller, to, &other)
             }
+        };
+        // In the order of their codes: what a peer says tells more than silence, and silence more than a road that is none.
+        if last.as_ref().is_none_or(|last| (failure.exit as u8) < last.exit as u8) {
+            last = Some(failure);
         }
     }
-    Err(last)
+    Err(last.unwrap_or_else(silence))
 }
 
 /// Connects by one road, until that has failed.
@@ -177,7 +182,11 @@ async fn endpoint(
                 SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
                 SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
             };
-            let bound = builder.bind(SocketAddr::new(any, 0)).await;
+            let any = SocketAddr::new(any, 0);
+            // Sends nothing; the endpoint would take for silence that nothing can be sent.
+            let asked = std::net::UdpSocket::bind(any).and_then(|socket| socket.connect(address));
+            asked.map_err(|error| local(format!("there is no way from here to {address}: {error}")))?;
+            let bound = builder.bind(any).await;
             Ok((bound.map_err(|error| local(error.to_string()))?, address))
         }
     }
@@ -265,8 +274,36 @@ mod tests {
         (endpoint, road)
     }
 
+    fn at(key: &SecretKey) -> Target {
+        Target { key: PublicKeyText(key.public_key()), place: Place::Udp { host: "peer".into(), port: 1 } }
+    }
+
+    fn caller(key: SecretKey, ratchets: Option<Ratchets>) -> Caller {
+        Caller::new(key, Purpose::Measurement, Duration::from_secs(30), ratchets).unwrap()
+    }
+
+    /// As on a machine without IPv6, of a peer that has an address of it.
+    #[tokio::test(start_paused = true)]
+    async fn a_road_that_is_none_does_not_explain_the_silence_of_another() {
+        let (key, peer) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
+        let (caller, to) = (caller(key, None), at(&peer));
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let silent = Road::Udp(silent.local_addr().unwrap());
+        let none = Road::Udp("255.255.255.255:9".parse().unwrap());
+        let patience = Duration::from_secs(30);
+        for roads in [[none, silent], [silent, none]] {
+            let failure = reach(&caller, &to, &roads, patience).await.unwrap_err();
+            assert_eq!(failure.exit, Exit::Unreachable, "{failure}");
+        }
+        let start = tokio::time::Instant::now();
+        let failure = reach(&caller, &to, &[none], patience).await.unwrap_err();
+        assert_eq!(failure.exit, Exit::Local, "{failure}");
+        assert!(failure.to_string().contains("no way from here to 255.255.255.255:9"), "{failure}");
+        assert!(start.elapsed() < patience, "nobody is waited for");
+    }
+
     /// As when a service moves to another machine, which does not have its ratchets yet.
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test(start_paused = true)]
     async fn a_peer_that_is_refused_on_one_road_is_reached_on_another() {
         let (key, peer) = (SecretKey::generate().unwrap(), SecretKey::generate().unwrap());
         let common = || OneTimePassword::from_bytes(&[7; 32]).unwrap().into_ratchet(&*default_provider());
@@ -280,16 +317,18 @@ mod tests {
         let name = PeerName::from(peer.public_key());
         Redb::open(&file).unwrap().preset(&name, common(), Overwrite::Refuse).unwrap();
         let remember = Remember { ratchets: Some(file), policy: Policy::Persistent };
-        let console = Console::new(Output { verbose: false, quiet: true });
+        let console = Console::new(Output { verbose: false, quiet: false });
         let ratchets = Ratchets::open(&remember, &console).unwrap();
-        let caller = Caller::new(key, Purpose::Measurement, Duration::from_secs(30), ratchets).unwrap();
-        let place = Place::Udp { host: "peer".into(), port: 1 };
-        let to = Target { key: PublicKeyText(peer.public_key()), place };
+        let (caller, to) = (caller(key, ratchets), at(&peer));
         let patience = Duration::from_secs(600);
 
         let refused = reach(&caller, &to, &[forgetful], patience).await.unwrap_err();
         assert!(refused.to_string().contains("was refused (--policy persistent)"), "{refused}");
+        let said = console.said();
+        assert!(!said.contains("others are still tried"), "there are none: {said}");
         let connection = reach(&caller, &to, &[forgetful, knowing], patience).await.unwrap();
         assert!(!connection.is_downgraded());
+        let said = console.said();
+        assert_eq!(said.matches("others are still tried").count(), 1, "{said}");
     }
 }

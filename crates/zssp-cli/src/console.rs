@@ -27,13 +27,22 @@ pub(crate) struct Console {
     bars: MultiProgress,
     /// Why results do not get to whom they are for.
     unread: Arc<OnceLock<io::Error>>,
+    /// What went to standard error, were this not a test.
+    #[cfg(test)]
+    said: Arc<std::sync::Mutex<String>>,
 }
 
 impl Console {
     pub(crate) fn new(output: Output) -> Self {
         let visible = !output.quiet && io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        Self { output, bars: MultiProgress::with_draw_target(target), unread: Arc::default() }
+        Self {
+            output,
+            bars: MultiProgress::with_draw_target(target),
+            unread: Arc::default(),
+            #[cfg(test)]
+            said: Arc::default(),
+        }
     }
 
     /// Where progress bars live; hidden if nobody watches.
@@ -102,6 +111,18 @@ impl Console {
         self.to_stderr(format_args!("{RED}error:{RED:#} {line}"));
     }
 
+    #[cfg(test)]
+    fn to_stderr(&self, line: impl fmt::Display) {
+        self.said.lock().unwrap().push_str(&format!("{line}\n"));
+    }
+
+    /// What was said so far.
+    #[cfg(test)]
+    pub(crate) fn said(&self) -> String {
+        self.said.lock().unwrap().clone()
+    }
+
+    #[cfg(not(test))]
     fn to_stderr(&self, line: impl fmt::Display) {
         // Without standard error there is nobody to tell.
         self.bars.suspend(|| drop(write_line(anstream::stderr().lock(), &line)));

@@ -24,7 +24,8 @@ impl Interrupt {
 
     /// Resolves when the user wants an end, with the exit code for it.
     pub(crate) async fn wait(&mut self) -> Exit {
-        match self.0.wait_for(Option::is_some).await {
+        let exit = self.0.wait_for(Option::is_some).await.map(|exit| *exit);
+        match exit {
             Ok(exit) => exit.unwrap_or(Exit::Interrupted),
             // The task that listens lives as long as the runtime.
             Err(_) => std::future::pending().await,

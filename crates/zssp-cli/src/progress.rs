@@ -1,24 +1,27 @@
-//! How far a transfer is: bars on a terminal, nothing elsewhere.
+//! How far a transfer is: bars on a terminal, a line now and then elsewhere.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use tokio::time::Instant;
 
 use crate::{
-    console::{Amount, Console},
+    console::{Amount, Console, rate},
     transfer::{
         names::NamePath,
         run::{Event, FileNumber},
     },
 };
 
-const TOTAL: &str = "{prefix} {bar:24} {percent:>3} %  {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
-const FILE: &str = "  {bar:24} {percent:>3} %  {bytes} of {total_bytes}  {wide_msg}";
+// Both fit 80 columns.
+const TOTAL: &str = "{prefix} {wide_bar} {percent:>3} %  {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left";
+const FILE: &str = "  {bar:16} {percent:>3} %  {total_bytes:>11}  {wide_msg}";
 /// Smaller files are over before one could read their names.
 const WORTH_A_BAR: u64 = 8 << 20;
+/// Reading less takes no time that anybody would ask about.
+const WORTH_A_WORD: u64 = 256 << 20;
+/// Where no bars are seen, a line says so often how far it is.
+const LINES: Duration = Duration::from_secs(10);
 
 /// One transfer, as the user sees it.
 pub(crate) struct Progress {
@@ -29,6 +32,8 @@ pub(crate) struct Progress {
     kept: HashMap<NamePath, u64>,
     tally: Tally,
     started: Instant,
+    /// When a line has said how far it is.
+    told: Instant,
 }
 
 /// What came of a transfer.
@@ -63,14 +68,20 @@ impl Progress {
         let bar = console.bars().add(ProgressBar::new(total).with_prefix(label.into()));
         style(&bar, TOTAL);
         let (files, kept) = (HashMap::new(), HashMap::new());
-        let (tally, started) = (Tally::default(), Instant::now());
-        Self { console: console.clone(), total: bar, files, kept, tally, started }
+        let (tally, now) = (Tally::default(), Instant::now());
+        Self { console: console.clone(), total: bar, files, kept, tally, started: now, told: now }
     }
 
     /// Counts and shows what happened, and says what is worth a line.
     pub(crate) fn observe(&mut self, event: Event) {
         match event {
             Event::Expected { bytes } => self.total.set_length(bytes),
+            Event::Comparing { path, bytes } => {
+                if bytes >= WORTH_A_WORD {
+                    let bytes = HumanBytes(bytes);
+                    self.console.note(format_args!("{path}: comparing the {bytes} that are there already"));
+                }
+            }
             Event::Begun { file, path, size, kept } => {
                 // What an earlier connection brought, this transfer has sent.
                 let first = self.kept.entry(path.clone()).or_insert(kept);
@@ -98,6 +109,7 @@ impl Progress {
                 if let Some(bar) = self.files.get(&file) {
                     bar.inc(bytes);
                 }
+                self.tell_now_and_then();
             }
             Event::Stored { file, path, size } => {
                 self.end(file);
@@ -132,6 +144,22 @@ impl Progress {
                 self.console.error(format_args!("{count} more were not sent for the same reason"));
             }
         }
+    }
+
+    /// Says how far it is, to those who see no bars.
+    fn tell_now_and_then(&mut self) {
+        if self.told.elapsed() < LINES || !self.console.bars().is_hidden() {
+            return;
+        }
+        self.told = Instant::now();
+        let (moved, time) = (self.tally.moved, self.started.elapsed());
+        self.console.note(format_args!(
+            "{}: {} of {}, {}/s",
+            self.total.prefix(),
+            HumanBytes(self.total.position()),
+            HumanBytes(self.total.length().unwrap_or(0)),
+            HumanBytes(rate(moved, time))
+        ));
     }
 
     /// The connection is over, and with it what was under way on it.
@@ -174,6 +202,37 @@ impl Drop for Progress {
 mod tests {
     use super::*;
     use crate::{args::Output, transfer::names::Name};
+
+    #[tokio::test(start_paused = true)]
+    async fn where_no_bars_are_seen_a_line_says_now_and_then_how_far_it_is() {
+        let console = Console::new(Output { verbose: false, quiet: false });
+        console.bars().set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        let path = NamePath::root(Name::from_os("a".as_ref()).unwrap());
+        let mut progress = Progress::new(&console, "to bob", 100 << 20);
+        progress.observe(Event::Begun { file: 1, path, size: 100 << 20, kept: 20 << 20 });
+        let before = console.said();
+        for _ in 0..50 {
+            progress.observe(Event::Moved { file: 1, bytes: 1 << 20 });
+            tokio::time::advance(Duration::from_millis(500)).await;
+        }
+        let said = console.said();
+        let lines: Vec<_> = said.strip_prefix(&before).unwrap().lines().collect();
+        assert_eq!(
+            lines,
+            ["to bob: 41.00 MiB of 100.00 MiB, 2.10 MiB/s", "to bob: 61.00 MiB of 100.00 MiB, 2.05 MiB/s"]
+        );
+    }
+
+    #[test]
+    fn only_what_takes_its_time_to_compare_is_worth_a_word() {
+        let console = Console::new(Output { verbose: false, quiet: false });
+        let path = NamePath::root(Name::from_os("a".as_ref()).unwrap());
+        let mut progress = Progress::new(&console, "", 1 << 40);
+        for bytes in [1 << 20, 3 << 30] {
+            progress.observe(Event::Comparing { path: path.clone(), bytes });
+        }
+        assert_eq!(console.said(), "a: comparing the 3.00 GiB that are there already\n");
+    }
 
     #[test]
     fn what_an_earlier_connection_of_the_same_transfer_brought_had_not_arrived_before() {

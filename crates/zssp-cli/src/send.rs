@@ -1,6 +1,7 @@
 //! `zssp send`.
 
 use std::{
+    fmt::Write,
     path::Path,
     time::{Duration, Instant},
 };
@@ -202,11 +203,11 @@ impl Shipment {
     /// The command that goes on with what is not sent, for a shell.
     fn command(&self) -> String {
         let args::Send { key, to, timeout, remember, paths } = &self.args;
-        let (key, to) = (quoted(&escaped(key)), quoted(&to.to_string()));
+        let (key, to) = (word(key), quoted(&to.to_string()));
         let mut command = format!("zssp send --key {key} --to {to} --timeout {}", timeout.as_secs());
         if let Some(file) = &remember.ratchets {
             command.push_str(" --ratchets ");
-            command.push_str(&quoted(&escaped(file)));
+            command.push_str(&word(file));
         }
         if remember.policy == args::Policy::Persistent {
             command.push_str(" --policy persistent");
@@ -214,7 +215,7 @@ impl Shipment {
         command.push_str(" --");
         for path in paths {
             command.push(' ');
-            command.push_str(&quoted(&escaped(path)));
+            command.push_str(&word(path));
         }
         command
     }
@@ -239,6 +240,23 @@ fn quoted(text: &str) -> String {
     } else {
         format!("'{}'", text.replace('\'', r"'\''"))
     }
+}
+
+/// A path as one word of a POSIX shell; what a terminal must not be shown, in the quotes that have escapes (since 2024).
+fn word(path: &Path) -> String {
+    let (bytes, shown) = (path.as_os_str().as_encoded_bytes(), escaped(path));
+    if shown.as_bytes() == bytes {
+        return quoted(&shown);
+    }
+    let mut word = String::from("$'");
+    for byte in bytes {
+        match byte {
+            b'\'' | b'\\' | ..b' ' | b'\x7f'.. => write!(word, "\\{byte:03o}").expect("a string takes all"),
+            plain => word.push(char::from(*plain)),
+        }
+    }
+    word.push('\'');
+    word
 }
 
 fn escaped(path: &Path) -> String {
@@ -269,6 +287,23 @@ mod tests {
             ("$HOME", "'$HOME'"),
         ] {
             assert_eq!(quoted(text), word);
+        }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn an_odd_path_is_what_a_shell_reads_in_its_word() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt, process::Command};
+        let odd: [&[u8]; 4] =
+            [b"new\nline 7", b"\xFF\\n it's", "\u{202e}gpj.exe".as_bytes(), "Gr\u{fc}\u{df}e".as_bytes()];
+        for path in odd {
+            let word = word(Path::new(OsStr::from_bytes(path)));
+            assert!(!word.contains(char::is_control), "{word:?}");
+            // Not every `sh` has these quotes yet.
+            let Ok(read) = Command::new("bash").arg("-c").arg(format!("printf %s {word}")).output() else {
+                return;
+            };
+            assert_eq!(read.stdout, path, "{word}");
         }
     }
 }

@@ -23,6 +23,8 @@ use crate::{
 
 /// Peers at the same time at most; more are refused.
 const MAX_PEERS: usize = 64;
+/// What peers are told at the end.
+const SHUTTING_DOWN: &[u8] = b"the server is shutting down";
 
 pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, Failure> {
     let key = key_file::load(&args.key)?;
@@ -50,11 +52,14 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
         door: Door::from(ratchets.as_ref()),
         console: console.clone(),
     };
+    // Dropped at the end: until then, those who are served are told why they are no longer.
+    let accepting = accept(&endpoint, Arc::new(guests), interrupt.clone());
+    tokio::pin!(accepting);
     let exit = tokio::select! {
         _ = interrupt.wait() => Exit::Done,
-        () = accept(&endpoint, Arc::new(guests)) => Exit::Local,
+        () = &mut accepting => Exit::Local,
     };
-    endpoint.close(0, b"the server is shutting down");
+    endpoint.close(0, SHUTTING_DOWN);
     // Peers that are gone cannot be waited for.
     let _ = timeout(GOODBYE, endpoint.wait_idle()).await;
     if let Some(unwelcome) = unwelcome {
@@ -64,14 +69,14 @@ pub(crate) async fn serve(args: args::Serve, console: &Console) -> Result<Exit, 
 }
 
 /// Serves whoever comes, until the endpoint is closed.
-async fn accept(endpoint: &Endpoint, guests: Arc<Guests>) {
+async fn accept(endpoint: &Endpoint, guests: Arc<Guests>, interrupt: Interrupt) {
     let mut peers = JoinSet::new();
     loop {
         tokio::select! {
             incoming = endpoint.accept() => {
                 let Some(incoming) = incoming else { return };
                 if let Some(incoming) = guests.screen(incoming, peers.len()) {
-                    peers.spawn(take(Arc::clone(&guests), incoming));
+                    peers.spawn(take(Arc::clone(&guests), incoming, interrupt.clone()));
                 }
             }
             Some(_) = peers.join_next(), if !peers.is_empty() => {}
@@ -79,10 +84,19 @@ async fn accept(endpoint: &Endpoint, guests: Arc<Guests>) {
     }
 }
 
-async fn take(guests: Arc<Guests>, incoming: Incoming) {
+async fn take(guests: Arc<Guests>, incoming: Incoming, mut interrupt: Interrupt) {
     let peer = PublicKeyText(incoming.peer_key()).short();
     if let Some(connection) = guests.admit(incoming).await {
-        let reason = answer(&connection).await;
+        let answering = answer(&connection);
+        tokio::pin!(answering);
+        let reason = tokio::select! {
+            reason = &mut answering => reason,
+            _ = interrupt.wait() => {
+                // What is under way measures nothing any more.
+                connection.abort(0, SHUTTING_DOWN);
+                answering.await
+            }
+        };
         guests.console.note(format_args!("{peer} is gone: {reason}"));
         guests.console.detail(wire_summary(&connection.stats()));
     }

@@ -59,7 +59,7 @@ impl FromStr for Target {
 pub(crate) fn seconds(text: &str) -> Result<Duration, &'static str> {
     match text.parse() {
         Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => Err("write a number of seconds, from 1 to 86400"),
+        _ => Err("write a whole number of seconds, from 1 to 86400"),
     }
 }
 

@@ -6,7 +6,8 @@ use zeroize::Zeroizing;
 
 /// How one kind of bytes is written: followed by `SUM` bytes of SHAKE256 over a label of that kind and the bytes.
 ///
-/// Choose `SUM` such that both together fill whole digits. Whatever was a secret is wiped on every path.
+/// Choose `SUM` such that both together fill whole digits; where bytes of another length do not, the bits of the last digit
+/// that are left over are zero, and nothing else is read. Whatever was a secret is wiped on every path.
 pub(crate) struct Checked<const SUM: usize>(pub(crate) &'static [u8]);
 
 impl<const SUM: usize> Checked<SUM> {

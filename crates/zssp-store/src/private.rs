@@ -27,6 +27,8 @@ pub enum Refused {
     NotAFile(&'static str),
     #[error("the file is too large: it is something else")]
     TooLarge,
+    #[error("this is text in UTF-16; save it as UTF-8")]
+    Utf16,
 }
 
 /// Makes a file that its owner can read and write under another name, and gives it its own when `fill` has made it whole, so
@@ -95,7 +97,10 @@ fn unfinished_name(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads the whole of a small file.
+/// Reads the whole of a small file of text. A byte order mark, which editors and shells on Windows write, is no part of it.
+///
+/// # Errors
+/// [`Refused`], with the reason.
 pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Refused> {
     let named = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Refused::Missing),
@@ -117,6 +122,12 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Refused> {
     }
     let mut text = Zeroizing::new(Vec::with_capacity(MAX as usize));
     file.take(MAX).read_to_end(&mut text).map_err(Refused::Io)?;
+    if text.starts_with(b"\xFF\xFE") || text.starts_with(b"\xFE\xFF") {
+        return Err(Refused::Utf16);
+    }
+    if text.starts_with(b"\xEF\xBB\xBF") {
+        text.drain(..3);
+    }
     Ok(text)
 }
 
@@ -169,37 +180,71 @@ fn sync_folder(_path: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[cfg(unix)]
 mod tests {
     use std::io::Write;
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
+    #[cfg(unix)]
+    fn set_mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Writes a file that may be read.
+    fn write_private(path: &Path, text: &[u8]) {
+        fs::write(path, text).unwrap();
+        #[cfg(unix)]
+        set_mode(path, 0o600);
+    }
+
+    fn failure(path: &Path) -> String {
+        read(path).unwrap_err().to_string()
+    }
+
     #[test]
-    fn what_is_not_a_private_plain_file_is_not_read() {
+    fn what_is_no_small_file_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        let failure = |path: &Path| read(path).unwrap_err().to_string();
         assert!(matches!(read(&path), Err(Refused::Missing)));
+        assert!(failure(folder.path()).contains("folder"));
+        write_private(&path, &[b'#'; 4096]);
+        assert_eq!(read(&path).unwrap().len(), 4096);
+        write_private(&path, &[b'#'; 4097]);
+        assert!(failure(&path).contains("too large"));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_not_private_or_not_plain_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
         fs::write(&path, "words").unwrap();
         for mode in [0o640, 0o604, 0o620, 0o601] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            set_mode(&path, mode);
             assert!(failure(&path).contains("chmod 600"), "{mode:o}");
         }
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        set_mode(&path, 0o400);
         assert_eq!(**read(&path).unwrap(), *b"words");
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(failure(&link).contains("symbolic link"));
-        assert!(failure(folder.path()).contains("folder"));
         assert!(failure(Path::new("/dev/null")).contains("device"));
-        let large = folder.path().join("large");
-        fs::write(&large, [b'#'; 4096]).unwrap();
-        fs::set_permissions(&large, fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read(&large).unwrap().len(), 4096);
-        fs::write(&large, [b'#'; 4097]).unwrap();
-        assert!(failure(&large).contains("too large"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_text() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let read_back = |bytes: &[u8]| {
+            write_private(&path, bytes);
+            read(&path)
+        };
+        assert_eq!(**read_back(b"\xEF\xBB\xBFwords\r\n").unwrap(), *b"words\r\n");
+        assert_eq!(**read_back(b"\xEF\xBB\xBF").unwrap(), *b"");
+        for words in [&b"\xFF\xFEw\0"[..], b"\xFE\xFF\0w"] {
+            assert!(matches!(read_back(words), Err(Refused::Utf16)), "{words:?}");
+        }
     }
 
     #[test]
@@ -208,13 +253,20 @@ mod tests {
         let path = folder.path().join("secret");
         let make = |path: &Path, text: &'static str| create(path, |mut file| file.write_all(text.as_bytes()));
         assert!(make(&path, "words").unwrap());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(exposed(&fs::metadata(&path).unwrap()), None);
         assert!(!make(&path, "other words").unwrap());
+        assert_eq!(**read(&path).unwrap(), *b"words");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_new_file_does_not_take_the_place_of_a_link() {
+        let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(folder.path().join("elsewhere"), &link).unwrap();
-        assert!(!make(&link, "words").unwrap());
-        assert_eq!(**read(&path).unwrap(), *b"words");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing else is left");
+        assert!(!create(&link, |mut file| file.write_all(b"words")).unwrap());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
     }
 
     #[test]

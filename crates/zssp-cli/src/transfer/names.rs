@@ -92,8 +92,30 @@ impl Name {
 /// Systems with other rules than Unix refuse what they would read as something else than a plain name.
 #[cfg(not(unix))]
 fn usable_here(bytes: &[u8]) -> bool {
+    usable_on_windows(bytes)
+}
+
+#[cfg(any(test, not(unix)))]
+fn usable_on_windows(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
-    !text.contains(|c: char| c < ' ' || r#"\:*?"<>|"#.contains(c)) && !text.ends_with(['.', ' '])
+    !text.contains(|c: char| c < ' ' || r#"\:*?"<>|"#.contains(c))
+        && !text.ends_with(['.', ' '])
+        && !is_a_device_of_windows(text)
+}
+
+/// Such a name is a device in every folder, whatever follows its first dot.
+#[cfg(any(test, not(unix)))]
+fn is_a_device_of_windows(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name).trim_end().to_ascii_uppercase();
+    let numbered = |port: &str| {
+        let number = stem.strip_prefix(port);
+        number.is_some_and(|number| {
+            matches!(number, "¹" | "²" | "³") || matches!(number.as_bytes(), [b'0'..=b'9'])
+        })
+    };
+    matches!(&*stem, "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$")
+        || numbered("COM")
+        || numbered("LPT")
 }
 
 #[cfg(unix)]
@@ -228,6 +250,28 @@ mod tests {
         for bytes in [&b"-rf"[..], b" ", b"...", b"C:", b"\xff\xfe", "\u{1f980}".as_bytes(), &[b'x'; 255]] {
             let name = Name::new(bytes).unwrap();
             assert_eq!(Name::from_os(&name.to_os()).unwrap().as_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn on_windows_devices_are_no_names() {
+        for name in [
+            "con",
+            "NUL",
+            "nul.txt",
+            "Aux .tar.gz",
+            "com1",
+            "LPT9.log",
+            "COM\u{b9}",
+            "a:b",
+            r"a\b",
+            "dot.",
+            "x ",
+        ] {
+            assert!(!usable_on_windows(name.as_bytes()), "{name}");
+        }
+        for name in ["console", "nulls", "com", "com10", "lpt", ".con", "a con", "Gr\u{fc}\u{df}e.txt"] {
+            assert!(usable_on_windows(name.as_bytes()), "{name}");
         }
     }
 

@@ -256,6 +256,7 @@ impl<K: Sink> Incoming<K> {
         let FileHeader { size, attributes, path } = header;
         if let Place::Taken { mut file, if_different } = self.sink.place(&path, size)? {
             answer(send, &Answer::Compare).await?;
+            let _ = self.tell.send(Event::Comparing { path: path.clone(), bytes: size }).await;
             let Request::Digest(theirs) = reply(input).await? else {
                 return Err(Broken::violation("no digest where one was asked for").into());
             };
@@ -266,10 +267,13 @@ impl<K: Sink> Incoming<K> {
         }
         let mut part = self.sink.part(&path, &attributes)?;
         let mut hasher = blake3::Hasher::new();
+        let kept = part.kept();
+        if kept > 0 {
+            let _ = self.tell.send(Event::Comparing { path: path.clone(), bytes: kept }).await;
+        }
         part.read_kept(&mut |bytes| {
             hasher.update(bytes);
         })?;
-        let kept = part.kept();
         answer(send, &Answer::Have { length: kept, digest: hasher.finalize().into() }).await?;
         let offset = match reply(input).await? {
             Request::Contents { offset } if offset == kept && offset <= size => offset,

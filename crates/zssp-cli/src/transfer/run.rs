@@ -202,6 +202,8 @@ pub(crate) type FileNumber = u64;
 pub(crate) enum Event {
     /// So much is to come.
     Expected { bytes: u64 },
+    /// So much is read again, at either end, to find out whether both have the same. Nothing moves meanwhile.
+    Comparing { path: NamePath, bytes: u64 },
     /// A file's contents begin, behind the `kept` bytes that the receiver has of an earlier attempt.
     Begun { file: FileNumber, path: NamePath, size: u64, kept: u64 },
     /// What the receiver had of it was of another file, or the file has changed: all of it is sent.

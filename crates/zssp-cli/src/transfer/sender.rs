@@ -333,6 +333,7 @@ impl<S: Source> Outgoing<S> {
     ) -> Result<Agreed, Failure> {
         let mut answer = read_answer(input).await?;
         if answer == Answer::Compare {
+            self.say_comparing(size).await;
             let mut whole = self.open_again()?;
             let digest: Digest = self.hash(&mut whole, size)?.finalize().into();
             ask(send, &Request::Digest(digest)).await?;
@@ -347,6 +348,9 @@ impl<S: Source> Outgoing<S> {
             other => return Err(Broken::violation(format_args!("{other:?} to a file")).into()),
         };
         if length <= size {
+            if length > 0 {
+                self.say_comparing(length).await;
+            }
             let hasher = self.hash(file, length)?;
             if hasher.finalize() == blake3::Hash::from(digest) {
                 ask(send, &Request::Contents { offset: length }).await?;
@@ -357,6 +361,10 @@ impl<S: Source> Outgoing<S> {
         let _ = self.tell.send(Event::Anew { path: self.path.clone(), had: length }).await;
         ask(send, &Request::Contents { offset: 0 }).await?;
         Ok(Agreed::From { offset: 0, hasher: Box::default() })
+    }
+
+    async fn say_comparing(&self, bytes: u64) {
+        let _ = self.tell.send(Event::Comparing { path: self.path.clone(), bytes }).await;
     }
 
     /// Says so when the file that was read is not what was announced. One that has lost its name was sent all the same.

@@ -77,6 +77,11 @@ pub(crate) enum BadPath {
     SameName { first: PathBuf, second: PathBuf },
     #[error("`{}` is neither a file nor a folder", shown(path))]
     Special { path: PathBuf },
+    #[error(
+        "`-` is no file here, and standard input cannot be sent: what is read once cannot be gone on with. Put it into a \
+         file first, and send that"
+    )]
+    StandardInput,
     #[error("`{}` is given twice; once is enough", shown(path))]
     Twice { path: PathBuf },
     #[error("`{}` cannot be read: {why}", shown(path))]
@@ -122,7 +127,12 @@ impl Disk {
         let mut roots = BTreeMap::new();
         let mut plan = Plan::default();
         for path in paths {
-            let unreadable = |why| BadPath::Unreadable { path: path.clone(), why };
+            let unreadable = |why: io::Error| {
+                if path.as_os_str() == "-" && why.kind() == io::ErrorKind::NotFound {
+                    return BadPath::StandardInput;
+                }
+                BadPath::Unreadable { path: path.clone(), why }
+            };
             let kind = fs::metadata(path).map_err(unreadable)?;
             let name = own_name(path)?;
             if let Some(first) = roots.insert(name.clone(), path.clone()) {
@@ -309,6 +319,7 @@ mod tests {
             Disk::scan(&[place.path().join("none")], &mut vec![]),
             Err(BadPath::Unreadable { .. })
         ));
+        assert!(matches!(Disk::scan(&["-".into()], &mut vec![]), Err(BadPath::StandardInput)));
         assert!(matches!(Disk::scan(&["/dev/null".into()], &mut vec![]), Err(BadPath::Special { .. })));
     }
 

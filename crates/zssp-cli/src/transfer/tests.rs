@@ -328,6 +328,7 @@ fn a_file_that_changed_between_two_attempts_is_sent_anew() {
     for events in [&run.sent_events, &run.received_events] {
         assert!(events.iter().any(|event| matches!(event, Event::Anew { had, .. } if *had == begun)));
     }
+    assert_eq!(compared(&run.received_events), [begun]);
     assert_eq!(moved(&run.received_events), 3 << 20);
     assert!(fs::read(inbox.path().join("a")).unwrap() == contents(2, 3 << 20));
 }
@@ -349,12 +350,24 @@ fn what_exists_is_refused_unless_it_is_the_same() {
     };
     for events in [&run.sent_events, &run.received_events] {
         assert_eq!(events.iter().filter(refused).count(), 2, "{events:?}");
+        assert_eq!(compared(events), [100_000, 200_000], "small ones come with their contents");
     }
     assert_eq!(run.received_events.iter().filter(|event| matches!(event, Event::Present { .. })).count(), 2);
     for number in [1, 3] {
         let kept = fs::read(inbox.path().join(format!("top/sub/n{number}"))).unwrap();
         assert!(kept == contents(9, sizes[number]));
     }
+}
+
+/// How much was read again before anything moved, of each file, from the least on.
+fn compared(events: &[Event]) -> Vec<u64> {
+    let compared = events.iter().filter_map(|event| match event {
+        Event::Comparing { bytes, .. } => Some(*bytes),
+        _ => None,
+    });
+    let mut compared: Vec<_> = compared.collect();
+    compared.sort();
+    compared
 }
 
 /// Says to the receiver what no honest sender says, and hears its last answer.

@@ -162,6 +162,16 @@ fn a_bench_in_one_process_measures_every_way() {
 }
 
 #[test]
+fn the_example_of_a_bench_with_sizes_runs() {
+    let help = finish(&mut zssp(["bench", "--help"])).stdout;
+    let example = help.lines().find_map(|line| line.trim().strip_prefix("zssp bench --streams")).unwrap();
+    let example = format!("bench --streams{}", example.replace("--duration 10", "--duration 0.1"));
+    let bench = finish(&mut zssp(example.split(' ')));
+    assert!(bench.success() && bench.stdout.contains("0.1 s each"), "{bench:#?}");
+    assert_table(&bench.stdout);
+}
+
+#[test]
 fn a_bench_between_two_machines_measures_every_way() {
     let scene = Scene::new();
     let server = serve(&scene);
@@ -182,6 +192,16 @@ fn a_killed_bench_does_not_keep_the_server_from_others() {
     drop(bench);
     let pinged = finish(&mut to_bob(&scene, "ping", &server.address, &["--count", "1"]));
     assert!(pinged.success(), "{pinged:#?}");
+}
+
+#[test]
+fn a_bench_learns_that_its_server_has_ended() {
+    let scene = Scene::new();
+    let server = serve(&scene);
+    let mut bench = Running::start(&mut to_bob(&scene, "bench", &server.address, &["--duration", "3600"]));
+    bench.wait_for_line("MiB/s");
+    assert!(server.stop().success());
+    bench.finish().failed_with(1, "the server is shutting down");
 }
 
 #[test]

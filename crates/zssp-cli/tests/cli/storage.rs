@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::harness::{Receiver, Scene, finish, zssp};
+use crate::harness::{Receiver, Scene, eventually, finish, zssp};
 
 /// A shell that may mount without anybody else seeing it, as root or in a namespace of its own; nothing if this system
 /// has no such thing for us.
@@ -77,7 +77,9 @@ fn a_full_disk_under_the_ratchets_is_named_and_passes() {
         return;
     };
     let serve = zssp(["serve", "--listen", "127.0.0.1:0", "--allow", &scene.alice, "--key"]);
-    shell.arg(r#"mount -t tmpfs -o size=200k none "$1" && shift && exec "$@""#).arg("sh").arg(scene.inbox());
+    let log = scene.path("log");
+    shell.arg(r#"mount -t tmpfs -o size=200k none "$1" && exec 2> "$2" && shift 2 && exec "$@""#).arg("sh");
+    shell.arg(scene.inbox()).arg(&log);
     shell.arg(serve.get_program()).args(serve.get_args()).arg(scene.path("bob.key"));
     let server = Receiver::start(shell.arg("--ratchets").arg(scene.inbox().join("ratchets")));
     let to = format!("{}@{}", scene.bob, server.address);
@@ -89,20 +91,18 @@ fn a_full_disk_under_the_ratchets_is_named_and_passes() {
     let filler = PathBuf::from(format!("/proc/{}/root{}", server.id(), scene.inbox().join("full").display()));
     fs::write(&filler, vec![1; 1 << 20]).unwrap_err();
     ping("1").failed_with(4, "no answer");
+    // She keeps no ratchet. That is told also where the disk is too full to let her in.
+    let loss = "without the secret that the two had in common";
+    let said = || fs::read_to_string(&log).unwrap();
+    eventually("word of the lost ratchet", || said().contains(loss).then_some(()));
     fs::remove_file(&filler).unwrap();
     assert!(ping("30").success());
-    let served = server.stop();
-    let place = |what: &str| served.stderr.lines().position(|line| line.contains(what));
-    let full = place("is its disk full?");
-    let told = full.is_some_and(|at| served.stderr.lines().nth(at).unwrap().contains(&scene.alice[..12]));
-    assert!(served.success() && told, "{served:#?}");
-    // She keeps no ratchet. That is told also where the disk is too full to let her in, and not again in a minute.
-    let loss = "without the secret that the two had in common";
-    assert!(
-        place(loss).is_some_and(|at| Some(at) < place("did not get as far as connecting")),
-        "{served:#?}"
-    );
-    assert_eq!(served.stderr.matches(loss).count(), 1, "{served:#?}");
+    assert!(server.stop().success());
+    let said = said();
+    let full = said.lines().find(|line| line.contains("is its disk full?"));
+    assert!(full.is_some_and(|line| line.contains(&scene.alice[..12])), "{said}");
+    assert!(said.contains("did not get as far as connecting"), "{said}");
+    assert_eq!(said.matches(loss).count(), 1, "not again in a minute: {said}");
 }
 
 #[test]

@@ -121,6 +121,12 @@ pub enum KeyFileError {
         /// The file.
         file: String,
     },
+    /// An editor or a shell on Windows has written it anew.
+    #[error("`{file}`: this is text in UTF-16; save it as UTF-8")]
+    Utf16 {
+        /// The file.
+        file: String,
+    },
 }
 
 /// Key files, which are text; comments in lines that start with `#` may be added. The two functions block for the moment that
@@ -164,6 +170,7 @@ impl SecretKey {
                 Refused::Missing => KeyFileError::Missing { file },
                 Refused::NotAFile(kind) => KeyFileError::NotAFile { file, kind },
                 Refused::TooLarge => KeyFileError::TooLarge { file },
+                Refused::Utf16 => KeyFileError::Utf16 { file },
             }
         })?;
         read(&text, path)
@@ -204,10 +211,8 @@ fn shown(path: &Path) -> String {
 }
 
 #[cfg(test)]
-#[cfg(unix)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     use proptest::prelude::*;
 
@@ -217,8 +222,21 @@ mod tests {
         super::read(text.as_ref(), Path::new("my.key"))
     }
 
-    fn make_private(path: &Path) {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    #[cfg(unix)]
+    fn set_mode(path: &Path, mode: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Writes a file that may be read.
+    fn write_private(path: &Path, text: &[u8]) {
+        fs::write(path, text).unwrap();
+        #[cfg(unix)]
+        set_mode(path, 0o600);
+    }
+
+    fn failure(path: &Path) -> KeyFileError {
+        SecretKey::read_file(path).unwrap_err()
     }
 
     #[test]
@@ -226,7 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let key = SecretKey::create_file(&path).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(private::exposed(&fs::metadata(&path).unwrap()), None);
         let again = SecretKey::read_file(&path).unwrap();
         assert!(again.to_bytes().ct_eq(&key.to_bytes()));
 
@@ -238,26 +256,47 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_small_file_of_utf_8_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        assert!(matches!(failure(&path), KeyFileError::Missing { .. }));
+        assert!(matches!(failure(folder.path()), KeyFileError::NotAFile { kind: "a folder", .. }));
+        write_private(&path, &[b'#'; 5000]);
+        assert!(matches!(failure(&path), KeyFileError::TooLarge { .. }));
+        let text = SecretKey::generate().unwrap().0.to_text();
+        let utf_16: Vec<u8> =
+            "\u{feff}".chars().chain(text.chars()).flat_map(|c| (c as u16).to_le_bytes()).collect();
+        write_private(&path, &utf_16);
+        assert!(failure(&path).to_string().ends_with("save it as UTF-8"), "{}", failure(&path));
+    }
+
+    #[test]
+    #[cfg(unix)]
     fn what_others_can_read_or_is_no_plain_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
-        let failure = |path: &Path| SecretKey::read_file(path).unwrap_err();
-        assert!(matches!(failure(&path), KeyFileError::Missing { .. }));
         SecretKey::create_file(&path).unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(matches!(failure(&link), KeyFileError::NotAFile { kind: "a symbolic link", .. }));
-        assert!(matches!(failure(folder.path()), KeyFileError::NotAFile { kind: "a folder", .. }));
         assert!(matches!(failure(Path::new("/dev/null")), KeyFileError::NotAFile { .. }));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        set_mode(&path, 0o640);
         let error = failure(&path);
         assert!(matches!(error, KeyFileError::Exposed { mode: 0o640, .. }));
         assert!(error.to_string().ends_with(&format!("chmod 600 {}", path.display())), "{error}");
+    }
 
-        let large = folder.path().join("large");
-        fs::write(&large, [b'#'; 5000]).unwrap();
-        make_private(&large);
-        assert!(matches!(failure(&large), KeyFileError::TooLarge { .. }));
+    /// As editors on Windows leave it.
+    #[test]
+    fn a_file_that_was_edited_elsewhere_has_the_same_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let key = SecretKey::create_file(&path).unwrap();
+        let text = fs::read_to_string(&path).unwrap().replace('\n', "\r\n");
+        for edited in [format!("\u{feff}{text}"), format!("\u{feff}{}\r\n", *key.0.to_text())] {
+            write_private(&path, edited.as_bytes());
+            assert_eq!(SecretKey::read_file(&path).unwrap().public_key(), key.public_key(), "{edited:?}");
+        }
     }
 
     #[test]
@@ -303,6 +342,7 @@ mod tests {
 
     /// Whoever prints an error and then its sources reads nothing twice.
     #[test]
+    #[cfg(unix)]
     fn what_the_system_said_is_said_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
