@@ -143,8 +143,13 @@ impl Udp {
     /// Sends, from an address of the system's choice if that of `transmit` is none of this host.
     fn send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let send = |transmit: &Transmit<'_>| {
-            let state = &self.state;
-            self.io.try_io(Interest::WRITABLE, || state.try_send(UdpSockRef::from(&self.io), transmit))
+            let call = || self.state.try_send(UdpSockRef::from(&self.io), transmit);
+            match self.io.try_io(Interest::WRITABLE, call) {
+                // Of a new socket, tokio may not have heard yet that it takes anything: the first packet of a handshake would be
+                // lost. Where it is full indeed, there is time for a second call.
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => call(),
+                sent => sent,
+            }
         };
         match send(transmit) {
             Err(e) if transmit.src_ip.is_some() && is_foreign_source(&e) => {
@@ -314,6 +319,14 @@ mod tests {
         transfer("127.0.0.1:0", |address| address).await;
     }
 
+    #[tokio::test]
+    async fn a_new_socket_sends_at_once() {
+        let [sender, receiver] =
+            ["127.0.0.1:0"; 2].map(|bind| Udp::bind(bind.parse().unwrap(), 1 << 20).unwrap());
+        // The runtime has had no time to ask the system about them.
+        assert_eq!(sender.try_send(receiver.local_addr().into(), b"hello", 5).unwrap(), 5);
+    }
+
     /// On loopback a run comes as it was sent, to a socket that asked for runs.
     #[cfg(target_os = "linux")]
     #[tokio::test]
@@ -326,7 +339,6 @@ mod tests {
             return;
         }
         let run: Vec<u8> = (0..39 * 1000 + 300).map(|i| (i / 7) as u8).collect();
-        sender.io.writable().await.unwrap();
         assert_eq!(sender.try_send(receiver.local_addr().into(), &run, 1000).unwrap(), run.len());
         let mut batch = ReceiveBatch::new();
         (&receiver as &dyn Link).receive(&mut batch).await.unwrap();
@@ -351,7 +363,6 @@ mod tests {
         ];
         for (bind, reached) in cases {
             let socket = Udp::bind(bind.parse().unwrap(), 1 << 16).unwrap();
-            socket.io.writable().await.unwrap();
             let to: [SocketAddr; 2] = ["127.0.0.1:9".parse().unwrap(), "[::1]:9".parse().unwrap()];
             assert_eq!(to.map(|to| socket.reaches(to)), reached, "{bind}");
             let sent = to.map(|to| socket.try_send(to.into(), b"1", 1).is_ok());
@@ -379,7 +390,6 @@ mod tests {
         receiver.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
         for bind in ["0.0.0.0:0", "[::]:0"] {
             let socket = Udp::bind(bind.parse().unwrap(), 1 << 20).unwrap();
-            socket.io.writable().await.unwrap();
             let segments = socket.segments.load(Ordering::Relaxed);
             assert!(segments > 1, "this system has no offload");
             let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
