@@ -190,7 +190,7 @@ fn among_a_flood(receivers: u16) {
 }
 
 #[test]
-fn addresses_of_other_links_are_out_of_reach() {
+fn a_new_link_sends_at_once_and_addresses_of_others_are_out_of_its_reach() {
     let Some(segment) = Segment::for_test(1) else { return };
     run(async {
         let link = Ethernet::new(open(&segment, 0)).unwrap();
@@ -201,6 +201,8 @@ fn addresses_of_other_links_are_out_of_reach() {
         let scope = own.scope_id();
         assert_ne!(scope, 0);
         assert_eq!(address, format!("[fe80::5eff:fe10:ff01%{scope}]:0").parse().unwrap());
+        // The runtime has had no time to ask the system about it, either.
+        assert_eq!(link.try_send(address.into(), b"hello", 5).unwrap(), 5);
         let endpoint = builder().bind_link(link.clone()).unwrap();
         let elsewhere = format!("[fe80::5eff:fe10:ff01%{}]:0", scope + 1);
         for other in ["192.0.2.1:9993", "[2001:db8::1]:9993", "[fe80::5eff:fe10:ff01]:9993", &elsewhere] {

@@ -171,13 +171,17 @@ impl Link for Ethernet {
 
     fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
         let mac = Self::mac(path.remote).ok_or(io::ErrorKind::InvalidInput)?;
-        let sent = self.0.writable.try_io(Interest::WRITABLE, |_| {
+        let call = || {
             self.0.sender.try_send(mac, run, segment).map_err(|error| match error {
                 SendError::System(error) => error,
                 other => io::Error::other(other),
             })
-        })?;
-        Ok(sent)
+        };
+        match self.0.writable.try_io(Interest::WRITABLE, |_| call()) {
+            // As with a socket of UDP, whose first packet must not be lost because tokio has not heard of it yet.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => call(),
+            sent => sent,
+        }
     }
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
