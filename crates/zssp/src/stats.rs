@@ -104,7 +104,7 @@ pub struct EndpointStats {
     pub incomplete_evicted: u64,
     /// Incomplete packets of sessions and handshakes whose missing fragments did not come in time.
     pub incomplete_expired: u64,
-    /// Times the system refused to send. Counts as loss.
+    /// Times the system refused to send, or took nothing until the connection was given up. Counts as loss.
     pub send_errors: u64,
     /// Times the system failed to receive.
     pub receive_errors: u64,

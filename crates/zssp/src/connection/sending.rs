@@ -195,7 +195,8 @@ async fn flush(shared: &Shared, turn: &mut Turn, batch: &mut SendBatch, path: Pa
     let refused = tokio::select! {
         biased;
         refused = batch.flush(&*shared.endpoint.link, path) => refused,
-        () = given_up(shared) => batch.discard(),
+        // In memory of its own, and only once the link is full: the task of every connection would have room for it.
+        () = async { Box::pin(given_up(shared)).await } => batch.discard(),
     };
     shared.endpoint.counters.send_errors.add(refused);
 }

@@ -15,7 +15,9 @@ pub(crate) struct SendBatch {
     memory: Vec<u8>,
     runs: Vec<Run>,
     filled: usize,
+    /// Of how many runs is known what became of them, and how many of those the link refused.
     sent: usize,
+    refused: usize,
 }
 
 struct Run {
@@ -33,7 +35,7 @@ impl Run {
 
 impl SendBatch {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, memory: Vec::new(), runs: Vec::new(), filled: 0, sent: 0 }
+        Self { capacity, memory: Vec::new(), runs: Vec::new(), filled: 0, sent: 0, refused: 0 }
     }
 
     /// The room that is left.
@@ -57,9 +59,8 @@ impl SendBatch {
     /// Sends everything, waiting for the link where it must, and empties the batch. Yields how many runs the link
     /// refused.
     ///
-    /// Cancel safe: what was not sent is sent by the next call.
+    /// Cancel safe: what was not sent is sent by the next call, which counts what was refused before as well.
     pub(crate) async fn flush(&mut self, link: &dyn Link, path: Path) -> u64 {
-        let mut refused = 0;
         while let Some(run) = self.runs.get_mut(self.sent) {
             let sent = match link.try_send(path, &self.memory[run.bytes.clone()], run.segment) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => match link.writable().await {
@@ -72,27 +73,55 @@ impl SendBatch {
                 Ok(sent) if sent > 0 && sent < run.bytes.len() => run.bytes.start += sent,
                 Ok(1..) => self.sent += 1,
                 Ok(0) | Err(_) => {
-                    refused += 1;
+                    self.refused += 1;
                     self.sent += 1;
                 }
             }
         }
-        refused + self.discard()
+        self.discard()
     }
 
-    /// Empties the batch, and yields how many runs were not sent.
+    /// Empties the batch, and yields how many runs the link has refused or not taken.
     pub(crate) fn discard(&mut self) -> u64 {
-        let unsent = self.runs.len() - self.sent;
+        let unsent = self.refused + self.runs.len() - self.sent;
         self.runs.clear();
-        (self.filled, self.sent) = (0, 0);
+        (self.filled, self.sent, self.refused) = (0, 0, 0);
         unsent as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Udp;
+    use std::net::SocketAddr;
+    use std::task::{Context, Poll};
+
+    use super::super::{ReceiveBatch, Udp};
     use super::*;
+
+    /// Refuses what begins with 0, and takes nothing of anything else.
+    struct Stuck;
+
+    impl Link for Stuck {
+        fn local_addr(&self) -> SocketAddr {
+            ([127, 0, 0, 1], 1).into()
+        }
+
+        fn mtu(&self) -> usize {
+            1232
+        }
+
+        fn try_send(&self, _: Path, run: &[u8], _: usize) -> io::Result<usize> {
+            Err(if run[0] == 0 { io::ErrorKind::PermissionDenied } else { io::ErrorKind::WouldBlock }.into())
+        }
+
+        fn poll_writable(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_receive(&self, _: &mut Context<'_>, _: &mut ReceiveBatch) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
 
     fn runs(pushes: &[(usize, usize)]) -> Vec<(usize, usize)> {
         let mut batch = SendBatch::new(1 << 16);
@@ -136,5 +165,21 @@ mod tests {
             assert_eq!(received, len);
             assert!(buffer[..len].iter().all(|&byte| byte == fill));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_before_the_rest_was_given_up_counts() {
+        let mut batch = SendBatch::new(1 << 16);
+        for (fill, segment) in [(0, 100), (1, 90), (2, 80)] {
+            batch.tail()[..250].fill(fill);
+            batch.push(250, segment);
+        }
+        let path = Path::from(Stuck.local_addr());
+        for _ in 0..2 {
+            let flush = batch.flush(&Stuck, path);
+            assert!(tokio::time::timeout(std::time::Duration::from_secs(1), flush).await.is_err());
+        }
+        assert_eq!(batch.discard(), 3);
+        assert_eq!(batch.discard(), 0);
     }
 }

@@ -108,8 +108,8 @@ pub trait Link: Send + Sync + 'static {
     /// [`poll_writable`](Self::poll_writable). After any other error the rest of the run is taken for lost.
     fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize>;
 
-    /// Waits until [`try_send`](Self::try_send) may succeed again. A connection that cannot send for
-    /// [`give_up_after`](crate::Builder::give_up_after) does not outlive that if its peer is silent, too, or it is being closed.
+    /// Waits until [`try_send`](Self::try_send) may succeed again. Meanwhile a connection whose peer is silent, too, or that is
+    /// being closed, ends after twice [`give_up_after`](crate::Builder::give_up_after) at the latest.
     ///
     /// # Errors
     /// The caller takes what it wanted to send for lost.

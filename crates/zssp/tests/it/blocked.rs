@@ -1,47 +1,11 @@
 //! A link that takes nothing any more, nor refuses it.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
 
-use tokio::time::timeout;
-use zssp::link::memory::MemoryLink;
-use zssp::link::{Link, Path, ReceiveBatch};
+use tokio::time::{sleep, timeout};
 use zssp::{CloseReason, SecretKey};
 
 use crate::common::simulation::*;
-
-struct Blocked {
-    link: MemoryLink,
-    is_blocked: Arc<AtomicBool>,
-}
-
-impl Link for Blocked {
-    fn local_addr(&self) -> SocketAddr {
-        self.link.local_addr()
-    }
-
-    fn mtu(&self) -> usize {
-        self.link.mtu()
-    }
-
-    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
-        match self.is_blocked.load(Relaxed) {
-            true => Err(io::ErrorKind::WouldBlock.into()),
-            false => self.link.try_send(path, run, segment),
-        }
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_blocked.load(Relaxed) { Poll::Pending } else { self.link.poll_writable(cx) }
-    }
-
-    fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {
-        self.link.poll_receive(cx, batch)
-    }
-}
 
 /// Without a close, with one, after one: in each case something waits for the link.
 #[tokio::test(start_paused = true)]
@@ -52,12 +16,12 @@ async fn a_link_that_takes_nothing_keeps_no_connection_for_ever() {
         (false, true, CloseReason::Local),
     ] {
         let network = network(1, GOOD);
-        let is_blocked = Arc::new(AtomicBool::new(false));
-        let link = Blocked { link: network.attach(address(1)).unwrap(), is_blocked: is_blocked.clone() };
+        let gate = Arc::<Gate>::default();
+        let link = Gated { link: network.attach(address(1)).unwrap(), gate: gate.clone() };
         let client = builder(&SecretKey::generate().unwrap()).bind_link(link).unwrap();
         let server = endpoint(&network, 2);
         let (here, there) = connect(&client, &server).await;
-        is_blocked.store(true, Relaxed);
+        gate.set_shut(true);
         if sends {
             here.channel(0).unwrap().send("nobody hears this").await.unwrap();
         }
@@ -65,5 +29,32 @@ async fn a_link_that_takes_nothing_keeps_no_connection_for_ever() {
         assert_eq!(timeout(100 * SECOND, ended).await, Ok(ends));
         drop((here, there));
         timeout(100 * SECOND, leaves_nothing([client, server], &network)).await.expect("something is left");
+    }
+}
+
+/// For a moment, when the last that either side has to say goes: a close, or that it was heard.
+#[tokio::test(start_paused = true)]
+async fn a_link_that_is_blocked_for_a_moment_loses_no_last_word() {
+    for closer in [0, 1] {
+        let network = network(1, GOOD);
+        let gate = Arc::<Gate>::default();
+        let link = Gated { link: network.attach(address(1)).unwrap(), gate: gate.clone() };
+        let gated = builder(&SecretKey::generate().unwrap()).bind_link(link).unwrap();
+        let other = endpoint(&network, 2);
+        let mut ends: [_; 2] = connect(&gated, &other).await.into();
+        ends.rotate_left(closer);
+        // The last packet of the handshake waits for no link.
+        sleep(SECOND).await;
+        gate.set_shut(true);
+        let open = async {
+            sleep(SECOND / 2).await;
+            gate.set_shut(false);
+        };
+        let (closed, ()) = tokio::join!(ends[0].close(0, b""), open);
+        assert_eq!(closed, CloseReason::Local);
+        assert!(matches!(ends[1].closed().await, CloseReason::Peer { .. }));
+        assert_eq!(gated.stats().send_errors, 0);
+        drop(ends);
+        leaves_nothing([gated, other], &network).await;
     }
 }

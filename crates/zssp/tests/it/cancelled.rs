@@ -316,16 +316,7 @@ async fn waiting_can_be_given_up_and_taken_up_again() {
 async fn an_attempt_that_was_given_up_is_in_nobodys_way() {
     after_each_poll(async |pair, polls| {
         let Pair { client, server, .. } = pair;
-        let serving = tokio::spawn({
-            let server = server.clone();
-            async move {
-                while let Some(incoming) = server.accept().await {
-                    if let Ok(connection) = incoming.accept().await {
-                        tokio::spawn(answer(connection));
-                    }
-                }
-            }
-        });
+        let serving = tokio::spawn(serve(server.clone()));
         let attempt = cut(polls, client.connect(server.local_addr(), server.public_key())).await;
         let is_over = attempt.is_some();
         drop(attempt);
@@ -340,25 +331,26 @@ async fn an_attempt_that_was_given_up_is_in_nobodys_way() {
 async fn a_peer_that_was_not_accepted_after_all_gets_in_the_next_time() {
     after_each_poll(async |pair, polls| {
         let Pair { client, server, .. } = pair;
-        let serving = tokio::spawn({
-            let server = server.clone();
-            async move {
-                let accepted = cut(polls, server.accept().await.unwrap().accept()).await;
-                let is_over = accepted.is_some();
-                drop(accepted);
-                while let Some(incoming) = server.accept().await {
-                    if let Ok(connection) = incoming.accept().await {
-                        answer(connection).await;
-                        break;
-                    }
-                }
-                is_over
-            }
-        });
-        gets_through(client, server).await;
-        serving.await.unwrap()
+        let first = async {
+            let accepted = cut(polls, server.accept().await.unwrap().accept()).await;
+            let is_over = accepted.is_some();
+            drop(accepted);
+            (is_over, tokio::spawn(serve(server.clone())))
+        };
+        let ((is_over, serving), ()) = tokio::join!(first, gets_through(client, server));
+        serving.abort();
+        is_over
     })
     .await;
+}
+
+/// Answers everybody.
+async fn serve(server: Endpoint) {
+    while let Some(incoming) = server.accept().await {
+        if let Ok(connection) = incoming.accept().await {
+            tokio::spawn(answer(connection));
+        }
+    }
 }
 
 /// Connects until a request is answered: what was given up may have come about in that moment, and ends then.

@@ -1,17 +1,12 @@
 //! What the table "What it costs in memory" of the crate's documentation says, where it can be counted.
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
 
 use tokio::time::sleep;
-use zssp::link::memory::{MemoryLink, Network};
-use zssp::link::{Link, Path, ReceiveBatch, Wakers};
+use zssp::link::memory::Network;
 use zssp::{Bytes, Connection, Endpoint, SecretKey};
 
-use crate::common::simulation::{GOOD, SECOND, address, builder, connect, endpoint, network};
+use crate::common::simulation::{GOOD, Gate, Gated, SECOND, address, builder, connect, endpoint, network};
 use crate::{alone, held, runtime};
 
 const KIB: usize = 1 << 10;
@@ -123,53 +118,6 @@ fn a_channel_in_use() {
     });
 }
 
-/// A link that takes nothing while it is blocked.
-struct Valve {
-    link: MemoryLink,
-    gate: Arc<Gate>,
-}
-
-#[derive(Default)]
-struct Gate {
-    is_shut: AtomicBool,
-    waiting: Wakers,
-}
-
-impl Gate {
-    fn set_shut(&self, is_shut: bool) {
-        self.is_shut.store(is_shut, Relaxed);
-        self.waiting.wake();
-    }
-}
-
-impl Link for Valve {
-    fn local_addr(&self) -> SocketAddr {
-        self.link.local_addr()
-    }
-
-    fn mtu(&self) -> usize {
-        self.link.mtu()
-    }
-
-    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
-        if self.gate.is_shut.load(Relaxed) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.link.try_send(path, run, segment)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.gate.waiting.poll(cx, |_| match self.gate.is_shut.load(Relaxed) {
-            true => Poll::Pending,
-            false => Poll::Ready(Ok(())),
-        })
-    }
-
-    fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {
-        self.link.poll_receive(cx, batch)
-    }
-}
-
 /// A server that can be kept from sending, and clients that are connected to it.
 struct Hub {
     gate: Arc<Gate>,
@@ -181,7 +129,7 @@ struct Hub {
 impl Hub {
     async fn new(network: &Network, clients: u16) -> Self {
         let gate = Arc::<Gate>::default();
-        let link = Valve { link: network.attach(address(0)).unwrap(), gate: gate.clone() };
+        let link = Gated { link: network.attach(address(0)).unwrap(), gate: gate.clone() };
         let server = builder(&SecretKey::generate().unwrap()).send_tasks(1).bind_link(link).unwrap();
         let mut hub = Self { gate, server, clients: Vec::new(), connections: Vec::new() };
         for number in 1..=clients {

@@ -221,8 +221,9 @@ async fn answer(connection: Connection) {
 
 const ROUNDS: usize = 10;
 
-/// Buffers that were used once wait to be used again, and how many of which length varies from round to round.
-const SLACK: usize = 256 << 10;
+/// Buffers that were used once wait to be used again, and how many of which length varies from round to round: between two
+/// halves by up to 150 KiB.
+const SLACK: usize = 384 << 10;
 
 /// What is held after each round, and when all is over.
 fn rounds(seed: u64) -> ([usize; ROUNDS], usize) {

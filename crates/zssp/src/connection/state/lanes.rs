@@ -121,7 +121,8 @@ impl Lanes {
         let Some(lane) = self.all.get_mut(id) else { return };
         let before = std::mem::replace(&mut lane.priority, priority);
         // Where it stands, those that are between the two priorities now might keep it for ever.
-        if let Some(queue) = self.ready.get_mut(&Reverse(before))
+        if before != priority
+            && let Some(queue) = self.ready.get_mut(&Reverse(before))
             && let Some(place) = queue.iter().position(|&other| other == id)
         {
             queue.remove(place);

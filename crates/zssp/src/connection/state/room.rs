@@ -198,13 +198,18 @@ impl Room {
             return 0;
         }
         self.free -= taken;
+        account.unanswered += taken;
+        self.give_up(id, account);
+        taken
+    }
+
+    /// It waits for nothing any more. Among those who wait for their first it is skipped when its turn comes.
+    fn give_up(&mut self, id: LaneId, account: &mut Account) {
         self.leave(id, account);
         if account.turn == Turn::Called {
             account.turn = Turn::None;
         }
         account.wanted = 0;
-        account.unanswered += taken;
-        taken
     }
 
     /// It has found too little, and waits for so much.
@@ -297,10 +302,8 @@ impl State {
     /// Whoever waits for room there does so no longer, and stands in nobody's way.
     pub(in crate::connection) fn give_up_room(&mut self, id: LaneId, effects: &mut Effects) {
         if let Some(account) = self.lanes.account(id, Kind::Message) {
-            account.wanted = 0;
             effects.idle.extend(account.writer.take());
-            self.rooms.messages.leave(id, account);
-            account.turn = if account.turn == Turn::Waiting { Turn::Waiting } else { Turn::None };
+            self.rooms.messages.give_up(id, account);
         }
     }
 

@@ -200,6 +200,14 @@ impl Stream {
         Some(data)
     }
 
+    /// Whether nothing but the end is left to be read behind the chunk in front of the reader.
+    pub(super) fn ends_here(&self) -> bool {
+        match self.inbox.front() {
+            None => self.receiving == ReceiveHalf::Last,
+            Some((_, data, chunk)) => data.is_empty() && *chunk == Chunk::Last,
+        }
+    }
+
     /// Reads nothing more. Yields what is to be answered because of it.
     pub(super) fn stop_receiving(&mut self, why: ReceiveHalf, effects: &mut Effects) -> Vec<(Token, usize)> {
         let current = if self.receiving == ReceiveHalf::Last { Chunk::Last } else { Chunk::Middle };

@@ -304,8 +304,10 @@ impl State {
         }
         let Some(stream) = self.stream(id) else { return };
         let unread = match stream.receiving {
-            // There is nothing left to be stopped.
-            ReceiveHalf::Last if rest.is_empty() => stream.stop_receiving(ReceiveHalf::Ended, effects),
+            ReceiveHalf::Open | ReceiveHalf::Last if rest.is_empty() && stream.ends_here() => {
+                // There is nothing left to be stopped.
+                stream.stop_receiving(ReceiveHalf::Ended, effects)
+            }
             ReceiveHalf::Open | ReceiveHalf::Last => {
                 let unread = stream.stop_receiving(ReceiveHalf::Stopping, effects);
                 self.send_control(now, Control::Stop(id, code), effects);

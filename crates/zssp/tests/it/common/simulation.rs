@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use zssp::link::memory::{Conditions, MemoryLink, Network};
-use zssp::link::{Link, Path, ReceiveBatch};
+use zssp::link::{Link, Path, ReceiveBatch, Wakers};
 use zssp::proto::{Fingerprint, PeerName, RatchetPair, RatchetState, RatchetStore, StoreError, Swap};
 use zssp::{Builder, Connection, Endpoint, MemoryStore, SecretKey};
 
@@ -65,6 +65,54 @@ impl<F: Fn(&[u8]) -> bool + Send + Sync + 'static> Link for Filtered<F> {
 
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.link.poll_writable(cx)
+    }
+
+    fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {
+        self.link.poll_receive(cx, batch)
+    }
+}
+
+/// A link that takes nothing while its gate is shut.
+pub(crate) struct Gated {
+    pub(crate) link: MemoryLink,
+    pub(crate) gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+pub(crate) struct Gate {
+    is_shut: AtomicBool,
+    waiting: Wakers,
+}
+
+impl Gate {
+    pub(crate) fn set_shut(&self, is_shut: bool) {
+        self.is_shut.store(is_shut, Ordering::Relaxed);
+        self.waiting.wake();
+    }
+
+    fn is_shut(&self) -> bool {
+        self.is_shut.load(Ordering::Relaxed)
+    }
+}
+
+impl Link for Gated {
+    fn local_addr(&self) -> SocketAddr {
+        self.link.local_addr()
+    }
+
+    fn mtu(&self) -> usize {
+        self.link.mtu()
+    }
+
+    fn try_send(&self, path: Path, run: &[u8], segment: usize) -> io::Result<usize> {
+        if self.gate.is_shut() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.link.try_send(path, run, segment)
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.gate.waiting.poll(cx, |_| if self.gate.is_shut() { Poll::Pending } else { Poll::Ready(Ok(())) })
     }
 
     fn poll_receive(&self, cx: &mut Context<'_>, batch: &mut ReceiveBatch) -> Poll<io::Result<()>> {

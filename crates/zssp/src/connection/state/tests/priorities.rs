@@ -1,6 +1,7 @@
 //! Priorities that change while something waits.
 
 use super::*;
+use crate::connection::state::lanes::Turn;
 
 /// What waited behind bulk would otherwise go on waiting there, for ever where bulk never ends.
 #[test]
@@ -29,4 +30,16 @@ fn what_waits_already_has_the_new_priority() {
         let before = before.expect("it has come");
         assert_eq!(before < 100_000, is_first, "{before} bytes came before what has priority {urgent}");
     }
+}
+
+/// As a program does that says it before each message.
+#[test]
+fn the_same_priority_again_costs_no_turn() {
+    let mut end = End::new(Instant::now(), settings(), Role::Initiator);
+    let ids = [end.open(), end.open()].map(LaneId::Stream);
+    for id in ids {
+        end.state.lanes.ready(id, Turn::Last);
+    }
+    end.state.set_priority(ids[0], 0);
+    assert_eq!([(); 2].map(|()| end.state.lanes.next_ready()), ids.map(Some));
 }

@@ -39,3 +39,24 @@ fn a_finished_stream_that_is_stopped_does_not_count_as_read() {
         }
     }
 }
+
+/// Its end comes by itself, as it does where the last bytes were sent before it was known that they were the last.
+#[test]
+fn a_stream_of_which_only_the_end_was_not_read_is_not_stopped() {
+    for (reads, told) in [(true, Ok(())), (false, Err(WriteError::Stopped(7)))] {
+        let mut pair = Pair::new();
+        let (now, id) = (pair.now, pair.ends[0].open());
+        pair.ends[0].write(now, id, &mut Bytes::from_static(b"all there is")).unwrap();
+        pair.drive(20 * MS, [true; 2], &mut Default::default());
+        let now = pair.now;
+        pair.ends[0].finish(now, id);
+        if reads {
+            pair.ends[1].read(now, id).unwrap().unwrap().unwrap();
+        }
+        pair.drive(20 * MS, [true; 2], &mut Default::default());
+        let now = pair.now;
+        pair.ends[1].with(now, |state, effects| state.stop(now, (id, 7), &[], effects));
+        pair.settle();
+        assert_eq!(pair.ends[0].state.written(id), Some(told));
+    }
+}
