@@ -180,6 +180,7 @@ impl Transfers {
             transfer.find(&late.sent.range);
             if transfer.missing.is_empty() {
                 self.waiting.remove(&transfer.rank);
+                self.hurried.take_if(|hurried| *hurried == late.sent.key);
             }
         }
         Some(late)
@@ -407,6 +408,18 @@ mod tests {
                 prop_assert!(transfer.missing.iter().all(|gap| gap.start < gap.end));
             }
         }
+    }
+
+    /// A time-out had let it out, and it was yet to go: what goes instead is not held up.
+    #[test]
+    fn a_part_that_was_only_late_leaves_its_turn_to_others() {
+        let (mut transfers, rtt, start) = (Transfers::default(), rtt(40 * MS), Instant::now());
+        transfers.begin(key(0), 0, message(0, 200));
+        assert_eq!(send_all(&mut transfers, start, 100), 2);
+        assert!(transfers.timed_out(start + LONGEST_TIMEOUT, &rtt).is_some());
+        transfers.begin(key(1), 0, message(1, 100));
+        assert!(transfers.arrived_late(start + LONGEST_TIMEOUT, &(0..=0)).is_some());
+        assert_eq!(send_all(&mut transfers, start + LONGEST_TIMEOUT, 100), 1);
     }
 
     /// It need not be sent again, and others are waited for longer.
