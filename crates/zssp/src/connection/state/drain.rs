@@ -200,6 +200,10 @@ impl State {
     fn next(&mut self, now: Instant, limit: usize) -> Option<Next> {
         let time = self.time(now);
         loop {
+            // Its answer tells of the parts of all messages, and that of a message of its own exchange at the most.
+            if self.transfers.are_hurried() {
+                return self.next_part(now).map(Next::Part);
+            }
             let hurried = self.lanes.next_hurried(time);
             let is_hurried = hurried.is_some();
             let (id, message) = if let Some(hurried) = hurried {

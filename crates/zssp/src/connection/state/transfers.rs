@@ -75,13 +75,14 @@ pub(super) struct Ended {
 
 /// Look.
 impl Transfers {
+    /// Whether a time-out has let a part out.
+    pub(super) fn are_hurried(&self) -> bool {
+        self.hurried.is_some()
+    }
+
     /// Whether it is the turn of a part, where messages of that priority wait.
     pub(super) fn are_next(&self, others: Option<i32>) -> bool {
-        self.hurried.is_some()
-            || self
-                .waiting
-                .first_key_value()
-                .is_some_and(|(&(Reverse(priority), _), _)| others <= Some(priority))
+        self.waiting.first_key_value().is_some_and(|(&(Reverse(priority), _), _)| others <= Some(priority))
     }
 
     /// Whether a part waits to be sent.
@@ -518,15 +519,15 @@ mod tests {
         transfers.begin(key(1), 1, message(1, 300));
         let now = start + LONGEST_TIMEOUT;
         assert_eq!(transfers.timed_out(now, &rtt).unwrap().key, key(0));
-        assert!(transfers.are_next(Some(i32::MAX)));
+        assert!(transfers.are_hurried());
         transfers.send(now, 100).unwrap();
-        assert!(!transfers.are_next(Some(2)));
+        assert!(!transfers.are_hurried());
         transfers.send(now, 100).unwrap();
         let order: Vec<Key> = transfers.under_way.values().map(|sent| sent.key).collect();
         assert_eq!(order, [key(0), key(1)]);
         transfers.hurry(key(0));
         transfers.end(key(0));
-        assert!(!transfers.are_next(Some(2)), "nobody waits for it");
+        assert!(!transfers.are_hurried(), "nobody waits for it");
     }
 
     #[test]
