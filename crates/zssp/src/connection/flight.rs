@@ -106,8 +106,8 @@ impl Flight {
         self.controller.sent(Sent { now, bytes: u64::from(len), in_flight: self.bytes });
     }
 
-    /// A question of `len` bytes goes out, of which `before` bytes were under way already. The probe is yet to come: those of
-    /// many exchanges that wait for the window would take it away each time.
+    /// A question of `len` bytes goes out, of which `before` bytes were under way already. The probe is yet to come:
+    /// questions of many exchanges that wait for the window would take it away each time.
     pub(super) fn asked(&mut self, now: Instant, before: u32, len: u32) {
         let probe = self.probe;
         self.sent(now, before, len);

@@ -135,8 +135,8 @@ impl Incoming {
         endpoint.submit(accept(peer)).await?.ok_or(ConnectError::TooLate)
     }
 
-    /// Refuses the peer and tells it so, in an authenticated packet; unless the endpoint's policy rejects silently. An endpoint
-    /// that closes meanwhile still tells it.
+    /// Refuses the peer and tells it so, in an authenticated packet; unless the endpoint's policy rejects silently. An
+    /// endpoint that closes meanwhile still tells it.
     pub fn refuse(self) {
         let Self { peer, endpoint } = self;
         send_refusal(&endpoint, peer.refuse());

@@ -26,7 +26,6 @@ const LATENCY: Duration = Duration::from_millis(5);
 mod bundles;
 mod busy;
 mod closing;
-mod crowded;
 mod held;
 mod hostile;
 mod memory;

@@ -326,8 +326,8 @@ fn what_a_time_out_lets_out_is_not_kept_back_by_questions() {
     assert!(arrived.is_some_and(|time| time < Duration::from_secs(3)), "{arrived:?}");
 }
 
-/// As well as many messages of other exchanges, one of each, whose time-outs have let out only the first of them. A part tells
-/// of all other parts, a message of none of them.
+/// As well as many messages of other exchanges, one of each, whose time-outs have let out only the first of them. A part
+/// tells of all other parts, a message of none of them.
 #[test]
 fn what_a_time_out_lets_out_is_not_kept_back_by_other_exchanges() {
     let mut pair = Pair::with(Settings { channels: 33, ..settings() });
