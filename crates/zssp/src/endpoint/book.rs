@@ -27,6 +27,8 @@ pub(crate) struct Book {
     attempts: HashMap<SessionId, Attempt>,
     incoming: VecDeque<Authorize>,
     connections: usize,
+    /// Peers that are yet to be told that they are refused.
+    refusals: usize,
     closed: bool,
 }
 
@@ -85,6 +87,21 @@ impl Book {
     pub(crate) fn leave(&mut self) -> bool {
         self.connections -= 1;
         self.connections == 0
+    }
+
+    /// A peer is to be told that it is refused.
+    pub(crate) fn refuse(&mut self) {
+        self.refusals += 1;
+    }
+
+    /// One has been told.
+    pub(crate) fn refused(&mut self) {
+        self.refusals -= 1;
+    }
+
+    /// Whether nobody gets in any more, and nothing is left to be done for those who were.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closed && self.connections == 0 && self.refusals == 0
     }
 
     pub(crate) fn connections(&self) -> usize {

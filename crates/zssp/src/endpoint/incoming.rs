@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zssp_proto::{Authorize, Fault, Handshake, PeerName, Policy, PublicKey, Rejection, Suite};
 
-use super::Shared;
+use super::{Hold, Shared};
 use crate::connection::Connection;
 use crate::error::ConnectError;
 
@@ -135,7 +135,8 @@ impl Incoming {
         endpoint.submit(accept(peer)).await?.ok_or(ConnectError::TooLate)
     }
 
-    /// Refuses the peer and tells it so, in an authenticated packet; unless the endpoint's policy rejects silently.
+    /// Refuses the peer and tells it so, in an authenticated packet; unless the endpoint's policy rejects silently. An
+    /// endpoint that closes meanwhile still tells it.
     pub fn refuse(self) {
         let Self { peer, endpoint } = self;
         send_refusal(&endpoint, peer.refuse());
@@ -155,8 +156,25 @@ impl Incoming {
 
 /// Sends what refuses a peer when its turn comes, whoever waits.
 fn send_refusal(endpoint: &Arc<Shared>, refusal: Handshake) {
-    let hold = endpoint.hold();
-    endpoint.runtime.spawn(async move { drop(hold.submit(refusal).await) });
+    endpoint.book.lock().refuse();
+    let refusing = Refusing(endpoint.hold());
+    endpoint.runtime.spawn(async move { drop(refusing.0.submit(refusal).await) });
+}
+
+/// A peer that is yet to be told that it is refused: an endpoint that closes waits for that.
+struct Refusing(Hold);
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        let is_over = {
+            let mut book = self.0.book.lock();
+            book.refused();
+            book.is_over()
+        };
+        if is_over {
+            self.0.halt();
+        }
+    }
 }
 
 /// Why there is no connection with a peer that was accepted.

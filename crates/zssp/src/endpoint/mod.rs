@@ -314,9 +314,9 @@ impl Shared {
 
     /// Lets nobody in any more, and stops everything when nobody is in.
     fn shut_door(&self) {
-        let ((attempts, incoming), is_empty) = {
+        let ((attempts, incoming), is_over) = {
             let mut book = self.book.lock();
-            (book.close(), book.connections() == 0)
+            (book.close(), book.is_over())
         };
         for (id, attempt) in attempts {
             self.context.close(id);
@@ -324,7 +324,7 @@ impl Shared {
         }
         drop(incoming);
         self.arrivals.notify_waiters();
-        if is_empty {
+        if is_over {
             self.halt();
         }
     }
@@ -333,15 +333,15 @@ impl Shared {
     pub(crate) fn remove(&self, connection: &connection::Shared) {
         self.context.close(connection.session.id());
         self.table.remove(connection);
-        let (was_last, closed) = {
+        let (was_last, is_over) = {
             let mut book = self.book.lock();
-            (book.leave(), book.is_closed())
+            (book.leave(), book.is_over())
         };
         if was_last {
             self.idle.notify_waiters();
-            if closed {
-                self.halt();
-            }
+        }
+        if is_over {
+            self.halt();
         }
     }
 

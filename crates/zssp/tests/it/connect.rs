@@ -60,6 +60,21 @@ fn a_refused_peer_is_told() {
 }
 
 #[test]
+fn an_endpoint_that_closes_tells_a_peer_that_it_was_refused() {
+    run(async {
+        let (client, server) = (endpoint().await, endpoint().await);
+        let refuse = async {
+            server.accept().await.unwrap().refuse();
+            server.close(0, b"");
+            server.wait_idle().await;
+        };
+        let connect = client.connect(server.local_addr(), server.public_key());
+        let (outcome, ()) = tokio::join!(connect, refuse);
+        assert_eq!(outcome.unwrap_err(), ConnectError::Refused);
+    });
+}
+
+#[test]
 fn an_ignored_peer_hears_nothing() {
     run(async {
         let client = builder().connect_timeout(Duration::from_secs(3)).bind("127.0.0.1:0").await.unwrap();

@@ -200,6 +200,10 @@ impl State {
     fn next(&mut self, now: Instant, limit: usize) -> Option<Next> {
         let time = self.time(now);
         loop {
+            // Its answer tells of the parts of all messages, and that of a message of its own exchange at the most.
+            if self.transfers.are_hurried() {
+                return self.next_part(now).map(Next::Part);
+            }
             let hurried = self.lanes.next_hurried(time);
             let is_hurried = hurried.is_some();
             let (id, message) = if let Some(hurried) = hurried {
@@ -234,7 +238,8 @@ impl State {
         self.stats.messages_resent += u64::from(message.again);
         let payload = if message.asks_only() {
             let question = self.transfers.ask(id, &message);
-            self.goes_under_way(now, key, question.len());
+            let (before, len) = self.goes_under_way(key, question.len());
+            self.flight.asked(now, before, len);
             Some(question)
         } else if is_divided {
             if message.is_reply && self.acks.due().is_some() {
@@ -246,7 +251,8 @@ impl State {
             }
             None
         } else {
-            self.goes_under_way(now, key, message.len());
+            let (before, len) = self.goes_under_way(key, message.len());
+            self.flight.sent(now, before, len);
             let payload = self.payload_of(id, message, out, effects);
             Some(self.bundled(key, payload, out))
         };
@@ -255,12 +261,10 @@ impl State {
         payload
     }
 
-    /// A message goes under way, in so many bytes.
-    fn goes_under_way(&mut self, now: Instant, (id, seq): (LaneId, SeqNo), len: usize) {
-        let Some(lane) = self.lanes.get_mut(id) else { return };
+    /// A message goes under way, in so many bytes. Yields how many bytes of it already were, and how many are now.
+    fn goes_under_way(&mut self, (id, seq): (LaneId, SeqNo), len: usize) -> (u32, u32) {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let before = lane.departed(seq, len);
-        self.flight.sent(now, before, len);
+        (self.lanes.get_mut(id).map_or(0, |lane| lane.departed(seq, len)), len)
     }
 
     /// The payload of a message, with as many acknowledgements as may ride with it. Payloads with acknowledgements that a

@@ -327,7 +327,9 @@ impl State {
         message: Message<Bytes>,
         effects: &mut Effects,
     ) -> Result<Option<LaneId>, Malformed> {
-        if !self.locate(now, id, message.seq, effects)? {
+        if !self.locate(now, id, message.seq, effects)?
+            || (id == LaneId::CONTROL && self.has_to_wait(&message.data, effects)?)
+        {
             return Ok(None);
         }
         let (time, limit, seq) = (self.time(now), self.settings.receive_buffer, message.seq);

@@ -433,6 +433,15 @@ impl State {
         Ok(Place::Here)
     }
 
+    //= ZSSP-STR-05  a reset of one beyond the limit has to wait as its chunks do
+    /// Whether a message about streams is about one that there is no room for yet.
+    pub(super) fn has_to_wait(&mut self, message: &[u8], effects: &mut Effects) -> Result<bool, Malformed> {
+        match Control::parse(message)? {
+            Control::Credit(_) => Ok(false),
+            Control::Reset(id, _) | Control::Stop(id, _) => Ok(self.place_of(id, effects)? == Place::Full),
+        }
+    }
+
     /// Takes in a message about streams.
     pub(super) fn handle_control(
         &mut self,

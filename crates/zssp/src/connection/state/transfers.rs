@@ -75,13 +75,14 @@ pub(super) struct Ended {
 
 /// Look.
 impl Transfers {
+    /// Whether a time-out has let a part out.
+    pub(super) fn are_hurried(&self) -> bool {
+        self.hurried.is_some()
+    }
+
     /// Whether it is the turn of a part, where messages of that priority wait.
     pub(super) fn are_next(&self, others: Option<i32>) -> bool {
-        self.hurried.is_some()
-            || self
-                .waiting
-                .first_key_value()
-                .is_some_and(|(&(Reverse(priority), _), _)| others <= Some(priority))
+        self.waiting.first_key_value().is_some_and(|(&(Reverse(priority), _), _)| others <= Some(priority))
     }
 
     /// Whether a part waits to be sent.
@@ -180,6 +181,7 @@ impl Transfers {
             transfer.find(&late.sent.range);
             if transfer.missing.is_empty() {
                 self.waiting.remove(&transfer.rank);
+                self.hurried.take_if(|hurried| *hurried == late.sent.key);
             }
         }
         Some(late)
@@ -409,6 +411,18 @@ mod tests {
         }
     }
 
+    /// A time-out had let it out, and it was yet to go: what goes instead is not held up.
+    #[test]
+    fn a_part_that_was_only_late_leaves_its_turn_to_others() {
+        let (mut transfers, rtt, start) = (Transfers::default(), rtt(40 * MS), Instant::now());
+        transfers.begin(key(0), 0, message(0, 200));
+        assert_eq!(send_all(&mut transfers, start, 100), 2);
+        assert!(transfers.timed_out(start + LONGEST_TIMEOUT, &rtt).is_some());
+        transfers.begin(key(1), 0, message(1, 100));
+        assert!(transfers.arrived_late(start + LONGEST_TIMEOUT, &(0..=0)).is_some());
+        assert_eq!(send_all(&mut transfers, start + LONGEST_TIMEOUT, 100), 1);
+    }
+
     /// It need not be sent again, and others are waited for longer.
     #[test]
     fn a_part_that_was_only_late_is_learned_from() {
@@ -505,15 +519,15 @@ mod tests {
         transfers.begin(key(1), 1, message(1, 300));
         let now = start + LONGEST_TIMEOUT;
         assert_eq!(transfers.timed_out(now, &rtt).unwrap().key, key(0));
-        assert!(transfers.are_next(Some(i32::MAX)));
+        assert!(transfers.are_hurried());
         transfers.send(now, 100).unwrap();
-        assert!(!transfers.are_next(Some(2)));
+        assert!(!transfers.are_hurried());
         transfers.send(now, 100).unwrap();
         let order: Vec<Key> = transfers.under_way.values().map(|sent| sent.key).collect();
         assert_eq!(order, [key(0), key(1)]);
         transfers.hurry(key(0));
         transfers.end(key(0));
-        assert!(!transfers.are_next(Some(2)), "nobody waits for it");
+        assert!(!transfers.are_hurried(), "nobody waits for it");
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Streams that are stopped when all of them has arrived.
+//! Streams that are stopped when all of them has arrived, or end before there is room for them.
 
+use super::super::streams::MAX_STREAMS;
 use super::*;
 use crate::error::{ReadError, WriteError};
+use crate::frame::StreamId;
 
 /// Whatever is lost of what the side that stops has to say.
 //= ZSSP-STR-04  the stop is heard of, and not an answer
@@ -59,4 +61,47 @@ fn a_stream_of_which_only_the_end_was_not_read_is_not_stopped() {
         pair.settle();
         assert_eq!(pair.ends[0].state.written(id), Some(told));
     }
+}
+
+/// The side that has opened them is done with all, the other still keeps its halves for writing.
+fn full() -> (Pair, Vec<StreamId>) {
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let ids: Vec<_> = (0..MAX_STREAMS).map(|_| pair.ends[0].open()).collect();
+    for &id in &ids {
+        pair.ends[0].let_go(now, id);
+    }
+    pair.drive_with(Duration::from_secs(10), |pair, side| {
+        while side == 1
+            && let Some(id) = pair.ends[1].state.accept_stream()
+        {
+            assert_eq!(pair.ends[1].read(pair.now, id), Ok(Some(None)));
+        }
+    });
+    assert_eq!([pair.ends[0].open_streams(), pair.ends[1].open_streams()], [0, MAX_STREAMS]);
+    (pair, ids)
+}
+
+//= ZSSP-STR-05  nor is a message about one
+#[test]
+fn the_end_of_a_stream_is_heard_of_when_there_is_room_for_it() {
+    let (mut pair, ids) = full();
+    let (now, [reset, stopped]) = (pair.now, [(); 2].map(|()| pair.ends[0].open()));
+    pair.ends[0].write(now, reset, &mut Bytes::from_static(b"half")).unwrap();
+    pair.ends[0].with(now, |state, effects| state.reset(now, reset, 7, effects)).unwrap();
+    pair.ends[0].write(now, stopped, &mut Bytes::from_static(b"whole")).unwrap();
+    pair.ends[0].with(now, |state, effects| state.stop(now, (stopped, 8), &[], effects));
+    pair.drive(Duration::from_secs(10), [true; 2], &mut Default::default());
+    assert_eq!(pair.ends[1].state.accept_stream(), None);
+
+    let now = pair.now;
+    for id in ids {
+        pair.ends[1].let_go(now, id);
+    }
+    pair.drive(Duration::from_secs(10), [true; 2], &mut Default::default());
+    let now = pair.now;
+    let end = &mut pair.ends[1];
+    assert_eq!([(); 2].map(|()| end.state.accept_stream()), [Some(reset), Some(stopped)]);
+    assert_eq!(end.read(now, reset), Err(ReadError::Reset(7)));
+    assert_eq!(end.state.written(stopped), Some(Err(WriteError::Stopped(8))));
 }
