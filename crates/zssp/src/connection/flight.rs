@@ -32,7 +32,7 @@ pub(super) struct Flight {
     loss: Loss,
     rtt: Rtt,
     bytes: u64,
-    /// The next transmission is a probe, which the window does not hold back.
+    /// The next transmission that is no question is a probe, which the window does not hold back.
     probe: bool,
     timeouts: u32,
     /// The losses to which the controller has reacted last.

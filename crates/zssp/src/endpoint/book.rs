@@ -94,7 +94,7 @@ impl Book {
         self.refusals += 1;
     }
 
-    /// One has been told.
+    /// One has been told, or could not be.
     pub(crate) fn refused(&mut self) {
         self.refusals -= 1;
     }

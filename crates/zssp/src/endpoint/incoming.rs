@@ -136,7 +136,7 @@ impl Incoming {
     }
 
     /// Refuses the peer and tells it so, in an authenticated packet; unless the endpoint's policy rejects silently. An
-    /// endpoint that closes meanwhile still tells it.
+    /// endpoint that is closed after that still tells it.
     pub fn refuse(self) {
         let Self { peer, endpoint } = self;
         send_refusal(&endpoint, peer.refuse());

@@ -312,7 +312,7 @@ impl Shared {
         self.book.lock().connections()
     }
 
-    /// Lets nobody in any more, and stops everything when nobody is in.
+    /// Lets nobody in any more, and stops everything when nobody is in, or has yet to be told that it is refused.
     fn shut_door(&self) {
         let ((attempts, incoming), is_over) = {
             let mut book = self.book.lock();

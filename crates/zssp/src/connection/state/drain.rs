@@ -99,8 +99,10 @@ impl State {
             lane.exchange.handle_timeout(time);
             let failed = lane.exchange.failure().is_some();
             self.drain_events(id, now);
+            // What is about a stream may have to wait for room, for as long as the peer is there.
+            let may_wait = id == LaneId::CONTROL && !self.life.is_silent(now, self.settings.give_up_after);
             // One that is silent while others are answered has not had its turn.
-            if failed && self.is_silent(now) {
+            if failed && !may_wait && self.is_silent(now) {
                 self.end(CloseReason::TimedOut, Farewell::Over, effects);
             }
             self.lanes.hurry(id);
@@ -201,8 +203,10 @@ impl State {
         let time = self.time(now);
         loop {
             // Its answer tells of the parts of all messages, and that of a message of its own exchange at the most.
-            if self.transfers.are_hurried() {
-                return self.next_part(now).map(Next::Part);
+            if self.transfers.are_hurried()
+                && let Some(part) = self.next_part(now)
+            {
+                return Some(Next::Part(part));
             }
             let hurried = self.lanes.next_hurried(time);
             let is_hurried = hurried.is_some();

@@ -65,7 +65,7 @@ fn a_stream_of_which_only_the_end_was_not_read_is_not_stopped() {
 
 /// The side that has opened them is done with all, the other still keeps its halves for writing.
 fn full() -> (Pair, Vec<StreamId>) {
-    let mut pair = Pair::new();
+    let mut pair = Pair::with(Settings { keep_alive: Some(Duration::from_secs(5)), ..settings() });
     let now = pair.now;
     let ids: Vec<_> = (0..MAX_STREAMS).map(|_| pair.ends[0].open()).collect();
     for &id in &ids {
@@ -85,23 +85,28 @@ fn full() -> (Pair, Vec<StreamId>) {
 //= ZSSP-STR-05  nor is a message about one
 #[test]
 fn the_end_of_a_stream_is_heard_of_when_there_is_room_for_it() {
-    let (mut pair, ids) = full();
-    let (now, [reset, stopped]) = (pair.now, [(); 2].map(|()| pair.ends[0].open()));
-    pair.ends[0].write(now, reset, &mut Bytes::from_static(b"half")).unwrap();
-    pair.ends[0].with(now, |state, effects| state.reset(now, reset, 7, effects)).unwrap();
-    pair.ends[0].write(now, stopped, &mut Bytes::from_static(b"whole")).unwrap();
-    pair.ends[0].with(now, |state, effects| state.stop(now, (stopped, 8), &[], effects));
-    pair.drive(Duration::from_secs(10), [true; 2], &mut Default::default());
-    assert_eq!(pair.ends[1].state.accept_stream(), None);
+    // A chunk that is not taken for so long as a peer may be silent ends the connection; what is about a stream does not.
+    for (has_data, time) in [(true, Duration::from_secs(10)), (false, Duration::from_secs(100))] {
+        let (mut pair, ids) = full();
+        let (now, [reset, stopped]) = (pair.now, [(); 2].map(|()| pair.ends[0].open()));
+        if has_data {
+            pair.ends[0].write(now, reset, &mut Bytes::from_static(b"half")).unwrap();
+            pair.ends[0].write(now, stopped, &mut Bytes::from_static(b"whole")).unwrap();
+        }
+        pair.ends[0].with(now, |state, effects| state.reset(now, reset, 7, effects)).unwrap();
+        pair.ends[0].with(now, |state, effects| state.stop(now, (stopped, 8), &[], effects));
+        pair.drive(time, [true; 2], &mut Default::default());
+        assert_eq!(pair.ends[1].state.accept_stream(), None);
 
-    let now = pair.now;
-    for id in ids {
-        pair.ends[1].let_go(now, id);
+        let now = pair.now;
+        for id in ids {
+            pair.ends[1].let_go(now, id);
+        }
+        pair.drive(Duration::from_secs(10), [true; 2], &mut Default::default());
+        let now = pair.now;
+        let end = &mut pair.ends[1];
+        assert_eq!([(); 2].map(|()| end.state.accept_stream()), [Some(reset), Some(stopped)]);
+        assert_eq!(end.read(now, reset), Err(ReadError::Reset(7)));
+        assert_eq!(end.state.written(stopped), Some(Err(WriteError::Stopped(8))));
     }
-    pair.drive(Duration::from_secs(10), [true; 2], &mut Default::default());
-    let now = pair.now;
-    let end = &mut pair.ends[1];
-    assert_eq!([(); 2].map(|()| end.state.accept_stream()), [Some(reset), Some(stopped)]);
-    assert_eq!(end.read(now, reset), Err(ReadError::Reset(7)));
-    assert_eq!(end.state.written(stopped), Some(Err(WriteError::Stopped(8))));
 }
