@@ -256,7 +256,11 @@ impl State {
             None
         } else {
             let (before, len) = self.goes_under_way(key, message.len());
-            self.flight.sent(now, before, len);
+            // A short one that the peer holds is the question itself.
+            match message.is_held {
+                true => self.flight.asked(now, before, len),
+                false => self.flight.sent(now, before, len),
+            }
             let payload = self.payload_of(id, message, out, effects);
             Some(self.bundled(key, payload, out))
         };

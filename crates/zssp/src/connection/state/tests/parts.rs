@@ -294,36 +294,45 @@ fn a_part_goes_before_all_priorities_when_a_time_out_lets_it_out() {
     assert!((2..20).contains(&parts), "one for each time-out, with back-off: {parts}");
 }
 
-/// Many messages are held by the peer's application, and asked about now and then. All that is under way gets lost for a
-/// while, so that the window is full for nothing. Then each time-out lets out a part, and questions beside it.
+/// Many messages are held by the peer's application, and asked about now and then: short ones by being sent again. All that is
+/// under way gets lost for a while, so that the window is full for nothing. Then each time-out lets out a part, or a message,
+/// and questions beside it.
 #[test]
 fn what_a_time_out_lets_out_is_not_kept_back_by_questions() {
-    let mut pair = Pair::with(Settings { channels: 33, ..settings() });
-    lose_parts(&mut pair, &[]);
-    let now = pair.now;
-    for channel in 1..=32 {
-        let held = Sending::new(Bytes::from_static(&[1; 100]), 0);
-        let sent = pair.ends[0].with(now, |state, effects| {
-            state.channel(channel).unwrap();
-            state.send(channel, Order::Unordered, held, effects)
-        });
-        sent.unwrap();
-    }
-    pair.drive(Duration::from_secs(1), [true; 2], &mut Default::default());
-    let now = pair.now;
-    pair.ends[0].send(now, Order::Unordered, &[1; 59_000]).unwrap();
-    pair.drive(250 * MS, [true; 2], &mut Default::default());
-    assert!(pair.ends[0].state.transfers.wait(), "the window is full of parts");
-    pair.lost = Box::new(|_, _| true);
-    pair.drive(Duration::from_secs(5), [true; 2], &mut Default::default());
-    pair.lost = Box::new(|_, _| false);
-    let (again, mut arrived) = (pair.now, None);
-    pair.drive_with(Duration::from_secs(60), |pair, side| {
-        if side == 1 && pair.ends[1].receive(pair.now).is_some() {
-            arrived = Some(pair.now - again);
+    for (held, (count, len)) in [(100, (1, 59_000)), (10, (1, 59_000)), (10, (50, 1200)), (100, (50, 1200))] {
+        let mut pair = Pair::with(Settings { channels: 33, ..settings() });
+        if count == 1 {
+            lose_parts(&mut pair, &[]);
         }
-    });
-    assert!(arrived.is_some_and(|time| time < Duration::from_secs(3)), "{arrived:?}");
+        let now = pair.now;
+        for channel in 1..=32 {
+            let held = Sending::new(vec![1; held].into(), 0);
+            let sent = pair.ends[0].with(now, |state, effects| {
+                state.channel(channel).unwrap();
+                state.send(channel, Order::Unordered, held, effects)
+            });
+            sent.unwrap();
+        }
+        pair.drive(Duration::from_secs(1), [true; 2], &mut Default::default());
+        let now = pair.now;
+        for _ in 0..count {
+            pair.ends[0].send(now, Order::Unordered, &vec![1; len]).unwrap();
+        }
+        if count == 1 {
+            pair.drive(250 * MS, [true; 2], &mut Default::default());
+            assert!(pair.ends[0].state.transfers.wait(), "the window is full of parts");
+        }
+        pair.lost = Box::new(|_, _| true);
+        pair.drive(Duration::from_secs(5), [true; 2], &mut Default::default());
+        pair.lost = Box::new(|_, _| false);
+        let (again, mut arrived) = (pair.now, None);
+        pair.drive_with(Duration::from_secs(60), |pair, side| {
+            if side == 1 && pair.ends[1].receive(pair.now).is_some() {
+                arrived = Some(pair.now - again);
+            }
+        });
+        assert!(arrived.is_some_and(|time| time < Duration::from_secs(3)), "{held}, {len}: {arrived:?}");
+    }
 }
 
 /// As well as many messages of other exchanges, one of each, whose time-outs have let out only the first of them. A part
